@@ -1,0 +1,24 @@
+use crate::choices;
+use crate::settings;
+use std::path::PathBuf;
+
+choices! {
+    /// How lines end in the files of mailboxes.
+    pub enum LineEnds { Lf = "lf", Crlf = "crlf" }
+}
+
+settings! {
+    /// Mailboxes on disk; for deliver, imapd and pop3d alike.
+    pub struct Mail in "mail" {
+        /// Where the mail of an account lies, when the user database does not say: `maildir:` with `%u` (whole login name), `%n` (before the @), `%d` (domain), `%h` (home).
+        mail_location: String = "maildir:/home/vmail/%u", was "Dovecot mail_location";
+        /// The folder that paths in the accounts' `maildir` column start from.
+        virtual_mailbox_base: PathBuf = "/home/vmail", was "Postfix virtual_mailbox_base";
+        /// User id that owns all mail. 0: that of the daemon, whoever it is.
+        mail_uid: u32 = 5000u32, was "Postfix virtual_uid_maps, Dovecot mail_uid";
+        /// Group id that owns all mail. 0: that of the daemon.
+        mail_gid: u32 = 5000u32, was "Postfix virtual_gid_maps, Dovecot mail_gid";
+        /// Line ends of the files we write: `lf` is what Dovecot and local tools write; both are read.
+        line_ends: LineEnds = LineEnds::Lf, was "Dovecot mail_save_crlf";
+    }
+}

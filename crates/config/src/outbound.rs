@@ -1,0 +1,37 @@
+use crate::setting::{hours, minutes, secs};
+use crate::settings;
+use crate::smtpd::TlsLevel;
+use mail_types::Secret;
+use std::time::Duration;
+
+settings! {
+    /// Sending to other hosts (the job of Postfix's smtp program; here a part of qmgr).
+    pub struct Outbound in "outbound" {
+        /// The name we greet with. Empty: `hostname`.
+        smtp_helo_name: String = "", was "Postfix smtp_helo_name";
+        /// TLS to other hosts: `may` uses it where offered, certificates are not checked; `encrypt` insists; `none` never.
+        smtp_tls_security_level: TlsLevel = TlsLevel::May, was "Postfix smtp_tls_security_level";
+        /// The relay host; the same as `routing.relayhost`, which is the usual place to set it.
+        relayhost: String = "";
+        /// Login name at the relay host. Empty: no login.
+        relayhost_user: String = "", was "Postfix smtp_sasl_password_maps";
+        /// Password at the relay host; it is sent under TLS only.
+        relayhost_password: Secret = Secret::new("");
+        /// Time for a connection to come about.
+        smtp_connect_timeout: Duration = secs(30), in secs(1)..=minutes(10), was "Postfix smtp_connect_timeout";
+        /// Time for the greeting and for the answers to EHLO, MAIL and RCPT.
+        smtp_command_timeout: Duration = minutes(5), in secs(1)..=hours(1), was "Postfix smtp_helo_timeout, smtp_mail_timeout, smtp_rcpt_timeout";
+        /// Time for each piece of the message to be sent.
+        smtp_data_xfer_timeout: Duration = minutes(3), in secs(1)..=hours(1), was "Postfix smtp_data_xfer_timeout";
+        /// Time for the answer to the whole message.
+        smtp_data_done_timeout: Duration = minutes(10), in secs(1)..=hours(1), was "Postfix smtp_data_done_timeout";
+        /// How long an idle connection is kept for the next message.
+        smtp_connection_cache_time_limit: Duration = secs(2), in secs(0)..=minutes(5), was "Postfix smtp_connection_cache_time_limit";
+        /// Messages sent over one connection.
+        smtp_connection_reuse_count_limit: u32 = 100u32, in 1..=100_000, was "Postfix smtp_connection_reuse_count_limit";
+        /// Addresses tried for one delivery.
+        smtp_mx_address_limit: u32 = 5u32, in 1..=100, was "Postfix smtp_mx_address_limit";
+        /// The port of mail servers.
+        smtp_port: u32 = 25u32, in 1..=65535;
+    }
+}

@@ -1,0 +1,38 @@
+use crate::setting::{days, hours, minutes, secs};
+use crate::settings;
+use crate::value::Size;
+use std::time::Duration;
+
+settings! {
+    /// The queue: when, how often and how many at once.
+    pub struct Qmgr in "qmgr" {
+        /// The wait before a deferred message is tried again, at first; it doubles with each attempt.
+        minimal_backoff_time: Duration = secs(300), in secs(1)..=days(1), was "Postfix minimal_backoff_time";
+        /// The longest wait between two attempts.
+        maximal_backoff_time: Duration = secs(4000), in secs(1)..=days(7), was "Postfix maximal_backoff_time";
+        /// How long a message is tried before the sender is told that it could not be delivered.
+        maximal_queue_lifetime: Duration = days(5), in secs(0)..=days(100), was "Postfix maximal_queue_lifetime";
+        /// The same for bounces.
+        bounce_queue_lifetime: Duration = days(5), in secs(0)..=days(100), was "Postfix bounce_queue_lifetime";
+        /// After how long the sender is told that a message is late. 0: never.
+        delay_warning_time: Duration = hours(0), in secs(0)..=days(100), was "Postfix delay_warning_time";
+        /// Messages that are worked on at the same time.
+        qmgr_message_active_limit: u32 = 20_000u32, in 100..=1_000_000, was "Postfix qmgr_message_active_limit";
+        /// Memory for the bodies of waiting messages; beyond, they are read from the spool again.
+        body_memory_limit: Size = Size::mib(64), in Size::mib(1)..=Size(1 << 40);
+        /// Deliveries at the same time to one destination.
+        default_destination_concurrency_limit: u32 = 20u32, in 1..=1000, was "Postfix default_destination_concurrency_limit";
+        /// Deliveries at the same time to a destination at first; it grows with success.
+        initial_destination_concurrency: u32 = 5u32, in 1..=1000, was "Postfix initial_destination_concurrency";
+        /// Recipients of one delivery.
+        default_destination_recipient_limit: u32 = 50u32, in 1..=1000, was "Postfix default_destination_recipient_limit";
+        /// Connections to deliver at the same time.
+        local_destination_concurrency_limit: u32 = 20u32, in 1..=1000, was "Postfix local_destination_concurrency_limit";
+        /// How much of a message is returned in a bounce; longer ones are returned with their header only.
+        bounce_size_limit: Size = Size(50_000), in Size(0)..=Size::mib(100), was "Postfix bounce_size_limit";
+        /// Who gets bounces that cannot be delivered to the sender. Empty: nobody.
+        double_bounce_recipient: String = "postmaster", was "Postfix 2bounce_notice_recipient";
+        /// How soon deliver, authd or another partner on this machine is asked again when it does not answer.
+        partner_retry_time: Duration = secs(1), in crate::setting::millis(100)..=minutes(1);
+    }
+}

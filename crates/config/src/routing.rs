@@ -1,0 +1,39 @@
+use crate::settings;
+
+settings! {
+    /// Which addresses are ours, and where the others go. smtpd and qmgr read the same settings with the same code.
+    pub struct Routing in "routing" {
+        /// Domains whose users are local names (`root`, `postmaster`, …): their addresses are looked up in `alias_maps` and `local_recipient_maps`.
+        mydestination: Vec<String> = ["$myhostname", "localhost.$mydomain", "localhost"].map(String::from), was "Postfix mydestination";
+        /// Tables of local aliases, in the form of `/etc/aliases`.
+        alias_maps: Vec<String> = Vec::<String>::new(), was "Postfix alias_maps";
+        /// Domains with mailboxes: names, or tables that have them as keys.
+        virtual_mailbox_domains: Vec<String> = ["accounts:domains"].map(String::from), was "Postfix virtual_mailbox_domains";
+        /// Tables whose keys are the addresses with a mailbox.
+        virtual_mailbox_maps: Vec<String> = ["accounts:mailboxes"].map(String::from), was "Postfix virtual_mailbox_maps";
+        /// Tables that turn an address into others; `@domain` is a catch-all.
+        virtual_alias_maps: Vec<String> = ["accounts:aliases"].map(String::from), was "Postfix virtual_alias_maps";
+        /// Domains that have aliases only.
+        virtual_alias_domains: Vec<String> = Vec::<String>::new(), was "Postfix virtual_alias_domains";
+        /// Tables that turn a domain into another one with the same users.
+        alias_domain_maps: Vec<String> = ["accounts:alias_domains"].map(String::from);
+        /// Domains that we take mail for and pass on.
+        relay_domains: Vec<String> = Vec::<String>::new(), was "Postfix relay_domains";
+        /// Tables whose keys are the addresses in `relay_domains`. Empty: all are taken.
+        relay_recipient_maps: Vec<String> = Vec::<String>::new(), was "Postfix relay_recipient_maps";
+        /// Tables that say by which transport, and to which next hop, a domain is served.
+        transport_maps: Vec<String> = Vec::<String>::new(), was "Postfix transport_maps";
+        /// The host that takes all mail that is not ours: `host:port`; `[host]:port` without a look at its MX records. Empty: straight to the recipients' servers.
+        relayhost: String = "", was "Postfix relayhost";
+        /// Tables of further recipients for the mail of a recipient.
+        recipient_bcc_maps: Vec<String> = Vec::<String>::new(), was "Postfix recipient_bcc_maps";
+        /// An address that gets a copy of everything. Empty: none.
+        always_bcc: String = "", was "Postfix always_bcc";
+        /// Characters that part `user+detail`. Empty: none.
+        recipient_delimiter: String = "+", was "Postfix and Dovecot recipient_delimiter";
+        /// Recipients that one recipient may be expanded to.
+        virtual_alias_expansion_limit: u32 = 1000u32, in 1..=1_000_000, was "Postfix virtual_alias_expansion_limit";
+        /// How deep aliases may point to aliases.
+        virtual_alias_recursion_limit: u32 = 100u32, in 1..=1000, was "Postfix virtual_alias_recursion_limit";
+    }
+}

@@ -1,0 +1,31 @@
+use crate::{choices, settings};
+use std::path::PathBuf;
+
+choices! {
+    /// The oldest TLS version spoken.
+    pub enum TlsVersion { Tls12 = "TLSv1.2", Tls13 = "TLSv1.3" }
+}
+
+settings! {
+    /// A further certificate, chosen by the name that the client asks for (SNI).
+    pub struct Certificate in "tls.certificate" {
+        /// Certificate chain, PEM.
+        cert_file: PathBuf = "";
+        /// Private key, PEM.
+        key_file: PathBuf = "";
+    }
+}
+
+settings! {
+    /// Certificates of this server, for SMTP, IMAP and POP3 alike. Files that change are taken up by themselves and on reload.
+    pub struct Tls in "tls" {
+        /// Certificate chain, PEM. Empty: no TLS is offered.
+        cert_file: PathBuf = "", was "Postfix smtpd_tls_cert_file, Dovecot ssl_cert";
+        /// Private key, PEM; readable by the group facteur-tls only.
+        key_file: PathBuf = "", was "Postfix smtpd_tls_key_file, Dovecot ssl_key";
+        /// Further certificates; each serves the names that it holds.
+        certificate: Vec<Certificate> = Vec::new(), was "Postfix tls_server_sni_maps, Dovecot local_name";
+        /// The oldest version that clients may speak.
+        min_protocol: TlsVersion = TlsVersion::Tls12, was "Postfix smtpd_tls_protocols, Dovecot ssl_min_protocol";
+    }
+}
