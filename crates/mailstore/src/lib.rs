@@ -1,1 +1,36 @@
-//! (being written)
+//! Mailboxes on disk, in Dovecot's own Maildir dialect, so that Dovecot and Facteur can take turns on one store.
+//!
+//! [`Store`] → [`Account`] (one person's mail, [`Location`]) → [`Mailbox`] (what IMAP calls so, one shared state per mailbox
+//! and process) → [`View`] (one session's numbering) over [`Snapshot`]s of [`Message`]s. [`Delivery`] files messages
+//! without looking at mailboxes, in rounds.
+//!
+//! **Blocking**: everything here is synchronous and may wait for the disk or for another process's lock, except what says
+//! otherwise. Call it in `spawn_blocking`. What never blocks: [`Mailbox::snapshot`], [`Mailbox::changes`], all of
+//! [`Snapshot`] and [`Message`], [`View`] except [`View::sync`].
+//!
+//! On disk (each file is described at the top of the module that owns it): Maildir++ directories (`account`),
+//! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `subscriptions` (`subscriptions`), `maildirsize`
+//! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
+
+mod account;
+mod error;
+mod flags;
+mod location;
+mod mailbox;
+mod message_file;
+pub mod mutf7;
+mod name;
+mod snapshot;
+mod store;
+mod view;
+
+pub use account::{Account, Listed, Quota, Status};
+pub use error::{Error, Result};
+pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
+pub use location::{Location, LocationError};
+pub use mailbox::{Added, Incoming, Mailbox, Stored};
+pub use message_file::{MessageFile, to_crlf};
+pub use name::{MailboxName, NameError, SEPARATOR};
+pub use snapshot::{Message, Snapshot};
+pub use store::{LineEnds, Settings, Store};
+pub use view::{Access, Changes, Expunges, View};

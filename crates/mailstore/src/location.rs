@@ -1,0 +1,144 @@
+//! Where an account's mail lies: `maildir:/home/vmail/%d/%n/Maildir`.
+
+use std::path::{Component, Path, PathBuf};
+
+/// The Maildir of one account: its root is INBOX, `.Name` directories in it are the other mailboxes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Location {
+    root: PathBuf,
+}
+
+/// Why a location was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    #[error("mail location `{0}`: only maildir: locations are supported")]
+    NotMaildir(String),
+    #[error("mail location `{0}` is not an absolute path without `..`")]
+    NotAbsolute(String),
+    #[error("mail location `{0}` needs %h, but the user has no home")]
+    NoHome(String),
+    #[error("mail location has the unknown variable %{0} (known: %u %n %d %h %%)")]
+    UnknownVariable(char),
+    #[error("user name `{0}` cannot be part of a path")]
+    UserName(String),
+}
+
+impl Location {
+    /// Expands `template` for a user: `%u` the whole name, `%n` the part before `@`, `%d` the domain, `%h` the home
+    /// directory, `%%` a percent sign; `%L` before the letter (`%Lu`) makes it lower case. `maildir:` in front and slashes at
+    /// the end are optional; `~/` is the home. A name with a slash, a NUL or that is `.` or `..` is refused.
+    pub fn expand(template: &str, user: &str, home: Option<&Path>) -> Result<Location, LocationError> {
+        let path = match template.split_once(':') {
+            Some(("maildir", path)) => path,
+            Some((scheme, _)) if !scheme.contains('/') => return Err(LocationError::NotMaildir(template.into())),
+            _ => template,
+        };
+        // Dovecot's `maildir:PATH:LAYOUT=...` moves indexes and layouts elsewhere: not ours to ignore silently
+        let (path, options) = path.split_once(':').unwrap_or((path, ""));
+        if options
+            .split(':')
+            .any(|option| !option.is_empty() && !option.starts_with("INDEX=") && !option.eq_ignore_ascii_case("LAYOUT=maildir++"))
+        {
+            return Err(LocationError::NotMaildir(template.into()));
+        }
+        let home = || home.and_then(Path::to_str).ok_or_else(|| LocationError::NoHome(template.into()));
+        let mut out = String::with_capacity(path.len() + user.len());
+        let mut rest = path;
+        if let Some(below) = rest.strip_prefix("~/") {
+            out.push_str(home()?);
+            out.push('/');
+            rest = below;
+        }
+        let mut chars = rest.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                out.push(c);
+                continue;
+            }
+            let mut letter = chars.next().unwrap_or('%');
+            let lower = letter == 'L';
+            if lower {
+                letter = chars.next().unwrap_or('%');
+            }
+            let value = match letter {
+                '%' => "%",
+                'h' => home()?,
+                'u' => checked(user, user)?,
+                'n' => checked(user.split_once('@').map_or(user, |(local, _)| local), user)?,
+                'd' => checked(user.rsplit_once('@').map_or("", |(_, domain)| domain), user)?,
+                other => return Err(LocationError::UnknownVariable(other)),
+            };
+            if lower { out.push_str(&value.to_lowercase()) } else { out.push_str(value) }
+        }
+        Location::maildir(Path::new(&out))
+    }
+
+    /// The Maildir at `path`, which must be absolute and without `..`. Slashes at the end mean nothing.
+    pub fn maildir(path: impl AsRef<Path>) -> Result<Location, LocationError> {
+        let path = path.as_ref();
+        let fits = |component: Component| matches!(component, Component::RootDir | Component::Normal(_) | Component::CurDir);
+        if !path.is_absolute() || !path.components().all(fits) || path.as_os_str().as_encoded_bytes().contains(&0) {
+            return Err(LocationError::NotAbsolute(path.display().to_string()));
+        }
+        let root: PathBuf = path.components().collect();
+        if root.parent().is_none() {
+            return Err(LocationError::NotAbsolute(path.display().to_string()));
+        }
+        Ok(Location { root })
+    }
+
+    /// Directory of INBOX, without a slash at the end.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// A value that goes into a path: one component, never `.`, `..` or empty.
+fn checked<'a>(value: &'a str, user: &str) -> Result<&'a str, LocationError> {
+    let bad = value.is_empty() || value == "." || value == ".." || value.chars().any(|c| c == '/' || c.is_control());
+    if bad { Err(LocationError::UserName(user.into())) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(template: &str, user: &str) -> Result<String, LocationError> {
+        Location::expand(template, user, Some(Path::new("/home/vmail/h"))).map(|location| location.root().display().to_string())
+    }
+
+    #[test]
+    fn variables_of_the_guide_are_expanded() {
+        for (template, want) in [
+            ("maildir:/home/vmail/%d/%n/Maildir", "/home/vmail/example.org/Ann/Maildir"),
+            ("maildir:/home/vmail/%u", "/home/vmail/Ann@example.org"),
+            ("maildir:/home/vmail/%u/", "/home/vmail/Ann@example.org"),
+            ("/home/vmail/%Lu///", "/home/vmail/ann@example.org"),
+            ("maildir:%h/Maildir", "/home/vmail/h/Maildir"),
+            ("maildir:~/Maildir", "/home/vmail/h/Maildir"),
+            ("maildir:/m/%%/%n", "/m/%/Ann"),
+            ("maildir:/m/%n:INDEX=/i", "/m/Ann"),
+        ] {
+            assert_eq!(expand(template, "Ann@example.org").as_deref(), Ok(want), "{template}");
+        }
+    }
+
+    #[test]
+    fn names_that_would_leave_the_mail_root_are_refused() {
+        for user in ["../x@example.org", "a/b@example.org", "..@example.org", "", "x@..", "x\0@d", "a@b/../c"] {
+            assert!(expand("maildir:/home/vmail/%d/%n", user).is_err(), "{user:?}");
+        }
+        for template in [
+            "mbox:/var/mail/%u",
+            "maildir:relative/%u",
+            "maildir:/a/../%u",
+            "maildir:/%",
+            "maildir:/x/%q",
+            "maildir:/",
+            "maildir:/x:LAYOUT=fs",
+        ] {
+            assert!(expand(template, "ann@example.org").is_err(), "{template}");
+        }
+        assert_eq!(Location::expand("~/Maildir", "ann", None), Err(LocationError::NoHome("~/Maildir".into())));
+    }
+}
