@@ -263,6 +263,11 @@ impl Snapshot {
         self.recount();
     }
 
+    /// The same mailbox without its messages.
+    pub(crate) fn emptied(&self) -> Snapshot {
+        Snapshot { keywords: self.keywords.clone(), chunks: Vec::new(), starts: Vec::new(), len: 0, ..*self }
+    }
+
     fn recount(&mut self) {
         self.starts.clear();
         self.len = 0;

@@ -209,14 +209,7 @@ fn difference(older: &Snapshot, newer: &Snapshot) -> Difference {
 
 /// `newer` with the messages it lost since `older` still in their places.
 fn with_ghosts(older: &Snapshot, newer: &Snapshot, gone: &[usize]) -> Snapshot {
-    let mut merged = Snapshot {
-        uid_validity: newer.uid_validity,
-        uid_next: newer.uid_next,
-        highest_modseq: newer.highest_modseq,
-        keywords: newer.keywords.clone(),
-        generation: newer.generation,
-        ..Snapshot::default()
-    };
+    let mut merged = newer.emptied();
     let mut ghosts = gone.iter().filter_map(|index| older.get(*index)).peekable();
     for message in newer.iter() {
         while let Some(ghost) = ghosts.next_if(|ghost| ghost.uid() < message.uid()) {
