@@ -19,9 +19,12 @@ pub mod auth;
 pub mod control;
 pub mod frame;
 pub mod lookup;
+mod mux;
 pub mod queue;
+pub mod tabbed;
 pub mod unix;
 pub mod usage;
 pub mod userdb;
 
 pub use frame::{Conversation, FrameError, FrameReader, FrameWriter};
+pub use mux::{Input, Unavailable};
