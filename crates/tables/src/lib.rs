@@ -1,1 +1,40 @@
-//! (being written)
+//! Lookup tables, written and searched as Postfix does it.
+//!
+//! A table is named by a specification `type:name`. One asynchronous question, [`Table::lookup`], serves all types:
+//!
+//! | type | what |
+//! |---|---|
+//! | `hash:` `texthash:` `btree:` `cdb:` `dbm:` `lmdb:` | a text file `key whitespace value` ([`mod@text`]); no compiled database beside it is needed or read |
+//! | `regexp:` `pcre:` | a text file of `/pattern/flags result`, tried in order ([`pattern`]) |
+//! | `cidr:` | a text file of `network/length result`, tried in order ([`cidr`]) |
+//! | `inline:{ key=value, … }` | the pairs themselves |
+//! | `static:value` | the same value for every key |
+//! | `fail:` | temporary failure for every key |
+//! | `unix:passwd.byname` `unix:group.byname` | `/etc/passwd`, `/etc/group` |
+//! | `accounts:` `mysql:` `pgsql:` `sqlite:` | asked of a [`Remote`], which is `authd` |
+//! | `proxy:` before any of them | taken and ignored: there is nothing to share between processes here |
+//!
+//! Text files are read again by themselves when they changed (looked at once a second at most). A file that became
+//! unreadable or wrong leaves the last good content in force and says so in the log; at start it is an [`Error`].
+//!
+//! "Not there" and "cannot tell" are different answers: `Ok(None)` and [`Unavailable`]. Nothing here turns the second
+//! into the first.
+
+pub mod cidr;
+mod error;
+mod list;
+mod maps;
+pub mod order;
+pub mod pattern;
+mod remote;
+mod spec;
+mod table;
+pub mod text;
+mod watched;
+
+pub use error::{Error, Unavailable};
+pub use list::{DomainList, NetworkList};
+pub use maps::{AddressFound, AddressOrder, Found, Maps, Step};
+pub use remote::{NoRemote, Remote, RemoteFuture, remote};
+pub use spec::{split_list, split_words};
+pub use table::{Context, Format, Table};
