@@ -1,11 +1,141 @@
-use crate::settings;
+use crate::report::Source;
+use crate::setting::{hours, minutes, secs};
+use crate::value::{Value, quote};
+use crate::{choices, settings};
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::DeValue;
+
+choices! {
+    /// Which conversation a socket of authd holds.
+    pub enum SocketKind {
+        /// Logins: Dovecot's auth client protocol, for smtpd, imapd, pop3d, Postfix, Exim.
+        Client = "client",
+        /// The user database: Dovecot's auth master protocol.
+        Userdb = "userdb",
+        /// Lookup tables in databases.
+        Lookup = "lookup",
+        /// Changes of domains, mailboxes and aliases, for `facteur`.
+        Accounts = "accounts",
+        /// Sizes and logins, told by the other daemons.
+        Usage = "usage",
+    }
+}
+
+choices! {
+    /// Where passwords come from.
+    pub enum PassdbDriver { Accounts = "accounts", PasswdFile = "passwd-file" }
+}
+
+choices! {
+    /// Where uid, gid, home and mail location come from.
+    pub enum UserdbDriver { Accounts = "accounts", Static = "static", PasswdFile = "passwd-file" }
+}
+
+/// Permission bits of a file or socket, written `"0660"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+impl Value for Mode {
+    fn kind() -> String {
+        "permission bits (octal, as text)".into()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, name: &str, source: &mut Source<'_>) -> Option<Mode> {
+        let bits = match value.get_ref() {
+            DeValue::String(text) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+            DeValue::Integer(i) if i.radix() == 8 => u32::from_str_radix(i.as_str(), 8).ok(),
+            _ => None,
+        };
+        match bits.filter(|bits| *bits <= 0o777) {
+            Some(bits) => Some(Mode(bits)),
+            None => {
+                source.fault(Some(value.span().start), format!("{name}: this must be permission bits such as \"0660\""), None);
+                None
+            }
+        }
+    }
+    fn write(&self) -> String {
+        quote(&format!("{:04o}", self.0))
+    }
+}
+
+settings! {
+    /// A socket that authd listens on, as Dovecot's `unix_listener` in `service auth`.
+    pub struct AuthSocket in "authd.unix_listener" {
+        /// The socket; a relative path starts in `run_directory`.
+        path: String = "auth", was "Dovecot unix_listener";
+        /// What is spoken there.
+        kind: SocketKind = SocketKind::Client;
+        /// Who may connect. `facteur-login` and such groups are made by the installation.
+        mode: Mode = Mode(0o660), was "Dovecot mode";
+        /// Owner of the socket. Empty: the user authd runs as.
+        user: String = "", was "Dovecot user";
+        /// Group of the socket. Empty: the group authd runs as.
+        group: String = "", was "Dovecot group";
+    }
+}
+
+settings! {
+    /// A source of passwords. They are asked in order; the first that knows the user decides.
+    pub struct Passdb in "authd.passdb" {
+        /// `accounts`: the accounts database. `passwd-file`: a text file, see `args`.
+        driver: PassdbDriver = PassdbDriver::Accounts, was "Dovecot driver";
+        /// For `passwd-file`: the file, lines `user:password:uid:gid:gecos:home:shell:extra_fields`; the password as `{SCHEME}hash`. `scheme=CRYPT` before the file names the scheme of passwords without one. Read again when it changed.
+        args: String = "", was "Dovecot args";
+    }
+}
+
+settings! {
+    /// A source of uid, gid, home and mail location. They are asked in order; the first that knows the user decides.
+    pub struct Userdb in "authd.userdb" {
+        /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`.
+        driver: UserdbDriver = UserdbDriver::Accounts, was "Dovecot driver";
+        /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file.
+        args: String = "", was "Dovecot args";
+    }
+}
 
 settings! {
     /// Passwords, the user database, and tables that live in databases.
     pub struct Authd in "authd" {
-        /// Mechanisms offered for login.
+        /// Sockets, each a table `[[authd.unix_listener]]`. Those of the five conversations that are in no table are at their usual places: `auth`, `userdb`, `lookup`, `accounts`, `usage` in `run_directory`.
+        unix_listener: Vec<AuthSocket> = Vec::new(), was "Dovecot unix_listener";
+        /// Sources of passwords, each a table `[[authd.passdb]]`. Empty: the accounts database.
+        passdb: Vec<Passdb> = Vec::new(), was "Dovecot passdb";
+        /// Sources of users, each a table `[[authd.userdb]]`. Empty: the accounts database.
+        userdb: Vec<Userdb> = Vec::new(), was "Dovecot userdb";
+        /// The accounts database: an SQLite file with PostfixAdmin's tables, made when it is not there. Empty: `accounts.sqlite` in `state_directory`.
+        accounts_database: PathBuf = "";
+        /// Tables that may be asked for over the lookup socket beside `accounts:`, such as `sqlite:/etc/facteur/domains.cf`. Empty: every `sqlite:`, `mysql:` and `pgsql:` file in the folder of `facteur.toml`.
+        lookup_tables: Vec<String> = Vec::<String>::new(), was "Postfix proxy_read_maps";
+        /// Mechanisms offered for login: `plain`, `login`.
         auth_mechanisms: Vec<String> = ["plain", "login"].map(String::from), was "Dovecot auth_mechanisms";
+        /// The domain of users who log in without one.
+        auth_default_realm: String = "$mydomain", was "Dovecot auth_default_realm";
+        /// Characters that user names may have beside letters and digits outside ASCII. Empty: all but control characters.
+        auth_username_chars: String = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@+=&'", was "Dovecot auth_username_chars";
         /// Whether failed logins are logged with their reason.
         auth_verbose: bool = true, was "Dovecot auth_verbose";
+        /// How long the answer to a failed login is held back.
+        auth_failure_delay: Duration = secs(2), in secs(0)..=secs(4), was "Dovecot auth_failure_delay";
+        /// Failed logins of one user from one address (IPv6: one /64) within `auth_penalty_window` after which every further attempt waits, longer and longer.
+        auth_penalty_after: u32 = 5u32, in 1..=1000, was "Dovecot auth_penalty";
+        /// How long a failed login counts.
+        auth_penalty_window: Duration = minutes(5), in secs(10)..=hours(24);
+        /// The scheme that new passwords are hashed with: `ARGON2ID`, `BLF-CRYPT`, `SHA512-CRYPT`.
+        default_pass_scheme: String = "ARGON2ID", was "Dovecot default_pass_scheme";
+        /// The scheme of stored passwords that name none; `CRYPT` tells it from the shape of the hash.
+        stored_pass_scheme: String = "CRYPT", was "Dovecot default_pass_scheme";
+        /// Threads that check passwords. 0: one per processor.
+        auth_worker_max_count: u32 = 0u32, in 0..=64, was "Dovecot auth_worker_max_count";
+        /// Password checks that may wait for a thread; more are answered with a temporary failure.
+        auth_worker_queue_limit: u32 = 200u32, in 1..=10_000;
+        /// Passwords that were right lately and need no second hashing, in memory only; 0 turns this off. A changed password counts at once.
+        auth_cache_entries: u32 = 10_000u32, in 0..=1_000_000, was "Dovecot auth_cache_size";
+        /// How long such a password is remembered.
+        auth_cache_ttl: Duration = hours(1), in secs(1)..=hours(24), was "Dovecot auth_cache_ttl";
+        /// Connections at the same time on each socket.
+        client_limit: u32 = 1000u32, in 10..=100_000, was "Dovecot client_limit";
     }
 }
