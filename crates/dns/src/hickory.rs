@@ -1,0 +1,202 @@
+//! The resolver of the programs: hickory asks and parses, we decide what an answer means and how long it is kept.
+
+use crate::cache::Cache;
+use crate::{ADDRESS_LIMIT, Answer, Error, MX_LIMIT, Mx, Resolver, TXT_LIMIT_BYTES};
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The settings of name lookup are wrong or cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("dns.nameservers: `{0}` is not an address or address:port")]
+    Nameserver(String),
+    #[error("/etc/resolv.conf: {0}")]
+    System(String),
+    #[error("cannot set up name lookup: {0}")]
+    Resolver(String),
+}
+
+/// Answers through name servers. Cheap to clone: clones share the cache.
+#[derive(Clone)]
+pub struct Dns(Arc<Inner>);
+
+struct Inner {
+    resolver: TokioResolver,
+    cache: Cache<(Box<str>, RecordType), Arc<[RData]>>,
+    deadline: Duration,
+    max_ttl: Duration,
+    negative_ttl: Duration,
+}
+
+impl Dns {
+    /// Sets up by the section `dns`. Must be called inside the runtime.
+    pub fn new(settings: &config::Dns) -> Result<Dns, SetupError> {
+        let config = if settings.nameservers.is_empty() {
+            let (system, _) = hickory_resolver::system_conf::read_system_conf().map_err(|e| SetupError::System(e.to_string()))?;
+            // Mail names are complete: the search list of the system must not make other names of them.
+            ResolverConfig::from_name_servers(system.name_servers().to_vec())
+        } else {
+            let servers = settings.nameservers.iter().map(|text| name_server(text)).collect::<Result<_, _>>()?;
+            ResolverConfig::from_name_servers(servers)
+        };
+        let servers = config.name_servers().len().max(1) as u32;
+        let mut options = ResolverOpts::default();
+        options.timeout = settings.timeout;
+        // Hickory counts the attempts after the first one.
+        options.attempts = settings.attempts.saturating_sub(1) as usize;
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+        options.case_randomization = true;
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *builder.options_mut() = options;
+        let resolver = builder.build().map_err(|e| SetupError::Resolver(e.to_string()))?;
+        Ok(Dns(Arc::new(Inner {
+            resolver,
+            cache: Cache::new(settings.cache_entries as usize),
+            // Each attempt may go to each server in turn, two at a time.
+            deadline: settings.timeout * settings.attempts.max(1) * servers.div_ceil(2) + Duration::from_millis(500),
+            max_ttl: settings.cache_max_ttl,
+            negative_ttl: settings.cache_negative_ttl,
+        })))
+    }
+
+    async fn ask(&self, name: &str, kind: RecordType) -> Result<Arc<[RData]>, Error> {
+        let name = name.strip_suffix('.').unwrap_or(name).to_lowercase();
+        // A name that cannot be one exists nowhere. The final dot keeps the search list out.
+        let asked = Name::from_utf8(format!("{name}.")).map_err(|_| Error::NoSuchName)?;
+        self.ask_name(name.into(), asked, kind).await
+    }
+
+    async fn ask_name(&self, key: Box<str>, name: Name, kind: RecordType) -> Result<Arc<[RData]>, Error> {
+        let inner = &self.0;
+        let key = (key, kind);
+        let start = Instant::now();
+        if let Some(answer) = inner.cache.get(&key, start) {
+            return answer;
+        }
+        let answer = tokio::time::timeout(inner.deadline, inner.resolver.lookup(name, kind)).await;
+        let (answer, ttl) = match answer {
+            Err(_) => (Err(Error::Temporary("no answer in time".into())), None),
+            Ok(Ok(lookup)) => {
+                let data: Arc<[RData]> =
+                    lookup.answers().iter().map(|record| &record.data).filter(|data| data.record_type() == kind).cloned().collect();
+                let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
+                // A CNAME that leads to a name without such records.
+                let answer = if data.is_empty() { Err(Error::NoRecords) } else { Ok(data) };
+                (answer, Some(Duration::from_secs(ttl.into()).min(inner.max_ttl)))
+            }
+            Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => {
+                let ttl = none.negative_ttl.map_or(inner.negative_ttl, |ttl| Duration::from_secs(ttl.into()).min(inner.negative_ttl));
+                match none.response_code {
+                    ResponseCode::NXDomain => (Err(Error::NoSuchName), Some(ttl)),
+                    ResponseCode::NoError => (Err(Error::NoRecords), Some(ttl)),
+                    other => (Err(Error::Temporary(format!("the name server answers {other}"))), None),
+                }
+            }
+            Ok(Err(error)) => (Err(Error::Temporary(mail_types::printable(&error.to_string()))), None),
+        };
+        if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
+            inner.cache.insert(key, answer.clone(), start + ttl);
+        }
+        answer
+    }
+}
+
+impl Resolver for Dns {
+    fn mx<'a>(&'a self, domain: &'a str) -> Answer<'a, Vec<Mx>> {
+        Box::pin(async move {
+            let data = self.ask(domain, RecordType::MX).await?;
+            let mut records: Vec<Mx> = data
+                .iter()
+                .filter_map(|data| match data {
+                    RData::MX(mx) => Some(Mx { preference: mx.preference, host: host_text(&mx.exchange) }),
+                    _ => None,
+                })
+                .collect();
+            records.sort_by_key(|mx| mx.preference);
+            records.truncate(MX_LIMIT);
+            Ok(records)
+        })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Answer<'a, Vec<IpAddr>> {
+        Box::pin(async move {
+            let (six, four) = tokio::join!(self.ask(host, RecordType::AAAA), self.ask(host, RecordType::A));
+            let mut found = Vec::new();
+            for data in [&six, &four].into_iter().flatten() {
+                found.extend(data.iter().filter_map(|data| match data {
+                    RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
+                    RData::A(ip) => Some(IpAddr::V4(ip.0)),
+                    _ => None,
+                }));
+            }
+            found.truncate(ADDRESS_LIMIT);
+            match (six, four) {
+                _ if !found.is_empty() => Ok(found),
+                (Err(error @ Error::Temporary(_)), _) | (_, Err(error @ Error::Temporary(_))) => Err(error),
+                (Err(Error::NoRecords), _) | (_, Err(Error::NoRecords)) => Err(Error::NoRecords),
+                _ => Err(Error::NoSuchName),
+            }
+        })
+    }
+
+    fn ptr<'a>(&'a self, ip: IpAddr) -> Answer<'a, Vec<String>> {
+        Box::pin(async move {
+            let ip = ip.to_canonical();
+            let data = self.ask_name(ip.to_string().into(), Name::from(ip), RecordType::PTR).await?;
+            let names = data.iter().filter_map(|data| match data {
+                RData::PTR(name) => Some(host_text(name)),
+                _ => None,
+            });
+            // A name with odd characters would stand in logs and headers.
+            let names: Vec<String> = names.filter(|n| mail_types::Domain::parse(n).is_ok()).take(ADDRESS_LIMIT).collect();
+            if names.is_empty() { Err(Error::NoRecords) } else { Ok(names) }
+        })
+    }
+
+    fn txt<'a>(&'a self, name: &'a str) -> Answer<'a, Vec<String>> {
+        Box::pin(async move {
+            let data = self.ask(name, RecordType::TXT).await?;
+            let mut size = 0;
+            let texts = data.iter().filter_map(|data| match data {
+                RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+                _ => None,
+            });
+            Ok(texts
+                .take_while(|text| {
+                    size += text.len();
+                    size <= TXT_LIMIT_BYTES
+                })
+                .collect())
+        })
+    }
+}
+
+/// Lower case, without the final dot; the root is empty.
+fn host_text(name: &Name) -> String {
+    let text = name.to_lowercase().to_ascii();
+    text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
+
+fn name_server(text: &str) -> Result<NameServerConfig, SetupError> {
+    let address = text
+        .parse::<SocketAddr>()
+        .or_else(|_| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+        .map_err(|_| SetupError::Nameserver(text.to_owned()))?;
+    let connection = |mut connection: ConnectionConfig| {
+        connection.port = address.port();
+        connection
+    };
+    let connections = vec![connection(ConnectionConfig::udp()), connection(ConnectionConfig::tcp())];
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    server.connections = connections;
+    Ok(server)
+}
