@@ -1,1 +1,52 @@
-//! (being written)
+//! Internet messages as bytes: header fields, MIME structure, addresses, dates, encoded words, trace fields, DSNs.
+//!
+//! Everything works on `&[u8]` with LF or CRLF line ends, never fails on bad input (what cannot be understood is
+//! passed over or shown raw), takes time linear in the input, and never recurses. Limits: MIME depth 100, 10,000
+//! parts, 128 parameters per field, 10,000 addresses per field. No file, socket, clock or random source: the caller
+//! brings them as arguments.
+//!
+//! | subject | start at |
+//! |---|---|
+//! | header fields | [`fields`], [`find`], [`header_length`] |
+//! | MIME structure, IMAP sections | [`Message::parse`], [`Message::section`] |
+//! | IMAP ENVELOPE | [`Envelope::parse`] |
+//! | addresses | [`address::parse`] |
+//! | dates | [`Date`] |
+//! | encoded words, charsets | [`words`], [`charset`] |
+//! | base64, quoted-printable | [`transfer`] |
+//! | line ends, sizes as if CRLF | [`crlf`] |
+//! | Received, Return-Path, Message-ID | [`trace`] |
+//! | bounces | [`dsn`] |
+
+pub mod address;
+pub mod charset;
+mod content;
+pub mod crlf;
+mod date;
+pub mod dsn;
+mod envelope;
+mod header;
+mod lexer;
+mod mime;
+mod section;
+pub mod trace;
+pub mod transfer;
+pub mod words;
+
+pub use address::{Entry, Mailbox};
+pub use content::{ContentType, Disposition, Param, Params};
+pub use date::Date;
+pub use envelope::Envelope;
+pub use header::{Field, Fields, fields, find, header_length};
+pub use mime::{Kind, Message, Part};
+pub use section::{Section, Want};
+pub use transfer::Encoding;
+
+/// Deeper parts are opaque (Postfix and Dovecot have the same limit).
+pub const MAX_DEPTH: usize = 100;
+/// Parts after these belong to the body of the last one.
+pub const MAX_PARTS: usize = 10_000;
+/// Parameters after these are passed over.
+pub const MAX_PARAMS: usize = 128;
+/// Addresses after these are passed over.
+pub const MAX_ADDRESSES: usize = 10_000;
