@@ -35,7 +35,8 @@ impl Mailbox<'_> {
     pub fn address(&self) -> Option<mail_types::Address> {
         let local = std::str::from_utf8(&self.mailbox).ok()?;
         let domain = mail_types::Domain::parse(std::str::from_utf8(&self.host).ok()?).ok()?;
-        (&*self.mailbox != MISSING_MAILBOX).then(|| mail_types::Address::new(local, domain).ok())?
+        (&*self.mailbox != MISSING_MAILBOX && &*self.host != MISSING_DOMAIN && &*self.host != SYNTAX_ERROR)
+            .then(|| mail_types::Address::new(local, domain).ok())?
     }
 
     /// The display name with encoded words decoded.

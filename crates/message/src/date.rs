@@ -199,11 +199,11 @@ impl Parsed {
 
     fn word(&mut self, word: &[u8]) {
         let three = |name: &str| word.len() >= 3 && word[..3].eq_ignore_ascii_case(name.as_bytes());
-        if self.month.is_none() {
-            if let Some(at) = MONTHS.iter().position(|name| three(name)) {
-                self.month = Some(at as i64 + 1);
-                return;
-            }
+        if self.month.is_none()
+            && let Some(at) = MONTHS.iter().position(|name| three(name))
+        {
+            self.month = Some(at as i64 + 1);
+            return;
         }
         if DAYS.iter().any(|name| three(name)) && self.time.is_none() {
             return;
@@ -285,7 +285,7 @@ mod tests {
             ("2026-11-22 15:08:12.123 +01:00", "Sun, 22 Nov 2026 15:08:12 +0100"),
             ("22 Nov 2026", "Sun, 22 Nov 2026 00:00:00 +0000"),
             ("31 Dec 2016 23:59:60 +0000", "Sun, 1 Jan 2017 00:00:00 +0000"),
-            ("1 Jan 2038 00:00:00 GMT+1", "Fri, 1 Jan 2038 00:00:00 +0000"),
+            ("1 Jan 2038 00:00:00 GMT+1", "Fri, 1 Jan 2038 00:00:00 +0100"),
             ("29 Feb 2024 12.30.00 +0000", "Thu, 29 Feb 2024 12:30:00 +0000"),
             ("1 Jan 9999 00:00 -9959", "Fri, 1 Jan 9999 00:00:00 -9959"),
             ("", "none"),

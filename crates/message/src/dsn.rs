@@ -128,7 +128,7 @@ impl Dsn<'_> {
         if full {
             crlf::write(returned, &mut bytes);
         } else {
-            // Bcc belongs to nobody but the sender, who knows; it is left out all the same as Postfix does on delivery.
+            // Lines that are no fields would end the header for strict readers.
             crlf::write(&pick(header, |name| !name.is_empty()), &mut bytes);
         }
         if !bytes.ends_with(b"\r\n") {
@@ -303,3 +303,6 @@ fn typed(address: &str, global: bool) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

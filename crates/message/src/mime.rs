@@ -230,10 +230,11 @@ impl<'a> Walk<'a> {
     }
 
     fn line(&mut self, line: Range<usize>, before: Count, after: Count) {
-        if !self.boundaries.is_empty() && self.raw[line.clone()].starts_with(b"--") {
-            if let Some((place, closing)) = self.matching(&self.raw[line.clone()]) {
-                return self.boundary(place, closing, Opened { at: line.start, count: before }, Opened { at: line.end, count: after });
-            }
+        if !self.boundaries.is_empty()
+            && self.raw[line.clone()].starts_with(b"--")
+            && let Some((place, closing)) = self.matching(&self.raw[line.clone()])
+        {
+            return self.boundary(place, closing, Opened { at: line.start, count: before }, Opened { at: line.end, count: after });
         }
         if self.in_header && empty_line(&self.raw[line.clone()]) > 0 {
             self.header_ends(Opened { at: line.end, count: after }, false);
@@ -408,3 +409,6 @@ fn mime_fields(header: &[u8]) -> Mime<'_> {
     }
     mime
 }
+
+#[cfg(test)]
+mod tests;
