@@ -1,1 +1,22 @@
-//! (being written)
+//! What the end-to-end tests stand on: a whole server in a folder of its own, and the clients and peers they use.
+//!
+//! Each test starts `facteur up` from the binaries beside it in `target/`, on ports that no other test has, and ends only what
+//! it started. A peer that is not installed is named in `target/e2e-skipped.txt`; with `FACTEUR_REQUIRE_PEERS` set it fails the test.
+
+mod dovecot;
+mod imap;
+mod lines;
+mod ports;
+mod postfix;
+mod server;
+mod smtp;
+mod tool;
+
+pub use dovecot::{Dovecot, chown_all};
+pub use imap::Imap;
+pub use lines::Lines;
+pub use ports::PortBase;
+pub use postfix::{Postfix, open_to_all};
+pub use server::{PASSWORD, Server, ServerBuilder, binary, eventually};
+pub use smtp::Smtp;
+pub use tool::{Daemon, Tool, client, run, tool};

@@ -1,0 +1,184 @@
+//! Each daemon dies and comes back alone; what got 250 arrives exactly once, and clients see a temporary failure at worst.
+
+use e2e::{PASSWORD, Server, Smtp, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+const DAEMONS: [&str; 6] = ["smtpd", "qmgr", "deliver", "imapd", "pop3d", "authd"];
+
+/// One try to send a message; gives the queue id of its 250. Anything else has to be a temporary failure or a lost connection.
+fn try_send(port: u16, n: usize) -> Option<String> {
+    let mut writer = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    writer.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    let mut reader = BufReader::new(writer.try_clone().ok()?);
+    let mut reply = || -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            assert!(!line.starts_with('5'), "a permanent failure for a good message: {line}");
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.starts_with(['2', '3']).then(|| line.trim_end().to_owned());
+            }
+        }
+    };
+    reply()?;
+    let user = if n.is_multiple_of(2) { "alice" } else { "bob" };
+    let rcpt = format!("RCPT TO:<{user}@example.test>\r\n");
+    for command in ["EHLO client.test\r\n", "MAIL FROM:<a@elsewhere.test>\r\n", &rcpt, "DATA\r\n"] {
+        writer.write_all(command.as_bytes()).ok()?;
+        reply()?;
+    }
+    writer.write_all(format!("Subject: {n}\r\n\r\nmessage {n}\r\n.\r\n").as_bytes()).ok()?;
+    reply()?.rsplit(' ').next().map(str::to_owned)
+}
+
+/// The queue id inside the name of a Maildir file.
+fn queue_ids(server: &Server, user: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    for folder in ["new", "cur"] {
+        for entry in std::fs::read_dir(server.maildir(user).join(folder)).into_iter().flatten() {
+            let name = entry.expect("entry").file_name().into_string().expect("text");
+            ids.push(name.split('.').nth(1).and_then(|part| part.split('_').next()).expect("a queue id").to_owned());
+        }
+    }
+    ids
+}
+
+#[test]
+fn daemons_killed_at_random_lose_and_double_nothing() {
+    let server = Server::builder().settings("[smtpd]\nsmtpd_client_connection_count_limit = 0\n").start();
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("clock").as_nanos() as u64;
+    eprintln!("seed {seed}");
+    let (sent, killing) = (AtomicUsize::new(0), AtomicBool::new(true));
+    let accepted = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while killing.load(Ordering::Relaxed) || accepted.lock().expect("ids").len() < 2000 {
+                    let n = sent.fetch_add(1, Ordering::Relaxed);
+                    if let Some(id) = try_send(server.smtp_port(), n) {
+                        accepted.lock().expect("ids").push(id);
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            });
+        }
+        let mut random = seed | 1;
+        for _ in 0..20 {
+            for daemon in DAEMONS {
+                random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                std::thread::sleep(Duration::from_millis((random >> 33) % 100));
+                let signal = if random >> 63 == 0 { Signal::SIGKILL } else { Signal::SIGTERM };
+                if let Some(pid) = server.pid(daemon) {
+                    let _ = kill(Pid::from_raw(pid), signal);
+                }
+            }
+        }
+        killing.store(false, Ordering::Relaxed);
+    });
+    let accepted = accepted.into_inner().expect("ids");
+    let all = || [queue_ids(&server, "alice@example.test"), queue_ids(&server, "bob@example.test")].concat();
+    eventually("an empty queue", || (server.facteur(&["--json", "queue", "list"]).stdout.trim_ascii() == b"[]").then_some(()), || server.log());
+    let mut count: HashMap<String, usize> = HashMap::new();
+    for id in all() {
+        *count.entry(id).or_default() += 1;
+    }
+    let lost: Vec<_> = accepted.iter().filter(|id| !count.contains_key(*id)).collect();
+    let doubled: Vec<_> = count.iter().filter(|(_, n)| **n > 1).collect();
+    assert!(lost.is_empty() && doubled.is_empty(), "{} accepted; lost {lost:?}, doubled {doubled:?}", accepted.len());
+}
+
+/// Stops a daemon from coming back by freezing it: the partner is silent, as behind a socket unit.
+struct Frozen(Pid);
+
+impl Frozen {
+    fn new(server: &Server, daemon: &str) -> Frozen {
+        let pid = Pid::from_raw(server.pid(daemon).expect("a process id"));
+        kill(pid, Signal::SIGSTOP).expect("SIGSTOP");
+        Frozen(pid)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+#[test]
+fn a_silent_authd_is_a_temporary_failure_and_not_a_wrong_answer() {
+    let server = Server::builder().settings("[imapd]\ndisable_plaintext_auth = false\n[pop3d]\ndisable_plaintext_auth = false\n").start();
+    let frozen = Frozen::new(&server, "authd");
+    let mut imap = e2e::Imap::connect(server.imap_port());
+    let login = format!("LOGIN alice@example.test {PASSWORD}");
+    let refused = imap.command(&login).pop().expect("tagged");
+    assert!(refused.contains("NO [UNAVAILABLE]"), "{refused}");
+    let mut pop = e2e::Lines::connect(server.pop3_port());
+    pop.line();
+    pop.write(format!("USER bob@example.test\r\nPASS {PASSWORD}\r\n").as_bytes());
+    pop.line();
+    let refused = pop.line().expect("reply");
+    assert!(refused.starts_with("-ERR [SYS/TEMP]"), "{refused}");
+    let mut smtp = server.smtp();
+    smtp.command("MAIL FROM:<a@elsewhere.test>", 250);
+    smtp.write(b"RCPT TO:<never-asked@example.test>\r\n");
+    let reply = smtp.reply().expect("reply");
+    assert!(reply.starts_with("45"), "{reply}");
+    drop(frozen);
+    eventually("a login", || e2e::Imap::connect(server.imap_port()).command(&login).pop()?.contains(" OK").then_some(()), || server.log());
+    eventually(
+        "a refusal",
+        || {
+            let mut smtp = server.smtp();
+            smtp.command("MAIL FROM:<a@elsewhere.test>", 250);
+            smtp.write(b"RCPT TO:<never-asked@example.test>\r\n");
+            smtp.reply()?.starts_with("550").then_some(())
+        },
+        || server.log(),
+    );
+}
+
+#[test]
+fn mail_is_accepted_without_qmgr_and_delivered_once_it_is_back() {
+    let server = Server::start();
+    let frozen = Frozen::new(&server, "qmgr");
+    let mut smtp = Smtp::connect(server.smtp_port());
+    smtp.command("EHLO client.test", 250);
+    for n in 0..20 {
+        smtp.send("a@elsewhere.test", &["alice@example.test"], &format!("Subject: {n}\n\nx\n"));
+    }
+    drop(frozen);
+    server.wait_for_mail("alice@example.test", 20);
+}
+
+#[test]
+fn mail_waits_for_deliver_and_arrives_once_it_is_back() {
+    let server = Server::start();
+    let frozen = Frozen::new(&server, "deliver");
+    for n in 0..5 {
+        server.send("a@elsewhere.test", &["alice@example.test"], &format!("Subject: {n}\n\nx\n"));
+    }
+    assert!(server.inbox("alice@example.test").is_empty());
+    drop(frozen);
+    server.wait_for_mail("alice@example.test", 5);
+}
+
+#[test]
+fn a_daemon_that_dies_is_there_again() {
+    let server = Server::start();
+    for daemon in DAEMONS {
+        let before = server.pid(daemon).expect("a process id");
+        kill(Pid::from_raw(before), Signal::SIGKILL).expect("kill");
+        eventually(&format!("{daemon} again"), || server.pid(daemon).filter(|pid| *pid != before), || server.log());
+    }
+    server.send("a@elsewhere.test", &["alice@example.test"], "Subject: after\n\nx\n");
+    server.wait_for_mail("alice@example.test", 1);
+}

@@ -1,0 +1,13 @@
+//! End to end: real clients and real peers against the real daemons.
+
+mod bad_configs;
+mod clients;
+mod command_line;
+mod documents;
+mod independence;
+mod mailboxes;
+mod peers;
+mod queue;
+mod receiving;
+mod reading;
+mod submission;
