@@ -1,0 +1,203 @@
+//! A connection of any kind, and who is at its other end.
+
+use crate::tls::ServerTls;
+use socket2::SockRef;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// `None` for a Unix socket. An IPv4 address that came over an IPv6 socket is shown as IPv4.
+    pub addr: Option<SocketAddr>,
+    /// Our own address of this connection.
+    pub local: Option<SocketAddr>,
+    /// uid, gid and pid of a peer on a Unix socket.
+    pub credentials: Option<(u32, u32, i32)>,
+}
+
+impl Peer {
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.addr.map(|a| a.ip())
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.addr, self.credentials) {
+            (Some(addr), _) => write!(f, "{addr}"),
+            (None, Some((uid, _, pid))) => write!(f, "uid={uid},pid={pid}"),
+            (None, None) => f.write_str("local"),
+        }
+    }
+}
+
+/// What TLS agreed on, for Received headers, logs and policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// As IANA names it, such as `TLS13_AES_256_GCM_SHA384`.
+    pub cipher: String,
+    /// Size of the symmetric key.
+    pub bits: u32,
+    /// The name that the client asked for.
+    pub sni: Option<String>,
+}
+
+/// A connection that a daemon accepted: TCP, Unix, or either under TLS.
+#[derive(Debug)]
+pub struct Stream {
+    kind: Kind,
+    // Readiness for writing is unknown to the runtime until its first poll; the first write (a greeting) is tried at once.
+    fresh: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<Stream>>),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Stream {
+        Stream { kind: Kind::Tcp(stream), fresh: true }
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Stream {
+        Stream { kind: Kind::Unix(stream), fresh: true }
+    }
+}
+
+impl Stream {
+    /// Answers the client's TLS handshake, with a deadline (`tls.handshake_timeout`). Bytes that the client sent before its
+    /// ClientHello must have been read and dropped by the caller, else the handshake fails on them, which is right too.
+    pub async fn upgrade_tls(self, tls: &ServerTls) -> io::Result<Stream> {
+        let handshake = tls.acceptor()?.accept(self);
+        match tokio::time::timeout(tls.handshake_timeout(), handshake).await {
+            Ok(stream) => Ok(Stream { kind: Kind::Tls(Box::new(stream?)), fresh: false }),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
+        }
+    }
+
+    /// `None` while the connection is in clear text.
+    pub fn tls_info(&self) -> Option<TlsInfo> {
+        let Kind::Tls(stream) = &self.kind else { return None };
+        let connection = stream.get_ref().1;
+        let suite = connection.negotiated_cipher_suite()?;
+        let cipher = format!("{:?}", suite.suite());
+        let version = match connection.protocol_version()? {
+            rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3",
+            _ => "TLSv1.2",
+        };
+        let bits = if cipher.contains("AES_128") { 128 } else { 256 };
+        Some(TlsInfo { version, cipher, bits, sni: connection.server_name().map(str::to_owned) })
+    }
+
+    pub fn is_tls(&self) -> bool {
+        matches!(self.kind, Kind::Tls(_))
+    }
+
+    /// Keying material for channel binding `tls-exporter` (RFC 9266 §2); `None` in clear text.
+    pub fn tls_exporter(&self) -> Option<[u8; 32]> {
+        let Kind::Tls(stream) = &self.kind else { return None };
+        stream.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
+    }
+
+    /// Makes the kernel answer a peer that is already gone with a reset rather than wait for it.
+    pub fn abort(self) {
+        if let Kind::Tcp(stream) = &self.kind {
+            // Dropping follows either way; the option only changes how.
+            let _ = SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
+    /// Asks the kernel to look for a dead peer (connections that may be silent for long, such as IDLE).
+    pub fn keepalive(&self, idle: std::time::Duration) -> io::Result<()> {
+        match &self.kind {
+            Kind::Tcp(stream) => SockRef::from(stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle)),
+            Kind::Unix(_) => Ok(()),
+            Kind::Tls(stream) => stream.get_ref().0.keepalive(idle),
+        }
+    }
+
+    fn write_at_once(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        if !std::mem::take(&mut self.fresh) {
+            return None;
+        }
+        let sent = match &self.kind {
+            Kind::Tcp(stream) => SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT),
+            Kind::Unix(stream) => SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT),
+            Kind::Tls(_) => return None,
+        };
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => None,
+            sent => Some(sent),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Kind::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buf)) {
+                // Many clients close the connection without close_notify; protocols of mail say themselves when they end.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                result => Poll::Ready(result),
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.fresh
+            && let Some(sent) = this.write_at_once(buf)
+        {
+            return Poll::Ready(sent);
+        }
+        match &mut this.kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Kind::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Kind::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().kind {
+            Kind::Tcp(_) | Kind::Unix(_) => Poll::Ready(Ok(())),
+            Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().kind {
+            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! TLS as a server: certificates chosen by name, taken anew while sessions run.
+//!
+//! TLS 1.2 and 1.3 with aws-lc-rs; nothing older. A client that announces an application protocol other than ours gets an alert
+//! (ALPACA). Sessions are resumed by tickets whose keys live and rotate in this process.
+
+mod pem;
+mod resolver;
+
+use arc_swap::ArcSwapOption;
+use config::{Config, Tls, TlsVersion};
+use resolver::Certificates;
+use rustls::ServerConfig;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_rustls::TlsAcceptor;
+
+pub use pem::{certificates, private_key};
+
+/// Why certificates were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("tls: {}: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("tls: {} does not belong to {}: {error}", key.display(), cert.display())]
+    Pair { cert: PathBuf, key: PathBuf, error: rustls::Error },
+    #[error("tls: cert_file and key_file go together; one of them is empty")]
+    Half,
+    #[error("tls: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// What a server needs for TLS handshakes. Shared by all listeners; replaced as a whole on reload.
+#[derive(Debug)]
+pub struct ServerTls {
+    alpn: Option<&'static str>,
+    ticketer: Option<Arc<dyn rustls::server::ProducesTickets>>,
+    current: ArcSwapOption<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    settings: Tls,
+    config: Arc<ServerConfig>,
+    // Device, inode, size and change time of each file when it was read.
+    stamps: Vec<Stamp>,
+}
+
+type Stamp = (u64, u64, u64, i64, i64);
+
+/// Settings and certificates that were read and found sound, not in force yet.
+#[derive(Debug)]
+pub struct Prepared(Option<Arc<Loaded>>);
+
+impl ServerTls {
+    /// A server without certificates; [`ServerTls::prepare`] and [`ServerTls::take`] give it some.
+    pub fn new(alpn: Option<&'static str>) -> Result<ServerTls, Error> {
+        let ticketer = match alpn {
+            Some(_) => Some(rustls::crypto::aws_lc_rs::Ticketer::new()?),
+            None => None,
+        };
+        Ok(ServerTls { alpn, ticketer, current: ArcSwapOption::empty() })
+    }
+
+    /// Reads the certificates that `config` names. Reads files.
+    pub fn prepare(&self, config: &Config) -> Result<Prepared, Error> {
+        let (Some(alpn), Some(ticketer)) = (self.alpn, &self.ticketer) else { return Ok(Prepared(None)) };
+        let settings = &config.tls;
+        let pairs = pairs(settings)?;
+        if pairs.is_empty() {
+            return Ok(Prepared(None));
+        }
+        // Before reading: a file that changes meanwhile is then read again.
+        let stamps = stamps(settings);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificates = Certificates::load(&pairs, &provider)?;
+        let versions: &[&rustls::SupportedProtocolVersion] = match settings.min_protocol {
+            TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            TlsVersion::Tls13 => &[&rustls::version::TLS13],
+        };
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificates));
+        // Once it is set, rustls answers a client that offers only others with no_application_protocol (RFC 7301 §3.2).
+        server.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        server.ticketer = ticketer.clone();
+        server.send_tls13_tickets = 2;
+        // Stateless tickets serve both versions; a cache beside them would only hold memory.
+        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        Ok(Prepared(Some(Arc::new(Loaded { settings: settings.clone(), config: Arc::new(server), stamps }))))
+    }
+
+    /// Puts what was prepared in force for handshakes from now on; running sessions keep what they have.
+    pub fn take(&self, prepared: Prepared) {
+        self.current.store(prepared.0);
+    }
+
+    /// Whether there is a certificate, so that STARTTLS may be offered.
+    pub fn is_available(&self) -> bool {
+        self.current.load().is_some()
+    }
+
+    /// Whether this program serves TLS at all, with or without a certificate at the moment.
+    pub fn is_served(&self) -> bool {
+        self.alpn.is_some()
+    }
+
+    /// Whether a certificate or key file is another than when it was read. Asks the file system.
+    pub fn files_changed(&self) -> bool {
+        self.current.load().as_ref().is_some_and(|loaded| stamps(&loaded.settings) != loaded.stamps)
+    }
+
+    pub(crate) fn acceptor(&self) -> io::Result<TlsAcceptor> {
+        match &*self.current.load() {
+            Some(loaded) => Ok(TlsAcceptor::from(loaded.config.clone())),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "no certificate is set")),
+        }
+    }
+
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        self.current.load().as_ref().map_or(Duration::from_secs(30), |loaded| loaded.settings.handshake_timeout)
+    }
+}
+
+fn pairs(settings: &Tls) -> Result<Vec<(&Path, &Path)>, Error> {
+    let mut pairs = Vec::new();
+    let further = settings.certificate.iter().map(|c| (&c.cert_file, &c.key_file));
+    for (cert, key) in std::iter::once((&settings.cert_file, &settings.key_file)).chain(further) {
+        match (cert.as_os_str().is_empty(), key.as_os_str().is_empty()) {
+            (true, true) => {}
+            (false, false) => pairs.push((cert.as_path(), key.as_path())),
+            _ => return Err(Error::Half),
+        }
+    }
+    Ok(pairs)
+}
+
+fn stamps(settings: &Tls) -> Vec<Stamp> {
+    let files = pairs(settings).unwrap_or_default().into_iter().flat_map(|(cert, key)| [cert, key]);
+    files
+        .map(|file| match std::fs::metadata(file) {
+            Ok(m) => (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec()),
+            Err(_) => (0, 0, 0, 0, 0),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use super::*;
+use crate::Stream;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio_rustls::TlsConnector;
+
+struct Files {
+    dir: tempfile::TempDir,
+    roots: RootCertStore,
+}
+
+impl Files {
+    fn new() -> Files {
+        Files { dir: tempfile::tempdir().expect("directory"), roots: RootCertStore::empty() }
+    }
+
+    fn make(&mut self, file: &str, name: &str) {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).expect("certificate");
+        self.roots.add(made.cert.der().clone()).expect("root");
+        std::fs::write(self.dir.path().join(format!("{file}.pem")), made.cert.pem()).expect("write");
+        std::fs::write(self.dir.path().join(format!("{file}.key")), made.signing_key.serialize_pem()).expect("write");
+    }
+
+    fn config(&self, text: &str) -> Config {
+        let file = self.dir.path().join("facteur.toml");
+        Config::from_texts(&file, &[(file.clone(), format!("hostname = \"mx.test\"\n{text}"))]).expect("settings")
+    }
+
+    fn server(&self, text: &str) -> Result<ServerTls, Error> {
+        let tls = ServerTls::new(Some("smtp")).expect("server");
+        tls.take(tls.prepare(&self.config(text))?);
+        Ok(tls)
+    }
+}
+
+// What the client got: its certificate was valid for `name`; and the word that the server said.
+async fn talk(tls: &ServerTls, roots: &RootCertStore, name: &str, alpn: &[&str]) -> io::Result<String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let mut client = builder.with_root_certificates(roots.clone()).with_no_client_auth();
+    client.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    let (a, b) = UnixStream::pair()?;
+    let server = async {
+        let mut stream = Stream::from(b).upgrade_tls(tls).await?;
+        let info = stream.tls_info().expect("under TLS");
+        assert_eq!(info.version, "TLSv1.3");
+        assert!(stream.tls_exporter().is_some());
+        stream.write_all(info.sni.unwrap_or_default().as_bytes()).await?;
+        stream.shutdown().await
+    };
+    let client = async {
+        let name = ServerName::try_from(name.to_owned()).expect("name");
+        let mut stream = TlsConnector::from(Arc::new(client)).connect(name, a).await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok::<_, io::Error>(text)
+    };
+    let (served, got) = tokio::join!(server, client);
+    let got = got?;
+    served.map(|()| got)
+}
+
+#[tokio::test]
+async fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
+    let mut files = Files::new();
+    files.make("a", "a.test");
+    files.make("b", "b.test");
+    let settings = "[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\ncertificate = [{ cert_file = \"b.pem\", key_file = \"b.key\" }]";
+    let tls = files.server(settings).expect("sound");
+    assert_eq!(talk(&tls, &files.roots, "a.test", &[]).await.expect("a"), "a.test");
+    assert_eq!(talk(&tls, &files.roots, "b.test", &["smtp"]).await.expect("b"), "b.test");
+    // The default certificate, which does not hold this name.
+    assert!(talk(&tls, &files.roots, "c.test", &[]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_of_another_protocol_gets_an_alert() {
+    let mut files = Files::new();
+    files.make("a", "a.test");
+    let tls = files.server("[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"").expect("sound");
+    assert!(talk(&tls, &files.roots, "a.test", &["http/1.1", "h2"]).await.is_err());
+    assert!(talk(&tls, &files.roots, "a.test", &["h2", "smtp"]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_noticed_and_taken() {
+    let mut files = Files::new();
+    files.make("a", "a.test");
+    let settings = "[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"";
+    let tls = files.server(settings).expect("sound");
+    assert!(!tls.files_changed());
+    files.make("a", "new.test");
+    assert!(tls.files_changed());
+    assert!(talk(&tls, &files.roots, "new.test", &[]).await.is_err());
+    tls.take(tls.prepare(&files.config(settings)).expect("sound"));
+    assert!(!tls.files_changed());
+    assert!(talk(&tls, &files.roots, "new.test", &[]).await.is_ok());
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_with_their_name() {
+    let mut files = Files::new();
+    files.make("a", "a.test");
+    files.make("b", "b.test");
+    let fault = |text: &str| files.server(text).expect_err("unsound").to_string();
+    assert!(fault("[tls]\ncert_file = \"a.pem\"\nkey_file = \"b.key\"").contains("does not belong to"));
+    assert!(fault("[tls]\ncert_file = \"a.pem\"").contains("go together"));
+    assert!(fault("[tls]\ncert_file = \"nowhere.pem\"\nkey_file = \"a.key\"").contains("nowhere.pem"));
+    assert!(fault("[tls]\ncert_file = \"a.key\"\nkey_file = \"a.key\"").contains("no certificate"));
+    assert!(fault("[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.pem\"").contains("no private key"));
+}
+
+#[tokio::test]
+async fn without_certificates_tls_is_not_offered() {
+    let files = Files::new();
+    let tls = files.server("").expect("sound");
+    assert!(!tls.is_available());
+    let (a, _b) = UnixStream::pair().expect("pair");
+    assert!(Stream::from(a).upgrade_tls(&tls).await.is_err());
+}
