@@ -1,3 +1,4 @@
+use crate::value::Size;
 use crate::{choices, settings};
 use std::path::PathBuf;
 
@@ -20,5 +21,7 @@ settings! {
         level: LogLevel = LogLevel::Info, was "Dovecot mail_debug, auth_debug";
         /// The file to write to; it is opened again on SIGUSR1 (`facteur log reopen`). Empty: standard error, which systemd keeps in the journal.
         file: PathBuf = "", was "Dovecot log_path, Postfix maillog_file";
+        /// Lines that wait while the journal or the disk is slow. Mail never waits for its log: what does not fit is dropped, and counted in the log.
+        buffer_size: Size = Size::mib(4), in Size::kib(64)..=Size::mib(256);
     }
 }

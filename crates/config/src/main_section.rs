@@ -18,6 +18,8 @@ settings! {
         state_directory: PathBuf = "/var/lib/facteur", was "Postfix data_directory, Dovecot state_dir";
         /// Threads that each daemon works with, beside those that wait for the disk. More than the machine has processors is of no use.
         worker_threads: u32 = 2u32, in 1..=64;
+        /// Each daemon gives up, before it serves anybody, the right to start programs and to write outside of its own folders (Landlock, where the kernel has it).
+        sandbox: bool = true;
         /// How long a daemon that is told to stop lets transactions that have begun come to their end.
         shutdown_grace: std::time::Duration = crate::setting::secs(5), in crate::setting::secs(0)..=crate::setting::minutes(5);
     }

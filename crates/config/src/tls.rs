@@ -1,5 +1,7 @@
 use crate::{choices, settings};
+use crate::setting::{minutes, secs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 choices! {
     /// The oldest TLS version spoken.
@@ -27,5 +29,7 @@ settings! {
         certificate: Vec<Certificate> = Vec::new(), was "Postfix tls_server_sni_maps, Dovecot local_name";
         /// The oldest version that clients may speak.
         min_protocol: TlsVersion = TlsVersion::Tls12, was "Postfix smtpd_tls_protocols, Dovecot ssl_min_protocol";
+        /// How long a client may take for its part of the handshake.
+        handshake_timeout: Duration = secs(30), in secs(1)..=minutes(5), was "Postfix smtpd_starttls_timeout";
     }
 }
