@@ -15,6 +15,8 @@ pub struct Settings {
     pub tls: TlsUse,
     /// Log in with these, if the server offers AUTH.
     pub credentials: Option<Credentials>,
+    /// Log in also where the connection is not under TLS.
+    pub auth_without_tls: bool,
     /// Send messages by BDAT where the server announces CHUNKING: everything goes in one write. Right for LMTP to `deliver`; for hosts
     /// on the Internet DATA spares the bytes of a message that no recipient gets.
     pub chunking: bool,
@@ -23,12 +25,12 @@ pub struct Settings {
 impl Settings {
     /// SMTP with opportunistic TLS, as to any host of the Internet.
     pub fn smtp(helo_name: &str) -> Settings {
-        Settings { lmtp: false, helo_name: helo_name.into(), tls: TlsUse::May, credentials: None, chunking: false }
+        Settings { lmtp: false, helo_name: helo_name.into(), tls: TlsUse::May, credentials: None, auth_without_tls: false, chunking: false }
     }
 
     /// LMTP on a Unix socket, as to `deliver`.
     pub fn lmtp(helo_name: &str) -> Settings {
-        Settings { lmtp: true, helo_name: helo_name.into(), tls: TlsUse::Never, credentials: None, chunking: true }
+        Settings { lmtp: true, helo_name: helo_name.into(), tls: TlsUse::Never, credentials: None, auth_without_tls: false, chunking: true }
     }
 }
 
@@ -72,7 +74,7 @@ pub enum Step {
 }
 
 /// A message to send.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Message {
     /// What is announced of it; parameters that the server does not know are left out. `size` is set by the session.
     pub mail: MailFrom,
@@ -80,7 +82,8 @@ pub struct Message {
     pub body: Body,
 }
 
-/// The bytes of a message, with CRLF line ends. Stray CR or LF become CRLF, a missing last line end is added.
+/// The bytes of a message, with CRLF line ends. Stray CR or LF become CRLF, a missing last line end is added (except in a stream that
+/// goes by BDAT, which is sent as it is).
 #[derive(Clone)]
 pub enum Body {
     Memory(Arc<dyn AsRef<[u8]> + Send + Sync>),
@@ -148,6 +151,9 @@ pub enum Error {
     /// Bytes that are no SMTP reply, or more of them than a reply has.
     #[error("the server does not speak SMTP: {0}")]
     PeerMisbehaved(&'static str),
+    /// A stream was not as long as its `size` said: our own fault.
+    #[error("the message is not as long as was announced")]
+    BodySize,
 }
 
 /// What the server announced in its answer to EHLO or LHLO.

@@ -296,8 +296,8 @@ impl Session {
         let chunk = Chunk { size, remaining: size, last, refused: false };
         let limit = self.settings.size_limit;
         if limit > 0 && size > limit {
-            self.leave_transaction();
-            return self.refuse_chunk_or(true, argument, Reply::with(552, (5, 3, 4), "Error: message file too big"));
+            self.refuse_chunk(chunk, Reply::with(552, (5, 3, 4), "Error: message file too big"));
+            return None;
         }
         if self.body.is_some() {
             self.state = State::Chunk(chunk);
@@ -312,6 +312,19 @@ impl Session {
             self.state = State::Chunk(Chunk { size, remaining: size, last, refused: true });
         }
         self.say(reply)
+    }
+
+    /// Refuses a chunk of a running transaction, which ends with it. A last chunk is answered per recipient in LMTP (RFC 2033 §4.2).
+    fn refuse_chunk(&mut self, chunk: Chunk, reply: Reply) {
+        let replies = match &self.transaction {
+            Some(t) if self.settings.lmtp && chunk.last => t.recipients.len(),
+            _ => 1,
+        };
+        self.leave_transaction();
+        self.state = State::Chunk(Chunk { refused: true, ..chunk });
+        for _ in 0..replies {
+            self.reply(reply.clone());
+        }
     }
 
     fn rset(&mut self, argument: &str) -> Option<Step> {
@@ -395,10 +408,7 @@ impl Session {
                 reply.write(&mut self.out);
                 return self.close();
             }
-            Pending::FirstChunk(chunk) => {
-                self.leave_transaction();
-                self.state = State::Chunk(Chunk { refused: true, ..chunk });
-            }
+            Pending::FirstChunk(chunk) => return self.refuse_chunk(chunk, reply),
             _ => {}
         }
         self.reply(reply);
