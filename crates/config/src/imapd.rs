@@ -1,6 +1,14 @@
-use crate::settings;
-use crate::value::Endpoint;
+use crate::setting::{minutes, secs};
 use crate::value::on_all_addresses as on;
+use crate::value::{Endpoint, Size};
+use crate::{choices, settings};
+use std::path::PathBuf;
+use std::time::Duration;
+
+choices! {
+    /// What happens to the mailboxes with a special use that an account does not have.
+    pub enum MailboxAuto { No = "no", Create = "create", Subscribe = "subscribe" }
+}
 
 settings! {
     /// IMAP.
@@ -9,5 +17,49 @@ settings! {
         listen: Vec<Endpoint> = on(143), was "Dovecot inet_listener imap";
         /// Where IMAP with TLS from the first byte on is spoken.
         listen_tls: Vec<Endpoint> = on(993), was "Dovecot inet_listener imaps";
+        /// The greeting behind `* OK` and the capabilities.
+        login_greeting: String = "Facteur ready.", was "Dovecot login_greeting";
+        /// Whether passwords are taken only under TLS. Before it, LOGINDISABLED is announced.
+        disable_plaintext_auth: bool = true, was "Dovecot disable_plaintext_auth";
+        /// Whether a client on this machine (its address is the one it connected to) counts as if it used TLS, as with Dovecot: a webmail beside the server then needs none.
+        same_host_is_secured: bool = true;
+        /// The socket where logins are checked, in Dovecot's auth protocol. Empty: authd's own, `auth` in `run_directory`.
+        auth_socket_path: PathBuf = "", was "Dovecot login_auth_socket_path";
+        /// The socket that tells where an account's mail is, in Dovecot's auth master protocol. Empty: authd's own, `userdb` in `run_directory`.
+        userdb_socket_path: PathBuf = "", was "Dovecot auth_socket_path";
+        /// How long a client may take to log in.
+        login_timeout: Duration = secs(60), in secs(5)..=minutes(10), was "Dovecot login_max_logged_out_time";
+        /// How long a client that is logged in may say nothing (RFC 3501 section 5.4: at least 30 minutes). Also how long one IDLE may last.
+        imap_timeout: Duration = minutes(30), in secs(10)..=minutes(600), was "Dovecot imap_timeout";
+        /// How long a client may take nothing of what it asked for, before it is cut off.
+        imap_write_timeout: Duration = secs(60), in secs(1)..=minutes(30);
+        /// How often a client in IDLE is told that the server is still there, so that routers keep the connection. 0: never.
+        imap_idle_notify_interval: Duration = minutes(2), in secs(0)..=minutes(29), was "Dovecot imap_idle_notify_interval";
+        /// The longest command, literals included and messages not.
+        imap_max_line_length: Size = Size::mib(1), in Size::kib(8)..=Size::mib(64), was "Dovecot imap_max_line_length";
+        /// The largest message that a client may put into a mailbox (APPEND).
+        append_size_limit: Size = Size::mib(50), in Size::kib(1)..=Size(1 << 40);
+        /// Connections at the same time.
+        client_limit: u32 = 10_000u32, in 1..=1_000_000, was "Dovecot client_limit, process_limit";
+        /// Connections at the same time from one address (IPv6: one /64). 0: any number. A whole office may share one address, and each program keeps about five.
+        client_connection_count_limit: u32 = 1000u32, in 0..=1_000_000;
+        /// Connections of one account from one address; clients on this machine (webmail) are not counted. 0: any number.
+        mail_max_userip_connections: u32 = 10u32, in 0..=100_000, was "Dovecot mail_max_userip_connections";
+        /// Threads that read and write mailboxes. One slow disk needs more of them than one fast processor.
+        io_threads: u32 = 8u32, in 1..=512;
+        /// Announces LITERAL- instead of LITERAL+ after login: clients then ask before they send more than 4 KiB.
+        imap_literal_minus: bool = false, was "Dovecot imap_literal_minus";
+        /// The mailbox for drafts. Empty: none has this use.
+        drafts_mailbox: String = "Drafts", was "Dovecot mailbox special_use";
+        /// The mailbox for copies of sent mail.
+        sent_mailbox: String = "Sent", was "Dovecot mailbox special_use";
+        /// The mailbox for deleted mail.
+        trash_mailbox: String = "Trash", was "Dovecot mailbox special_use";
+        /// The mailbox for spam.
+        junk_mailbox: String = "Junk", was "Dovecot mailbox special_use";
+        /// The mailbox for mail that is put aside.
+        archive_mailbox: String = "Archive", was "Dovecot mailbox special_use";
+        /// Whether these mailboxes are made at login where they are missing: `no`, `create`, or `subscribe` (made, and shown by clients that show only what is subscribed).
+        mailbox_auto: MailboxAuto = MailboxAuto::Subscribe, was "Dovecot mailbox auto";
     }
 }

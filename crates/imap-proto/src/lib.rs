@@ -1,1 +1,30 @@
-//! (being written)
+//! IMAP4rev1 (RFC 3501) as a pure machine: framing, grammar, the order of commands, and how answers are written.
+//!
+//! No socket, file, clock or task. imapd drives [`Session`]: it feeds bytes, carries out the commands that come out, and
+//! writes answers with [`encode`]. Four places, one after the other: [`frame`] cuts, [`parse`] reads, [`session`] knows
+//! order, imapd knows whether.
+//!
+//! Extensions in the grammar: IDLE (RFC 2177), UIDPLUS (RFC 4315), MOVE (RFC 6851), NAMESPACE (RFC 2342), ID (RFC 2971),
+//! ENABLE (RFC 5161), UNSELECT (RFC 3691), SASL-IR (RFC 4959), LITERAL+ and LITERAL- (RFC 7888), ESEARCH (RFC 4731), LIST
+//! options (RFC 5258) with LIST-STATUS (RFC 5819) and SPECIAL-USE (RFC 6154).
+
+pub mod command;
+pub mod cursor;
+pub mod date;
+pub mod encode;
+pub mod error;
+pub mod frame;
+pub mod mutf7;
+pub mod parse;
+pub mod sequence;
+pub mod session;
+
+pub use command::{
+    Append, BodyForm, BodyItem, Command, FetchItem, Flag, FlagChange, List, ListReturn, ListSelect, Mailbox, Search, SearchKey,
+    SearchReturn, Section, SectionText, SpecialUse, StatusItems, Store,
+};
+pub use date::{Date, DateTime};
+pub use encode::Status;
+pub use frame::Limits;
+pub use sequence::SequenceSet;
+pub use session::{Session, State, Step};

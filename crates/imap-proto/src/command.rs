@@ -1,0 +1,278 @@
+//! What a client can ask, as types. Made by `parse/`, judged and carried out by imapd.
+
+use crate::date::{Date, DateTime};
+use crate::sequence::SequenceSet;
+use mail_types::Secret;
+
+/// One command, arguments checked against the grammar and nothing more: whether the mailbox exists is not known here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    // any state
+    Capability,
+    Noop,
+    Logout,
+    Id(Vec<(String, Option<String>)>),
+    // not authenticated
+    StartTls,
+    Login { user: String, password: Secret },
+    Authenticate { mechanism: String, initial: Option<Secret> },
+    // authenticated
+    Enable(Vec<String>),
+    Namespace,
+    Select { mailbox: Mailbox, read_only: bool },
+    Create { mailbox: Mailbox, special_use: Option<SpecialUse> },
+    Delete(Mailbox),
+    Rename { from: Mailbox, to: Mailbox },
+    Subscribe { mailbox: Mailbox, on: bool },
+    List(List),
+    Lsub { reference: String, pattern: String },
+    Status { mailbox: Mailbox, items: StatusItems },
+    Idle,
+    // selected
+    Check,
+    Close,
+    Unselect,
+    Expunge(Option<SequenceSet>),
+    Search(Search),
+    Fetch { set: SequenceSet, uid: bool, items: Vec<FetchItem> },
+    Store(Store),
+    Copy { set: SequenceSet, uid: bool, mailbox: Mailbox, remove: bool },
+}
+
+impl Command {
+    /// May EXPUNGE responses go out while this command is answered? RFC 3501 §7.4.1: not during FETCH, STORE and SEARCH by
+    /// message number, where the client could not tell which message a number meant.
+    pub fn may_report_expunge(&self) -> bool {
+        match self {
+            Command::Fetch { uid, .. } => *uid,
+            Command::Store(store) => store.uid,
+            Command::Search(search) => search.uid,
+            _ => true,
+        }
+    }
+}
+
+/// A mailbox name in UTF-8, `INBOX` always in capitals. Whether it can exist is the store's business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mailbox(pub String);
+
+/// What comes before the message in APPEND.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    pub mailbox: Mailbox,
+    pub flags: Vec<Flag>,
+    pub date: Option<DateTime>,
+    /// Bytes of the message literal.
+    pub size: u64,
+}
+
+/// A flag a client may set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Flag {
+    Seen,
+    Answered,
+    Flagged,
+    Deleted,
+    Draft,
+    Keyword(String),
+}
+
+impl Flag {
+    pub fn name(&self) -> &str {
+        match self {
+            Flag::Seen => "\\Seen",
+            Flag::Answered => "\\Answered",
+            Flag::Flagged => "\\Flagged",
+            Flag::Deleted => "\\Deleted",
+            Flag::Draft => "\\Draft",
+            Flag::Keyword(name) => name,
+        }
+    }
+}
+
+/// RFC 6154 §2: what a mailbox is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SpecialUse {
+    All,
+    Archive,
+    Drafts,
+    Flagged,
+    Junk,
+    Sent,
+    Trash,
+}
+
+impl SpecialUse {
+    pub const EVERY: [SpecialUse; 7] = [
+        SpecialUse::All,
+        SpecialUse::Archive,
+        SpecialUse::Drafts,
+        SpecialUse::Flagged,
+        SpecialUse::Junk,
+        SpecialUse::Sent,
+        SpecialUse::Trash,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            SpecialUse::All => "\\All",
+            SpecialUse::Archive => "\\Archive",
+            SpecialUse::Drafts => "\\Drafts",
+            SpecialUse::Flagged => "\\Flagged",
+            SpecialUse::Junk => "\\Junk",
+            SpecialUse::Sent => "\\Sent",
+            SpecialUse::Trash => "\\Trash",
+        }
+    }
+}
+
+/// LIST with what RFC 5258, RFC 5819 and RFC 6154 add.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct List {
+    pub select: ListSelect,
+    pub reference: String,
+    pub patterns: Vec<String>,
+    pub returns: ListReturn,
+    /// Written with selection options, several patterns or RETURN: RFC 5258 §3 gives an extended LIST other rules (an empty
+    /// pattern is no longer the question for the separator).
+    pub extended: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ListSelect {
+    pub subscribed: bool,
+    pub recursive_match: bool,
+    pub special_use: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ListReturn {
+    pub subscribed: bool,
+    pub children: bool,
+    pub special_use: bool,
+    pub status: Option<StatusItems>,
+}
+
+/// RFC 3501 §6.3.10.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StatusItems {
+    pub messages: bool,
+    pub recent: bool,
+    pub uid_next: bool,
+    pub uid_validity: bool,
+    pub unseen: bool,
+}
+
+/// RFC 3501 §6.4.6.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Store {
+    pub set: SequenceSet,
+    pub uid: bool,
+    pub change: FlagChange,
+    pub silent: bool,
+    pub flags: Vec<Flag>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlagChange {
+    Replace,
+    Add,
+    Remove,
+}
+
+/// One data item of FETCH (RFC 3501 §6.4.5).
+#[derive(Debug, Clone, PartialEq)]
+pub enum FetchItem {
+    Flags,
+    Uid,
+    InternalDate,
+    Size,
+    Envelope,
+    /// `BODY` without section (false) or `BODYSTRUCTURE` (true).
+    Structure {
+        extended: bool,
+    },
+    Body(BodyItem),
+}
+
+/// `BODY[...]`, `BODY.PEEK[...]` or one of the RFC822 forms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BodyItem {
+    pub section: Section,
+    pub peek: bool,
+    /// First byte and number of bytes.
+    pub partial: Option<(u32, u32)>,
+    pub form: BodyForm,
+}
+
+/// How the answer names the item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyForm {
+    Body,
+    Rfc822,
+    Rfc822Header,
+    Rfc822Text,
+}
+
+/// RFC 3501 §6.4.5: `[part.text]`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Section {
+    pub part: Vec<u32>,
+    pub text: Option<SectionText>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum SectionText {
+    Header,
+    Fields { names: Vec<String>, not: bool },
+    Text,
+    Mime,
+}
+
+/// SEARCH or UID SEARCH.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    pub uid: bool,
+    /// With `RETURN (...)`: answered by ESEARCH (RFC 4731).
+    pub returns: Option<SearchReturn>,
+    /// As the client named it; the strings of the keys are in it.
+    pub charset: Option<String>,
+    pub key: SearchKey,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SearchReturn {
+    pub min: bool,
+    pub max: bool,
+    pub all: bool,
+    pub count: bool,
+}
+
+/// RFC 3501 §6.4.4. Nested at most as deep as the parser's limit, so walking it by recursion is safe.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SearchKey {
+    All,
+    And(Vec<SearchKey>),
+    Or(Vec<SearchKey>),
+    Not(Box<SearchKey>),
+    Numbers(SequenceSet),
+    Uids(SequenceSet),
+    Flag(Flag),
+    Recent,
+    /// INTERNALDATE, in the server's zone as written.
+    Before(Date),
+    On(Date),
+    Since(Date),
+    /// The Date: header, disregarding time and zone.
+    SentBefore(Date),
+    SentOn(Date),
+    SentSince(Date),
+    Header {
+        name: String,
+        value: Vec<u8>,
+    },
+    Body(Vec<u8>),
+    Text(Vec<u8>),
+    Larger(u64),
+    Smaller(u64),
+}

@@ -1,0 +1,258 @@
+//! SEARCH keys.
+
+use super::Result;
+use crate::command::{Flag, Search, SearchKey, SearchReturn};
+use crate::cursor::Cursor;
+use crate::date::Date;
+use crate::error::ParseError;
+use crate::sequence::SequenceSet;
+
+/// Nested parentheses and operators. Chains such as `OR a OR b OR c` and `NOT NOT` do not nest, see below.
+const DEPTH: usize = 100;
+/// Keys in one search.
+const KEYS: usize = 10_000;
+
+/// RFC 4466 §2.6.1: `search = "SEARCH" [search-return-opts] SP search-program`,
+/// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
+pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
+    cursor.space()?;
+    let mut returns = None;
+    if cursor.take_word("RETURN ") {
+        returns = Some(return_options(cursor)?);
+        cursor.space()?;
+    }
+    let mut charset = None;
+    if cursor.take_word("CHARSET ") {
+        let name = cursor.astring("Expected a charset")?;
+        if name.len() > 64 {
+            return Err(ParseError { kind: crate::error::ParseErrorKind::BadCharset, what: "Unknown charset" });
+        }
+        charset = Some(String::from_utf8_lossy(&name).into_owned());
+        cursor.space()?;
+    }
+    let mut budget = KEYS;
+    let mut keys = Vec::new();
+    loop {
+        keys.push(key(cursor, 0, &mut budget)?);
+        // A space at the very end is forgiven by the caller.
+        if cursor.rest().len() <= 1 || !cursor.take(b' ') {
+            break;
+        }
+    }
+    let key = if keys.len() == 1 { keys.swap_remove(0) } else { SearchKey::And(keys) };
+    Ok(Search { uid, returns, charset, key })
+}
+
+/// RFC 4731 §4: `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT"`; none at all means ALL (§3.1).
+fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
+    let mut returns = SearchReturn::default();
+    for option in cursor.list(true, 20, |c| c.atom("Invalid return option"))? {
+        match option.to_ascii_uppercase().as_str() {
+            "MIN" => returns.min = true,
+            "MAX" => returns.max = true,
+            "ALL" => returns.all = true,
+            "COUNT" => returns.count = true,
+            _ => return Err(ParseError::syntax("Unknown return option")),
+        }
+    }
+    if returns == SearchReturn::default() {
+        returns.all = true;
+    }
+    Ok(returns)
+}
+
+/// RFC 3501 §9 `search-key`. Recurses only for parentheses, for the first key of OR and for the key of NOT, `DEPTH` deep.
+fn key(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<SearchKey> {
+    if depth == DEPTH {
+        return Err(ParseError::too_big("Search is nested too deeply"));
+    }
+    *budget = budget.checked_sub(1).ok_or(ParseError::too_big("Search has too many keys"))?;
+    match cursor.peek() {
+        Some(b'(') => return group(cursor, depth, budget),
+        Some(b'0'..=b'9' | b'*') => return SequenceSet::parse(cursor).map(SearchKey::Numbers),
+        _ => {}
+    }
+    let name = cursor.atom("Expected a search key")?.to_ascii_uppercase();
+    match name.as_str() {
+        "NOT" => not(cursor, depth, budget),
+        "OR" => or(cursor, depth, budget),
+        _ => simple(&name, cursor),
+    }
+}
+
+/// `"(" search-key *(SP search-key) ")"`
+fn group(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<SearchKey> {
+    cursor.take(b'(');
+    let mut keys = Vec::new();
+    loop {
+        keys.push(key(cursor, depth + 1, budget)?);
+        if cursor.take(b')') {
+            return Ok(if keys.len() == 1 { keys.swap_remove(0) } else { SearchKey::And(keys) });
+        }
+        cursor.space()?;
+    }
+}
+
+/// `"NOT" SP search-key`. A chain of NOTs is counted, not nested.
+fn not(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<SearchKey> {
+    let mut odd = true;
+    cursor.space()?;
+    while cursor.take_word("NOT ") {
+        odd = !odd;
+    }
+    let inner = key(cursor, depth + 1, budget)?;
+    Ok(if odd { SearchKey::Not(Box::new(inner)) } else { inner })
+}
+
+/// `"OR" SP search-key SP search-key`. Clients look for a hundred message ids by `OR a OR b OR c d`: such a chain is one
+/// list here, however long.
+fn or(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<SearchKey> {
+    let mut keys = Vec::new();
+    loop {
+        cursor.space()?;
+        keys.push(key(cursor, depth + 1, budget)?);
+        cursor.space()?;
+        if !cursor.rest().get(..3).is_some_and(|word| word.eq_ignore_ascii_case(b"OR ")) {
+            break;
+        }
+        cursor.take_word("OR");
+    }
+    keys.push(key(cursor, depth + 1, budget)?);
+    Ok(SearchKey::Or(keys))
+}
+
+/// The keys that hold no other key.
+fn simple(name: &str, cursor: &mut Cursor<'_>) -> Result<SearchKey> {
+    let not = |key| SearchKey::Not(Box::new(key));
+    let flag = SearchKey::Flag;
+    Ok(match name {
+        "ALL" => SearchKey::All,
+        "ANSWERED" => flag(Flag::Answered),
+        "DELETED" => flag(Flag::Deleted),
+        "DRAFT" => flag(Flag::Draft),
+        "FLAGGED" => flag(Flag::Flagged),
+        "SEEN" => flag(Flag::Seen),
+        "UNANSWERED" => not(flag(Flag::Answered)),
+        "UNDELETED" => not(flag(Flag::Deleted)),
+        "UNDRAFT" => not(flag(Flag::Draft)),
+        "UNFLAGGED" => not(flag(Flag::Flagged)),
+        "UNSEEN" => not(flag(Flag::Seen)),
+        "RECENT" => SearchKey::Recent,
+        "NEW" => SearchKey::And(vec![SearchKey::Recent, not(flag(Flag::Seen))]),
+        "OLD" => not(SearchKey::Recent),
+        "KEYWORD" => flag(keyword(cursor)?),
+        "UNKEYWORD" => not(flag(keyword(cursor)?)),
+        "BEFORE" => SearchKey::Before(date(cursor)?),
+        "ON" => SearchKey::On(date(cursor)?),
+        "SINCE" => SearchKey::Since(date(cursor)?),
+        "SENTBEFORE" => SearchKey::SentBefore(date(cursor)?),
+        "SENTON" => SearchKey::SentOn(date(cursor)?),
+        "SENTSINCE" => SearchKey::SentSince(date(cursor)?),
+        "BCC" | "CC" | "FROM" | "SUBJECT" | "TO" => SearchKey::Header { name: name.to_owned(), value: text(cursor)? },
+        "HEADER" => {
+            let field = text(cursor)?;
+            SearchKey::Header { name: String::from_utf8_lossy(&field).into_owned(), value: text(cursor)? }
+        }
+        "BODY" => SearchKey::Body(text(cursor)?),
+        "TEXT" => SearchKey::Text(text(cursor)?),
+        "LARGER" => SearchKey::Larger(size(cursor)?),
+        "SMALLER" => SearchKey::Smaller(size(cursor)?),
+        "UID" => {
+            cursor.space()?;
+            SearchKey::Uids(SequenceSet::parse(cursor)?)
+        }
+        _ => return Err(ParseError::syntax("Unknown search key")),
+    })
+}
+
+fn text(cursor: &mut Cursor<'_>) -> Result<Vec<u8>> {
+    cursor.space()?;
+    if matches!(cursor.peek(), Some(b'"' | b'{')) {
+        return cursor.string("Expected a string").map(|s| s.into_owned());
+    }
+    // ASTRING-CHAR, and 8-bit words: clients in the wild forget the quotes around UTF-8.
+    let word = cursor.take_while(|b| crate::cursor::is_astring_char(b) || b >= 0x80);
+    if word.is_empty() { Err(ParseError::syntax("Expected a string")) } else { Ok(word.to_vec()) }
+}
+
+fn date(cursor: &mut Cursor<'_>) -> Result<Date> {
+    cursor.space()?;
+    Date::parse(cursor)
+}
+
+fn size(cursor: &mut Cursor<'_>) -> Result<u64> {
+    cursor.space()?;
+    cursor.number64("Expected a number")
+}
+
+fn keyword(cursor: &mut Cursor<'_>) -> Result<Flag> {
+    cursor.space()?;
+    Ok(Flag::Keyword(cursor.atom("Expected a keyword")?.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Command;
+    use crate::error::ParseErrorKind;
+    use crate::parse::tests::read;
+
+    fn searched(text: &str) -> Result<Search> {
+        match read(format!("SEARCH {text}").as_bytes()) {
+            Ok(Some(Command::Search(search))) => Ok(search),
+            Err(error) => Err(error),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_key_of_rfc3501_6_4_4() {
+        let keys = "1:3,5 ALL ANSWERED BCC a BEFORE 1-Jan-2020 BODY b CC c DELETED DRAFT FLAGGED FROM d HEADER X-A e KEYWORD k LARGER 5 NEW \
+                    NOT SEEN OLD ON 1-Jan-2020 OR SEEN DRAFT RECENT SEEN SENTBEFORE 1-Jan-2020 SENTON 1-Jan-2020 SENTSINCE 1-Jan-2020 \
+                    SINCE 1-Jan-2020 SMALLER 6 SUBJECT f TEXT g TO h UID 7 UNANSWERED UNDELETED UNDRAFT UNFLAGGED UNKEYWORD k UNSEEN (SEEN DRAFT)";
+        let SearchKey::And(keys) = searched(keys).unwrap().key else { panic!() };
+        assert_eq!(keys.len(), 37);
+    }
+
+    #[test]
+    fn structure() {
+        let seen = || SearchKey::Flag(Flag::Seen);
+        let not = |key| SearchKey::Not(Box::new(key));
+        for (text, want) in [
+            ("SEEN", seen()),
+            ("(SEEN)", seen()),
+            ("NOT SEEN", not(seen())),
+            ("NOT NOT SEEN", seen()),
+            ("OR SEEN OR ALL RECENT", SearchKey::Or(vec![seen(), SearchKey::All, SearchKey::Recent])),
+            ("OR OR SEEN ALL RECENT", SearchKey::Or(vec![SearchKey::Or(vec![seen(), SearchKey::All]), SearchKey::Recent])),
+            ("OR (SEEN ALL) NOT RECENT", SearchKey::Or(vec![SearchKey::And(vec![seen(), SearchKey::All]), not(SearchKey::Recent)])),
+            ("SUBJECT {3}\r\na b", SearchKey::Header { name: "SUBJECT".into(), value: b"a b".to_vec() }),
+            ("SUBJECT \u{e9}", SearchKey::Header { name: "SUBJECT".into(), value: "\u{e9}".into() }),
+        ] {
+            assert_eq!(searched(text).unwrap().key, want, "{text}");
+        }
+        for bad in ["", "FOO", "NOT", "OR SEEN", "(SEEN", "SEEN)", "()", "FROM", "BEFORE x", "HEADER a", "LARGER -1", "SEEN  DRAFT"] {
+            assert!(searched(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn charset_and_return_options() {
+        let search = searched("RETURN (MIN COUNT) CHARSET UTF-8 ALL").unwrap();
+        assert_eq!(search.charset.as_deref(), Some("UTF-8"));
+        assert_eq!(search.returns, Some(SearchReturn { min: true, count: true, ..Default::default() }));
+        assert_eq!(searched("RETURN () ALL").unwrap().returns, Some(SearchReturn { all: true, ..Default::default() }));
+        assert!(searched("RETURN (FOO) ALL").is_err());
+    }
+
+    #[test]
+    fn bombs_are_too_big_and_chains_are_not() {
+        for text in ["(".repeat(100_000), "OR ".repeat(100_000), "OR NOT ".repeat(50_000), "SEEN ".repeat(100_000) + "SEEN"] {
+            let error = searched(&text).unwrap_err();
+            assert_ne!(error.kind, ParseErrorKind::BadMailbox);
+        }
+        assert_eq!(searched(&("(".repeat(200) + "ALL" + &")".repeat(200))).unwrap_err().kind, ParseErrorKind::TooBig);
+        assert!(searched(&("OR HEADER Message-ID x ".repeat(2000) + "ALL")).is_ok());
+        assert!(searched(&("NOT ".repeat(100_001) + "ALL")).is_ok());
+    }
+}

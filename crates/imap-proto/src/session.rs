@@ -1,0 +1,471 @@
+//! The order of things: which command may come when, what a continuation belongs to, and when to give up.
+//!
+//! No socket, no clock, no mailbox. The driver loops over [`Session::step`]; what it learns (the password was right, the
+//! mailbox is open) it tells by the methods between. Whether a command is *granted* is decided elsewhere.
+
+use crate::command::{Append, Command};
+use crate::cursor::Cursor;
+use crate::encode::{self, Status};
+use crate::error::{ParseError, ParseErrorKind};
+use crate::frame::{Frame, Framer, Limits, Literal};
+use crate::parse::{self, AppendStart};
+use mail_types::Secret;
+
+/// RFC 3501 §3: the states of a session. Logout is [`Step::Close`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    NotAuthenticated,
+    Authenticated,
+    Selected,
+}
+
+/// What the driver has to do next.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Read from the client, then [`Session::receive`].
+    NeedInput,
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// Carry out a command and send its tagged answer. It is legal in the current state.
+    Command { tag: String, command: Command },
+    /// Judge an APPEND before its message comes: [`Session::accept_append`] or [`Session::refuse_append`].
+    Append { tag: String, append: Append },
+    /// A piece of the message.
+    AppendData(Vec<u8>),
+    /// The message and its command are complete: keep it, send the tagged answer.
+    AppendEnd { tag: String },
+    /// The command turned out wrong after the message: throw the message away and send this answer.
+    AppendBroken(Vec<u8>),
+    /// The client's answer to [`Session::challenge`], in base64; `None` when it gave up (`*`) or wrote something that is
+    /// none: the exchange is over, and the driver answers BAD (RFC 3501 §6.2.2).
+    Sasl(Option<Secret>),
+    /// IDLE is over: by DONE, or by something else (`false`).
+    IdleEnd(bool),
+    /// Send what is buffered and close.
+    Close,
+}
+
+/// When each command may come (RFC 3501 §6). The one place that says so.
+const TABLE: &[(&str, Legal)] = &[
+    ("CAPABILITY", Legal::Always),
+    ("NOOP", Legal::Always),
+    ("LOGOUT", Legal::Always),
+    ("ID", Legal::Always),
+    ("STARTTLS", Legal::BeforeLogin),
+    ("LOGIN", Legal::BeforeLogin),
+    ("AUTHENTICATE", Legal::BeforeLogin),
+    ("ENABLE", Legal::From(State::Authenticated)),
+    ("NAMESPACE", Legal::From(State::Authenticated)),
+    ("SELECT", Legal::From(State::Authenticated)),
+    ("EXAMINE", Legal::From(State::Authenticated)),
+    ("CREATE", Legal::From(State::Authenticated)),
+    ("DELETE", Legal::From(State::Authenticated)),
+    ("RENAME", Legal::From(State::Authenticated)),
+    ("SUBSCRIBE", Legal::From(State::Authenticated)),
+    ("UNSUBSCRIBE", Legal::From(State::Authenticated)),
+    ("LIST", Legal::From(State::Authenticated)),
+    ("LSUB", Legal::From(State::Authenticated)),
+    ("STATUS", Legal::From(State::Authenticated)),
+    ("APPEND", Legal::From(State::Authenticated)),
+    ("IDLE", Legal::From(State::Authenticated)),
+    ("CHECK", Legal::From(State::Selected)),
+    ("CLOSE", Legal::From(State::Selected)),
+    ("UNSELECT", Legal::From(State::Selected)),
+    ("EXPUNGE", Legal::From(State::Selected)),
+    ("UID EXPUNGE", Legal::From(State::Selected)),
+    ("SEARCH", Legal::From(State::Selected)),
+    ("UID SEARCH", Legal::From(State::Selected)),
+    ("FETCH", Legal::From(State::Selected)),
+    ("UID FETCH", Legal::From(State::Selected)),
+    ("STORE", Legal::From(State::Selected)),
+    ("UID STORE", Legal::From(State::Selected)),
+    ("COPY", Legal::From(State::Selected)),
+    ("UID COPY", Legal::From(State::Selected)),
+    ("MOVE", Legal::From(State::Selected)),
+    ("UID MOVE", Legal::From(State::Selected)),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Legal {
+    Always,
+    BeforeLogin,
+    From(State),
+}
+
+impl Legal {
+    /// Why the command may not come now.
+    fn objection(self, state: State) -> Option<&'static str> {
+        match self {
+            Legal::BeforeLogin if state != State::NotAuthenticated => Some("Already logged in"),
+            Legal::From(State::Selected) if state == State::Authenticated => Some("No mailbox selected"),
+            Legal::From(_) if state == State::NotAuthenticated => Some("Log in first"),
+            _ => None,
+        }
+    }
+}
+
+/// What the next bytes belong to.
+#[derive(Debug)]
+enum Mode {
+    Commands,
+    /// The driver has to judge an APPEND.
+    AppendAsked {
+        tag: String,
+        literal: Literal,
+    },
+    /// A message is coming.
+    Appending {
+        tag: String,
+    },
+    /// The message has come; the rest of the command line has not.
+    AppendTail {
+        tag: String,
+    },
+    Sasl,
+    Idle,
+    Closing,
+}
+
+/// Wrong commands in a row before the connection is closed (Dovecot: 20).
+const BAD_LIMIT: u32 = 20;
+/// The same before login.
+const BAD_LIMIT_BEFORE_LOGIN: u32 = 5;
+
+/// One connection's protocol state.
+pub struct Session {
+    framer: Framer,
+    state: State,
+    mode: Mode,
+    bad_commands: u32,
+    after_login: Limits,
+    /// No command has come yet.
+    fresh: bool,
+}
+
+impl Session {
+    /// `after_login` are the limits that hold once somebody is authenticated; before, [`Limits::BEFORE_LOGIN`].
+    pub fn new(after_login: Limits) -> Session {
+        Session {
+            framer: Framer::new(Limits::BEFORE_LOGIN),
+            state: State::NotAuthenticated,
+            mode: Mode::Commands,
+            bad_commands: 0,
+            after_login,
+            fresh: true,
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Takes bytes from the client, after [`Step::NeedInput`].
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.framer.receive(bytes);
+    }
+
+    /// Is there nothing received that has not been understood?
+    pub fn is_drained(&self) -> bool {
+        self.framer.buffered() == 0
+    }
+
+    /// Somebody is logged in.
+    pub fn authenticated(&mut self) {
+        self.state = State::Authenticated;
+        self.mode = Mode::Commands;
+        self.framer.plain_lines = false;
+        self.framer.set_limits(self.after_login);
+        self.bad_commands = 0;
+    }
+
+    /// AUTHENTICATE failed or was refused; commands go on.
+    pub fn authentication_over(&mut self) {
+        self.mode = Mode::Commands;
+        self.framer.plain_lines = false;
+    }
+
+    /// A mailbox is open, or (`false`) none is.
+    pub fn selected(&mut self, open: bool) {
+        self.state = if open { State::Selected } else { State::Authenticated };
+    }
+
+    /// Asks the client for the next SASL response; `challenge` in base64. Returns what to send.
+    pub fn challenge(&mut self, challenge: &str) -> Vec<u8> {
+        self.mode = Mode::Sasl;
+        self.framer.plain_lines = true;
+        format!("+ {challenge}\r\n").into_bytes()
+    }
+
+    /// IDLE begins (RFC 2177); the next line ends it. Returns what to send.
+    pub fn idle(&mut self) -> Vec<u8> {
+        self.mode = Mode::Idle;
+        self.framer.plain_lines = true;
+        b"+ idling\r\n".to_vec()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        matches!(self.mode, Mode::Idle)
+    }
+
+    /// TLS begins: nothing said before it counts (RFC 3501 §6.2.1).
+    pub fn tls_started(&mut self) {
+        self.framer.clear();
+        self.bad_commands = 0;
+    }
+
+    /// The APPEND may go on. Returns what to send before reading.
+    pub fn accept_append(&mut self) -> Vec<u8> {
+        let Mode::AppendAsked { tag, literal } = std::mem::replace(&mut self.mode, Mode::Commands) else { return Vec::new() };
+        self.framer.stream_literal(literal);
+        self.mode = Mode::Appending { tag };
+        if literal.synchronizing { b"+ OK\r\n".to_vec() } else { Vec::new() }
+    }
+
+    /// The APPEND is refused; the driver has answered. A message that comes anyway is read and forgotten, or the session
+    /// ends when it is too large for that. Also stops one that is under way.
+    pub fn refuse_append(&mut self) {
+        match std::mem::replace(&mut self.mode, Mode::Commands) {
+            Mode::AppendAsked { literal, .. } => {
+                if !self.framer.refuse_literal(literal) {
+                    self.mode = Mode::Closing;
+                }
+            }
+            Mode::Appending { .. } => self.framer.abandon_stream(),
+            other => self.mode = other,
+        }
+    }
+
+    /// No more commands are taken.
+    pub fn close(&mut self) {
+        self.mode = Mode::Closing;
+        self.framer.clear();
+    }
+
+    /// What to do next.
+    pub fn step(&mut self) -> Step {
+        loop {
+            if matches!(self.mode, Mode::Closing) {
+                return Step::Close;
+            }
+            let step = match self.framer.next_frame() {
+                Frame::NeedInput => return Step::NeedInput,
+                Frame::Command(line) => self.line(line),
+                Frame::Literal(literal) => self.literal(literal),
+                Frame::Data(data) => Some(Step::AppendData(data)),
+                Frame::DataEnd => {
+                    if let Mode::Appending { tag } = std::mem::replace(&mut self.mode, Mode::Commands) {
+                        self.mode = Mode::AppendTail { tag };
+                    }
+                    None
+                }
+                Frame::TooLong(beginning) => Some(self.too_long(&beginning)),
+                Frame::Hopeless => Some(self.bye("", "Literal is too large")),
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    fn line(&mut self, line: Vec<u8>) -> Option<Step> {
+        match std::mem::replace(&mut self.mode, Mode::Commands) {
+            Mode::Sasl => {
+                self.framer.plain_lines = false;
+                Some(Session::sasl(&line))
+            }
+            Mode::Idle => {
+                self.framer.plain_lines = false;
+                // RFC 2177 §3: DONE, in any case.
+                Some(Step::IdleEnd(line.trim_ascii().eq_ignore_ascii_case(b"DONE")))
+            }
+            Mode::AppendTail { tag } => {
+                if line.trim_ascii().is_empty() {
+                    return Some(Step::AppendEnd { tag });
+                }
+                Some(self.broken_append(&tag, None))
+            }
+            mode => {
+                self.mode = mode;
+                self.command(&line)
+            }
+        }
+    }
+
+    /// Something follows the message that may not. A second message (RFC 3502) is not offered.
+    fn broken_append(&mut self, tag: &str, literal: Option<Literal>) -> Step {
+        let error = ParseError::syntax("Unexpected text after the message");
+        let answer = match literal {
+            Some(literal) => self.refuse_literal(tag, literal, error),
+            None => self.bad(tag, error),
+        };
+        match answer {
+            Step::Send(answer) => Step::AppendBroken(answer),
+            other => other,
+        }
+    }
+
+    fn sasl(line: &[u8]) -> Step {
+        // RFC 3501 §6.2.2: `*` cancels.
+        // The driver answers by another challenge, by `authenticated`, or by `authentication_over`.
+        let response = match line {
+            b"*" => None,
+            b"" => Some(Secret::default()),
+            _ => parse::session::base64_text(line).ok(),
+        };
+        Step::Sasl(response)
+    }
+
+    fn command(&mut self, line: &[u8]) -> Option<Step> {
+        let first = std::mem::take(&mut self.fresh);
+        // Outlook sends an empty line now and then; telnet users do.
+        if line.is_empty() {
+            return self.junk_line();
+        }
+        let mut cursor = Cursor::new(line);
+        let Some(tag) = parse::tag(&mut cursor) else {
+            return Some(self.bad("*", ParseError::syntax("Command has no valid tag")));
+        };
+        if !cursor.take(b' ') {
+            return Some(self.bad(&tag, ParseError::syntax("Command is missing")));
+        }
+        let verb = match verb(&mut cursor) {
+            Ok(verb) => verb,
+            // A web browser, or one that was sent here (`GET / HTTP/1.1`).
+            Err(_) if first && self.state == State::NotAuthenticated => return Some(self.bye("", "This is an IMAP server")),
+            Err(error) => return Some(self.bad(&tag, error)),
+        };
+        let Some((_, legal)) = TABLE.iter().find(|(name, _)| *name == verb) else {
+            return Some(self.bad(&tag, ParseError::syntax("Unknown command")));
+        };
+        if let Some(why) = legal.objection(self.state) {
+            return Some(self.bad(&tag, ParseError::syntax(why)));
+        }
+        let command = match parse::command(&verb, &mut cursor) {
+            Ok(Some(command)) => command,
+            // APPEND whose line does not end in a literal.
+            Ok(None) => return Some(self.bad(&tag, ParseError::syntax("Expected a message literal"))),
+            Err(error) => return Some(self.bad(&tag, error)),
+        };
+        if command == Command::StartTls && !self.is_drained() {
+            // CVE-2011-0411: text behind STARTTLS was written by somebody in the middle, or by nobody sane.
+            self.framer.clear();
+            return Some(self.bye(&tag, "Nothing may follow STARTTLS before TLS"));
+        }
+        self.bad_commands = 0;
+        Some(Step::Command { tag, command })
+    }
+
+    fn junk_line(&mut self) -> Option<Step> {
+        self.bad_commands += 1;
+        (self.bad_commands > BAD_LIMIT).then(|| self.bye("", "Too many invalid commands"))
+    }
+
+    fn literal(&mut self, literal: Literal) -> Option<Step> {
+        if let Mode::AppendTail { tag } = std::mem::replace(&mut self.mode, Mode::Commands) {
+            return Some(self.broken_append(&tag, Some(literal)));
+        }
+        let line = self.framer.command();
+        let before = &line[..literal.at];
+        let tag = parse::tag(&mut Cursor::new(before)).unwrap_or_else(|| "*".into());
+        if literal.malformed {
+            return Some(self.refuse_literal(&tag, literal, ParseError::syntax("Literal is malformed")));
+        }
+        if literal.binary {
+            return Some(self.refuse_literal(&tag, literal, ParseError::syntax("literal8 is not supported")));
+        }
+        // Before login nobody appends: the literal is judged as any other, which is small.
+        if self.state != State::NotAuthenticated {
+            match parse::append_start(before, literal.size) {
+                AppendStart::No => {}
+                AppendStart::Message { tag, append } => {
+                    self.bad_commands = 0;
+                    self.mode = Mode::AppendAsked { tag: tag.clone(), literal };
+                    return Some(Step::Append { tag, append });
+                }
+                AppendStart::Broken { tag, error } => return Some(self.refuse_literal(&tag, literal, error)),
+            }
+        }
+        if !self.framer.fits(literal) {
+            return Some(self.refuse_literal(&tag, literal, ParseError::too_big("Literal is too large")));
+        }
+        self.framer.accept_literal(literal);
+        literal.synchronizing.then(|| Step::Send(b"+ OK\r\n".to_vec()))
+    }
+
+    fn refuse_literal(&mut self, tag: &str, literal: Literal, error: ParseError) -> Step {
+        if self.framer.refuse_literal(literal) { self.bad(tag, error) } else { self.bye(tag, error.what) }
+    }
+
+    fn too_long(&mut self, beginning: &[u8]) -> Step {
+        if let Mode::AppendTail { tag } = &self.mode {
+            let tag = tag.clone();
+            self.mode = Mode::Commands;
+            return self.broken_append(&tag, None);
+        }
+        let tag = parse::tag(&mut Cursor::new(beginning));
+        // A tag of any length may be a flood without end; nothing sensible begins like that.
+        let Some(tag) = tag.filter(|tag| tag.len() < beginning.len()) else {
+            return self.bye("", "Command line is too long");
+        };
+        if self.state == State::NotAuthenticated {
+            return self.bye(&tag, "Command is too long");
+        }
+        match std::mem::replace(&mut self.mode, Mode::Commands) {
+            Mode::Idle => {
+                self.framer.plain_lines = false;
+                Step::IdleEnd(false)
+            }
+            _ => self.bad(&tag, ParseError::too_big("Command is too long")),
+        }
+    }
+
+    /// The tagged refusal, or BYE after too many.
+    fn bad(&mut self, tag: &str, error: ParseError) -> Step {
+        self.bad_commands += 1;
+        let limit = if self.state == State::NotAuthenticated { BAD_LIMIT_BEFORE_LOGIN } else { BAD_LIMIT };
+        let mut out = self.refusal(tag, error);
+        if self.bad_commands >= limit {
+            encode::status(&mut out, "*", Status::Bye, "", "Too many invalid commands");
+            self.close();
+        }
+        Step::Send(out)
+    }
+
+    fn refusal(&self, tag: &str, error: ParseError) -> Vec<u8> {
+        let mut out = Vec::new();
+        let (status, code) = match error.kind {
+            ParseErrorKind::Syntax => (Status::Bad, ""),
+            ParseErrorKind::TooBig => (Status::Bad, "TOOBIG"),
+            ParseErrorKind::BadMailbox => (Status::No, "CANNOT"),
+            ParseErrorKind::BadCharset => (Status::No, "BADCHARSET"),
+        };
+        encode::status(&mut out, tag, status, code, error.what);
+        out
+    }
+
+    /// BYE, with a tagged BAD before it when there is a tag.
+    fn bye(&mut self, tag: &str, text: &str) -> Step {
+        let mut out = Vec::new();
+        if !tag.is_empty() && tag != "*" {
+            encode::status(&mut out, tag, Status::Bad, "", text);
+        }
+        encode::status(&mut out, "*", Status::Bye, "", text);
+        self.close();
+        Step::Send(out)
+    }
+}
+
+/// The command's name in capitals, `UID FETCH` as one.
+fn verb(cursor: &mut Cursor<'_>) -> Result<String, ParseError> {
+    const WHAT: &str = "Command is missing";
+    let mut verb = cursor.atom(WHAT)?.to_ascii_uppercase();
+    if verb.len() > 20 || !verb.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Err(ParseError::syntax("Unknown command"));
+    }
+    if verb == "UID" {
+        cursor.space()?;
+        verb.push(' ');
+        verb.push_str(&cursor.atom(WHAT)?.to_ascii_uppercase());
+    }
+    Ok(verb)
+}
