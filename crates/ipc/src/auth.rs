@@ -13,7 +13,10 @@
 //!
 //! A front end relays the SASL exchange and never sees a password check. All sessions of a program share one connection;
 //! answers are matched by `<id>`, which is never used twice on a connection. Silence for five seconds is a temporary failure, as is
-//! a partner that is not there: never a verdict about the password. Lines are at most 16,384 bytes.
+//! a partner that is not there: never a verdict about the password. A partner that is silent about one login, but greets a new
+//! connection, holds an answer back on purpose (a Dovecot after several failures from one address); it is waited for up to 22 seconds. Lines are at most 16,384 bytes.
+
+pub mod server;
 
 use crate::mux::{Connection, Incoming, Input, Mux, Talk};
 use crate::tabbed::{Fields, Line};
@@ -29,8 +32,9 @@ use zeroize::Zeroizing;
 
 pub use crate::mux::Unavailable;
 
-/// How long one step of a login may take; a failed one is answered after about two seconds on purpose.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+/// How long the partner may be silent about one step of a login. Our `authd` holds the answer to a failed login back for two to four
+/// seconds; a Dovecot for up to 17, more with each failure from one address.
+pub const DEADLINE: Duration = Duration::from_millis(4_500);
 
 /// The longest line either side sends.
 pub const LINE_LIMIT_BYTES: usize = 16_384;
@@ -240,9 +244,9 @@ impl AuthClient {
         AuthClient::with_deadline(path, DEADLINE)
     }
 
-    /// As `new`, with another deadline for each step.
+    /// As `new`, with another deadline for each step. A partner that still greets has four times as long again.
     pub fn with_deadline(path: impl Into<PathBuf>, deadline: Duration) -> AuthClient {
-        AuthClient(Arc::new(Mux::new(path, ClientSide, deadline)))
+        AuthClient(Arc::new(Mux::new(path, ClientSide, deadline).with_patience(deadline * 4)))
     }
 
     /// What the partner offers. Asks nobody while a connection is open.

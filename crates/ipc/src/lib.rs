@@ -28,3 +28,6 @@ pub mod userdb;
 
 pub use frame::{Conversation, FrameError, FrameReader, FrameWriter};
 pub use mux::{Input, Unavailable};
+
+#[cfg(test)]
+mod mux_tests;

@@ -120,6 +120,7 @@ pub(crate) struct Mux<C: Talk> {
     path: PathBuf,
     conversation: Arc<C>,
     deadline: Duration,
+    patience: Duration,
     current: tokio::sync::Mutex<Option<Arc<Connection<C>>>>,
     /// The same connection again, to be had without waiting.
     open: Mutex<Option<Arc<Connection<C>>>>,
@@ -129,6 +130,7 @@ pub(crate) struct Mux<C: Talk> {
 pub(crate) struct Connection<C: Talk> {
     pub hello: C::Hello,
     path: PathBuf,
+    patience: Duration,
     write: OwnedWriteHalf,
     unsent: Mutex<Vec<u8>>,
     more: Notify,
@@ -157,10 +159,18 @@ impl<C: Talk> Mux<C> {
             path: path.into(),
             conversation: Arc::new(conversation),
             deadline,
+            patience: Duration::ZERO,
             current: tokio::sync::Mutex::new(None),
             open: Mutex::new(None),
             silent: Mutex::new(None),
         }
+    }
+
+    /// The same for a partner that may hold an answer back on purpose: when the deadline has passed, and the partner
+    /// still greets, its answer is waited for so much longer.
+    pub fn with_patience(mut self, patience: Duration) -> Mux<C> {
+        self.patience = patience;
+        self
     }
 
     pub fn path(&self) -> &Path {
@@ -258,6 +268,7 @@ impl<C: Talk> Mux<C> {
         let connection = Arc::new(Connection {
             hello,
             path: self.path.clone(),
+            patience: self.patience,
             write,
             unsent: Mutex::new(Vec::new()),
             more: Notify::new(),
@@ -322,7 +333,12 @@ impl<C: Talk> Connection<C> {
         }
         let received = self.received.load(Ordering::Relaxed);
         self.send(question).map_err(Lost::Broken)?;
-        match timeout_at(until, answer).await {
+        let mut answer = answer;
+        let mut waited = timeout_at(until, &mut answer).await;
+        if waited.is_err() && !self.patience.is_zero() && self.still_greets().await {
+            waited = timeout_at(until + self.patience, answer).await;
+        }
+        match waited {
             Ok(Ok(replies)) => Ok(replies),
             Ok(Err(_)) => Err(Lost::Broken(broken())),
             Err(_) => {
@@ -332,6 +348,17 @@ impl<C: Talk> Connection<C> {
                 Err(Lost::Final(Unavailable::new(&self.path, "no answer before the deadline")))
             }
         }
+    }
+
+    /// Whether the partner says anything to a new connection.
+    async fn still_greets(&self) -> bool {
+        const AT_ONCE: Duration = Duration::from_millis(500);
+        let greets = async {
+            let mut stream = crate::unix::connect(&self.path).await.ok()?;
+            let mut byte = [0];
+            stream.read_exact(&mut byte).await.ok()
+        };
+        matches!(timeout(AT_ONCE, greets).await, Ok(Some(_)))
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Unavailable> {

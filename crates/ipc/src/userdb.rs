@@ -13,6 +13,8 @@
 //!
 //! A failure and five seconds of silence are [`Unavailable`]: nobody takes a mailbox for missing because its database is.
 
+pub mod server;
+
 use crate::mux::{Incoming, Input, Mux, Talk, Unavailable};
 use crate::tabbed::{Fields, Line};
 use parking_lot::Mutex;
