@@ -361,3 +361,6 @@ impl Session {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;
