@@ -7,11 +7,14 @@ settings! {
         mydestination: Vec<String> = ["$myhostname", "localhost.$mydomain", "localhost"].map(String::from), was "Postfix mydestination";
         /// Tables of local aliases, in the form of `/etc/aliases`.
         alias_maps: Vec<String> = Vec::<String>::new(), was "Postfix alias_maps";
+        /// Tables whose keys are further users of `mydestination`: `user@domain`, or `user` alone. Those that `alias_maps`, `virtual_alias_maps` and
+        /// `virtual_mailbox_maps` have are known anyway, and so is every `user` that is known at `myorigin`.
+        local_recipient_maps: Vec<String> = Vec::<String>::new(), was "Postfix local_recipient_maps";
         /// Domains with mailboxes: names, or tables that have them as keys.
         virtual_mailbox_domains: Vec<String> = ["accounts:domains"].map(String::from), was "Postfix virtual_mailbox_domains";
         /// Tables whose keys are the addresses with a mailbox.
         virtual_mailbox_maps: Vec<String> = ["accounts:mailboxes"].map(String::from), was "Postfix virtual_mailbox_maps";
-        /// Tables that turn an address into others; `@domain` is a catch-all.
+        /// Tables that turn an address into others; `@domain` is a catch-all for what has no mailbox of its own.
         virtual_alias_maps: Vec<String> = ["accounts:aliases"].map(String::from), was "Postfix virtual_alias_maps";
         /// Domains that have aliases only.
         virtual_alias_domains: Vec<String> = Vec::<String>::new(), was "Postfix virtual_alias_domains";
@@ -25,8 +28,20 @@ settings! {
         transport_maps: Vec<String> = Vec::<String>::new(), was "Postfix transport_maps";
         /// The host that takes all mail that is not ours: `host:port`; `[host]:port` without a look at its MX records. Empty: straight to the recipients' servers.
         relayhost: String = "", was "Postfix relayhost";
+        /// Tables whose keys are senders (`user@domain` or `@domain`) and whose values are written like `relayhost`, which they override.
+        sender_dependent_relayhost_maps: Vec<String> = Vec::<String>::new(), was "Postfix sender_dependent_relayhost_maps";
+        /// Transport of addresses in `mydestination`: `virtual` (our own deliver), `lmtp:unix:PATH` or `lmtp:inet:HOST:PORT`.
+        local_transport: String = "virtual", was "Postfix local_transport";
+        /// Transport of addresses in `virtual_mailbox_domains`, written as `local_transport`.
+        virtual_transport: String = "virtual", was "Postfix virtual_transport, mailbox_transport";
+        /// Transport of addresses in `relay_domains`: `smtp`, `smtp:HOST:PORT`, `lmtp:inet:HOST:PORT`, ….
+        relay_transport: String = "smtp", was "Postfix relay_transport";
+        /// Transport of all other addresses: `smtp`, `smtp:HOST:PORT`, `error:TEXT` on a server that sends no mail out.
+        default_transport: String = "smtp", was "Postfix default_transport";
         /// Tables of further recipients for the mail of a recipient.
         recipient_bcc_maps: Vec<String> = Vec::<String>::new(), was "Postfix recipient_bcc_maps";
+        /// Tables of further recipients for the mail of a sender.
+        sender_bcc_maps: Vec<String> = Vec::<String>::new(), was "Postfix sender_bcc_maps";
         /// An address that gets a copy of everything. Empty: none.
         always_bcc: String = "", was "Postfix always_bcc";
         /// Characters that part `user+detail`. Empty: none.

@@ -1,0 +1,130 @@
+use crate::Reason;
+use crate::router::{DomainClass, Router};
+use mail_types::Address;
+use std::future::Future;
+use std::pin::Pin;
+use tables::Unavailable;
+
+/// Whether we take mail for an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It has a mailbox here.
+    Mailbox,
+    /// It stands for other addresses.
+    Alias,
+    /// Its domain is one that we pass mail on for.
+    Relay,
+    /// Its domain is ours, the user is not known: 550 5.1.1.
+    UnknownUser,
+    /// Its domain is none of ours: taking it means relaying, 554 5.7.1 for strangers.
+    NotOurs,
+}
+
+/// A class, and what decided.
+#[derive(Debug, Clone)]
+pub struct Classified {
+    pub class: Class,
+    pub reason: Reason,
+}
+
+/// Alias domains and `myorigin` lead from address to address; more of these steps is a loop in the tables.
+const STEPS: u8 = 8;
+
+impl Router {
+    /// Whether mail for `address` is taken, and why. [`Unavailable`] is a temporary failure (450 4.3.0), not "unknown".
+    pub async fn classify(&self, address: &Address) -> Result<Classified, Unavailable> {
+        let (domain_class, reason) = self.domain_class(address.domain()).await?;
+        let known = match domain_class {
+            DomainClass::Other => return Ok(Classified { class: Class::NotOurs, reason }),
+            class => self.known(address, class, STEPS).await?,
+        };
+        Ok(known.unwrap_or_else(|| Classified {
+            class: Class::UnknownUser,
+            reason: Reason::new(unknown_in(domain_class), format!("no such user (the domain is in {reason})")),
+        }))
+    }
+
+    /// How an address of one of our domains is known. Boxed, because alias domains make it ask itself.
+    pub(crate) fn known<'a>(&'a self, address: &'a Address, class: DomainClass, steps: u8) -> KnownFuture<'a> {
+        Box::pin(async move {
+            let order = self.order(address, class);
+            let found = |class, setting, found: &tables::Found| Some(Classified { class, reason: Reason::new(setting, found.to_string()) });
+            // The usual recipient has a mailbox: that is the first question.
+            if matches!(class, DomainClass::Mailbox | DomainClass::Local) {
+                if let Some(hit) = self.virtual_mailbox_maps.address(address, tables::AddressOrder { bare: false, ..order }).await? {
+                    return Ok(found(Class::Mailbox, "virtual_mailbox_maps", &hit.found));
+                }
+            }
+            if let Some(hit) = self.virtual_alias_maps.address(address, order).await? {
+                return Ok(found(Class::Alias, "virtual_alias_maps", &hit.found));
+            }
+            match class {
+                DomainClass::Local => {
+                    if let Some(hit) = self.local_alias(address).await? {
+                        return Ok(found(Class::Alias, "alias_maps", &hit));
+                    }
+                    if let Some(hit) = self.local_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await? {
+                        return Ok(found(Class::Mailbox, "local_recipient_maps", &hit.found));
+                    }
+                }
+                DomainClass::Mailbox => {
+                    if let Some((target, hit)) = self.alias_domain(address.domain()).await? {
+                        if let Some(there) = self.known_at(address, target, steps).await? {
+                            let detail = format!("{hit}, there {}", there.reason);
+                            return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("alias_domain_maps", detail) }));
+                        }
+                    }
+                }
+                DomainClass::Relay if self.relay_recipient_maps.is_empty() => {
+                    return Ok(Some(Classified { class: Class::Relay, reason: Reason::new("relay_recipient_maps", "empty: all are taken") }));
+                }
+                DomainClass::Relay => {
+                    if let Some(hit) = self.relay_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await? {
+                        return Ok(found(Class::Relay, "relay_recipient_maps", &hit.found));
+                    }
+                }
+                DomainClass::Alias | DomainClass::Other => {}
+            }
+            if let Some(hit) = self.catch_all(&self.virtual_alias_maps, address.domain()).await? {
+                return Ok(found(Class::Alias, "virtual_alias_maps", &hit));
+            }
+            match class {
+                DomainClass::Mailbox => {
+                    if let Some(hit) = self.catch_all(&self.virtual_mailbox_maps, address.domain()).await? {
+                        return Ok(found(Class::Mailbox, "virtual_mailbox_maps", &hit));
+                    }
+                }
+                DomainClass::Local if *address.domain() != self.origin => {
+                    if let Some(there) = self.known_at(address, self.origin.clone(), steps).await? {
+                        return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("myorigin", there.reason.to_string()) }));
+                    }
+                }
+                _ => {}
+            }
+            Ok(None)
+        })
+    }
+
+    async fn known_at(&self, address: &Address, domain: mail_types::Domain, steps: u8) -> Result<Option<Classified>, Unavailable> {
+        if steps == 0 {
+            return Ok(None);
+        }
+        let address = address.at(domain);
+        match self.domain_class(address.domain()).await?.0 {
+            DomainClass::Other => Ok(None),
+            class => self.known(&address, class, steps - 1).await,
+        }
+    }
+}
+
+pub(crate) type KnownFuture<'a> = Pin<Box<dyn Future<Output = Result<Option<Classified>, Unavailable>> + Send + 'a>>;
+
+fn unknown_in(class: DomainClass) -> &'static str {
+    match class {
+        DomainClass::Local => "local_recipient_maps",
+        DomainClass::Alias => "virtual_alias_maps",
+        DomainClass::Mailbox => "virtual_mailbox_maps",
+        DomainClass::Relay => "relay_recipient_maps",
+        DomainClass::Other => "not ours",
+    }
+}

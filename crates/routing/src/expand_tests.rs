@@ -1,0 +1,132 @@
+use crate::tests::{address, router};
+use mail_types::{Outcome, Recipient};
+
+async fn expand(settings: &str, recipients: &[&str]) -> (Vec<String>, Vec<String>) {
+    let router = router(settings);
+    let recipients: Vec<_> = recipients.iter().map(|r| Recipient::new(address(r))).collect();
+    let expansion = router.expand(Some(&address("sender@out.net")), &recipients, true).await.expect("tables answer");
+    let finals = expansion.recipients.iter().map(|e| e.recipient.address.to_string()).collect();
+    let failures = expansion.failures.iter().map(|(at, outcome)| match outcome {
+        Outcome::Bounced(f) => format!("{at} bounced {} {}", f.status, f.reason),
+        Outcome::Deferred(f) => format!("{at} deferred {} {}", f.status, f.reason),
+        Outcome::Delivered { .. } => "delivered".to_owned(),
+    });
+    (finals, failures.collect())
+}
+
+const BASE: &str = r#"
+virtual_mailbox_domains = ["x.org", "old.org"]
+virtual_mailbox_maps = ["inline:{ ann@x.org=ann/, bob@x.org=bob/, all@x.org=all/ }"]
+alias_domain_maps = ["inline:{ old.org=x.org }"]
+"#;
+
+#[tokio::test]
+async fn aliases_lead_to_their_targets_once() {
+    for (aliases, recipients, want) in [
+        ("a@x.org=ann@x.org", &["a@x.org"][..], &["ann@x.org"][..]),
+        ("a@x.org=b@x.org, b@x.org=c@out.net", &["a@x.org"], &["c@out.net"]),
+        ("{team@x.org = ann@x.org, bob@x.org, ann@x.org}", &["team@x.org", "ann@x.org"], &["ann@x.org", "bob@x.org"]),
+        // PostfixAdmin gives every mailbox an alias to itself.
+        ("ann@x.org=ann@x.org", &["Ann@x.org"], &["Ann@x.org"]),
+        ("{ann@x.org = ann@x.org bob@x.org}, {bob@x.org = bob@x.org, ann@x.org}", &["ann@x.org"], &["ann@x.org", "bob@x.org"]),
+        // The catch-all takes what has no mailbox and no alias.
+        ("@x.org=all@x.org", &["ann@x.org", "nobody@x.org"], &["ann@x.org", "all@x.org"]),
+        ("@x.org=@y.net", &["nobody@x.org"], &["nobody@y.net"]),
+        // A detail goes along.
+        ("a@x.org=ann@x.org", &["a+lists@x.org"], &["ann+lists@x.org"]),
+        ("ann@x.org=ann@x.org", &["ann+lists@x.org"], &["ann+lists@x.org"]),
+        ("a+lists@x.org=bob@x.org, a@x.org=ann@x.org", &["a+lists@x.org"], &["bob@x.org"]),
+        // Bare names belong to myorigin.
+        ("a@x.org=bob", &["a@x.org"], &["bob@x.org"]),
+        // Alias domains.
+        ("a@x.org=b@out.net", &["ann@old.org", "a@old.org"], &["ann@x.org", "b@out.net"]),
+        ("none@x.org=ann@x.org", &["who@out.net"], &["who@out.net"]),
+    ] {
+        let settings = format!("{BASE}\nvirtual_alias_maps = [\"inline:{{ {aliases} }}\"]");
+        let (finals, failures) = expand(&settings, recipients).await;
+        assert_eq!((finals.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), failures.len()), (want, 0), "{aliases} {failures:?}");
+    }
+}
+
+#[tokio::test]
+async fn loops_and_wide_aliases_are_stopped() {
+    for (aliases, recipient, want_finals, want_failure) in [
+        ("a@x.org=b@x.org, b@x.org=a@x.org", "a@x.org", 0, "0 bounced 5.4.6 <a@x.org>: the alias leads back to itself"),
+        ("{a@x.org = b@x.org, ann@x.org}, b@x.org=a@x.org", "a@x.org", 1, ""),
+        ("a@x.org=a@x.org", "a@x.org", 1, ""),
+        ("a@x.org=not<an>address", "a@x.org", 0, "0 deferred 4.3.5 <a@x.org>: the alias cannot be expanded: `not<an>address`: the local part has a"),
+    ] {
+        let settings = format!("{BASE}\nvirtual_alias_maps = [\"inline:{{ {aliases} }}\"]");
+        let (finals, failures) = expand(&settings, &[recipient]).await;
+        assert_eq!(finals.len(), want_finals, "{aliases} {finals:?} {failures:?}");
+        assert!(failures.first().map_or("", String::as_str).starts_with(want_failure), "{aliases} {failures:?}");
+        assert_eq!(failures.is_empty(), want_failure.is_empty(), "{aliases} {failures:?}");
+    }
+    let chain: Vec<_> = (0..300).map(|n| format!("a{n}@x.org=a{}@x.org", n + 1)).collect();
+    let settings = format!("{BASE}\nvirtual_alias_maps = [\"inline:{{ {} }}\"]\nvirtual_alias_recursion_limit = 100", chain.join(", "));
+    let (finals, failures) = expand(&settings, &["a0@x.org"]).await;
+    assert!(finals.is_empty());
+    assert_eq!(failures, ["0 bounced 5.4.6 <a0@x.org>: aliases lead deeper than 100 steps"]);
+    let wide: Vec<_> = (0..3000).map(|n| format!("u{n}@out.net")).collect();
+    let settings = format!("{BASE}\nvirtual_alias_maps = [\"inline:{{ {{all-staff@x.org = {}}} }}\"]", wide.join(","));
+    let (_, failures) = expand(&settings, &["all-staff@x.org"]).await;
+    assert_eq!(failures, ["0 bounced 5.4.6 <all-staff@x.org>: the alias stands for more than 1000 addresses"]);
+}
+
+#[tokio::test]
+async fn local_names_go_through_the_alias_file() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (aliases, list) = (dir.path().join("aliases"), dir.path().join("list"));
+    std::fs::write(&list, "# members\nann@x.org\nbob@x.org, far@out.net\n").expect("write");
+    let text = format!("root: ann@x.org\npostmaster: root\nstaff: :include:{}\ncommand: \"|/bin/cat\"\nfile: /tmp/x\nboth: ann@x.org, |cat\n", list.display());
+    std::fs::write(&aliases, text).expect("write");
+    let settings = format!("{BASE}\nalias_maps = [\"hash:{}\"]\nvirtual_alias_maps = [\"inline:{{ daemon@x.org=bob@x.org }}\"]", aliases.display());
+    for (recipient, want, failures) in [
+        ("root@localhost", &["ann@x.org"][..], 0),
+        ("postmaster@mx.x.org", &["ann@x.org"], 0),
+        ("root+cron@localhost", &["ann@x.org"], 0),
+        ("staff@localhost", &["ann@x.org", "bob@x.org", "far@out.net"], 0),
+        // Known at myorigin only.
+        ("daemon@localhost", &["bob@x.org"], 0),
+        ("bob@localhost", &["bob@x.org"], 0),
+        ("nobody@localhost", &["nobody@localhost"], 0),
+        ("command@localhost", &[], 1),
+        ("file@localhost", &[], 1),
+        ("both@localhost", &["ann@x.org"], 1),
+    ] {
+        let (finals, failed) = expand(&settings, &[recipient]).await;
+        assert_eq!(finals, want, "{recipient}");
+        assert_eq!(failed.len(), failures, "{recipient} {failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn copies_are_added_silently() {
+    let settings = format!(
+        "{BASE}\nvirtual_alias_maps = []\nrecipient_bcc_maps = [\"inline:{{ ann@x.org=recipient@example.net }}\"]\nalways_bcc = \"archive@x.org\"\nsender_bcc_maps = [\"inline:{{ @out.net=watch@x.org }}\"]"
+    );
+    let router = router(&settings);
+    let recipients = [Recipient::new(address("ann@x.org"))];
+    let sender = address("sender@out.net");
+    let expansion = router.expand(Some(&sender), &recipients, true).await.expect("tables answer");
+    let got: Vec<_> = expansion.recipients.iter().map(|e| (e.recipient.address.to_string(), e.original)).collect();
+    let want = [("ann@x.org", Some(0)), ("archive@x.org", None), ("watch@x.org", None), ("recipient@example.net", None)];
+    assert_eq!(got, want.map(|(a, o)| (a.to_owned(), o)));
+    assert!(!expansion.recipients[3].recipient.notify.wants_failure());
+    assert_eq!(router.expand(Some(&sender), &recipients, false).await.expect("tables answer").recipients.len(), 1);
+}
+
+#[tokio::test]
+async fn the_original_recipient_is_told_to_notifications() {
+    let router = router(&format!("{BASE}\nvirtual_alias_maps = [\"inline:{{ a@x.org=ann@x.org }}\"]"));
+    let expansion = router.expand(None, &[Recipient::new(address("a@x.org"))], true).await.expect("tables answer");
+    assert_eq!(expansion.recipients[0].recipient.orcpt.as_deref(), Some("rfc822;a@x.org"));
+    let path: Vec<_> = expansion.recipients[0].path.iter().map(|r| r.to_string()).collect();
+    assert_eq!(path, ["virtual_alias_maps: inline:{ a@x.org=ann@x.org } \"a@x.org\" = \"ann@x.org\""]);
+}
+
+#[tokio::test]
+async fn an_unavailable_table_decides_nothing() {
+    let router = router(&format!("{BASE}\nvirtual_alias_maps = [\"fail:\"]"));
+    assert!(router.expand(None, &[Recipient::new(address("ann@x.org"))], true).await.is_err());
+}

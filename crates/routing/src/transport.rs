@@ -1,0 +1,137 @@
+//! The way of one address: by the transport table, else by the class of its domain.
+
+use crate::router::{DomainClass, Router};
+use crate::{LmtpTarget, NextHop, Reason};
+use mail_types::{Address, EnhancedCode, Failure, Outcome};
+use std::fmt;
+use tables::{AddressOrder, Unavailable};
+
+/// By which way mail leaves qmgr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// By LMTP to our own `deliver`.
+    Local,
+    /// By LMTP to somebody else.
+    Lmtp(LmtpTarget),
+    Smtp(NextHop),
+    /// Not at all: bounced or deferred with this text.
+    Error(Outcome),
+    /// Taken and thrown away.
+    Discard,
+}
+
+/// A route, and what decided.
+#[derive(Debug, Clone)]
+pub struct Routed {
+    pub route: Route,
+    pub reason: Reason,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Route::Local => f.write_str("local"),
+            Route::Lmtp(target) => write!(f, "lmtp:{target}"),
+            Route::Smtp(hop) => write!(f, "smtp:{hop}"),
+            Route::Error(Outcome::Deferred(failure)) => write!(f, "retry:{} {}", failure.status, failure.reason),
+            Route::Error(Outcome::Bounced(failure)) => write!(f, "error:{} {}", failure.status, failure.reason),
+            Route::Error(Outcome::Delivered { .. }) => f.write_str("error"),
+            Route::Discard => f.write_str("discard"),
+        }
+    }
+}
+
+impl Router {
+    /// The way of a final address (one that [`Router::expand`] gave). `sender` chooses the relay host where
+    /// `sender_dependent_relayhost_maps` is set.
+    pub async fn route(&self, address: &Address, sender: Option<&Address>) -> Result<Routed, Unavailable> {
+        if !self.transport_maps.is_empty() {
+            if let Some(found) = self.transport_maps.transport(address, &self.delimiters).await? {
+                let reason = Reason::new("transport_maps", found.to_string());
+                let (transport, nexthop) = found.value.trim().split_once(':').unwrap_or((found.value.trim(), ""));
+                let (transport, nexthop) = (transport.trim(), nexthop.trim());
+                // `:` alone is as if the table had nothing to say (transport(5)).
+                if !transport.is_empty() {
+                    return Ok(self.transport(address, transport, nexthop, reason));
+                }
+                if !nexthop.is_empty() {
+                    let usual = self.usual_route(address, sender).await?;
+                    return Ok(match usual.route {
+                        Route::Smtp(_) => self.transport(address, "smtp", nexthop, reason),
+                        Route::Lmtp(_) => self.transport(address, "lmtp", nexthop, reason),
+                        _ => Routed { reason, ..usual },
+                    });
+                }
+            }
+        }
+        self.usual_route(address, sender).await
+    }
+
+    async fn usual_route(&self, address: &Address, sender: Option<&Address>) -> Result<Routed, Unavailable> {
+        let (class, reason) = self.domain_class(address.domain()).await?;
+        let (setting, text) = match class {
+            DomainClass::Local => ("local_transport", &self.local_transport),
+            DomainClass::Mailbox => ("virtual_transport", &self.virtual_transport),
+            DomainClass::Relay => ("relay_transport", &self.relay_transport),
+            DomainClass::Other => ("default_transport", &self.default_transport),
+            DomainClass::Alias => {
+                let failure = Failure::local((5, 1, 1), format!("<{address}>: no such user in the virtual alias tables"));
+                return Ok(Routed { route: Route::Error(Outcome::Bounced(failure)), reason });
+            }
+        };
+        let (transport, nexthop) = text.split_once(':').unwrap_or((text.as_str(), ""));
+        if !nexthop.is_empty() || !matches!(transport, "smtp" | "relay") {
+            let reason = Reason::new(setting, format!("{text} (the domain is in {reason})"));
+            return Ok(self.transport(address, transport, nexthop, reason));
+        }
+        if let Some(sender) = sender.filter(|_| !self.sender_relayhost_maps.is_empty()) {
+            let order = AddressOrder { delimiters: &self.delimiters, bare: false, catch_all: true };
+            if let Some(hit) = self.sender_relayhost_maps.address(sender, order).await? {
+                let reason = Reason::new("sender_dependent_relayhost_maps", hit.found.to_string());
+                return Ok(self.transport(address, "smtp", hit.found.value.trim(), reason));
+            }
+        }
+        if let Some(hop) = &self.relayhost {
+            return Ok(Routed { route: Route::Smtp(hop.clone()), reason: Reason::new("relayhost", hop.to_string()) });
+        }
+        Ok(Routed { route: Route::Smtp(NextHop::of_domain(address.domain())), reason })
+    }
+
+    /// A transport with its next hop. What cannot be understood defers, so that an error in a table loses nothing.
+    fn transport(&self, address: &Address, transport: &str, nexthop: &str, reason: Reason) -> Routed {
+        let route = self.parse_transport(address, transport, nexthop).unwrap_or_else(|why| {
+            tracing::error!(recipient = %address, %reason, "transport: {why}");
+            Route::Error(Outcome::Deferred(Failure::local((4, 3, 5), format!("mail system configuration error: {why}"))))
+        });
+        Routed { route, reason }
+    }
+
+    fn parse_transport(&self, address: &Address, transport: &str, nexthop: &str) -> Result<Route, String> {
+        match transport {
+            "local" | "virtual" | "deliver" => Ok(Route::Local),
+            "lmtp" => LmtpTarget::parse(nexthop, &self.run_directory).map(Route::Lmtp),
+            "smtp" | "relay" if nexthop.is_empty() => Ok(Route::Smtp(NextHop::of_domain(address.domain()))),
+            "smtp" | "relay" => NextHop::parse(nexthop.strip_prefix("inet:").unwrap_or(nexthop)).map(Route::Smtp),
+            "error" => Ok(Route::Error(Outcome::Bounced(failure(nexthop, 5, "mail for this address is not taken")))),
+            "retry" => Ok(Route::Error(Outcome::Deferred(failure(nexthop, 4, "mail for this address has to wait")))),
+            "discard" => Ok(Route::Discard),
+            _ => Err(format!("unknown transport `{transport}` (smtp, relay, lmtp, local, virtual, error, retry, discard)")),
+        }
+    }
+
+    pub(crate) fn check_transport(&self, text: &str) -> Result<(), String> {
+        let example = Address::new("user", self.origin.clone()).map_err(|e| e.to_string())?;
+        let (transport, nexthop) = text.split_once(':').unwrap_or((text, ""));
+        self.parse_transport(&example, transport, nexthop).map(drop)
+    }
+}
+
+/// `5.1.2 text` or `text`; the code stands only when its class fits.
+fn failure(text: &str, class: u8, default: &str) -> Failure {
+    let text = if text.is_empty() { default } else { text };
+    let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match EnhancedCode::parse(first) {
+        Some(status) if status.0 == class => Failure::local((status.0, status.1, status.2), rest.trim()),
+        _ => Failure::local((class, 0, 0), text),
+    }
+}
