@@ -261,7 +261,7 @@ pub fn bdat(text: &str) -> Result<(u64, bool), Error> {
 /// Whether the text is base64 as RFC 4648 §4 has it: padded, no blanks, no stray bits.
 pub fn is_base64(text: &str) -> bool {
     use base64::Engine;
-    text.len() % 4 == 0 && base64::engine::general_purpose::STANDARD.decode(text).is_ok()
+    text.len().is_multiple_of(4) && base64::engine::general_purpose::STANDARD.decode(text).is_ok()
 }
 
 #[cfg(test)]

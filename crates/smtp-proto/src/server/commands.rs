@@ -75,7 +75,7 @@ impl Session {
             return None;
         }
         let Some(command) = command else {
-            if self.settings.forbidden_commands.iter().any(|word| *word == verb) {
+            if self.settings.forbidden_commands.contains(&verb) {
                 Reply::with(554, (5, 5, 1), "Error: this is a mail server").write(&mut self.out);
                 self.close();
                 return None;
