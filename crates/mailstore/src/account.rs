@@ -1,13 +1,47 @@
-//! One person's mailboxes: a Maildir++ tree.
+//! One person's mailboxes: a Maildir++ tree. INBOX is the root; mailbox `A.B` is the directory `.A.B` in it, with `cur`, `new`, `tmp` and an empty
+//! file `maildirfolder` (which tells delivery agents that the root is one up).
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::error::Result;
+use parking_lot::Mutex;
+
+use crate::dir::{Dir, Stamp};
+use crate::error::{Error, Result};
+use crate::flags::Flags;
 use crate::mailbox::Mailbox;
 use crate::name::MailboxName;
+use crate::quota::{self, Limits};
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+use crate::subscriptions;
+use crate::uidlist::UidList;
+use crate::{uidlist, uidvalidity};
+
+/// Longest list of remembered counts.
+const MOST_REMEMBERED: usize = 1000;
 
 /// One person's mail. Shared by all sessions of that person in this process.
-pub struct Account {}
+pub struct Account {
+    store: Arc<Store>,
+    root: PathBuf,
+    mailboxes: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
+    /// Creation, deletion and renaming, one at a time.
+    structure: Mutex<()>,
+    limits: Mutex<Limits>,
+    counts: Mutex<HashMap<MailboxName, Counted>>,
+}
+
+/// Counts of a mailbox nobody has open, and the directories they were taken from.
+#[derive(Clone, Copy)]
+struct Counted {
+    new: Stamp,
+    cur: Stamp,
+    list: Stamp,
+    status: Status,
+}
 
 /// A mailbox in a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,59 +74,312 @@ pub struct Quota {
 }
 
 impl Account {
+    pub(crate) fn new(store: Arc<Store>, root: PathBuf) -> Arc<Account> {
+        Arc::new(Account {
+            store,
+            root,
+            mailboxes: Mutex::default(),
+            structure: Mutex::new(()),
+            limits: Mutex::default(),
+            counts: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Directory of INBOX.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn open_root(&self) -> Result<Dir> {
+        Dir::open_root(&self.root)
+    }
+
     /// All mailboxes and the levels above them, sorted by name, INBOX first.
     pub fn list(&self) -> Result<Vec<Listed>> {
-        unimplemented!()
+        let root = self.open_root()?;
+        let mut found: BTreeMap<MailboxName, Listed> = BTreeMap::new();
+        let inbox = MailboxName::inbox();
+        found.insert(inbox.clone(), Listed { name: inbox.clone(), exists: true, has_children: false });
+        for directory in root.names()? {
+            let Some(name) = MailboxName::from_directory(&directory) else { continue };
+            if !is_mailbox(&root, &directory) {
+                continue;
+            }
+            let mut level = name.clone();
+            found.entry(name.clone()).or_insert_with(|| Listed { name, exists: true, has_children: false }).exists = true;
+            while let Some(parent) = level.parent() {
+                let above =
+                    found.entry(parent.clone()).or_insert_with(|| Listed { name: parent.clone(), exists: false, has_children: true });
+                above.has_children = true;
+                level = parent;
+            }
+        }
+        let mut list: Vec<Listed> = found.remove(&inbox).into_iter().collect();
+        list.extend(found.into_values());
+        Ok(list)
     }
 
     /// True when the mailbox is there.
-    pub fn exists(&self, _name: &MailboxName) -> Result<bool> {
-        unimplemented!()
+    pub fn exists(&self, name: &MailboxName) -> Result<bool> {
+        Ok(name.is_inbox() || is_mailbox(&self.open_root()?, &name.directory()))
     }
 
     /// Makes a mailbox, durable on return. `AlreadyExists`, `Limit`.
-    pub fn create(&self, _name: &MailboxName) -> Result<()> {
-        unimplemented!()
+    pub fn create(&self, name: &MailboxName) -> Result<()> {
+        let _structure = self.structure.lock();
+        self.create_locked(&self.open_root()?, name)
+    }
+
+    fn create_locked(&self, root: &Dir, name: &MailboxName) -> Result<()> {
+        if name.is_inbox() || is_mailbox(root, &name.directory()) {
+            return Err(Error::AlreadyExists);
+        }
+        let mut count = 0;
+        root.each_name(|entry| count += usize::from(entry.starts_with('.')))?;
+        if count >= self.store.settings.mailbox_limit {
+            return Err(Error::Limit("account has as many mailboxes as it can have"));
+        }
+        make_mailbox(root, &name.directory())
     }
 
     /// Removes a mailbox and its messages; mailboxes below stay (RFC 9051 §6.3.5). INBOX: `NotAllowed`.
-    pub fn delete(&self, _name: &MailboxName) -> Result<()> {
-        unimplemented!()
+    pub fn delete(&self, name: &MailboxName) -> Result<()> {
+        if name.is_inbox() {
+            return Err(Error::NotAllowed("INBOX cannot be deleted"));
+        }
+        let _structure = self.structure.lock();
+        let root = self.open_root()?;
+        let directory = name.directory();
+        if !is_mailbox(&root, &directory) {
+            return Err(Error::NoSuchMailbox);
+        }
+        let used = mailbox_usage(&root, &directory);
+        // renamed out of sight first, so that nobody finds half a mailbox; the name begins with two dots, which no mailbox has
+        let doomed = format!("..deleted.{}", self.store.unique_name());
+        root.rename_new(&directory, &root, &doomed)?;
+        root.sync()?;
+        self.forget(name);
+        root.remove_tree(&doomed)?;
+        if let Ok((bytes, messages)) = used {
+            self.release(bytes, messages);
+        }
+        Ok(())
     }
 
     /// Renames a mailbox and all below it. From INBOX: its messages move to the new mailbox, INBOX stays (RFC 9051 §6.3.6).
-    pub fn rename(&self, _from: &MailboxName, _to: &MailboxName) -> Result<()> {
-        unimplemented!()
+    pub fn rename(self: &Arc<Account>, from: &MailboxName, to: &MailboxName) -> Result<()> {
+        let _structure = self.structure.lock();
+        let root = self.open_root()?;
+        if to.is_inbox() || is_mailbox(&root, &to.directory()) {
+            return Err(Error::AlreadyExists);
+        }
+        if from.is_inbox() {
+            self.create_locked(&root, to)?;
+            let (inbox, target) = (self.open(from)?, self.open(to)?);
+            let uids: Vec<u32> = inbox.snapshot().iter().map(|message| message.uid()).collect();
+            inbox.move_to(&uids, &target)?;
+            return Ok(());
+        }
+        if to.is_below(from) {
+            return Err(Error::NotAllowed("a mailbox cannot be moved below itself"));
+        }
+        let mut pairs = Vec::new();
+        for directory in root.names()? {
+            let Some(name) = MailboxName::from_directory(&directory) else { continue };
+            if (name == *from || name.is_below(from)) && is_mailbox(&root, &directory) {
+                let target = name.moved(from, to).map_err(|_| Error::NotAllowed("a mailbox below would get a name that is too long"))?;
+                if is_mailbox(&root, &target.directory()) {
+                    return Err(Error::AlreadyExists);
+                }
+                pairs.push((name, target));
+            }
+        }
+        if pairs.is_empty() {
+            return Err(Error::NoSuchMailbox);
+        }
+        pairs.sort();
+        for (done, (name, target)) in pairs.iter().enumerate() {
+            if let Err(error) = root.rename_new(&name.directory(), &root, &target.directory()) {
+                for (name, target) in &pairs[..done] {
+                    let _ = root.rename_new(&target.directory(), &root, &name.directory());
+                }
+                return Err(error);
+            }
+            self.forget(name);
+        }
+        root.sync()
     }
 
     /// Names subscribed to, sorted; they need not exist.
     pub fn subscriptions(&self) -> Result<Vec<MailboxName>> {
-        unimplemented!()
+        subscriptions::read(&self.open_root()?)
     }
 
-    pub fn subscribe(&self, _name: &MailboxName) -> Result<()> {
-        unimplemented!()
+    pub fn subscribe(&self, name: &MailboxName) -> Result<()> {
+        subscriptions::change(&self.open_root()?, name, true).map(drop)
     }
 
-    pub fn unsubscribe(&self, _name: &MailboxName) -> Result<()> {
-        unimplemented!()
+    pub fn unsubscribe(&self, name: &MailboxName) -> Result<()> {
+        subscriptions::change(&self.open_root()?, name, false).map(drop)
     }
 
     /// The mailbox's shared state, loaded from disk when nobody in this process has it open. `NoSuchMailbox`.
-    pub fn open(&self, _name: &MailboxName) -> Result<Arc<Mailbox>> {
-        unimplemented!()
+    pub fn open(self: &Arc<Account>, name: &MailboxName) -> Result<Arc<Mailbox>> {
+        // held while loading: two states of one mailbox must never be
+        let mut mailboxes = self.mailboxes.lock();
+        if let Some(mailbox) = mailboxes.get(name).and_then(Weak::upgrade).filter(|mailbox| !mailbox.is_deleted()) {
+            drop(mailboxes);
+            mailbox.refresh()?;
+            return Ok(mailbox);
+        }
+        mailboxes.retain(|_, mailbox| mailbox.strong_count() > 0);
+        let mailbox = Mailbox::load(self, name)?;
+        mailboxes.insert(name.clone(), Arc::downgrade(&mailbox));
+        Ok(mailbox)
     }
 
-    /// Counts without opening a session; from memory when the mailbox is open, after a look at the disk.
-    pub fn status(&self, _name: &MailboxName) -> Result<Status> {
-        unimplemented!()
+    /// Counts without opening a session; from memory when the mailbox is open or unchanged since the last time.
+    pub fn status(self: &Arc<Account>, name: &MailboxName) -> Result<Status> {
+        let open = self.mailboxes.lock().get(name).and_then(Weak::upgrade).filter(|mailbox| !mailbox.is_deleted());
+        if let Some(mailbox) = open {
+            mailbox.refresh()?;
+            return Ok(count(&mailbox.snapshot()));
+        }
+        let stamps = || {
+            let dir = self.open_root()?.open_dir(&name.directory())?;
+            Ok::<_, Error>((dir.stamp("new")?, dir.stamp("cur")?, dir.stamp(uidlist::FILE)?))
+        };
+        let known = self.counts.lock().get(name).copied();
+        if let Some(known) = known
+            && let Ok(found) = stamps()
+            && found == (Some(known.new), Some(known.cur), Some(known.list))
+        {
+            return Ok(known.status);
+        }
+        let before = SystemTime::now();
+        let mailbox = self.open(name)?;
+        let status = count(&mailbox.snapshot());
+        let is_settled = |stamp: &Stamp| UNIX_EPOCH + Duration::from_secs(stamp.modified.0.max(0) as u64 + 1) < before;
+        if let Ok((Some(new), Some(cur), Some(list))) = stamps()
+            && [new, cur, list].iter().all(is_settled)
+        {
+            let mut counts = self.counts.lock();
+            if counts.len() >= MOST_REMEMBERED {
+                counts.clear();
+            }
+            counts.insert(name.clone(), Counted { new, cur, list, status });
+        }
+        Ok(status)
     }
 
     /// Sets the limits of this account (from the user database; 0 = none). Appends and copies obey them from now on.
-    pub fn set_quota_limits(&self, _bytes: u64, _messages: u64) {}
+    pub fn set_quota_limits(&self, bytes: u64, messages: u64) {
+        *self.limits.lock() = Limits { bytes, messages };
+    }
 
     /// What the account uses, by `maildirsize` or counted anew.
     pub fn quota(&self) -> Result<Quota> {
-        unimplemented!()
+        let limits = *self.limits.lock();
+        let used = quota::usage(&self.open_root()?, limits)?;
+        Ok(Quota {
+            bytes: used.bytes.max(0) as u64,
+            messages: used.messages.max(0) as u64,
+            bytes_limit: limits.bytes,
+            messages_limit: limits.messages,
+        })
     }
+
+    /// Counts what the account uses anew, whatever `maildirsize` says.
+    pub fn recount_quota(&self) -> Result<Quota> {
+        quota::recount(&self.open_root()?, *self.limits.lock())?;
+        self.quota()
+    }
+
+    /// `OverQuota` when so much more would not fit.
+    pub(crate) fn check_room(&self, bytes: u64, messages: u64) -> Result<()> {
+        let limits = *self.limits.lock();
+        if limits.is_none() { Ok(()) } else { quota::check(&self.open_root()?, limits, bytes, messages) }
+    }
+
+    /// Takes room, or `OverQuota`.
+    pub(crate) fn charge(&self, bytes: u64, messages: u64) -> Result<()> {
+        quota::charge(&self.open_root()?, *self.limits.lock(), bytes, messages)
+    }
+
+    /// Takes room whether there is some or not: a move changes nothing in sum.
+    pub(crate) fn charge_always(&self, bytes: u64, messages: u64) {
+        if let Err(error) = self.open_root().and_then(|root| quota::charge(&root, Limits::default(), bytes, messages)) {
+            tracing::warn!(%error, "maildirsize is too low until it is counted anew");
+        }
+    }
+
+    /// Gives room back.
+    pub(crate) fn release(&self, bytes: u64, messages: u64) {
+        if let Ok(root) = self.open_root() {
+            quota::release(&root, bytes, messages);
+        }
+    }
+
+    /// A mailbox is no more under this name.
+    fn forget(&self, name: &MailboxName) {
+        self.counts.lock().remove(name);
+        if let Some(mailbox) = self.mailboxes.lock().remove(name).and_then(|mailbox| mailbox.upgrade()) {
+            mailbox.mark_deleted();
+        }
+    }
+}
+
+/// Makes the directory of a mailbox with everything in it, durable on return. `cur` comes last: without it the mailbox is not there.
+pub(crate) fn make_mailbox(root: &Dir, directory: &str) -> Result<()> {
+    root.make_dir(directory)?;
+    let dir = root.open_dir(directory)?;
+    dir.make_dir("tmp")?;
+    dir.make_dir("new")?;
+    match dir.create("maildirfolder") {
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+        other => drop(other?),
+    }
+    if dir.stat(uidlist::FILE)?.is_none() {
+        let list = UidList::new(uidvalidity::next(root, 0)?);
+        uidlist::replace(&dir, list.uid_validity, list.next_uid, &list.guid, "")?;
+    }
+    dir.make_dir("cur")?;
+    dir.sync()?;
+    root.sync()
+}
+
+/// A directory with `cur` in it is a mailbox; links are none.
+fn is_mailbox(root: &Dir, directory: &str) -> bool {
+    root.open_dir(directory)
+        .is_ok_and(|dir| dir.stat("cur").is_ok_and(|stat| stat.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR)))
+}
+
+/// Bytes and messages in a mailbox, by the names of its files.
+fn mailbox_usage(root: &Dir, directory: &str) -> Result<(u64, u64)> {
+    let mut used = (0, 0);
+    for part in ["new", "cur"] {
+        let (bytes, messages) = quota::weigh(&root.open_dir(&format!("{directory}/{part}"))?)?;
+        used = (used.0 + bytes, used.1 + messages);
+    }
+    Ok(used)
+}
+
+fn count(snapshot: &Snapshot) -> Status {
+    let mut status = Status {
+        messages: snapshot.len() as u32,
+        uid_next: snapshot.uid_next(),
+        uid_validity: snapshot.uid_validity(),
+        highest_modseq: snapshot.highest_modseq(),
+        ..Status::default()
+    };
+    for message in snapshot.iter() {
+        status.recent += u32::from(message.in_new);
+        status.unseen += u32::from(!message.flags().contains(Flags::SEEN));
+        status.deleted += u32::from(message.flags().contains(Flags::DELETED));
+    }
+    status
 }

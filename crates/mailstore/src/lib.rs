@@ -13,22 +13,32 @@
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
 mod account;
+mod dir;
 mod error;
 mod flags;
+mod incoming;
+mod keywords;
 mod location;
+mod lock;
 mod mailbox;
 mod message_file;
 pub mod mutf7;
 mod name;
+mod quota;
 mod snapshot;
 mod store;
+mod subscriptions;
+mod uidlist;
+mod uidvalidity;
 mod view;
+mod watch;
 
 pub use account::{Account, Listed, Quota, Status};
 pub use error::{Error, Result};
 pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
+pub use incoming::Incoming;
 pub use location::{Location, LocationError};
-pub use mailbox::{Added, Incoming, Mailbox, Stored};
+pub use mailbox::{Added, Mailbox, Stored};
 pub use message_file::{MessageFile, to_crlf};
 pub use name::{MailboxName, NameError, SEPARATOR};
 pub use snapshot::{Message, Snapshot};

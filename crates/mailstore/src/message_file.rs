@@ -1,39 +1,164 @@
 //! Reading a message: files with LF and with CRLF line ends, always shown with CRLF.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::snapshot::Core;
+
+const BUFFER: usize = 64 * 1024;
 
 /// A message opened for reading; readable to the end even when it is expunged meanwhile.
-pub struct MessageFile {}
+pub struct MessageFile {
+    file: Arc<File>,
+    disk_size: u64,
+    core: Arc<Core>,
+}
 
 impl MessageFile {
-    /// Size on disk.
-    pub fn disk_size(&self) -> u64 {
-        unimplemented!()
+    pub(crate) fn new(file: File, core: Arc<Core>) -> io::Result<MessageFile> {
+        let disk_size = file.metadata()?.len();
+        Ok(MessageFile { file: Arc::new(file), disk_size, core })
     }
 
-    /// Size with CRLF line ends. Reads the file once when not known.
+    /// Size on disk.
+    pub fn disk_size(&self) -> u64 {
+        self.disk_size
+    }
+
+    /// Size with CRLF line ends. Reads the file once when not known; a size in the name that does not fit the file (somebody
+    /// changed it) is counted too.
     pub fn size(&self) -> io::Result<u64> {
-        unimplemented!()
+        if let Some(size) =
+            self.core.virtual_size().filter(|size| *size >= self.disk_size && self.core.size().is_none_or(|known| known == self.disk_size))
+        {
+            return Ok(size);
+        }
+        let (mut size, mut last) = (self.disk_size, 0);
+        let mut buffer = vec![0; BUFFER];
+        let mut offset = 0;
+        loop {
+            let got = self.file.read_at(&mut buffer, offset)?;
+            if got == 0 {
+                break;
+            }
+            size += bare_line_feeds(&buffer[..got], last);
+            last = buffer[got - 1];
+            offset += got as u64;
+        }
+        self.core.set_size(self.disk_size);
+        self.core.set_virtual_size(size);
+        Ok(size)
+    }
+
+    /// True when what is on disk is what clients get: no line feed without a carriage return.
+    fn is_verbatim(&self) -> bool {
+        self.core.virtual_size() == Some(self.disk_size) && self.core.size() == Some(self.disk_size)
     }
 
     /// The whole message with CRLF line ends.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        unimplemented!()
+        let mut raw = vec![0; usize::try_from(self.disk_size).map_err(|_| io::ErrorKind::FileTooLarge)?];
+        let mut filled = 0;
+        while filled < raw.len() {
+            match self.file.read_at(&mut raw[filled..], filled as u64)? {
+                0 => break,
+                got => filled += got,
+            }
+        }
+        raw.truncate(filled);
+        if bare_line_feeds(&raw, 0) == 0 {
+            return Ok(raw);
+        }
+        let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
+        to_crlf(&raw, 0, &mut out);
+        Ok(out)
     }
 
     /// At most `length` bytes from `offset`, both counted with CRLF line ends. Shorter only at the end of the message.
-    pub fn read_range(&self, _offset: u64, _length: usize) -> io::Result<Vec<u8>> {
-        unimplemented!()
+    pub fn read_range(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.reader(offset)?.take(length as u64).read_to_end(&mut out)?;
+        Ok(out)
     }
 
-    /// A reader over the message with CRLF line ends, from `offset` on, holding one buffer of 64 KiB.
-    pub fn reader(&self, _offset: u64) -> io::Result<Box<dyn io::Read + Send>> {
-        unimplemented!()
+    /// A reader over the message with CRLF line ends, from `offset` on, holding one buffer of 64 KiB. A file with LF line ends is read
+    /// from its start to find `offset`.
+    pub fn reader(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut reader = CrlfReader {
+            file: self.file.clone(),
+            offset: 0,
+            raw: Vec::new(),
+            ready: Vec::new(),
+            at: 0,
+            last: 0,
+            verbatim: self.is_verbatim(),
+        };
+        if reader.verbatim {
+            reader.offset = offset;
+        } else {
+            let skipped = io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
+            debug_assert!(skipped <= offset);
+        }
+        Ok(Box::new(reader))
     }
 
     /// The header with the empty line behind it, CRLF line ends; at most `limit` bytes.
-    pub fn read_header(&self, _limit: usize) -> io::Result<Vec<u8>> {
-        unimplemented!()
+    pub fn read_header(&self, limit: usize) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut reader = self.reader(0)?;
+        let mut chunk = vec![0; 8 * 1024];
+        while out.len() < limit {
+            let got = reader.read(&mut chunk)?;
+            if got == 0 {
+                break;
+            }
+            let from = out.len().saturating_sub(3);
+            out.extend_from_slice(&chunk[..got]);
+            if out.starts_with(b"\r\n") {
+                out.truncate(2);
+                break;
+            }
+            if let Some(end) = memchr::memmem::find(&out[from..], b"\r\n\r\n") {
+                out.truncate(from + end + 4);
+                break;
+            }
+        }
+        out.truncate(limit);
+        Ok(out)
+    }
+}
+
+struct CrlfReader {
+    file: Arc<File>,
+    offset: u64,
+    raw: Vec<u8>,
+    ready: Vec<u8>,
+    at: usize,
+    last: u8,
+    verbatim: bool,
+}
+
+impl Read for CrlfReader {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.verbatim {
+            let got = self.file.read_at(out, self.offset)?;
+            self.offset += got as u64;
+            return Ok(got);
+        }
+        if self.at == self.ready.len() {
+            self.raw.resize(BUFFER, 0);
+            let got = self.file.read_at(&mut self.raw, self.offset)?;
+            self.offset += got as u64;
+            self.ready.clear();
+            self.at = 0;
+            self.last = to_crlf(&self.raw[..got], self.last, &mut self.ready);
+        }
+        let take = out.len().min(self.ready.len() - self.at);
+        out[..take].copy_from_slice(&self.ready[self.at..self.at + take]);
+        self.at += take;
+        Ok(take)
     }
 }
 
@@ -41,7 +166,7 @@ impl MessageFile {
 /// seen, for the next call. A CR without LF stays as it is.
 pub fn to_crlf(bytes: &[u8], last: u8, out: &mut Vec<u8>) -> u8 {
     let mut start = 0;
-    for at in memchr_lf(bytes) {
+    for at in memchr::memchr_iter(b'\n', bytes) {
         let before = if at == 0 { last } else { bytes[at - 1] };
         if before != b'\r' {
             out.extend_from_slice(&bytes[start..at]);
@@ -53,6 +178,59 @@ pub fn to_crlf(bytes: &[u8], last: u8, out: &mut Vec<u8>) -> u8 {
     bytes.last().copied().unwrap_or(last)
 }
 
-fn memchr_lf(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at)
+/// Number of line feeds without a carriage return in front.
+pub(crate) fn bare_line_feeds(bytes: &[u8], last: u8) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).filter(|at| (if *at == 0 { last } else { bytes[at - 1] }) != b'\r').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(bytes: &[u8], name: &str) -> MessageFile {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, bytes).unwrap();
+        MessageFile::new(file, Arc::new(Core::new(1, name, None))).unwrap()
+    }
+
+    #[test]
+    fn lf_and_crlf_files_read_alike() {
+        for bytes in [&b"A: b\n\nhello\nworld"[..], b"A: b\r\n\r\nhello\r\nworld", b"A: b\r\n\nhello\r\nworld"] {
+            let message = file(bytes, "x");
+            assert_eq!(message.read_all().unwrap(), b"A: b\r\n\r\nhello\r\nworld");
+            assert_eq!(message.size().unwrap(), 20);
+            assert_eq!(message.read_header(100).unwrap(), b"A: b\r\n\r\n");
+            assert_eq!(message.read_range(5, 6).unwrap(), b"\n\r\nhel");
+            assert_eq!(message.read_range(18, 100).unwrap(), b"ld");
+            assert_eq!(message.read_range(100, 100).unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn a_size_in_the_name_that_lies_is_corrected() {
+        assert_eq!(file(b"a\n", "x,S=1,W=1").size().unwrap(), 3);
+        assert_eq!(file(b"a\n", "x,S=2,W=3").size().unwrap(), 3);
+    }
+
+    #[test]
+    fn headers_end_where_they_end() {
+        for (bytes, header) in [(&b"\nbody"[..], &b"\r\n"[..]), (b"", b""), (b"A: b", b"A: b"), (b"A: b\n", b"A: b\r\n")] {
+            assert_eq!(file(bytes, "x").read_header(100).unwrap(), header);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same(bytes in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a')], 0..64), cut in 0usize..64) {
+            let cut = cut.min(bytes.len());
+            let (mut whole, mut parts) = (Vec::new(), Vec::new());
+            to_crlf(&bytes, 0, &mut whole);
+            let last = to_crlf(&bytes[..cut], 0, &mut parts);
+            to_crlf(&bytes[cut..], last, &mut parts);
+            prop_assert_eq!(&whole, &parts);
+            prop_assert_eq!(bare_line_feeds(&whole, 0), 0);
+            prop_assert_eq!(whole.len() as u64, bytes.len() as u64 + bare_line_feeds(&bytes, 0));
+        }
+    }
 }

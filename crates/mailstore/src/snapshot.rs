@@ -75,6 +75,8 @@ pub struct Message {
     pub(crate) info: Info,
     /// Still in `new/`: nobody has claimed it as recent.
     pub(crate) in_new: bool,
+    /// The file's name, where it is not the one we would give (`:2,` missing, letters out of order).
+    pub(crate) odd_name: Option<Arc<str>>,
     pub(crate) modseq: u64,
 }
 
@@ -119,15 +121,26 @@ impl Message {
     }
 
     pub(crate) fn file_name(&self) -> String {
-        file_name(&self.core.base, self.info, self.in_new)
+        match &self.odd_name {
+            Some(name) => name.to_string(),
+            None => file_name(&self.core.base, self.info, self.in_new),
+        }
+    }
+
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        match &self.odd_name {
+            Some(odd) => &**odd == name,
+            None => name.starts_with(&*self.core.base) && file_name(&self.core.base, self.info, self.in_new) == name,
+        }
     }
 }
 
-/// Name of the file in `new/` (no info) or `cur/`.
+/// Usual name of the file: `:2,` and flags in `cur/`, and in `new/` only when there are flags (as Dovecot saves a message
+/// that has flags and is recent).
 pub(crate) fn file_name(base: &str, info: Info, in_new: bool) -> String {
     let mut name = String::with_capacity(base.len() + 8);
     name.push_str(base);
-    if !in_new {
+    if !in_new || info != Info::default() {
         info.write(&mut name);
     }
     name
@@ -288,7 +301,13 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn message(uid: u32) -> Message {
-        Message { core: Arc::new(Core::new(uid, &format!("{uid}.x,S=10,W=11"), None)), info: Info::default(), in_new: false, modseq: 1 }
+        Message {
+            core: Arc::new(Core::new(uid, &format!("{uid}.x,S=10,W=11"), None)),
+            info: Info::default(),
+            in_new: false,
+            odd_name: None,
+            modseq: 1,
+        }
     }
 
     pub(crate) fn snapshot(uids: impl IntoIterator<Item = u32>) -> Snapshot {

@@ -1,12 +1,18 @@
 //! All accounts of this process.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use crate::account::Account;
+use crate::dir::{Dir, host_part};
 use crate::error::Result;
 use crate::location::Location;
+use crate::watch::Notifier;
 
 /// How line ends of messages we write look on disk. Both are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -39,16 +45,75 @@ impl Default for Settings {
 /// All accounts of this process; one per process is enough. Cheap to share.
 pub struct Store {
     pub(crate) settings: Settings,
+    host: String,
+    accounts: Mutex<HashMap<PathBuf, Weak<Account>>>,
+    notifier: Arc<Notifier>,
+    sequence: AtomicU32,
 }
 
 impl Store {
     pub fn new(settings: Settings) -> Arc<Store> {
-        Arc::new(Store { settings })
+        Arc::new(Store {
+            host: host_part(&settings.hostname),
+            notifier: Notifier::new(settings.poll_interval),
+            settings,
+            accounts: Mutex::default(),
+            sequence: AtomicU32::new(0),
+        })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The account at `location`; the same one for all who ask while somebody holds it. Its Maildir is created when missing.
     pub fn account(self: &Arc<Store>, location: &Location) -> Result<Arc<Account>> {
-        let root: PathBuf = location.root().to_path_buf();
-        unimplemented!("{root:?} {:?}", self.settings)
+        let known = |accounts: &HashMap<PathBuf, Weak<Account>>| accounts.get(location.root()).and_then(Weak::upgrade);
+        if let Some(account) = known(&self.accounts.lock()) {
+            return Ok(account);
+        }
+        let root = Dir::create_root(location.root())?;
+        prepare(&root)?;
+        let mut accounts = self.accounts.lock();
+        if let Some(account) = known(&accounts) {
+            return Ok(account);
+        }
+        accounts.retain(|_, account| account.strong_count() > 0);
+        let account = Account::new(self.clone(), location.root().to_path_buf());
+        accounts.insert(location.root().to_path_buf(), Arc::downgrade(&account));
+        Ok(account)
     }
+
+    pub(crate) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// A file name no other file on any host has: time, microseconds, process, a count, host (as Dovecot and maildir(5)).
+    pub(crate) fn unique_name(&self) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+        format!("{}.M{}P{}Q{sequence}.{}", now.as_secs(), now.subsec_micros(), std::process::id(), self.host)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.notifier.stop();
+    }
+}
+
+/// Makes what INBOX needs. Durable when something had to be made.
+pub(crate) fn prepare(root: &Dir) -> Result<()> {
+    let mut made = false;
+    for part in ["tmp", "new", "cur"] {
+        made |= root.make_dir(part)?;
+    }
+    if made {
+        root.sync()?;
+    }
+    Ok(())
 }

@@ -1,0 +1,101 @@
+//! Filing new messages.
+
+use crate::error::{Error, Result};
+use crate::flags::Info;
+use crate::incoming::Incoming;
+use crate::lock;
+use crate::mailbox::state::{Found, State};
+use crate::mailbox::sync::PATIENCE;
+use crate::mailbox::{Added, Folder, Mailbox};
+use crate::snapshot::file_name;
+use crate::uidlist;
+
+impl Mailbox {
+    /// Starts a message for [`Mailbox::append`]; `size` is its announced size (0 if unknown), checked against the quota at once.
+    /// Blocking.
+    pub fn incoming(&self, size: u64) -> Result<Incoming> {
+        self.account.check_room(size, 1)?;
+        Incoming::new(self.folder()?.tmp()?, self.account.store())
+    }
+
+    /// Files messages: all or none. Durable on return (files and directory synced, UIDs on disk). Blocking.
+    pub fn append(&self, mut messages: Vec<Incoming>) -> Result<Added> {
+        for message in &mut messages {
+            message.finish()?;
+        }
+        let bytes = messages.iter().map(Incoming::disk_size).sum();
+        let count = messages.len() as u64;
+        self.account.charge(bytes, count)?;
+        self.place(messages).inspect_err(|_| self.account.release(bytes, count))
+    }
+
+    fn place(&self, mut messages: Vec<Incoming>) -> Result<Added> {
+        let mut state = self.state.lock();
+        let folder = self.folder()?;
+        let mut files = Vec::with_capacity(messages.len());
+        for message in &messages {
+            let keywords = self.keyword_bits(&mut state, &folder, &message.flags.keywords, false)?;
+            let info = Info { flags: message.flags.flags, keywords, other: 0 };
+            files.push(named(&message.final_base(), info));
+        }
+        let added = self.file(&mut state, &folder, &files, |index, dir, name| messages[index].place(dir, name));
+        self.publish(&mut state);
+        added
+    }
+
+    /// Puts files into the mailbox by `put` (a rename or a link, by index), makes the names durable and gives them UIDs. On an
+    /// error nothing of them stays.
+    pub(super) fn file(
+        &self,
+        state: &mut State,
+        folder: &Folder,
+        files: &[Found],
+        mut put: impl FnMut(usize, &crate::dir::Dir, &str) -> Result<()>,
+    ) -> Result<Added> {
+        let lock = lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)?;
+        // what others filed gets its UIDs first
+        self.introduce_locked(state, folder, Vec::new(), &lock)?;
+        let mut placed = 0;
+        let mut work = || {
+            for (index, file) in files.iter().enumerate() {
+                put(index, folder.part(file.in_new), &file.name)?;
+                placed = index + 1;
+            }
+            for in_new in [true, false] {
+                if files.iter().any(|file| file.in_new == in_new) {
+                    folder.part(in_new).sync()?;
+                }
+            }
+            let bases: Vec<Box<str>> = files.iter().map(|file| file.base().into()).collect();
+            self.assign(state, folder, &bases, &lock)
+        };
+        match work() {
+            Ok(uids) => {
+                for (uid, file) in uids.iter().zip(files) {
+                    state.add(*uid, "", file);
+                }
+                Ok(Added { uid_validity: state.snapshot.uid_validity, sources: Vec::new(), uids })
+            }
+            Err(error) => {
+                for file in &files[..placed] {
+                    if let Err(error) = folder.part(file.in_new).unlink(&file.name) {
+                        tracing::warn!(%error, "a message that could not be filed stays");
+                    }
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Where a message goes: `cur/` when it has flags, so that every program sees them; else `new/`, where it is recent for the next
+/// session that selects the mailbox.
+pub(super) fn named(base: &str, info: Info) -> Found {
+    let in_new = info == Info::default();
+    Found { name: file_name(base, info, in_new), in_new }
+}
+
+/// An error that means the source has no such file any more.
+pub(super) fn vanished(error: &Error) -> bool {
+    error.is_not_found() || matches!(error, Error::Expunged)
+}

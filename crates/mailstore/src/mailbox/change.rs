@@ -1,0 +1,179 @@
+//! Flags, claiming recent messages, and removal: renames and unlinks.
+
+use crate::error::{Error, Result};
+use crate::flags::{FlagMode, FlagSet, Info, KeywordBits};
+use crate::keywords;
+use crate::mailbox::state::{Found, State};
+use crate::mailbox::sync::PATIENCE;
+use crate::mailbox::{Folder, Mailbox, Stored};
+use crate::snapshot::{Message, file_name};
+
+const TRIES: usize = 5;
+
+impl Mailbox {
+    /// Changes flags and keywords of messages; new keywords are made (`Limit` when there is no room or the name is no atom).
+    /// With `unchanged_since`, messages whose modseq is higher are left alone. Each message changes as a whole or not at all.
+    /// Blocking.
+    pub fn store_flags(&self, uids: &[u32], mode: FlagMode, flags: &FlagSet, unchanged_since: Option<u64>) -> Result<Stored> {
+        let mut state = self.state.lock();
+        let folder = self.folder()?;
+        let bits = self.keyword_bits(&mut state, &folder, &flags.keywords, mode == FlagMode::Remove)?;
+        let mut stored = Stored::default();
+        let mut result = Ok(());
+        for uid in uids {
+            let Some((_, message)) = state.snapshot.find(*uid) else {
+                stored.expunged.push(*uid);
+                continue;
+            };
+            if unchanged_since.is_some_and(|since| message.modseq > since) {
+                stored.modified.push(*uid);
+                continue;
+            }
+            let wanted = |old: Info| match mode {
+                FlagMode::Replace => Info { flags: flags.flags, keywords: bits, ..old },
+                FlagMode::Add => Info { flags: old.flags | flags.flags, keywords: KeywordBits(old.keywords.0 | bits.0), ..old },
+                FlagMode::Remove => Info { flags: old.flags.without(flags.flags), keywords: KeywordBits(old.keywords.0 & !bits.0), ..old },
+            };
+            match self.rename_message(&mut state, &folder, *uid, wanted, false) {
+                Ok(()) => stored.done.push(*uid),
+                Err(Error::Expunged) => stored.expunged.push(*uid),
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.publish(&mut state);
+        result.map(|()| stored)
+    }
+
+    /// Moves the messages of `new/` to `cur/` and returns their UIDs: the caller's session shows them as `\Recent`.
+    pub(crate) fn claim_recent(&self) -> Result<Vec<u32>> {
+        if !self.has_unclaimed() {
+            return Ok(Vec::new());
+        }
+        let mut state = self.state.lock();
+        let uids: Vec<u32> = state.snapshot.iter().filter(|message| message.in_new).map(Message::uid).collect();
+        if uids.is_empty() {
+            return Ok(uids);
+        }
+        let folder = self.folder()?;
+        let mut claimed = Vec::with_capacity(uids.len());
+        let mut result = Ok(());
+        for uid in uids {
+            // another program may have claimed it first
+            let still_new = |state: &State| state.snapshot.find(uid).is_some_and(|(_, message)| message.in_new);
+            if !still_new(&state) {
+                continue;
+            }
+            match self.rename_message(&mut state, &folder, uid, |info| info, true) {
+                Ok(()) => claimed.push(uid),
+                Err(Error::Expunged) => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        self.publish(&mut state);
+        result.map(|()| claimed)
+    }
+
+    /// Removes messages for good, whatever their flags; returns the UIDs that were there. Blocking.
+    pub fn expunge(&self, uids: &[u32]) -> Result<Vec<u32>> {
+        let mut state = self.state.lock();
+        let folder = self.folder()?;
+        let (mut gone, mut removed) = (Vec::new(), Vec::new());
+        let (mut bytes, mut messages) = (0, 0);
+        let mut result = Ok(());
+        let mut wanted = uids.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        for uid in wanted {
+            match self.unlink_message(&mut state, &folder, uid) {
+                Ok(size) => {
+                    bytes += size;
+                    messages += 1;
+                    gone.push(uid);
+                    removed.push(uid);
+                }
+                Err(Error::Expunged) => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
+            }
+        }
+        gone.retain(|uid| state.snapshot.find(*uid).is_some());
+        state.remove(&gone);
+        self.publish(&mut state);
+        drop(state);
+        if messages > 0 {
+            self.account.release(bytes, messages);
+        }
+        result.map(|()| removed)
+    }
+
+    /// Unlinks the file of a message and returns its size. The state still has the message.
+    fn unlink_message(&self, state: &mut State, folder: &Folder, uid: u32) -> Result<u64> {
+        for _ in 0..TRIES {
+            let Some((_, message)) = state.snapshot.find(uid) else { return Err(Error::Expunged) };
+            let (dir, name) = (folder.part(message.in_new), message.file_name());
+            let size = match message.known_disk_size() {
+                Some(size) => size,
+                None => dir.stat(&name)?.map_or(0, |stat| stat.st_size as u64),
+            };
+            if dir.unlink(&name)? {
+                return Ok(size);
+            }
+            self.look_in(state, folder, PATIENCE)?;
+        }
+        Err(Error::Expunged)
+    }
+
+    /// Renames a message to the flags `change` makes of its present ones. The new name is in `cur/` when the flags differ or `claim`.
+    fn rename_message(&self, state: &mut State, folder: &Folder, uid: u32, change: impl Fn(Info) -> Info, claim: bool) -> Result<()> {
+        for _ in 0..TRIES {
+            let Some((_, message)) = state.snapshot.find(uid) else { return Err(Error::Expunged) };
+            let info = change(message.info);
+            if info == message.info && !(claim && message.in_new) {
+                return Ok(());
+            }
+            let old = message.file_name();
+            let new = Found { name: file_name(message.base_name(), info, false), in_new: false };
+            match folder.part(message.in_new).rename(&old, &folder.cur, &new.name) {
+                Ok(()) => {
+                    state.note(uid, &new);
+                    return Ok(());
+                }
+                Err(error) if error.is_not_found() => self.look_in(state, folder, PATIENCE)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Expunged)
+    }
+
+    /// Letters of keywords; unknown ones are made, unless they are only to be removed.
+    pub(super) fn keyword_bits(&self, state: &mut State, folder: &Folder, names: &[String], only_known: bool) -> Result<KeywordBits> {
+        if names.is_empty() {
+            return Ok(KeywordBits::NONE);
+        }
+        if only_known {
+            let known = &state.snapshot.keywords;
+            return Ok(KeywordBits(names.iter().filter_map(|name| known.index(name)).fold(0, |bits, index| bits | 1 << index)));
+        }
+        let (known, bits, stamp) = keywords::resolve(&folder.dir, &state.snapshot.keywords, names, false)?;
+        self.adopt_keywords(state, known, stamp);
+        Ok(bits)
+    }
+
+    pub(super) fn adopt_keywords(&self, state: &mut State, known: crate::flags::Keywords, stamp: Option<crate::dir::Stamp>) {
+        if known != state.snapshot.keywords {
+            state.snapshot.keywords = known;
+            state.changed = true;
+        }
+        if stamp.is_some() {
+            state.keywords_stamp = stamp;
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! One mailbox: the state all its sessions in this process share, and what can be done with it.
+//!
+//! [`State`] is the working copy behind one lock; every change ends in [`Mailbox::publish`], which shows a new immutable
+//! [`Snapshot`] to the sessions and counts [`Mailbox::changes`] up. `sync` keeps the state true to the disk, `append`,
+//! `transfer` and `change` alter both, `read` opens messages.
+
+mod append;
+mod change;
+mod read;
+mod state;
+mod sync;
+mod transfer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::account::Account;
+use crate::dir::Dir;
+use crate::error::{Error, Result};
+use crate::name::MailboxName;
+use crate::snapshot::Snapshot;
+use crate::view::{Access, View};
+use crate::watch::{Pending, WatchHandle};
+
+pub(crate) use state::State;
+
+/// A mailbox opened in this process: one shared state for all sessions.
+pub struct Mailbox {
+    account: Arc<Account>,
+    name: MailboxName,
+    state: Mutex<State>,
+    published: RwLock<Arc<Snapshot>>,
+    generation: AtomicU64,
+    notify: watch::Sender<u64>,
+    deleted: AtomicBool,
+    /// Messages of the current snapshot still in `new/`.
+    unclaimed: AtomicBool,
+    /// Kernel events not yet applied.
+    pending: Mutex<Pending>,
+    watching: Mutex<Option<WatchHandle>>,
+}
+
+/// UIDs a command gave out, for APPENDUID and COPYUID (RFC 4315).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Added {
+    pub uid_validity: u32,
+    /// UIDs of the source, in the order of `uids`; empty for APPEND. Messages that were gone are left out.
+    pub sources: Vec<u32>,
+    /// UIDs given, rising.
+    pub uids: Vec<u32>,
+}
+
+/// What STORE did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// UIDs whose flags are now as wanted (also those that were so before).
+    pub done: Vec<u32>,
+    /// UIDs refused because they changed since `unchanged_since`.
+    pub modified: Vec<u32>,
+    /// UIDs that no longer exist.
+    pub expunged: Vec<u32>,
+}
+
+/// The directories of a mailbox, open for one operation. Nothing is held open between operations: thousands of idle sessions
+/// cost no descriptors.
+pub(crate) struct Folder {
+    pub dir: Dir,
+    pub new: Dir,
+    pub cur: Dir,
+}
+
+impl Folder {
+    pub fn part(&self, in_new: bool) -> &Dir {
+        if in_new { &self.new } else { &self.cur }
+    }
+
+    pub fn tmp(&self) -> Result<Dir> {
+        match self.dir.open_dir("tmp") {
+            // some tools leave empty directories out of a copied store
+            Err(error) if error.is_not_found() => {
+                self.dir.make_dir("tmp")?;
+                self.dir.open_dir("tmp")
+            }
+            other => other,
+        }
+    }
+}
+
+impl Mailbox {
+    /// Loads the mailbox from disk. `NoSuchMailbox`.
+    pub(crate) fn load(account: &Arc<Account>, name: &MailboxName) -> Result<Arc<Mailbox>> {
+        let mailbox = Mailbox {
+            account: account.clone(),
+            name: name.clone(),
+            state: Mutex::new(State::default()),
+            published: RwLock::new(Arc::new(Snapshot::default())),
+            generation: AtomicU64::new(0),
+            notify: watch::Sender::new(0),
+            deleted: AtomicBool::new(false),
+            unclaimed: AtomicBool::new(false),
+            pending: Mutex::new(Pending::default()),
+            watching: Mutex::new(None),
+        };
+        mailbox.first_look()?;
+        Ok(Arc::new(mailbox))
+    }
+
+    pub fn name(&self) -> &MailboxName {
+        &self.name
+    }
+
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Opens a session's view. Blocking.
+    pub fn view(self: &Arc<Mailbox>, access: Access) -> Result<View> {
+        View::new(self.clone(), access)
+    }
+
+    /// What this process knows of the mailbox. Never blocks.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.published.read().clone()
+    }
+
+    /// Number of the current snapshot. Never blocks.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Counts up whenever a new snapshot is there, and when the mailbox was deleted: an IDLE session waits on it, then calls
+    /// [`View::sync`]. From the first call on, changes by other programs arrive here within a second without anybody calling
+    /// [`Mailbox::refresh`].
+    pub fn changes(self: &Arc<Mailbox>) -> watch::Receiver<u64> {
+        self.start_watching();
+        self.notify.subscribe()
+    }
+
+    /// True once the mailbox was deleted or renamed; sessions should close it.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+
+    /// Tells all sessions that the mailbox is no more.
+    pub(crate) fn mark_deleted(&self) {
+        if !self.deleted.swap(true, Ordering::AcqRel) {
+            self.notify.send_modify(|count| *count += 1);
+        }
+    }
+
+    pub(crate) fn has_unclaimed(&self) -> bool {
+        self.unclaimed.load(Ordering::Acquire)
+    }
+
+    /// Opens the mailbox's directories; `NoSuchMailbox` (and marks it deleted) when they are gone.
+    pub(crate) fn folder(&self) -> Result<Folder> {
+        let open = || {
+            let dir = self.account.open_root()?.open_dir(&self.name.directory())?;
+            let part = |name| match dir.open_dir(name) {
+                Err(error) if error.is_not_found() && self.name.is_inbox() => {
+                    dir.make_dir(name)?;
+                    dir.sync()?;
+                    dir.open_dir(name)
+                }
+                other => other,
+            };
+            Ok(Folder { new: part("new")?, cur: part("cur")?, dir: dir.clone() })
+        };
+        open().map_err(|error: Error| {
+            if error.is_not_found() {
+                self.mark_deleted();
+                return Error::NoSuchMailbox;
+            }
+            error
+        })
+    }
+
+    /// Shows the sessions what the state has become.
+    fn publish(&self, state: &mut State) {
+        if !std::mem::take(&mut state.changed) {
+            return;
+        }
+        state.snapshot.generation += 1;
+        let snapshot = Arc::new(state.snapshot.clone());
+        let generation = snapshot.generation;
+        *self.published.write() = snapshot;
+        self.unclaimed.store(state.unclaimed > 0, Ordering::Release);
+        self.generation.store(generation, Ordering::Release);
+        self.notify.send_modify(|count| *count += 1);
+    }
+
+    /// Kernel events wait to be applied.
+    pub(crate) fn pending(&self) -> &Mutex<Pending> {
+        &self.pending
+    }
+
+    fn start_watching(self: &Arc<Mailbox>) {
+        let mut watching = self.watching.lock();
+        if watching.is_some() || self.is_deleted() {
+            return;
+        }
+        if let Ok(folder) = self.folder() {
+            *watching = Some(self.account.store().notifier().watch(self, &folder));
+        }
+    }
+
+    /// True when the kernel tells us of changes.
+    fn is_watched(&self) -> bool {
+        self.watching.lock().as_ref().is_some_and(WatchHandle::is_live)
+    }
+}

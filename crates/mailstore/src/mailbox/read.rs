@@ -1,0 +1,81 @@
+//! Reading messages.
+
+use crate::error::{Error, Result};
+use crate::mailbox::Mailbox;
+use crate::mailbox::sync::PATIENCE;
+use crate::message_file::MessageFile;
+use crate::snapshot::Message;
+
+/// How often a file that moved away under us is looked for.
+const TRIES: usize = 5;
+
+impl Mailbox {
+    /// Opens a message for reading. `Expunged` when it is gone. Blocking.
+    pub fn read(&self, uid: u32) -> Result<MessageFile> {
+        self.with_file(uid, |dir, name, message| {
+            let file = dir.open_file(name)?;
+            MessageFile::new(file, message.core.clone()).map_err(|e| Error::io("stat", dir.at(name), e))
+        })
+    }
+
+    /// Size with CRLF line ends (RFC822.SIZE); from the name, remembered, or counted by reading the file. Blocking.
+    pub fn size(&self, message: &Message) -> Result<u64> {
+        if let Some(size) = message.known_size() {
+            return Ok(size);
+        }
+        self.read(message.uid())?.size().map_err(|e| Error::io("read", message.base_name(), e))
+    }
+
+    /// Arrival time in seconds since 1970 (INTERNALDATE): the time of the file, as Dovecot has it. Blocking the first time.
+    pub fn internal_date(&self, message: &Message) -> Result<i64> {
+        if let Some(date) = message.known_internal_date() {
+            return Ok(date);
+        }
+        let date = self.stat(message.uid())?.st_mtime;
+        message.core.set_internal_date(date);
+        Ok(date)
+    }
+
+    /// When the file came into this mailbox, seconds since 1970 (SAVEDATE, POP3): the last change of its inode. Blocking.
+    pub fn save_date(&self, message: &Message) -> Result<i64> {
+        Ok(self.stat(message.uid())?.st_ctime)
+    }
+
+    /// Size on disk; from the name or by asking. Blocking where not known.
+    pub fn disk_size(&self, message: &Message) -> Result<u64> {
+        if let Some(size) = message.known_disk_size() {
+            return Ok(size);
+        }
+        let size = self.stat(message.uid())?.st_size as u64;
+        message.core.set_size(size);
+        Ok(size)
+    }
+
+    fn stat(&self, uid: u32) -> Result<nix::sys::stat::FileStat> {
+        self.with_file(uid, |dir, name, _| dir.stat(name)?.ok_or_else(|| Error::io("stat", dir.at(name), nix::errno::Errno::ENOENT)))
+    }
+
+    /// Does `work` with the file of a message; looks again where it is when another program renamed it. Takes the state's lock only
+    /// for that.
+    pub(super) fn with_file<T>(&self, uid: u32, mut work: impl FnMut(&crate::dir::Dir, &str, &Message) -> Result<T>) -> Result<T> {
+        let mut snapshot = self.snapshot();
+        for _ in 0..TRIES {
+            let Some((_, message)) = snapshot.find(uid) else { return Err(Error::Expunged) };
+            let folder = self.folder()?;
+            match work(folder.part(message.in_new), &message.file_name(), message) {
+                Err(error) if error.is_not_found() => {}
+                other => return other,
+            }
+            let mut state = self.state.lock();
+            // another thread may have found it meanwhile
+            let known = state.snapshot.find(uid).map(|(_, now)| (now.in_new, now.file_name()));
+            if known == Some((message.in_new, message.file_name())) {
+                self.look(&mut state, PATIENCE)?;
+                self.publish(&mut state);
+            }
+            drop(state);
+            snapshot = self.snapshot();
+        }
+        Err(Error::Expunged)
+    }
+}

@@ -1,0 +1,157 @@
+//! What a mailbox is known to hold, and how findings on disk change it. No I/O here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::dir::Stamp;
+use crate::flags::Info;
+use crate::snapshot::{Core, Message, Snapshot, file_name};
+use crate::uidlist::{Line, Position};
+
+/// The working copy of a mailbox.
+#[derive(Default)]
+pub(crate) struct State {
+    pub snapshot: Snapshot,
+    /// Something changed since the last publication.
+    pub changed: bool,
+    /// Messages still in `new/`.
+    pub unclaimed: usize,
+    /// Hash of the base name → UID. Verified at use; two names with one hash are found the slow way.
+    index: HashMap<u64, u32>,
+    /// Fields of uidlist lines (`W2481 P17`) of messages that have such.
+    pub fields: BTreeMap<u32, Box<str>>,
+    /// Lines of the uidlist whose file we have not seen (base name → line): gone, or not there yet.
+    pub unmatched: HashMap<Box<str>, Line>,
+    pub guid: String,
+    /// How far the uidlist was read; `None` before the first read.
+    pub position: Option<Position>,
+    /// Lines in the uidlist.
+    pub lines: usize,
+    /// The uidlist has to be replaced at the next occasion.
+    pub rewrite: bool,
+    /// Highest UID ever shown: a UID at or below it can no longer be introduced.
+    pub highest: u32,
+    pub keywords_stamp: Option<Stamp>,
+    /// `new/` and `cur/` as they were at the last look, and when that was.
+    pub looked: Option<(Stamp, Stamp, SystemTime)>,
+}
+
+/// A file found in `new/` or `cur/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub name: String,
+    pub in_new: bool,
+}
+
+impl Found {
+    /// The file name up to the flags.
+    pub fn base(&self) -> &str {
+        self.name.split(':').next().unwrap_or(&self.name)
+    }
+
+    pub fn info(&self) -> Info {
+        self.name.split_once(":2,").map_or(Info::default(), |(_, info)| Info::parse(info))
+    }
+}
+
+/// True for names that can be messages: what other programs put beside them is left alone.
+pub(crate) fn is_message_name(name: &str) -> bool {
+    !name.starts_with(['.', ':']) && !name.chars().any(char::is_control)
+}
+
+impl State {
+    /// The message with this base name.
+    pub fn by_base(&self, base: &str) -> Option<&Message> {
+        let uid = *self.index.get(&xxh3_64(base.as_bytes()))?;
+        match self.snapshot.find(uid) {
+            Some((_, message)) if &*message.core.base == base => Some(message),
+            _ => self.snapshot.iter().find(|message| &*message.core.base == base),
+        }
+    }
+
+    /// Adds a message; its UID is above all known.
+    pub fn add(&mut self, uid: u32, fields: &str, found: &Found) {
+        let in_fields = fields.split(' ').find_map(|field| field.strip_prefix('W')?.parse().ok());
+        let core = Arc::new(Core::new(uid, found.base(), in_fields));
+        self.index.insert(xxh3_64(core.base.as_bytes()), uid);
+        if !fields.is_empty() {
+            self.fields.insert(uid, fields.into());
+        }
+        let mut message = Message { core, info: Info::default(), in_new: false, odd_name: None, modseq: self.next_modseq() };
+        describe(&mut message, found);
+        self.unclaimed += usize::from(message.in_new);
+        self.snapshot.push(message);
+        self.highest = uid;
+        self.snapshot.uid_next = self.snapshot.uid_next.max(uid.saturating_add(1));
+        self.changed = true;
+    }
+
+    /// Notes where and under which name a known message is now. True when that was news.
+    pub fn note(&mut self, uid: u32, found: &Found) -> bool {
+        let Some((_, message)) = self.snapshot.find(uid) else { return false };
+        if message.in_new == found.in_new && message.is_named(&found.name) {
+            return false;
+        }
+        let was_new = message.in_new;
+        let old = message.info;
+        let info = found.info();
+        let modseq = if (old.flags, old.keywords) == (info.flags, info.keywords) { message.modseq } else { self.next_modseq() };
+        self.snapshot.update(uid, |message| {
+            describe(message, found);
+            message.modseq = modseq;
+        });
+        self.unclaimed = self.unclaimed + usize::from(found.in_new) - usize::from(was_new);
+        self.changed = true;
+        true
+    }
+
+    /// Takes messages away; `gone` is sorted.
+    pub fn remove(&mut self, gone: &[u32]) {
+        if gone.is_empty() {
+            return;
+        }
+        for uid in gone {
+            if let Some((_, message)) = self.snapshot.find(*uid) {
+                self.unclaimed -= usize::from(message.in_new);
+                let hash = xxh3_64(message.core.base.as_bytes());
+                if self.index.get(&hash) == Some(uid) {
+                    self.index.remove(&hash);
+                }
+            }
+            self.fields.remove(uid);
+        }
+        self.snapshot.remove(gone);
+        self.next_modseq();
+        self.changed = true;
+    }
+
+    /// Forgets everything because the UIDVALIDITY became another.
+    pub fn reset(&mut self) {
+        let keep = self.snapshot.emptied();
+        *self = State { snapshot: keep, changed: true, keywords_stamp: self.keywords_stamp, ..State::default() };
+        self.snapshot.uid_next = 1;
+        self.next_modseq();
+    }
+
+    /// A modseq higher than all before (RFC 7162 §3.1).
+    fn next_modseq(&mut self) -> u64 {
+        self.snapshot.highest_modseq += 1;
+        self.snapshot.highest_modseq
+    }
+
+    /// True when the uidlist has become more dead than alive.
+    pub fn wants_rewrite(&self) -> bool {
+        self.rewrite || self.lines > self.snapshot.len() + self.snapshot.len() / 3 + 50
+    }
+}
+
+/// Copies what a file name says into the message.
+fn describe(message: &mut Message, found: &Found) {
+    message.info = found.info();
+    message.in_new = found.in_new;
+    let usual = file_name(&message.core.base, message.info, found.in_new);
+    message.odd_name = (usual != found.name).then(|| found.name.as_str().into());
+}

@@ -1,0 +1,420 @@
+//! Keeping the state true to the disk: first look, refresh, kernel events, and UIDs for new files.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::dir::Stamp;
+use crate::error::{Error, Result};
+use crate::keywords;
+use crate::lock::{self, DotLock};
+use crate::mailbox::state::{Found, State, is_message_name};
+use crate::mailbox::{Folder, Mailbox};
+use crate::snapshot::Message;
+use crate::uidlist::{self, UidList};
+use crate::uidvalidity;
+use crate::watch::Event;
+
+/// How long a command waits for another process's lock.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Times of directories move in steps of the kernel's tick; a change within this after a look may show the same time.
+const TICK: Duration = Duration::from_millis(50);
+
+impl Mailbox {
+    /// Looks at the disk when something may have changed there since the last look (a few system calls when nothing did). For
+    /// NOOP, CHECK, POLL and before each command that reports state. Blocking.
+    pub fn refresh(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        self.refresh_locked(&mut state, PATIENCE)
+    }
+
+    /// As [`Mailbox::refresh`], but gives up soon on a lock: for the threads that follow many mailboxes.
+    pub(crate) fn refresh_briefly(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        self.refresh_locked(&mut state, Duration::from_millis(500))
+    }
+
+    pub(crate) fn refresh_locked(&self, state: &mut State, patience: Duration) -> Result<()> {
+        if self.is_deleted() {
+            return Err(Error::NoSuchMailbox);
+        }
+        let result = if self.is_watched() {
+            self.account.store().notifier().drain();
+            let pending = std::mem::take(&mut *self.pending.lock());
+            if pending.everything {
+                self.look(state, patience)
+            } else if pending.events.is_empty() {
+                Ok(())
+            } else {
+                self.apply(state, &pending.events, patience)
+            }
+        } else {
+            self.look_if_changed(state, patience)
+        };
+        self.publish(state);
+        if result.is_err() {
+            // what was taken from the queue is not applied: look at everything next time
+            self.pending.lock().everything = true;
+            state.looked = None;
+        }
+        result
+    }
+
+    pub(super) fn first_look(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        self.look(&mut state, PATIENCE)?;
+        state.changed = true;
+        self.publish(&mut state);
+        Ok(())
+    }
+
+    fn look_if_changed(&self, state: &mut State, patience: Duration) -> Result<()> {
+        let folder = self.folder()?;
+        if let Some((new, cur, when)) = state.looked {
+            let settled = |stamp: &Stamp| {
+                let (seconds, nanos) = stamp.modified;
+                let modified = UNIX_EPOCH + Duration::new(seconds.max(0) as u64, nanos.clamp(0, 999_999_999) as u32);
+                modified + TICK < when
+            };
+            let same = folder.new.stamp(".")? == Some(new) && folder.cur.stamp(".")? == Some(cur);
+            if same && settled(&new) && settled(&cur) {
+                return Ok(());
+            }
+        }
+        self.look_in(state, &folder, patience)
+    }
+
+    /// Reads both directories and makes the state what they say.
+    pub(super) fn look(&self, state: &mut State, patience: Duration) -> Result<()> {
+        let folder = self.folder()?;
+        self.look_in(state, &folder, patience)
+    }
+
+    pub(super) fn look_in(&self, state: &mut State, folder: &Folder, patience: Duration) -> Result<()> {
+        if state.position.is_none() {
+            self.read_list(state, folder, None)?;
+        }
+        let when = SystemTime::now();
+        let stamps = (folder.new.stamp(".")?, folder.cur.stamp(".")?);
+        let mut found = self.files(folder, None)?;
+        let mut gone = Vec::new();
+        for round in 0..3 {
+            gone = missing(state, &found);
+            if gone.is_empty() {
+                break;
+            }
+            // a file renamed while we read may be in neither half of what we saw
+            if round < 2 {
+                found.extend(self.files(folder, None)?);
+            }
+        }
+        for (base, file) in &found {
+            if let Some(uid) = state.by_base(base).map(Message::uid) {
+                state.note(uid, file);
+            }
+        }
+        state.remove(&gone);
+        let new: Vec<Found> = found.into_iter().filter(|(base, _)| state.by_base(base).is_none()).map(|(_, file)| file).collect();
+        self.check_keywords(state, folder)?;
+        self.introduce(state, folder, new, patience)?;
+        state.looked = match stamps {
+            (Some(new), Some(cur)) => Some((new, cur, when)),
+            _ => None,
+        };
+        Ok(())
+    }
+
+    /// Message files in `new/` and then `cur/` (files move that way) by base name.
+    fn files(&self, folder: &Folder, lock: Option<&DotLock>) -> Result<HashMap<Box<str>, Found>> {
+        let mut found: HashMap<Box<str>, Found> = HashMap::new();
+        let mut twice = Vec::new();
+        for in_new in [true, false] {
+            folder.part(in_new).each_name(|name| {
+                if is_message_name(name) {
+                    let file = Found { name: name.to_owned(), in_new };
+                    if let Some(other) = found.insert(file.base().into(), file) {
+                        twice.push(other);
+                    }
+                }
+            })?;
+        }
+        for other in twice {
+            self.settle_twice(folder, &mut found, other, lock)?;
+        }
+        Ok(found)
+    }
+
+    /// Two files with one base name: usually one file seen before and after a rename. When both are really there, a copy made by
+    /// hand or by a crash, the second gets a name of its own, so that no mail is hidden; when they are one file with two names,
+    /// one name goes.
+    fn settle_twice(&self, folder: &Folder, found: &mut HashMap<Box<str>, Found>, other: Found, lock: Option<&DotLock>) -> Result<()> {
+        let Some(kept) = found.get(other.base()).cloned() else { return Ok(()) };
+        let stamp = |file: &Found| folder.part(file.in_new).stamp(&file.name);
+        match (stamp(&kept)?, stamp(&other)?) {
+            (_, None) => {}
+            (None, Some(_)) => {
+                found.insert(other.base().into(), other);
+            }
+            (Some(a), Some(b)) if kept != other => {
+                let _lock = lock.is_none().then(|| lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)).transpose()?;
+                if a.same_file(&b) {
+                    folder.part(other.in_new).unlink(&other.name)?;
+                } else {
+                    let fresh = Found {
+                        name: format!("{}{}", self.account.store().unique_name(), other.name.strip_prefix(other.base()).unwrap_or("")),
+                        ..other.clone()
+                    };
+                    folder.part(other.in_new).rename_new(&other.name, folder.part(other.in_new), &fresh.name)?;
+                    tracing::warn!(mailbox = %self.name, file = %other.name, renamed = %fresh.name, "two files with one name, the second renamed");
+                    found.insert(fresh.base().into(), fresh);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads `dovecot-keywords` when it changed.
+    fn check_keywords(&self, state: &mut State, folder: &Folder) -> Result<()> {
+        let stamp = keywords::stamp(&folder.dir)?;
+        if stamp != state.keywords_stamp {
+            let (read, stamp) = keywords::read(&folder.dir)?;
+            state.keywords_stamp = stamp;
+            if read != state.snapshot.keywords {
+                state.snapshot.keywords = read;
+                state.changed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what the kernel told: the usual case of a delivery costs no reading of directories.
+    fn apply(&self, state: &mut State, events: &[Event], patience: Duration) -> Result<()> {
+        let folder = self.folder()?;
+        let (mut new, mut vanished): (Vec<Found>, Vec<Found>) = (Vec::new(), Vec::new());
+        for event in events.iter().filter(|event| is_message_name(&event.name)) {
+            let file = Found { name: event.name.clone(), in_new: event.in_new };
+            let known =
+                state.by_base(file.base()).map(|message| (message.uid(), message.in_new == file.in_new && message.is_named(&file.name)));
+            match (known, event.appeared) {
+                (Some((_, true)), true) | (Some((_, false)) | None, false) => {}
+                (Some((_, true)), false) => vanished.push(file),
+                (Some((uid, false)), true) => {
+                    if folder.part(file.in_new).stat(&file.name)?.is_some() {
+                        state.note(uid, &file);
+                    }
+                }
+                (None, true) => {
+                    if folder.part(file.in_new).stat(&file.name)?.is_some() {
+                        new.push(file);
+                    }
+                }
+            }
+        }
+        let still_named = |state: &State, file: &Found| {
+            state.by_base(file.base()).is_some_and(|message| message.in_new == file.in_new && message.is_named(&file.name))
+        };
+        for file in vanished {
+            // renamed to a name told in the same breath, or put back
+            if still_named(state, &file) && folder.part(file.in_new).stat(&file.name)?.is_none() {
+                return self.look_in(state, &folder, patience);
+            }
+        }
+        self.check_keywords(state, &folder)?;
+        new.dedup_by(|a, b| a.base() == b.base());
+        new.retain(|file| state.by_base(file.base()).is_none());
+        self.introduce(state, &folder, new, patience)
+    }
+
+    /// Gives UIDs to files not known yet: those the uidlist has for them, else new ones, appended to it and synced first.
+    fn introduce(&self, state: &mut State, folder: &Folder, new: Vec<Found>, patience: Duration) -> Result<()> {
+        if new.is_empty() && state.snapshot.uid_validity != 0 && !state.rewrite {
+            return Ok(());
+        }
+        let first_time = state.highest == 0 && state.position.is_some() && !state.rewrite && state.snapshot.uid_validity != 0;
+        if first_time && new.iter().all(|file| state.unmatched.contains_key(file.base())) {
+            self.place_listed(state, new);
+            return Ok(());
+        }
+        let lock = lock::lock(&folder.dir, uidlist::LOCK, patience)?;
+        self.introduce_locked(state, folder, new, &lock)
+    }
+
+    /// As `introduce`, with the lock held. Also brings in whatever others listed meanwhile, so that UIDs given next are above.
+    pub(super) fn introduce_locked(&self, state: &mut State, folder: &Folder, new: Vec<Found>, lock: &DotLock) -> Result<()> {
+        let mut files: HashMap<Box<str>, Found> = new.into_iter().map(|file| (file.base().into(), file)).collect();
+        self.read_list(state, folder, Some(lock))?;
+        let unseen = |state: &State, files: &HashMap<Box<str>, Found>| {
+            state.unmatched.iter().any(|(base, line)| line.uid > state.highest && !files.contains_key(base))
+        };
+        if unseen(state, &files) {
+            // others gave UIDs to files we have not seen: they come first, or their UIDs would be out of order
+            for (base, file) in self.files(folder, Some(lock))? {
+                if state.by_base(&base).is_none() {
+                    files.insert(base, file);
+                }
+            }
+        }
+        files.retain(|base, _| state.by_base(base).is_none());
+        let (listed, mut unlisted): (Vec<Found>, Vec<Found>) =
+            files.into_values().partition(|file| state.unmatched.get(file.base()).is_some_and(|line| line.uid > state.highest));
+        self.place_listed(state, listed);
+        // oldest first, by the seconds every Maildir name begins with
+        unlisted.sort_by_cached_key(|file| {
+            let seconds: u64 = file.name.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
+            (seconds, file.name.clone())
+        });
+        let bases: Vec<Box<str>> = unlisted.iter().map(|file| file.base().into()).collect();
+        let uids = self.assign(state, folder, &bases, lock)?;
+        for (uid, file) in uids.into_iter().zip(&unlisted) {
+            let fields = state.unmatched.remove(file.base()).map(|line| line.fields).unwrap_or_default();
+            state.add(uid, &fields, file);
+            tracing::debug!(mailbox = %self.name, uid, file = file.base(), "message has a UID");
+        }
+        if state.wants_rewrite() {
+            self.rewrite(state, folder, lock)?;
+        }
+        Ok(())
+    }
+
+    /// Adds files under the UIDs the list has for them.
+    fn place_listed(&self, state: &mut State, files: Vec<Found>) {
+        let mut listed: Vec<(u32, Box<str>, Found)> =
+            files.into_iter().filter_map(|file| state.unmatched.remove(file.base()).map(|line| (line.uid, line.fields, file))).collect();
+        listed.sort_by_key(|(uid, ..)| *uid);
+        for (uid, fields, file) in listed {
+            state.add(uid, &fields, &file);
+        }
+    }
+
+    /// Takes UIDs for files named `bases`, durable on return. The messages are not added yet.
+    pub(super) fn assign(&self, state: &mut State, folder: &Folder, bases: &[Box<str>], lock: &DotLock) -> Result<Vec<u32>> {
+        if bases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first = state.snapshot.uid_next.max(state.highest.saturating_add(1)).max(1);
+        if first > u32::MAX - 1 - bases.len() as u32 {
+            return Err(Error::Limit("mailbox has used up its UIDs"));
+        }
+        let uids: Vec<u32> = (first..).take(bases.len()).collect();
+        let mut text = String::new();
+        for (uid, base) in uids.iter().zip(bases) {
+            let fields = state.unmatched.get(base).map_or("", |line| &line.fields);
+            uidlist::write_line(&mut text, *uid, fields, base);
+        }
+        let appended = match state.position {
+            Some(position) if !state.rewrite => uidlist::append(&folder.dir, &position, &text)?,
+            _ => None,
+        };
+        state.snapshot.uid_next = first + bases.len() as u32;
+        match appended {
+            Some(position) => {
+                state.position = Some(position);
+                state.lines += bases.len();
+            }
+            None => self.rewrite_with(state, folder, &text, bases.len(), lock)?,
+        }
+        Ok(uids)
+    }
+
+    pub(super) fn rewrite(&self, state: &mut State, folder: &Folder, lock: &DotLock) -> Result<()> {
+        self.rewrite_with(state, folder, "", 0, lock)
+    }
+
+    /// Replaces the uidlist by what we know, `more` lines behind it.
+    fn rewrite_with(&self, state: &mut State, folder: &Folder, more: &str, more_lines: usize, _lock: &DotLock) -> Result<()> {
+        let mut body = String::with_capacity(state.snapshot.len() * 64 + more.len());
+        for message in state.snapshot.iter() {
+            uidlist::write_line(
+                &mut body,
+                message.uid(),
+                state.fields.get(&message.uid()).map_or("", |fields| fields),
+                message.base_name(),
+            );
+        }
+        body.push_str(more);
+        if state.guid.is_empty() {
+            state.guid = UidList::new(1).guid;
+        }
+        let position = uidlist::replace(&folder.dir, state.snapshot.uid_validity, state.snapshot.uid_next, &state.guid, &body)?;
+        state.position = Some(position);
+        state.lines = state.snapshot.len() + more_lines;
+        state.rewrite = false;
+        state.unmatched.clear();
+        Ok(())
+    }
+
+    /// Reads what is new in the uidlist. With the lock held, a missing or useless one is made anew: from memory when this process
+    /// knows the mailbox, else with another UIDVALIDITY.
+    fn read_list(&self, state: &mut State, folder: &Folder, lock: Option<&DotLock>) -> Result<()> {
+        match uidlist::read(&folder.dir, state.position.as_ref())? {
+            uidlist::Found::Same => {}
+            uidlist::Found::More(lines, position) => {
+                state.position = Some(position);
+                state.lines += lines.len();
+                for line in lines {
+                    state.snapshot.uid_next = state.snapshot.uid_next.max(line.uid.saturating_add(1));
+                    if state.by_base(&line.base).is_none() {
+                        state.unmatched.insert(line.base.clone(), line);
+                    }
+                }
+            }
+            uidlist::Found::Whole(list, position) => {
+                if state.snapshot.uid_validity != 0 && state.snapshot.uid_validity != list.uid_validity {
+                    tracing::warn!(mailbox = %self.name, "UIDVALIDITY was changed by another program");
+                    state.reset();
+                }
+                self.adopt(state, list);
+                state.position = Some(position);
+            }
+            uidlist::Found::Nothing { damaged } => {
+                if damaged {
+                    tracing::warn!(mailbox = %self.name, file = %folder.dir.at(uidlist::FILE).display(), "uidlist is damaged, it is made anew");
+                }
+                state.rewrite = true;
+                if lock.is_some() && state.snapshot.uid_validity == 0 {
+                    let root = self.account.open_root()?;
+                    state.snapshot.uid_validity = uidvalidity::next(&root, 0)?;
+                    state.snapshot.uid_next = 1;
+                    state.changed = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares a list read from its start with what is known.
+    fn adopt(&self, state: &mut State, list: UidList) {
+        state.guid = list.guid;
+        state.lines = list.lines.len();
+        state.rewrite |= list.rewrite;
+        state.unmatched.clear();
+        state.changed |= state.snapshot.uid_validity != list.uid_validity;
+        state.snapshot.uid_validity = list.uid_validity;
+        state.snapshot.uid_next = state.snapshot.uid_next.max(list.next_uid);
+        let mut listed = 0;
+        let mut moved = Vec::new();
+        for line in list.lines {
+            match state.by_base(&line.base).map(Message::uid) {
+                Some(uid) if uid == line.uid => listed += 1,
+                Some(uid) => {
+                    // another program took the file for a new message: it is one, then
+                    moved.push(uid);
+                    state.unmatched.insert(line.base.clone(), line);
+                }
+                // of two lines for one file the later is true
+                None => drop(state.unmatched.insert(line.base.clone(), line)),
+            }
+        }
+        moved.sort_unstable();
+        moved.dedup();
+        state.remove(&moved);
+        // lines of ours that are no longer there have to come back
+        state.rewrite |= listed < state.snapshot.len();
+    }
+}
+
+/// UIDs of messages that are in no directory.
+fn missing(state: &State, found: &HashMap<Box<str>, Found>) -> Vec<u32> {
+    state.snapshot.iter().filter(|message| !found.contains_key(message.base_name())).map(Message::uid).collect()
+}

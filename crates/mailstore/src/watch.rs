@@ -1,0 +1,282 @@
+//! Changes by other programs, noticed while sessions idle: one inotify descriptor per [`crate::Store`], a watch each on `new/` and `cur/` of
+//! mailboxes somebody waits on, one thread that reads events and a few that act on them (acting can mean waiting for a lock).
+//!
+//! The kernel queues an event before the system call that caused it returns, so a session that asks ([`Notifier::drain`]) sees
+//! everything that happened before. Where the kernel has no watches left, mailboxes are looked at every `poll_interval`.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::Error;
+use crate::mailbox::{Folder, Mailbox};
+
+/// Threads that act on changes.
+const WORKERS: usize = 4;
+
+/// More events than this for one mailbox and reading its directories is cheaper.
+const MOST_EVENTS: usize = 256;
+
+/// A file appeared in or vanished from a directory (a rename is one of each).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub in_new: bool,
+    pub appeared: bool,
+    pub name: String,
+}
+
+/// Events a mailbox has not applied yet.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub events: Vec<Event>,
+    /// Events were lost, or too many: look at everything.
+    pub everything: bool,
+    /// In the queue of the workers.
+    queued: bool,
+}
+
+pub(crate) struct Notifier {
+    inotify: Option<Inotify>,
+    targets: Mutex<HashMap<WatchDescriptor, Vec<Target>>>,
+    polled: Mutex<Vec<Weak<Mailbox>>>,
+    queue: Mutex<VecDeque<Weak<Mailbox>>>,
+    wake: Condvar,
+    started: AtomicBool,
+    stopping: AtomicBool,
+    poll_interval: Duration,
+}
+
+#[derive(Clone)]
+struct Target {
+    mailbox: Weak<Mailbox>,
+    in_new: bool,
+}
+
+/// A mailbox being watched; ends when dropped.
+pub(crate) struct WatchHandle {
+    notifier: Weak<Notifier>,
+    watches: Vec<WatchDescriptor>,
+    mailbox: Weak<Mailbox>,
+}
+
+impl WatchHandle {
+    /// True when the kernel reports changes, false when the mailbox is only looked at from time to time.
+    pub fn is_live(&self) -> bool {
+        !self.watches.is_empty()
+    }
+}
+
+impl Drop for WatchHandle {
+    fn drop(&mut self) {
+        let Some(notifier) = self.notifier.upgrade() else { return };
+        let mut targets = notifier.targets.lock();
+        for watch in &self.watches {
+            let Some(list) = targets.get_mut(watch) else { continue };
+            list.retain(|target| !Weak::ptr_eq(&target.mailbox, &self.mailbox));
+            if list.is_empty() {
+                targets.remove(watch);
+                if let Some(inotify) = &notifier.inotify {
+                    // fails when the directory is gone, and the watch with it
+                    let _ = inotify.rm_watch(*watch);
+                }
+            }
+        }
+    }
+}
+
+impl Notifier {
+    pub fn new(poll_interval: Duration) -> Arc<Notifier> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
+            .inspect_err(|error| tracing::warn!(%error, "no inotify: opened mailboxes are looked at from time to time"))
+            .ok();
+        Arc::new(Notifier {
+            inotify,
+            targets: Mutex::default(),
+            polled: Mutex::default(),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            started: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            poll_interval,
+        })
+    }
+
+    /// Follows a mailbox from now on. What changed before is looked at by a worker.
+    pub fn watch(self: &Arc<Notifier>, mailbox: &Arc<Mailbox>, folder: &Folder) -> WatchHandle {
+        self.start();
+        let mut handle = WatchHandle { notifier: Arc::downgrade(self), watches: Vec::new(), mailbox: Arc::downgrade(mailbox) };
+        for in_new in [true, false] {
+            // held while the watch is made: its first event finds the target
+            let mut targets = self.targets.lock();
+            match self.add_watch(folder, in_new) {
+                Ok(watch) => {
+                    targets.entry(watch).or_default().push(Target { mailbox: handle.mailbox.clone(), in_new });
+                    handle.watches.push(watch);
+                }
+                Err(error) => {
+                    drop(targets);
+                    tracing::warn!(mailbox = %mailbox.name(), %error, "cannot watch a mailbox, it is looked at from time to time (fs.inotify.max_user_watches)");
+                    let unwatched = WatchHandle { watches: Vec::new(), notifier: handle.notifier.clone(), mailbox: handle.mailbox.clone() };
+                    self.polled.lock().push(unwatched.mailbox.clone());
+                    return unwatched;
+                }
+            }
+        }
+        mailbox.pending().lock().everything = true;
+        self.enqueue(mailbox);
+        handle
+    }
+
+    fn add_watch(&self, folder: &Folder, in_new: bool) -> nix::Result<WatchDescriptor> {
+        let inotify = self.inotify.as_ref().ok_or(nix::errno::Errno::ENOSYS)?;
+        let flags = AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_MOVED_FROM
+            | AddWatchFlags::IN_DELETE
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_MOVE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        let dir = folder.part(in_new);
+        // through the descriptor: the very directory we opened, not what a link put in its place points to
+        let through = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
+        inotify.add_watch(through.as_str(), flags).or_else(|_| inotify.add_watch(dir.path(), flags | AddWatchFlags::IN_DONT_FOLLOW))
+    }
+
+    /// Hands out all events the kernel has. Mailboxes that got some are queued for the workers.
+    pub fn drain(self: &Arc<Notifier>) {
+        let Some(inotify) = &self.inotify else { return };
+        // an Arc dropped here may be a mailbox's last one, whose watch ends then: not while `targets` is locked
+        let mut touched: Vec<Arc<Mailbox>> = Vec::new();
+        {
+            // reading and handing out under one lock, so that events of a mailbox stay in order
+            let targets = self.targets.lock();
+            loop {
+                let events = match inotify.read_events() {
+                    Ok(events) if events.is_empty() => break,
+                    Ok(events) => events,
+                    Err(_) => break,
+                };
+                for event in events {
+                    if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+                        tracing::warn!("the kernel lost events, all watched mailboxes are looked at (fs.inotify.max_queued_events)");
+                        let all = targets.values().flatten().filter_map(|target| target.mailbox.upgrade());
+                        touched.extend(all.inspect(|mailbox| mailbox.pending().lock().everything = true));
+                        continue;
+                    }
+                    for target in targets.get(&event.wd).into_iter().flatten() {
+                        let Some(mailbox) = target.mailbox.upgrade() else { continue };
+                        mailbox.pending().lock().take(&event, target.in_new);
+                        touched.push(mailbox);
+                    }
+                }
+            }
+        }
+        for mailbox in &touched {
+            self.enqueue(mailbox);
+        }
+    }
+
+    fn enqueue(&self, mailbox: &Arc<Mailbox>) {
+        if !std::mem::replace(&mut mailbox.pending().lock().queued, true) {
+            self.queue.lock().push_back(Arc::downgrade(mailbox));
+            self.wake.notify_one();
+        }
+    }
+
+    fn start(self: &Arc<Notifier>) {
+        if self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for number in 0..=WORKERS {
+            let notifier = Arc::downgrade(self);
+            let run = move || if number == 0 { follow(&notifier) } else { work(&notifier) };
+            if let Err(error) = std::thread::Builder::new().name("mailstore".into()).stack_size(512 * 1024).spawn(run) {
+                tracing::error!(%error, "cannot start a thread, changes by other programs are noticed late");
+            }
+        }
+    }
+
+    /// Ends the threads, soon.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake.notify_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Queues the mailboxes that have no watch.
+    fn poll_unwatched(&self) {
+        let mut alive = Vec::new();
+        self.polled.lock().retain(|mailbox| {
+            alive.extend(mailbox.upgrade());
+            mailbox.strong_count() > 0
+        });
+        alive.iter().filter(|mailbox| !mailbox.is_deleted()).for_each(|mailbox| self.enqueue(mailbox));
+    }
+}
+
+impl Pending {
+    fn take(&mut self, event: &nix::sys::inotify::InotifyEvent, in_new: bool) {
+        let appeared = event.mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO);
+        match event.name.as_ref().map(|name| name.to_str()) {
+            Some(Some(name)) if self.events.len() < MOST_EVENTS => self.events.push(Event { in_new, appeared, name: name.to_owned() }),
+            Some(None) => {}
+            // the directory itself went, or there are too many
+            _ => {
+                self.everything = true;
+                self.events.clear();
+            }
+        }
+    }
+}
+
+/// The thread that waits for the kernel.
+fn follow(notifier: &Weak<Notifier>) {
+    while let Some(notifier) = notifier.upgrade().filter(|notifier| !notifier.is_stopping()) {
+        let timeout = PollTimeout::try_from(notifier.poll_interval).unwrap_or(PollTimeout::MAX);
+        let ready = match &notifier.inotify {
+            Some(inotify) => poll(&mut [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)], timeout).unwrap_or(0),
+            None => {
+                std::thread::sleep(notifier.poll_interval);
+                0
+            }
+        };
+        if ready > 0 {
+            notifier.drain();
+        } else {
+            notifier.poll_unwatched();
+        }
+    }
+}
+
+/// A thread that brings mailboxes up to date.
+fn work(notifier: &Weak<Notifier>) {
+    while let Some(notifier) = notifier.upgrade().filter(|notifier| !notifier.is_stopping()) {
+        let next = {
+            let mut queue = notifier.queue.lock();
+            if queue.is_empty() {
+                notifier.wake.wait_for(&mut queue, Duration::from_secs(1));
+            }
+            queue.pop_front()
+        };
+        let Some(mailbox) = next.and_then(|next| next.upgrade()) else { continue };
+        mailbox.pending().lock().queued = false;
+        match mailbox.refresh_briefly() {
+            Ok(()) | Err(Error::NoSuchMailbox) => {}
+            Err(Error::Locked { .. }) => {
+                // the pause keeps a lock held for long from making us spin
+                std::thread::sleep(Duration::from_millis(100));
+                notifier.enqueue(&mailbox);
+            }
+            Err(error) => tracing::warn!(mailbox = %mailbox.name(), %error, "cannot look at a mailbox"),
+        }
+    }
+}
