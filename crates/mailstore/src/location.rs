@@ -55,10 +55,10 @@ impl Location {
                 out.push(c);
                 continue;
             }
-            let mut letter = chars.next().unwrap_or('%');
+            let mut letter = chars.next().unwrap_or(' ');
             let lower = letter == 'L';
             if lower {
-                letter = chars.next().unwrap_or('%');
+                letter = chars.next().unwrap_or(' ');
             }
             let value = match letter {
                 '%' => "%",
