@@ -1,0 +1,244 @@
+//! Answers the machine's questions: logins by `authd`, messages by the mail store.
+
+use crate::lock::{LockError, TOUCH_EVERY};
+use crate::maildrop::{Maildrop, OpenError, Reading};
+use crate::server::Server;
+use daemon::Peer;
+use ipc::auth::{AuthFail, AuthPending, AuthRequest, AuthStep};
+use mail_types::printable;
+use mailstore::{Error, Location};
+use pop3_proto::{Answer, Opened, Question, Refusal};
+use std::sync::Arc;
+
+/// What one session has open.
+pub struct Desk {
+    server: Arc<Server>,
+    peer: Peer,
+    session: String,
+    /// Set by the driver once TLS is up.
+    pub secured: bool,
+    pending: Option<AuthPending>,
+    user: Option<String>,
+    maildrop: Option<Arc<Maildrop>>,
+    reading: Option<Reading>,
+}
+
+impl Desk {
+    pub fn new(server: Arc<Server>, peer: Peer, session: String) -> Desk {
+        Desk { server, peer, session, secured: false, pending: None, user: None, maildrop: None, reading: None }
+    }
+
+    /// The account that is logged in.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    pub async fn answer(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Mechanisms => Answer::Mechanisms(self.server.mechanisms().await),
+            Question::Login { user, password } => match AuthRequest::with_password("pop3", &user, password.reveal()) {
+                Some(request) => self.begin(request).await,
+                None => Answer::Refused(Refusal::Credentials("Authentication failed.".into())),
+            },
+            Question::Authenticate { mechanism, initial } => {
+                let request = AuthRequest {
+                    mechanism,
+                    service: "pop3",
+                    secured: false,
+                    remote: None,
+                    local: None,
+                    session: String::new(),
+                    initial: initial.map(|bytes| bytes.0),
+                };
+                self.begin(request).await
+            }
+            Question::Respond(response) => match self.pending.take() {
+                Some(pending) => {
+                    let step = pending.answer(&response.0).await;
+                    self.step(step).await
+                }
+                None => Answer::Refused(Refusal::Other("Nothing was asked.".into())),
+            },
+            Question::Cancel => {
+                self.pending = None;
+                Answer::Done
+            }
+            Question::Open { message, whole } => self.open(message, whole).await,
+            Question::More => self.more().await,
+            Question::Update { delete, seen } => self.update(delete, seen).await,
+        }
+    }
+
+    async fn begin(&mut self, request: AuthRequest) -> Answer {
+        let request =
+            AuthRequest { secured: self.secured, remote: self.peer.addr, local: self.peer.local, session: self.session.clone(), ..request };
+        let step = self.server.auth.begin(request).await;
+        self.step(step).await
+    }
+
+    async fn step(&mut self, step: AuthStep) -> Answer {
+        match step {
+            AuthStep::Continue(pending) => {
+                let challenge = pending.challenge().to_vec();
+                self.pending = Some(pending);
+                Answer::Challenge(challenge)
+            }
+            AuthStep::Fail(fail) => Answer::Refused(refusal(&fail)),
+            AuthStep::Ok(ok) if ok.field("nologin").is_some() || ok.field("proxy").is_some() => {
+                tracing::error!(user = %printable(&ok.user), "the password database wants the login to go elsewhere, which pop3d does not do");
+                Answer::Refused(Refusal::Permanent("This account cannot be used here.".into()))
+            }
+            AuthStep::Ok(ok) => match self.enter(ok.user).await {
+                Ok(answer) => answer,
+                Err(refusal) => Answer::Refused(refusal),
+            },
+        }
+    }
+
+    // The password is right; now the mailbox.
+    async fn enter(&mut self, user: String) -> Result<Answer, Refusal> {
+        let internal = || Refusal::Temporary("Internal error, see the server's log.".into());
+        let config = self.server.config();
+        let found = self.server.userdb.lookup(&user, "pop3").await.map_err(|error| {
+            tracing::warn!(user = %printable(&user), %error, "no answer about the account");
+            Refusal::Temporary("Temporary failure, try again later.".into())
+        })?;
+        let Some(account) = found else {
+            tracing::error!(user = %printable(&user), "the account logged in, but the user database does not know it");
+            return Err(internal());
+        };
+        // All mail of an installation has one owner; another one's we could not read, and should not.
+        if let Some(uid) = account.uid.filter(|uid| config.mail.mail_uid != 0 && *uid != config.mail.mail_uid) {
+            tracing::error!(user = %printable(&user), uid, mail_uid = config.mail.mail_uid, "the user database names another owner of the mail than mail.mail_uid");
+            return Err(internal());
+        }
+        let template = account.mail.as_deref().unwrap_or(&config.mail.mail_location);
+        let location = Location::expand(template, &account.name, account.home.as_deref()).map_err(|error| {
+            tracing::error!(user = %printable(&user), %error, "the account's mail cannot be found");
+            internal()
+        })?;
+        let server = self.server.clone();
+        let locked = config.pop3d.pop3_lock_session;
+        let opened = self
+            .server
+            .blocking(move || {
+                let locks = locked.then_some(&server.locks);
+                Maildrop::open(&server.store, &location, locks, &server.uidl())
+            })
+            .await;
+        let (maildrop, entries) = opened.map_err(|error| match error {
+            OpenError::Lock(LockError::InUse) => {
+                tracing::info!(user = %printable(&user), reason = "mailbox in use", "login failed");
+                Refusal::InUse("Another POP3 session has this mailbox.".into())
+            }
+            OpenError::Lock(error) => {
+                tracing::error!(user = %printable(&user), %error, "mailbox cannot be locked");
+                internal()
+            }
+            OpenError::Store(error) => {
+                tracing::error!(user = %printable(&user), %error, "mailbox cannot be opened");
+                internal()
+            }
+        })?;
+        let maildrop = Arc::new(maildrop);
+        self.keep_lock(&maildrop);
+        self.maildrop = Some(maildrop);
+        self.server.usage.login(&account.name, "pop3", self.peer.ip());
+        self.user = Some(account.name.clone());
+        Ok(Answer::Maildrop(entries))
+    }
+
+    fn keep_lock(&self, maildrop: &Arc<Maildrop>) {
+        let Some(lock) = maildrop.lock.as_ref().map(Arc::downgrade) else { return };
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TOUCH_EVERY).await;
+                let Some(lock) = lock.upgrade() else { return };
+                // A panic there has been logged.
+                let _ = tokio::task::spawn_blocking(move || lock.touch()).await;
+            }
+        });
+    }
+
+    async fn open(&mut self, message: usize, whole: bool) -> Answer {
+        self.reading = None;
+        let Some(maildrop) = self.maildrop.clone() else {
+            return Answer::Refused(Refusal::Temporary("No mailbox is open.".into()));
+        };
+        match self.server.blocking(move || maildrop.read(message, whole)).await {
+            Ok((reading, bytes, last)) => {
+                self.reading = (!last).then_some(reading);
+                Answer::Opened(Opened { bytes, last })
+            }
+            Err(Error::Expunged) => Answer::Refused(Refusal::Other("The message was deleted by another session.".into())),
+            Err(error) => {
+                tracing::error!(%error, "message cannot be read");
+                Answer::Refused(Refusal::Temporary("The message cannot be read.".into()))
+            }
+        }
+    }
+
+    async fn more(&mut self) -> Answer {
+        let Some(mut reading) = self.reading.take() else { return Answer::Broken };
+        let (reading, piece) = self
+            .server
+            .blocking(move || {
+                let piece = reading.piece();
+                (reading, piece)
+            })
+            .await;
+        match piece {
+            Ok((bytes, last)) => {
+                self.reading = (!last).then_some(reading);
+                Answer::Piece { bytes, last }
+            }
+            Err(error) => {
+                tracing::error!(%error, "message cannot be read to its end; the connection is closed");
+                Answer::Broken
+            }
+        }
+    }
+
+    async fn update(&mut self, delete: Vec<usize>, seen: Vec<usize>) -> Answer {
+        let Some(maildrop) = self.maildrop.clone() else { return Answer::Done };
+        let seen = if self.server.config().pop3d.pop3_no_flag_updates { Vec::new() } else { seen };
+        let deletes = !delete.is_empty();
+        let updated = self.server.blocking(move || {
+            maildrop.update(&delete, &seen)?;
+            Ok::<_, Error>(if deletes { maildrop.account.quota().ok() } else { None })
+        });
+        match updated.await {
+            Ok(quota) => {
+                if let (Some(quota), Some(user)) = (quota, &self.user) {
+                    self.server.usage.stored(user, quota.bytes, quota.messages);
+                }
+                Answer::Done
+            }
+            Err(error) => {
+                tracing::error!(%error, "messages cannot be deleted");
+                Answer::Refused(Refusal::Temporary("Some messages were not deleted.".into()))
+            }
+        }
+    }
+}
+
+// authd has logged the cause and the name.
+fn refusal(fail: &AuthFail) -> Refusal {
+    let user = printable(fail.user.as_deref().unwrap_or_default());
+    let cause = fail.cause.as_deref().or(fail.code.as_deref()).unwrap_or("wrong name or password");
+    if fail.temporary {
+        tracing::warn!(user, cause, "login could not be checked");
+        return Refusal::Temporary("Temporary authentication failure, try again later.".into());
+    }
+    tracing::info!(user, cause, "login failed");
+    let shown = |text: &str| fail.reason.clone().unwrap_or_else(|| text.into());
+    if fail.malformed {
+        return Refusal::Other(shown("The authentication exchange is malformed."));
+    }
+    Refusal::Credentials(match (fail.user_disabled, fail.password_expired, fail.authorization) {
+        (true, ..) => shown("The account is disabled."),
+        (_, true, _) => shown("The password has expired."),
+        (.., true) => shown("Authorization failed."),
+        _ => shown("Authentication failed."),
+    })
+}

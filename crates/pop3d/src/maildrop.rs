@@ -1,0 +1,101 @@
+//! The mailbox of one session: opened, listed, read, and changed at QUIT.
+
+use crate::lock::{LockError, Locks, SessionLock};
+use crate::uidl;
+use mailstore::{Account, Error, FlagMode, FlagSet, Flags, Location, Mailbox, MailboxName, Store};
+use pop3_proto::Entry;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+/// How much of a message is read at once.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// TOP usually wants the header only.
+const TOP_PIECE_BYTES: usize = 8 * 1024;
+
+/// An opened and locked mailbox. All of it may wait for the disk.
+pub struct Maildrop {
+    pub account: Arc<Account>,
+    mailbox: Arc<Mailbox>,
+    uids: Vec<u32>,
+    pub lock: Option<Arc<SessionLock>>,
+}
+
+/// A message that is being read.
+pub struct Reading {
+    reader: Box<dyn Read + Send>,
+    piece_bytes: usize,
+}
+
+/// Why a mailbox could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Maildrop {
+    /// Opens the INBOX at `location`; with `locks`, nobody else may have it.
+    pub fn open(
+        store: &Arc<Store>,
+        location: &Location,
+        locks: Option<&Locks>,
+        format: &uidl::Format,
+    ) -> Result<(Maildrop, Vec<Entry>), OpenError> {
+        let account = store.account(location)?;
+        let lock = locks.map(|locks| locks.acquire(location.root())).transpose()?.map(Arc::new);
+        let mailbox = account.open(&MailboxName::inbox())?;
+        mailbox.refresh()?;
+        let snapshot = mailbox.snapshot();
+        let mut entries = Vec::with_capacity(snapshot.len());
+        let mut uids = Vec::with_capacity(snapshot.len());
+        for message in snapshot.iter() {
+            let size = match mailbox.size(message) {
+                Ok(size) => size,
+                // Somebody removed it while we looked.
+                Err(Error::Expunged) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            entries.push(Entry { size, unique_id: format.id(message.uid(), snapshot.uid_validity(), message.base_name()) });
+            uids.push(message.uid());
+        }
+        Ok((Maildrop { account, mailbox, uids, lock }, entries))
+    }
+
+    /// Opens a message and reads its first piece.
+    pub fn read(&self, message: usize, whole: bool) -> Result<(Reading, Vec<u8>, bool), Error> {
+        let uid = *self.uids.get(message).ok_or(Error::Expunged)?;
+        let file = self.mailbox.read(uid)?;
+        let wrap = |source| Error::Io { step: "read", path: format!("message {uid}").into(), source };
+        let piece_bytes = if whole { PIECE_BYTES } else { TOP_PIECE_BYTES };
+        let mut reading = Reading { reader: file.reader(0).map_err(wrap)?, piece_bytes };
+        let (bytes, last) = reading.piece().map_err(wrap)?;
+        Ok((reading, bytes, last))
+    }
+
+    /// Removes messages for good, and marks others as seen.
+    pub fn update(&self, delete: &[usize], seen: &[usize]) -> Result<(), Error> {
+        let uids = |indexes: &[usize]| -> Vec<u32> { indexes.iter().filter_map(|index| self.uids.get(*index).copied()).collect() };
+        if !delete.is_empty() {
+            self.mailbox.expunge(&uids(delete))?;
+        }
+        if !seen.is_empty()
+            && let Err(error) = self.mailbox.store_flags(&uids(seen), FlagMode::Add, &FlagSet::new(Flags::SEEN), None)
+        {
+            // What the client asked for is done; that IMAP shows the mail as unread costs a look.
+            tracing::warn!(%error, "cannot mark messages as seen");
+        }
+        Ok(())
+    }
+}
+
+impl Reading {
+    /// The next piece, and whether it is the last.
+    pub fn piece(&mut self) -> io::Result<(Vec<u8>, bool)> {
+        let mut bytes = Vec::new();
+        let got = (&mut self.reader).take(self.piece_bytes as u64).read_to_end(&mut bytes)?;
+        Ok((bytes, got < self.piece_bytes))
+    }
+}
