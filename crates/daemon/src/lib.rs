@@ -35,7 +35,7 @@ mod stream;
 pub use context::{Context, Reloadable};
 pub use ipc::unix::{bind as bind_unix, connect as connect_unix};
 pub use limits::{Limits, Refusal, Slot};
-pub use listen::{Listener, SocketOptions};
+pub use listen::{Listener, SocketOptions, bind, group_id, user_id};
 pub use program::Program;
 pub use serve::serve;
 pub use shutdown::Shutdown;

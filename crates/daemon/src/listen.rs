@@ -66,11 +66,7 @@ impl Listener {
         if let Some(fd) = inherited.claim(endpoint) {
             return Listener::from_fd(fd, endpoint, options.refusal, true, ready);
         }
-        let fd: OwnedFd = match endpoint {
-            Endpoint::Tcp(address) => bind_tcp(*address, options.backlog)?.into(),
-            Endpoint::Unix(path) => bind_unix(path, options)?.into(),
-        };
-        Listener::from_fd(fd, endpoint, options.refusal, false, ready)
+        Listener::from_fd(bind(endpoint, options)?, endpoint, options.refusal, false, ready)
     }
 
     fn from_fd(fd: OwnedFd, endpoint: &Endpoint, refusal: &'static [u8], inherited: bool, ready: &Arc<Ready>) -> io::Result<Listener> {
@@ -137,8 +133,16 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
+/// A socket that listens at `endpoint`, not yet used by any runtime: for a supervisor that passes it on.
+pub fn bind(endpoint: &Endpoint, options: &SocketOptions) -> io::Result<OwnedFd> {
+    Ok(match endpoint {
+        Endpoint::Tcp(address) => bind_tcp(*address, options.backlog)?.into(),
+        Endpoint::Unix(path) => bind_unix(path, options)?.into(),
+    })
+}
+
 /// Binds a TCP socket. `[::]` takes IPv4 too; any other IPv6 address takes IPv6 only.
-pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -151,7 +155,7 @@ pub fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
 }
 
 /// Binds a Unix socket in place of a stale one, with owner and mode set before anybody can connect.
-pub fn bind_unix(path: &Path, options: &SocketOptions) -> io::Result<Socket> {
+fn bind_unix(path: &Path, options: &SocketOptions) -> io::Result<Socket> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {
             if ipc::unix::connect_blocking(path).is_ok() {

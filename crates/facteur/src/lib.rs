@@ -1,1 +1,34 @@
-//! (being written)
+//! The administrator's command and the supervisor behind `facteur up`. `main.rs` says what it is for.
+
+pub mod cli;
+pub mod commands;
+pub mod up;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Wrong arguments, as clap has it, or wrong settings.
+pub const EXIT_SETTINGS: u8 = 2;
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    // A closed pipe (`facteur queue list | head`) ends us quietly, as it does every other command.
+    // SAFETY: no other thread runs yet, and the default action needs no handler.
+    if unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }.is_err() {
+        return ExitCode::FAILURE;
+    }
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(code) => code,
+        Err(error) => match error.downcast_ref::<config::Report>() {
+            Some(report) => {
+                eprintln!("{report}");
+                ExitCode::from(EXIT_SETTINGS)
+            }
+            None => {
+                eprintln!("facteur: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

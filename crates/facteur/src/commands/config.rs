@@ -1,0 +1,134 @@
+//! `facteur config show` and `facteur config check`.
+
+use crate::EXIT_SETTINGS;
+use crate::cli::Globals;
+use config::{Config, Shown};
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Show the settings, or look for mistakes in them
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum ConfigCommand {
+    /// Print settings as TOML: those in force (as postconf does)
+    Show {
+        /// Only what differs from the defaults (as postconf -n)
+        #[arg(short = 'n', long, conflicts_with = "defaults")]
+        changed: bool,
+        /// The defaults (as postconf -d)
+        #[arg(short, long)]
+        defaults: bool,
+        /// Only settings of these names, such as smtpd.message_size_limit or message_size_limit
+        names: Vec<String>,
+    },
+    /// Find every mistake at once, with file, line and a hint; exit code 2 when there is one
+    Check,
+}
+
+pub fn run(globals: &Globals, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match &arguments.command {
+        ConfigCommand::Show { changed, defaults, names } => show(globals, *changed, *defaults, names),
+        ConfigCommand::Check => check(globals),
+    }
+}
+
+/// Loads settings; what is wrong with them becomes the error.
+pub fn load(file: &Path) -> anyhow::Result<Config> {
+    Ok(Config::load(file)?)
+}
+
+fn show(globals: &Globals, changed: bool, defaults: bool, names: &[String]) -> anyhow::Result<ExitCode> {
+    let config = if defaults { Config::defaults(&globals.settings_file())? } else { globals.settings()? };
+    let named = |shown: &Shown| names.is_empty() || names.iter().any(|n| *n == shown.name || shown.name.rsplit('.').next() == Some(n));
+    let chosen: Vec<Shown> = config.values().into_iter().filter(|s| named(s) && (!changed || s.value != s.default)).collect();
+    if chosen.is_empty() && !names.is_empty() && !changed {
+        anyhow::bail!("there is no setting {}", names.join(", "));
+    }
+    if globals.json {
+        let entries: Map<String, Value> = chosen
+            .iter()
+            .map(|s| (s.name.clone(), json!({ "value": s.value, "default": s.default, "changed": s.value != s.default })))
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&entries)?);
+    } else {
+        print!("{}", as_toml(&chosen));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The settings under their sections, so that the text can be read as a settings file.
+fn as_toml(settings: &[Shown]) -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for shown in settings {
+        let (of, key) = shown.name.rsplit_once('.').unwrap_or(("", &shown.name));
+        if of != section {
+            // Writing to a String does not fail.
+            let _ = writeln!(out, "{}[{of}]", if out.is_empty() { "" } else { "\n" });
+            section = of;
+        }
+        let _ = writeln!(out, "{key} = {}", shown.value);
+    }
+    out
+}
+
+fn check(globals: &Globals) -> anyhow::Result<ExitCode> {
+    let file = globals.settings_file();
+    match Config::load(&file) {
+        Ok(_) if globals.json => println!("[]"),
+        Ok(config) => println!("{}: no mistakes", config.file.display()),
+        Err(report) => {
+            if globals.json {
+                let problems: Vec<Value> = report
+                    .problems
+                    .iter()
+                    .map(|p| json!({ "file": p.file, "line": p.line, "message": p.message, "hint": p.hint }))
+                    .collect();
+                println!("{}", serde_json::to_string_pretty(&problems)?);
+            } else {
+                println!("{report}");
+            }
+            return Ok(ExitCode::from(EXIT_SETTINGS));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn globals(text: &str) -> (tempfile::TempDir, Globals) {
+        let dir = tempfile::tempdir().expect("directory");
+        let file = dir.path().join("facteur.toml");
+        std::fs::write(&file, text).expect("write");
+        (dir, Globals { config: Some(file), ..Globals::default() })
+    }
+
+    #[test]
+    fn what_is_shown_reads_as_the_same_settings() {
+        let (dir, globals) = globals("hostname = \"mx.test\"\nshutdown_grace = \"9s\"\n[log]\nlevel = \"debug\"\n");
+        let config = globals.settings().expect("sound");
+        let text = as_toml(&config.values().into_iter().filter(|s| s.value != s.default).collect::<Vec<_>>());
+        assert!(text.contains("shutdown_grace = \"9s\"\n") && text.contains("[log]\nlevel = \"debug\"\n"), "{text}");
+        let file = dir.path().join("again.toml");
+        std::fs::write(&file, text).expect("write");
+        let again = Config::load(&file).expect("reads");
+        assert_eq!((again.main, again.log), (config.main, config.log));
+    }
+
+    #[test]
+    fn check_finds_every_mistake() {
+        let (_dir, globals) = globals("hostname = \"mx.test\"\nnonsense = 1\nshutdown_grace = \"soon\"\n");
+        assert_eq!(format!("{:?}", check(&globals).expect("checked")), format!("{:?}", ExitCode::from(EXIT_SETTINGS)));
+        let error = load(&globals.settings_file()).expect_err("wrong");
+        assert_eq!(error.downcast_ref::<config::Report>().expect("report").problems.len(), 2);
+    }
+}

@@ -1,0 +1,45 @@
+//! The commands, one file each. To add one: its module, its variant in [`Command`], its line in [`run`].
+
+pub mod completions;
+pub mod config;
+pub mod man;
+pub mod reload;
+pub mod status;
+
+use crate::cli::Cli;
+use crate::up;
+use anyhow::Context as _;
+use std::future::Future;
+use std::process::ExitCode;
+
+/// The daemons in the order in which they are shown and started.
+pub const DAEMONS: [&str; 6] = ["authd", "deliver", "qmgr", "smtpd", "imapd", "pop3d"];
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Up(up::Arguments),
+    Status(status::Arguments),
+    Reload(reload::Arguments),
+    Config(config::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
+}
+
+/// Carries a command out. Errors are for people; a `config::Report` among them means wrong settings.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let globals = cli.globals;
+    match cli.command {
+        Command::Up(arguments) => wait(up::run(globals, arguments)),
+        Command::Status(arguments) => wait(status::run(globals, arguments)),
+        Command::Reload(arguments) => wait(reload::run(globals, arguments)),
+        Command::Config(arguments) => config::run(&globals, &arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
+    }
+}
+
+/// Runs a command that waits for sockets, on this thread. `up` relies on that: the kernel ends its daemons when the thread that
+/// started them ends.
+pub fn wait(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?.block_on(command)
+}
