@@ -219,6 +219,9 @@ impl Config {
             self.main.mydomain = parent.unwrap_or(&self.main.hostname).to_owned();
         }
         self.main.myorigin = self.expand(&self.main.myorigin);
+        for service in self.services.values_mut() {
+            service.resolve(&self.main.run_directory);
+        }
         let mut fault = |message: String| problems.push(Problem { file: self.file.clone(), line: None, message, hint: None });
         for (name, text) in [("mydomain", &self.main.mydomain), ("myorigin", &self.main.myorigin)] {
             if let Err(error) = Domain::parse(text) {
@@ -262,7 +265,8 @@ impl Config {
         let built_in = Service::built_in(&self.smtpd);
         for (name, service) in &self.services {
             let prefix = format!("smtpd.service.{name}");
-            let default = built_in.get(name).cloned().unwrap_or_else(|| Service::over(&self.smtpd));
+            let mut default = built_in.get(name).cloned().unwrap_or_else(|| Service::over(&self.smtpd));
+            default.resolve(&self.main.run_directory);
             push_values(&mut all, &prefix, &service.listener, &default.listener);
             // Only what the service overrides: the rest is what holds for smtpd.
             for ((key, text), (_, general)) in service.smtpd.values().into_iter().zip(self.smtpd.values()) {

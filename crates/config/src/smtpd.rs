@@ -56,6 +56,25 @@ settings! {
         smtpd_data_restrictions: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_data_restrictions";
         /// Restrictions at the end of the message.
         smtpd_end_of_data_restrictions: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_end_of_data_restrictions";
+        /// Whether the restrictions for client, HELO and sender wait until RCPT, when it is known what the client wanted.
+        smtpd_delay_reject: bool = true, was "Postfix smtpd_delay_reject";
+        /// Whether a recipient that nobody knows is refused although the restrictions would let it through.
+        smtpd_reject_unlisted_recipient: bool = true, was "Postfix smtpd_reject_unlisted_recipient";
+        /// Tables that say which logins may use a sender address (`user@domain`, or `@domain` for all of it); for `reject_sender_login_mismatch`
+        /// and its kin.
+        smtpd_sender_login_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_sender_login_maps";
+        /// Whether MAIL is taken after HELO or EHLO only.
+        smtpd_helo_required: bool = true, was "Postfix smtpd_helo_required";
+        /// Whether the name of a client is looked up in the DNS, for logs, the Received header and restrictions.
+        smtpd_peername_lookup: bool = true, was "Postfix smtpd_peername_lookup";
+        /// Whether a client that sends commands ahead where it has to wait for a reply is cut off.
+        smtpd_forbid_unauth_pipelining: bool = true, was "Postfix smtpd_forbid_unauth_pipelining";
+        /// First words that are no SMTP, and end the session.
+        smtpd_forbidden_commands: Vec<String> = ["CONNECT", "GET", "POST"].map(String::from), was "Postfix smtpd_forbidden_commands";
+        /// Keywords that the answer to EHLO leaves out, such as `CHUNKING`.
+        smtpd_discard_ehlo_keywords: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_discard_ehlo_keywords";
+        /// The longest command line in bytes (AUTH may have 12,288).
+        smtpd_line_limit: u32 = 4096u32, in 512..=65_536, was "Postfix line_length_limit";
         /// Recipients of one message.
         smtpd_recipient_limit: u32 = 1000u32, in 100..=100_000, was "Postfix smtpd_recipient_limit";
         /// Recipients beyond the limit after which the client is cut off.
@@ -70,6 +89,8 @@ settings! {
         smtpd_junk_command_limit: u32 = 100u32, in 1..=10_000, was "Postfix smtpd_junk_command_limit";
         /// How long a client may take for one command, or send nothing.
         smtpd_timeout: Duration = minutes(5), in secs(1)..=minutes(60), was "Postfix smtpd_timeout";
+        /// The same while more than four fifths of `smtpd_client_limit` are in use.
+        smtpd_timeout_under_load: Duration = secs(10), in secs(1)..=minutes(60), was "Postfix smtpd_timeout";
         /// Bytes a second that a client has to send at least during a message.
         smtpd_min_data_rate: u32 = 500u32, in 0..=1_000_000, was "Postfix smtpd_min_data_rate";
         /// Connections at the same time.
@@ -113,6 +134,15 @@ impl Service {
         Service { listener: Listener::default(), smtpd: smtpd.clone() }
     }
 
+    /// Unix sockets without a folder lie in `run_directory`.
+    pub(crate) fn resolve(&mut self, run_directory: &std::path::Path) {
+        for endpoint in &mut self.listener.listen {
+            if let Endpoint::Unix(path) = endpoint {
+                *path = run_directory.join(&*path);
+            }
+        }
+    }
+
     /// The services that are there without a word in the settings.
     pub(crate) fn built_in(smtpd: &Smtpd) -> BTreeMap<String, Service> {
         let mut smtp = Service::over(smtpd);
@@ -126,7 +156,12 @@ impl Service {
         let mut submissions = submission.clone();
         submissions.listener.listen = on(465);
         submissions.listener.smtpd_tls_wrappermode = true;
-        [("smtp", smtp), ("submission", submission), ("submissions", submissions)].map(|(name, service)| (name.to_owned(), service)).into()
+        let mut submit = Service::over(smtpd);
+        submit.listener.listen = vec![Endpoint::Unix("submit".into())];
+        submit.smtpd.smtpd_tls_security_level = TlsLevel::None;
+        submit.smtpd.always_add_missing_headers = true;
+        submit.smtpd.smtpd_relay_restrictions = ["permit_mynetworks", "reject"].map(String::from).into();
+        [("smtp", smtp), ("submission", submission), ("submissions", submissions), ("submit", submit)].map(|(name, service)| (name.to_owned(), service)).into()
     }
 }
 

@@ -1,1 +1,124 @@
-//! (being written)
+//! Whether we take it: ordered restrictions for each stage of an SMTP session, with Postfix's names and rules.
+//!
+//! A list is asked from left to right; the first restriction that decides, decides. `permit` ends its list only: at RCPT the lists of
+//! client, HELO, sender, relay and recipient are asked one after the other, and each may refuse. Whoever comes through all of
+//! them is taken. The verdict names the setting, the restriction and, for tables, the line that decided.
+//!
+//! A verdict is a function of [`Facts`]: what the client said and what `routing` knows about the recipient. Nothing here knows
+//! sockets or sessions. Whatever cannot be told at the moment (a table or the DNS is away) defers, and never permits.
+//!
+//! ```text
+//! smtpd_recipient_restrictions = ["check_sender_access hash:sender_access", "reject_unknown_sender_domain"]
+//! ```
+//!
+//! A new restriction is one line in `restriction::VERBS` and one arm in `check`.
+
+mod access;
+mod check;
+mod facts;
+mod restriction;
+mod verdict;
+
+pub use facts::{Destination, Facts, Stage};
+pub use restriction::SetupError;
+pub use verdict::{Action, Effects, Verdict};
+
+use dns::Resolver;
+use restriction::List;
+use std::sync::Arc;
+use tables::{Context, Maps, NetworkList};
+
+/// The restrictions of one service.
+pub struct Policy {
+    lists: Vec<(Stage, List)>,
+    delay_reject: bool,
+    reject_unlisted_recipient: bool,
+    pub(crate) delimiters: String,
+    pub(crate) mynetworks: NetworkList,
+    pub(crate) sender_login_maps: Maps,
+    pub(crate) resolver: Option<Arc<dyn Resolver>>,
+}
+
+impl Policy {
+    /// Reads the restrictions of a service. `mynetworks` comes from `routing::mynetworks`. Blocks on the disk (tables are opened).
+    pub fn new(
+        smtpd: &config::Smtpd,
+        delimiters: &str,
+        mynetworks: NetworkList,
+        resolver: Option<Arc<dyn Resolver>>,
+        context: &Context,
+    ) -> Result<Policy, SetupError> {
+        let lists =
+            Stage::ALL.iter().map(|stage| Ok((*stage, List::parse(*stage, smtpd, context)?))).collect::<Result<Vec<_>, SetupError>>()?;
+        // As Postfix: a server that relays for everybody does not start.
+        let guarded = lists.iter().any(|(stage, list)| matches!(stage, Stage::Relay | Stage::Recipient) && list.guards_relaying());
+        if !guarded {
+            return Err(SetupError::OpenRelay);
+        }
+        let maps = smtpd.smtpd_sender_login_maps.join(", ");
+        let sender_login_maps =
+            Maps::open(&maps, context).map_err(|error| SetupError::Table { setting: "smtpd_sender_login_maps", error })?;
+        Ok(Policy {
+            lists,
+            delay_reject: smtpd.smtpd_delay_reject,
+            reject_unlisted_recipient: smtpd.smtpd_reject_unlisted_recipient,
+            delimiters: delimiters.to_owned(),
+            mynetworks,
+            sender_login_maps,
+            resolver,
+        })
+    }
+
+    /// Whether the list of `stage` has anything to say at that stage; when not, `judge` need not be called. With
+    /// `smtpd_delay_reject` client, HELO and sender are judged at RCPT, when it is known what the client wanted.
+    pub fn concerns(&self, stage: Stage) -> bool {
+        match stage {
+            Stage::Client | Stage::Helo | Stage::Sender => !self.delay_reject && !self.list(stage).is_empty(),
+            Stage::Relay | Stage::Recipient => true,
+            Stage::Data | Stage::EndOfData => !self.list(stage).is_empty(),
+        }
+    }
+
+    /// Whether some list asks for the client's name, so that it has to be looked up beforehand.
+    pub fn wants_client_name(&self) -> bool {
+        self.lists.iter().any(|(_, list)| list.wants_client_name())
+    }
+
+    /// Whether the client is in `mynetworks`; whoever comes over the local socket is.
+    pub async fn in_mynetworks(&self, facts: &Facts<'_>) -> Result<bool, tables::Unavailable> {
+        match facts.client_ip {
+            _ if facts.local => Ok(true),
+            Some(ip) => self.mynetworks.contains(ip).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Judges one stage. At [`Stage::Recipient`] all lists that belong to RCPT are asked, the relay list among them.
+    pub async fn judge(&self, stage: Stage, facts: &Facts<'_>) -> Verdict {
+        let mut run = check::Run::new(self, facts);
+        let delayed = [Stage::Client, Stage::Helo, Stage::Sender];
+        if stage == Stage::Recipient {
+            let before: &[Stage] = if self.delay_reject { &delayed } else { &[] };
+            for list in before.iter().chain(&[Stage::Relay, Stage::Recipient]) {
+                if let Some(verdict) = run.list(*list, self.list(*list)).await {
+                    return verdict;
+                }
+            }
+            if self.reject_unlisted_recipient
+                && let Some(verdict) = run.unlisted_recipient("smtpd_reject_unlisted_recipient")
+            {
+                return verdict;
+            }
+        } else if let Some(verdict) = run.list(stage, self.list(stage)).await {
+            return verdict;
+        }
+        run.permitted()
+    }
+
+    fn list(&self, stage: Stage) -> &List {
+        self.lists.iter().find(|(s, _)| *s == stage).map(|(_, list)| list).expect("every stage has its list")
+    }
+}
+
+#[cfg(test)]
+mod tests;

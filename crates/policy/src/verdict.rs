@@ -1,0 +1,46 @@
+//! What came out.
+
+use mail_types::Reply;
+
+/// The answer to a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub action: Action,
+    /// Setting, restriction, table and line: for the log, never for the peer.
+    pub reason: String,
+    pub effects: Effects,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Permit,
+    /// With the words for the peer.
+    Refuse(Reply),
+}
+
+/// What else tables asked for; holds for the whole message.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Effects {
+    /// To be kept in the queue until somebody releases it.
+    pub hold: bool,
+    /// To be accepted and thrown away.
+    pub discard: bool,
+    /// Header lines to put in front.
+    pub prepend: Vec<String>,
+    /// Remarks for the log (WARN, INFO, `warn_if_reject`).
+    pub remarks: Vec<String>,
+}
+
+impl Effects {
+    /// Adds what another recipient's verdict asked for.
+    pub fn merge(&mut self, other: Effects) {
+        self.hold |= other.hold;
+        self.discard |= other.discard;
+        for line in other.prepend {
+            if !self.prepend.contains(&line) {
+                self.prepend.push(line);
+            }
+        }
+        self.remarks.extend(other.remarks);
+    }
+}
