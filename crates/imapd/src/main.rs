@@ -1,1 +1,42 @@
-fn main() {}
+//! NAME
+//!     imapd - gives mail clients their mailboxes
+//!
+//! SYNOPSIS
+//!     imapd [--config FILE | --root DIR]
+//!
+//! DESCRIPTION
+//!     Listens for IMAP clients, on port 143 with STARTTLS and on port 993 with TLS from the first byte on. Has passwords
+//!     checked by authd (or a Dovecot), asks it where the account's mail is, and serves the Maildir there. All sessions of a
+//!     mailbox share one state of it in memory; each has its own message numbers. Mail that any program drops into `new/`
+//!     is seen within a second.
+//!
+//! PROTOCOL
+//!     IMAP4rev1 (RFC 3501) with IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, SPECIAL-USE,
+//!     ESEARCH, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-) after it. Asks the `auth` socket in
+//!     Dovecot's auth protocol and `userdb` in its master protocol; tells `usage` who logged in.
+//!
+//! FILES
+//!     facteur.toml, sections [imapd], [mail], [tls]. The Maildir of each account, in Dovecot's dialect (see mailstore).
+//!
+//! SECURITY
+//!     Runs as the owner of all mail and reads what strangers send, so it trusts nobody: before login a command has at
+//!     most 8 KiB, a client 60 seconds and five wrong commands; after it 1 MiB per command. Messages are streamed in both
+//!     directions, and a client that takes nothing of what it asked for is cut off after a minute. Opens only files below the account's
+//!     Maildir and follows no symbolic links there. It can damage what it serves: the mail of all accounts. It holds no password
+//!     and no right to start programs.
+//!
+//! STANDARDS
+//!     RFC 3501, 2177, 2342, 2971, 3348, 3691, 4315, 4466, 4731, 4959, 5161, 5258, 5530, 5819, 6154, 6851, 7888
+//!
+//! DIAGNOSTICS
+//!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd
+//!     logins are answered `NO [UNAVAILABLE]`; sessions that are logged in go on.
+//!
+//! BUGS
+//!     A search for text reads every message; there is no index. BODYSTRUCTURE reads the whole message each time. NUL bytes in a
+//!     message are sent as 0x80, because a literal cannot hold them (Dovecot does the same). A client whose open mailbox is
+//!     deleted or renamed by another session is disconnected.
+
+fn main() -> std::process::ExitCode {
+    daemon::main("imapd", imapd::run)
+}

@@ -1,0 +1,63 @@
+//! What we say we can do, before and after login.
+
+use ipc::auth::Mechanism;
+
+/// Before login. `secured`: passwords may be sent; `starttls`: TLS can still begin.
+///
+/// LITERAL- here and LITERAL+ after login: RFC 7888 §5 forbids both at once, and a stranger has no need to send much.
+pub fn before_login(secured: bool, starttls: bool, mechanisms: &[Mechanism]) -> String {
+    let mut all = String::from("IMAP4rev1 SASL-IR LITERAL- ID ENABLE IDLE");
+    if starttls {
+        all.push_str(" STARTTLS");
+    }
+    if !secured {
+        // RFC 3501 §6.2.3
+        all.push_str(" LOGINDISABLED");
+    }
+    for mechanism in mechanisms {
+        if offered(mechanism, secured) {
+            all.push_str(" AUTH=");
+            all.push_str(&mechanism.name);
+        }
+    }
+    all
+}
+
+/// May a client use this mechanism now?
+pub fn offered(mechanism: &Mechanism, secured: bool) -> bool {
+    !mechanism.private && !mechanism.anonymous && (secured || !mechanism.plaintext)
+}
+
+/// After login.
+pub fn after_login(literal_minus: bool) -> String {
+    let literal = if literal_minus { "LITERAL-" } else { "LITERAL+" };
+    format!(
+        "IMAP4rev1 SASL-IR {literal} ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mechanism(name: &str, plaintext: bool) -> Mechanism {
+        Mechanism { name: name.into(), plaintext, private: false, anonymous: false }
+    }
+
+    #[test]
+    fn passwords_are_not_asked_for_in_the_clear() {
+        let all = [mechanism("PLAIN", true), mechanism("SCRAM-SHA-256", false)];
+        let open = before_login(false, true, &all);
+        assert!(open.contains("LOGINDISABLED") && open.contains("STARTTLS") && !open.contains("AUTH=PLAIN"), "{open}");
+        assert!(open.contains("AUTH=SCRAM-SHA-256"), "{open}");
+        let secured = before_login(true, false, &all);
+        assert!(!secured.contains("LOGINDISABLED") && !secured.contains("STARTTLS") && secured.contains("AUTH=PLAIN"), "{secured}");
+    }
+
+    #[test]
+    fn only_one_kind_of_literal_is_announced() {
+        for all in [before_login(true, true, &[]), after_login(true), after_login(false)] {
+            assert_eq!(all.matches("LITERAL").count(), 1, "{all}");
+        }
+    }
+}

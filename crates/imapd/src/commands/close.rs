@@ -1,0 +1,24 @@
+//! CLOSE (RFC 3501 §6.4.2) and UNSELECT (RFC 3691).
+
+use crate::answer::Answer;
+use crate::commands::expunge::deleted;
+use crate::session::Session;
+
+/// Leaves the mailbox; CLOSE (`expunge`) first removes what is marked as deleted, without telling.
+pub async fn run(session: &mut Session, expunge: bool) -> Answer {
+    let mut answer = Answer::ok(if expunge { "Close completed" } else { "Unselect completed" });
+    if expunge && session.selected.as_ref().is_some_and(|selected| !selected.read_only) {
+        let removed = session
+            .with_selected(|selected| {
+                let uids = deleted(selected)?;
+                if uids.is_empty() { Ok(Vec::new()) } else { selected.view.mailbox().expunge(&uids) }
+            })
+            .await;
+        if let Err(error) = removed {
+            answer = Answer::from(error);
+        }
+    }
+    session.selected = None;
+    session.connection.machine.selected(false);
+    answer
+}

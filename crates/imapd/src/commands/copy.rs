@@ -1,0 +1,71 @@
+//! COPY (RFC 3501 §6.4.7), MOVE (RFC 6851), with COPYUID (RFC 4315 §3).
+
+use crate::answer::Answer;
+use crate::session::Session;
+use imap_proto::sequence::write_set;
+use imap_proto::{Mailbox, SequenceSet, Status, encode};
+use mailstore::{Added, MailboxName};
+
+pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &Mailbox, remove: bool) -> Answer {
+    let name = match MailboxName::parse(&mailbox.0) {
+        Ok(name) => name,
+        Err(error) => return error.into(),
+    };
+    let account = session.account.clone();
+    let copied = session
+        .with_selected(move |selected| {
+            if remove && selected.read_only {
+                return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));
+            }
+            let uids: Vec<u32> = selected.resolve(&set, uid)?.iter().map(|target| target.uid).collect();
+            let to = account.open(&name).map_err(|error| match error {
+                // RFC 3501 §6.4.7: the client may create it and try again.
+                mailstore::Error::NoSuchMailbox => Answer::no("TRYCREATE", "Mailbox does not exist"),
+                error => error.into(),
+            })?;
+            if uids.is_empty() {
+                return Ok(Added::default());
+            }
+            let from = selected.view.mailbox();
+            Ok(if remove { from.move_to(&uids, &to)? } else { from.copy(&uids, &to)? })
+        })
+        .await;
+    let added = match copied {
+        Ok(added) => added,
+        Err(answer) => return answer,
+    };
+    let done = if remove { "Move completed" } else { "Copy completed" };
+    // RFC 4315 §3: without messages there is no COPYUID.
+    if added.uids.is_empty() {
+        return Answer::ok(done);
+    }
+    let code = copy_uid(&added);
+    if !remove {
+        return Answer::ok_with(code, done);
+    }
+    // RFC 6851 §4.3: before the EXPUNGE responses, which follow with the report of changes.
+    encode::status(&mut session.connection.wire.out, "*", Status::Ok, &code, "Moved UIDs");
+    Answer::ok(done)
+}
+
+/// RFC 4315 §4: `"COPYUID" SP nz-number SP uid-set SP uid-set`
+fn copy_uid(added: &Added) -> String {
+    let mut code = b"COPYUID ".to_vec();
+    encode::number(&mut code, u64::from(added.uid_validity));
+    code.push(b' ');
+    write_set(&mut code, added.sources.iter().copied());
+    code.push(b' ');
+    write_set(&mut code, added.uids.iter().copied());
+    String::from_utf8_lossy(&code).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copyuid_names_both_sides_in_order() {
+        let added = Added { uid_validity: 38, sources: vec![304, 319, 320], uids: vec![3956, 3957, 3958] };
+        assert_eq!(copy_uid(&added), "COPYUID 38 304,319:320 3956:3958");
+    }
+}

@@ -1,0 +1,52 @@
+//! FETCH and UID FETCH (RFC 3501 §6.4.5); how answers are made is in `crate::fetch`.
+
+use crate::answer::Answer;
+use crate::fetch::Job;
+use crate::session::{Outcome, Session};
+use crate::wire::OUT_BYTES;
+use imap_proto::{FetchItem, SequenceSet};
+
+pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<FetchItem>) -> Outcome {
+    let mut begun = Some((set, items));
+    let mut job: Option<Job> = None;
+    loop {
+        let out = std::mem::take(&mut session.connection.wire.out);
+        let (back, out, filled) = session
+            .with_selected({
+                let begun = begun.take();
+                let taken = job.take();
+                move |selected| {
+                    let mut out = out;
+                    let mut job = match (taken, begun) {
+                        (Some(job), _) => job,
+                        (None, Some((set, items))) => match selected.resolve(&set, uid) {
+                            Ok(targets) => Job::new(selected, targets, items, uid),
+                            Err(answer) => return (None, out, Err(answer)),
+                        },
+                        (None, None) => return (None, out, Ok(true)),
+                    };
+                    let filled = job.fill(selected, &mut out, OUT_BYTES);
+                    (Some(job), out, filled)
+                }
+            })
+            .await;
+        session.connection.wire.out = out;
+        match filled {
+            Ok(false) => {
+                session.connection.wire.flush().await?;
+                job = back;
+            }
+            Ok(true) => {
+                let missing = back.as_ref().is_some_and(|job| job.missing);
+                session.told = back.map(Job::into_told).unwrap_or_default();
+                session.connection.wire.relieve().await?;
+                return Ok(if missing {
+                    Answer::no("EXPUNGEISSUED", "Some of the messages no longer exist")
+                } else {
+                    Answer::ok("Fetch completed")
+                });
+            }
+            Err(answer) => return Ok(answer),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! IDLE (RFC 2177): tells changes as they happen until the client says DONE.
+
+use crate::answer::Answer;
+use crate::connection::Gone;
+use crate::session::{Outcome, Session};
+use imap_proto::{Step, encode};
+use mailstore::Expunges;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What woke us.
+enum Woken {
+    Input(std::io::Result<usize>),
+    Mailbox,
+    Clock,
+    Shutdown,
+}
+
+pub async fn run(session: &mut Session) -> Outcome {
+    // What is new since the last command comes first, also from the disk.
+    if session.selected.is_some() {
+        // A mailbox that cannot be looked at now is told of by the report.
+        let _ = session.with_selected(|selected| selected.view.mailbox().refresh()).await;
+    }
+    let go_on = session.connection.machine.idle();
+    session.connection.wire.out.extend_from_slice(&go_on);
+    session.report(Expunges::Report, false).await?;
+    let imapd = &session.connection.config.imapd;
+    let (longest, notify) = (imapd.imap_timeout, imapd.imap_idle_notify_interval);
+    let end = Instant::now() + longest;
+    loop {
+        match session.connection.machine.step() {
+            Step::IdleEnd(true) => return Ok(Answer::ok("Idle completed")),
+            Step::IdleEnd(false) => return Ok(Answer::bad("Expected DONE")),
+            Step::NeedInput => {}
+            Step::Send(bytes) => session.connection.wire.out.extend_from_slice(&bytes),
+            Step::Close => return Err(Gone::Done("too many errors")),
+            _ => return Ok(Answer::bad("Expected DONE")),
+        }
+        session.connection.wire.flush().await?;
+        let next = if notify.is_zero() { end } else { end.min(Instant::now() + notify) };
+        match wait(session, next).await {
+            Woken::Input(Ok(0)) => return Err(Gone::Client("connection closed".into())),
+            Woken::Input(Ok(_)) => {}
+            Woken::Input(Err(error)) => return Err(error.into()),
+            Woken::Mailbox => {
+                gather().await;
+                session.report(Expunges::Report, false).await?;
+            }
+            Woken::Clock if Instant::now() >= end => return Err(Gone::Idle),
+            Woken::Clock => encode::status(&mut session.connection.wire.out, "*", imap_proto::Status::Ok, "", "Still here"),
+            Woken::Shutdown => return Err(Gone::Shutdown),
+        }
+    }
+}
+
+/// A burst of deliveries is told at once: a few milliseconds cost nobody anything and save a wake-up per message.
+async fn gather() {
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
+
+async fn wait(session: &mut Session, next: Instant) -> Woken {
+    let connection = &mut session.connection;
+    let shutdown = connection.server.ctx.shutdown.clone();
+    let machine = &mut connection.machine;
+    let selected = session.selected.as_mut();
+    let changed = async {
+        match selected {
+            // The sender lives as long as the mailbox, which we hold; without one there is nothing to wait for.
+            Some(selected) => {
+                if selected.changes.changed().await.is_err() {
+                    std::future::pending().await
+                }
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        read = connection.wire.read(|bytes| machine.receive(bytes)) => Woken::Input(read),
+        () = changed => Woken::Mailbox,
+        () = tokio::time::sleep_until(next) => Woken::Clock,
+        () = shutdown.wait() => Woken::Shutdown,
+    }
+}

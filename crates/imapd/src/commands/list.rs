@@ -1,0 +1,246 @@
+//! LIST and LSUB (RFC 3501 §6.3.8, §6.3.9), LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819), SPECIAL-USE (RFC 6154).
+
+use crate::answer::Answer;
+use crate::commands::status;
+use crate::names::{Pattern, special_use};
+use crate::session::{Outcome, Session};
+use config::Imapd;
+use imap_proto::{List, SpecialUse, encode};
+use mailstore::{Account, MailboxName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known about one name.
+#[derive(Debug, Default, Clone, Copy)]
+struct Facts {
+    /// There is a mailbox to select.
+    exists: bool,
+    has_children: bool,
+    subscribed: bool,
+    special_use: Option<SpecialUse>,
+    /// A mailbox below is subscribed, or has a special use.
+    subscribed_below: bool,
+    special_below: bool,
+}
+
+pub async fn list(session: &mut Session, list: List) -> Outcome {
+    // RFC 3501 §6.3.8: an empty pattern asks for the separator.
+    if !list.extended && list.patterns.iter().all(String::is_empty) {
+        session.connection.wire.out.extend_from_slice(b"* LIST (\\Noselect) \".\" \"\"\r\n");
+        return Ok(Answer::ok("List completed"));
+    }
+    let config = session.connection.config.clone();
+    let returns_status = list.returns.status;
+    let found = session
+        .with_account(move |account| {
+            let facts = facts(account, &config.imapd, list.select.subscribed || list.returns.subscribed)?;
+            Ok::<_, mailstore::Error>(select(&facts, &list))
+        })
+        .await;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Ok(error.into()),
+    };
+    for Line { name, text, exists } in found {
+        session.connection.wire.out.extend_from_slice(&text);
+        if let (Some(items), true) = (returns_status, exists) {
+            let asked = name.clone();
+            // RFC 5819 §2: a mailbox whose STATUS cannot be told just has none.
+            if let Ok(status) = session.with_account(move |account| account.status(&asked)).await {
+                status::write(&mut session.connection.wire.out, &name, items, &status);
+            }
+        }
+        session.connection.wire.relieve().await?;
+    }
+    Ok(Answer::ok("List completed"))
+}
+
+/// Gathers all names. Blocking.
+fn facts(account: &Account, config: &Imapd, with_subscriptions: bool) -> mailstore::Result<BTreeMap<MailboxName, Facts>> {
+    let mut all: BTreeMap<MailboxName, Facts> = BTreeMap::new();
+    for listed in account.list()? {
+        let special_use = special_use(config, &listed.name);
+        let facts = Facts { exists: listed.exists, has_children: listed.has_children, special_use, ..Facts::default() };
+        all.insert(listed.name, facts);
+    }
+    if with_subscriptions {
+        for name in account.subscriptions()? {
+            all.entry(name).or_default().subscribed = true;
+        }
+    }
+    let (mut subscribed, mut special) = (BTreeSet::new(), BTreeSet::new());
+    for (name, facts) in &all {
+        let mut above = name.parent();
+        while let Some(parent) = above {
+            if facts.subscribed {
+                subscribed.insert(parent.clone());
+            }
+            if facts.special_use.is_some() {
+                special.insert(parent.clone());
+            }
+            above = parent.parent();
+        }
+    }
+    for name in subscribed {
+        all.entry(name).or_default().subscribed_below = true;
+    }
+    for name in special {
+        all.entry(name).or_default().special_below = true;
+    }
+    Ok(all)
+}
+
+/// A LIST response that is due.
+struct Line {
+    name: MailboxName,
+    text: Vec<u8>,
+    exists: bool,
+}
+
+fn select(all: &BTreeMap<MailboxName, Facts>, list: &List) -> Vec<Line> {
+    let patterns: Vec<Pattern> = list.patterns.iter().map(|pattern| Pattern::new(&list.reference, pattern)).collect();
+    let mut lines = Vec::new();
+    let inbox = MailboxName::inbox();
+    // INBOX first, as people expect it.
+    let first = all.get_key_value(&inbox);
+    let rest = all.iter().filter(|(name, _)| !name.is_inbox());
+    for (name, facts) in first.into_iter().chain(rest) {
+        if !patterns.iter().any(|pattern| pattern.matches(name.as_str())) {
+            continue;
+        }
+        let meets = (!list.select.subscribed || facts.subscribed) && (!list.select.special_use || facts.special_use.is_some());
+        // RFC 5258 §3.5: a name that only leads to others that meet the selection.
+        let leads = list.select.recursive_match
+            && (list.select.subscribed && facts.subscribed_below || list.select.special_use && facts.special_below);
+        // A name known only from the subscriptions, without being asked for them, is no mailbox.
+        let known = facts.exists || facts.has_children || list.select.subscribed && (meets || leads);
+        if known && (meets || leads) {
+            lines.push(Line { name: name.clone(), text: line(name, facts, list, leads), exists: facts.exists });
+        }
+    }
+    lines
+}
+
+/// RFC 5258 §6: `mailbox-list = "(" [mbx-list-flags] ")" SP (DQUOTE QUOTED-CHAR DQUOTE / nil) SP mailbox [SP mbox-list-extended]`
+fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool) -> Vec<u8> {
+    let mut flags = Vec::new();
+    if !facts.exists {
+        // RFC 5258 §3: \NonExistent implies \Noselect; only clients that asked in the new way know it.
+        flags.push(if list.extended { "\\NonExistent" } else { "\\Noselect" });
+    }
+    flags.push(if facts.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
+    if facts.subscribed && (list.returns.subscribed || list.select.subscribed) {
+        flags.push("\\Subscribed");
+    }
+    if let Some(special_use) = facts.special_use.filter(|_| facts.exists) {
+        flags.push(special_use.name());
+    }
+    let mut out = b"* LIST ".to_vec();
+    encode::flags(&mut out, flags);
+    out.extend_from_slice(b" \".\" ");
+    encode::mailbox(&mut out, name.as_str());
+    if leads {
+        let mut options = Vec::new();
+        if list.select.subscribed && facts.subscribed_below {
+            options.push("\"SUBSCRIBED\"");
+        }
+        if list.select.special_use && facts.special_below {
+            options.push("\"SPECIAL-USE\"");
+        }
+        out.extend_from_slice(format!(" (\"CHILDINFO\" ({}))", options.join(" ")).as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// RFC 3501 §6.3.9.
+pub async fn lsub(session: &mut Session, reference: String, pattern: String) -> Answer {
+    let config = session.connection.config.clone();
+    let found = session
+        .with_account(move |account| {
+            let all = facts(account, &config.imapd, true)?;
+            Ok::<_, mailstore::Error>(lsub_lines(&all, &reference, &pattern))
+        })
+        .await;
+    match found {
+        Ok(lines) => {
+            session.connection.wire.out.extend_from_slice(&lines);
+            Answer::ok("Lsub completed")
+        }
+        Err(error) => error.into(),
+    }
+}
+
+fn lsub_lines(all: &BTreeMap<MailboxName, Facts>, reference: &str, pattern: &str) -> Vec<u8> {
+    // With `%` at the end, a name above a subscribed one is shown for it, as \Noselect.
+    let levels = pattern.ends_with('%');
+    let pattern = Pattern::new(reference, pattern);
+    let mut out = Vec::new();
+    for (name, facts) in all {
+        let leads = levels && facts.subscribed_below && !facts.subscribed;
+        if !(facts.subscribed || leads) || !pattern.matches(name.as_str()) {
+            continue;
+        }
+        out.extend_from_slice(if leads { b"* LSUB (\\Noselect) \".\" " } else { b"* LSUB () \".\" " });
+        encode::mailbox(&mut out, name.as_str());
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imap_proto::Command;
+    use imap_proto::cursor::Cursor;
+
+    fn world() -> BTreeMap<MailboxName, Facts> {
+        let plain = Facts { exists: true, ..Facts::default() };
+        [
+            ("INBOX", plain),
+            ("Sent", Facts { special_use: Some(SpecialUse::Sent), subscribed: true, ..plain }),
+            ("Work", Facts { exists: false, has_children: true, subscribed_below: true, ..plain }),
+            ("Work.One", Facts { subscribed: true, ..plain }),
+            ("Gone", Facts { exists: false, subscribed: true, ..plain }),
+        ]
+        .into_iter()
+        .map(|(name, facts)| (MailboxName::parse(name).unwrap(), facts))
+        .collect()
+    }
+
+    fn listed(arguments: &str) -> String {
+        let mut cursor = Cursor::new(arguments.as_bytes());
+        let Ok(Some(Command::List(list))) = imap_proto::parse::command("LIST", &mut cursor) else { panic!("{arguments}") };
+        select(&world(), &list).iter().map(|line| String::from_utf8_lossy(&line.text).replace("* LIST ", "").replace("\r\n", "; ")).collect()
+    }
+
+    #[test]
+    fn the_plain_list_shows_what_exists() {
+        assert_eq!(
+            listed(" \"\" *"),
+            "(\\HasNoChildren) \".\" INBOX; (\\HasNoChildren \\Sent) \".\" Sent; (\\Noselect \\HasChildren) \".\" Work; (\\HasNoChildren) \".\" Work.One; "
+        );
+        assert_eq!(listed(" Work. %"), "(\\HasNoChildren) \".\" Work.One; ");
+    }
+
+    #[test]
+    fn subscriptions_may_name_what_is_gone() {
+        assert_eq!(
+            listed(" (SUBSCRIBED) \"\" *"),
+            "(\\NonExistent \\HasNoChildren \\Subscribed) \".\" Gone; (\\HasNoChildren \\Subscribed \\Sent) \".\" Sent; \
+             (\\HasNoChildren \\Subscribed) \".\" Work.One; "
+        );
+        assert_eq!(
+            listed(" (SUBSCRIBED RECURSIVEMATCH) \"\" W%"),
+            "(\\NonExistent \\HasChildren) \".\" Work (\"CHILDINFO\" (\"SUBSCRIBED\")); "
+        );
+        assert_eq!(listed(" (SPECIAL-USE) \"\" *"), "(\\HasNoChildren \\Sent) \".\" Sent; ");
+    }
+
+    #[test]
+    fn lsub_shows_levels_above_only_for_percent() {
+        let lines = |pattern| String::from_utf8(lsub_lines(&world(), "", pattern)).unwrap();
+        assert_eq!(lines("%"), "* LSUB () \".\" Gone\r\n* LSUB () \".\" Sent\r\n* LSUB (\\Noselect) \".\" Work\r\n");
+        assert!(lines("*").contains("* LSUB () \".\" Work.One\r\n"));
+        assert!(!lines("*").contains("Noselect"));
+    }
+}

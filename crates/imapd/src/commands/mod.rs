@@ -1,0 +1,78 @@
+//! One file per command. Each works, writes its untagged answers, and returns the tagged one.
+
+pub mod append;
+pub mod close;
+pub mod copy;
+pub mod expunge;
+pub mod fetch;
+pub mod id;
+pub mod idle;
+pub mod list;
+pub mod mailboxes;
+pub mod noop;
+pub mod search;
+pub mod select;
+pub mod status;
+pub mod store;
+
+use crate::answer::Answer;
+use crate::capability;
+use crate::connection::Gone;
+use crate::session::Session;
+use imap_proto::Command;
+use mailstore::Expunges;
+
+/// Carries out one command and sends its answer.
+pub async fn run(session: &mut Session, tag: String, command: Command) -> Result<(), Gone> {
+    let expunges = if command.may_report_expunge() { Expunges::Report } else { Expunges::Hold };
+    let mut uid = false;
+    let answer = match command {
+        Command::Capability => {
+            let line = format!("* CAPABILITY {}\r\n", capability::after_login(session.connection.config.imapd.imap_literal_minus));
+            session.connection.wire.out.extend_from_slice(line.as_bytes());
+            Answer::ok("Capability completed")
+        }
+        Command::Noop => noop::run(session, "Noop completed").await,
+        Command::Check => noop::run(session, "Check completed").await,
+        Command::Logout => {
+            session.connection.bye("Logging out");
+            session.connection.answer(&tag, &Answer::ok("Logout completed"));
+            return Err(Gone::Done("logout"));
+        }
+        Command::Id(fields) => id::run(&mut session.connection.wire.out, &fields),
+        Command::Enable(_) => {
+            // RFC 5161 §3.2: nothing we have needs enabling.
+            session.connection.wire.out.extend_from_slice(b"* ENABLED\r\n");
+            Answer::ok("Enable completed")
+        }
+        Command::Namespace => {
+            // RFC 2342 §5: one personal namespace, the root; no other people's, none shared.
+            session.connection.wire.out.extend_from_slice(b"* NAMESPACE ((\"\" \".\")) NIL NIL\r\n");
+            Answer::ok("Namespace completed")
+        }
+        Command::Select { mailbox, read_only } => select::run(session, &mailbox, read_only).await,
+        Command::Create { mailbox, special_use } => mailboxes::create(session, &mailbox, special_use).await,
+        Command::Delete(mailbox) => mailboxes::delete(session, &mailbox).await,
+        Command::Rename { from, to } => mailboxes::rename(session, &from, &to).await,
+        Command::Subscribe { mailbox, on } => mailboxes::subscribe(session, &mailbox, on).await,
+        Command::List(list) => list::list(session, list).await?,
+        Command::Lsub { reference, pattern } => list::lsub(session, reference, pattern).await,
+        Command::Status { mailbox, items } => status::run(session, &mailbox, items).await,
+        Command::Idle => idle::run(session).await?,
+        Command::Close => close::run(session, true).await,
+        Command::Unselect => close::run(session, false).await,
+        Command::Expunge(set) => expunge::run(session, set).await,
+        Command::Search(search) => search::run(session, &tag, search).await,
+        Command::Fetch { set, uid: by_uid, items } => {
+            uid = by_uid;
+            fetch::run(session, set, by_uid, items).await?
+        }
+        Command::Store(store) => {
+            uid = store.uid;
+            store::run(session, store).await
+        }
+        Command::Copy { set, uid, mailbox, remove } => copy::run(session, set, uid, &mailbox, remove).await,
+        Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => Answer::bad("Already logged in"),
+    };
+    session.finish(&tag, &answer, expunges, uid).await
+}

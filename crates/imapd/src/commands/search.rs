@@ -1,0 +1,78 @@
+//! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731).
+
+use crate::answer::Answer;
+use crate::search;
+use crate::session::Session;
+use imap_proto::sequence::write_set;
+use imap_proto::{Search, SearchReturn, encode};
+
+pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
+    let uid = request.uid;
+    let returns = request.returns;
+    let found = session
+        .with_selected(move |selected| {
+            let search = search::Search::new(selected, &request.key, request.charset.as_deref())?;
+            search.run(selected)
+        })
+        .await;
+    let found: Vec<u32> = match found {
+        Ok(found) => found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect(),
+        Err(answer) => return answer,
+    };
+    let out = &mut session.connection.wire.out;
+    match returns {
+        Some(returns) => write_esearch(out, tag, uid, returns, &found),
+        None => {
+            out.extend_from_slice(b"* SEARCH");
+            for number in &found {
+                out.push(b' ');
+                encode::number(out, u64::from(*number));
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    Answer::ok("Search completed")
+}
+
+/// RFC 4466 §7: `"ESEARCH" [SP "(" "TAG" SP tag-string ")"] [SP "UID"] *(SP search-return-data)`.
+/// RFC 4731 §3.1: MIN, MAX and ALL are left out when nothing was found.
+fn write_esearch(out: &mut Vec<u8>, tag: &str, uid: bool, returns: SearchReturn, found: &[u32]) {
+    out.extend_from_slice(b"* ESEARCH (TAG ");
+    encode::string(out, tag.as_bytes());
+    out.push(b')');
+    if uid {
+        out.extend_from_slice(b" UID");
+    }
+    for (wanted, word, number) in [(returns.min, " MIN ", found.first()), (returns.max, " MAX ", found.last())] {
+        if let (true, Some(number)) = (wanted, number) {
+            out.extend_from_slice(word.as_bytes());
+            encode::number(out, u64::from(*number));
+        }
+    }
+    if returns.count {
+        out.extend_from_slice(b" COUNT ");
+        encode::number(out, found.len() as u64);
+    }
+    if returns.all && !found.is_empty() {
+        out.extend_from_slice(b" ALL ");
+        write_set(out, found.iter().copied());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn esearch_leaves_out_what_it_does_not_know() {
+        let show = |returns, found: &[u32]| {
+            let mut out = Vec::new();
+            write_esearch(&mut out, "a1", true, returns, found);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        let all = SearchReturn { min: true, max: true, all: true, count: true };
+        assert_eq!(show(all, &[2, 3, 4, 9]), "* ESEARCH (TAG \"a1\") UID MIN 2 MAX 9 COUNT 4 ALL 2:4,9\r\n");
+        assert_eq!(show(all, &[]), "* ESEARCH (TAG \"a1\") UID COUNT 0\r\n");
+    }
+}

@@ -1,0 +1,55 @@
+//! SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2).
+
+use crate::answer::Answer;
+use crate::selected::{Selected, write_count};
+use crate::session::Session;
+use imap_proto::{Mailbox, encode};
+use mailstore::{Access, MailboxName};
+
+pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> Answer {
+    // RFC 3501 §6.3.1: the old mailbox is closed even when the new one cannot be opened.
+    session.selected = None;
+    session.connection.machine.selected(false);
+    let name = match MailboxName::parse(&mailbox.0) {
+        Ok(name) => name,
+        Err(error) => return error.into(),
+    };
+    let opened = session
+        .with_account(move |account| {
+            let mailbox = account.open(&name)?;
+            mailbox.refresh()?;
+            let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+            let view = mailbox.view(access)?;
+            Ok::<_, mailstore::Error>(Selected::new(name, view, read_only))
+        })
+        .await;
+    let selected = match opened {
+        Ok(selected) => selected,
+        Err(error) => return Answer::from(error),
+    };
+    write(&mut session.connection.wire.out, &selected);
+    session.selected = Some(selected);
+    session.connection.machine.selected(true);
+    if read_only { Answer::ok_with("READ-ONLY", "Examine completed") } else { Answer::ok_with("READ-WRITE", "Select completed") }
+}
+
+fn write(out: &mut Vec<u8>, selected: &Selected) {
+    let snapshot = selected.view.snapshot();
+    selected.write_flags(out);
+    write_count(out, snapshot.len() as u32, "EXISTS");
+    write_count(out, selected.view.recent_count(), "RECENT");
+    let mut fact = |code: &str, number: u32, text: &str| {
+        out.extend_from_slice(b"* OK [");
+        out.extend_from_slice(code.as_bytes());
+        out.push(b' ');
+        encode::number(out, u64::from(number));
+        out.extend_from_slice(b"] ");
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    };
+    if let (_, Some(first)) = snapshot.unseen() {
+        fact("UNSEEN", first as u32 + 1, "First unseen");
+    }
+    fact("UIDVALIDITY", snapshot.uid_validity(), "UIDs valid");
+    fact("UIDNEXT", snapshot.uid_next(), "Predicted next UID");
+}

@@ -1,0 +1,277 @@
+//! Before login: greeting, STARTTLS, LOGIN, AUTHENTICATE. Nothing here opens mail until authd has said who it is.
+
+use crate::answer::Answer;
+use crate::capability;
+use crate::connection::{Connection, Gone};
+use crate::server::LoginSlot;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use imap_proto::{Command, Status, Step, encode};
+use ipc::auth::{AuthFail, AuthOk, AuthRequest, AuthStep};
+use ipc::userdb::User;
+use mail_types::Secret;
+use mailstore::{Account, Location, MailboxName};
+use std::sync::Arc;
+
+/// Wrong passwords on one connection.
+const FAILURES: u32 = 6;
+
+/// Who came in.
+pub struct Entered {
+    pub user: String,
+    pub account: Arc<Account>,
+    pub slot: LoginSlot,
+}
+
+/// Talks until somebody is logged in.
+pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
+    let capabilities = capabilities(connection).await;
+    let greeting = connection.config.imapd.login_greeting.clone();
+    encode::status(&mut connection.wire.out, "*", Status::Ok, &format!("CAPABILITY {capabilities}"), &greeting);
+    let mut failures = 0;
+    let longest = connection.config.imapd.login_timeout;
+    loop {
+        let Step::Command { tag, command } = connection.next(longest).await? else { continue };
+        let outcome = match command {
+            Command::Capability => {
+                let line = format!("* CAPABILITY {}\r\n", self::capabilities(connection).await);
+                connection.wire.out.extend_from_slice(line.as_bytes());
+                Err(Answer::ok("Capability completed"))
+            }
+            Command::Noop => Err(Answer::ok("Noop completed")),
+            Command::Id(fields) => Err(crate::commands::id::run(&mut connection.wire.out, &fields)),
+            Command::Logout => {
+                connection.bye("Logging out");
+                connection.answer(&tag, &Answer::ok("Logout completed"));
+                return Err(Gone::Done("logout"));
+            }
+            Command::StartTls => {
+                start_tls(connection, &tag).await?;
+                continue;
+            }
+            Command::Login { user, password } => login(connection, &user, &password).await,
+            Command::Authenticate { mechanism, initial } => authenticate(connection, &mechanism, initial).await?,
+            _ => Err(Answer::bad("Log in first")),
+        };
+        let answer = match outcome {
+            Ok(ok) => match enter(connection, ok).await {
+                Ok(entered) => {
+                    connection.machine.authenticated();
+                    let code = format!("CAPABILITY {}", capability::after_login(connection.config.imapd.imap_literal_minus));
+                    connection.answer(&tag, &Answer::ok_with(code, "Logged in"));
+                    return Ok(entered);
+                }
+                Err(answer) => answer,
+            },
+            Err(answer) => answer,
+        };
+        failures += u32::from(answer.status == Status::No);
+        connection.answer(&tag, &answer);
+        if failures >= FAILURES {
+            connection.bye("Too many failed logins");
+            return Err(Gone::Done("too many failed logins"));
+        }
+    }
+}
+
+async fn capabilities(connection: &Connection) -> String {
+    let mechanisms = connection.server.mechanisms().await;
+    capability::before_login(connection.is_secured(), may_start_tls(connection), &mechanisms)
+}
+
+fn may_start_tls(connection: &Connection) -> bool {
+    !connection.wire.is_tls() && connection.server.ctx.tls.is_available()
+}
+
+/// RFC 3501 §6.2.1. The machine has made sure that nothing came behind the command.
+async fn start_tls(connection: &mut Connection, tag: &str) -> Result<(), Gone> {
+    if !may_start_tls(connection) {
+        let why = if connection.wire.is_tls() { "TLS is active already" } else { "TLS is not available" };
+        connection.answer(tag, &Answer::bad(why));
+        return Ok(());
+    }
+    connection.answer(tag, &Answer::ok("Begin TLS negotiation now"));
+    connection.wire.flush().await?;
+    connection.machine.tls_started();
+    let tls = connection.server.ctx.tls.clone();
+    Box::pin(connection.wire.start_tls(&tls)).await?;
+    Ok(())
+}
+
+/// RFC 3501 §6.2.3.
+async fn login(connection: &Connection, user: &str, password: &Secret) -> Result<AuthOk, Answer> {
+    if !connection.is_secured() {
+        tracing::info!("login refused: the password came in the clear");
+        return Err(Answer::no("PRIVACYREQUIRED", "Passwords are taken only under TLS"));
+    }
+    let Some(request) = AuthRequest::with_password("imap", user, password.reveal()) else {
+        return Err(Answer::bad("NUL in user name or password"));
+    };
+    let step = connection.server.auth.begin(about(connection, request)).await;
+    match step {
+        AuthStep::Ok(ok) => Ok(ok),
+        AuthStep::Fail(fail) => Err(refused(&fail)),
+        AuthStep::Continue(_) => Err(refused(&AuthFail { temporary: true, ..AuthFail::default() })),
+    }
+}
+
+/// RFC 3501 §6.2.2, RFC 4959.
+async fn authenticate(connection: &mut Connection, mechanism: &str, initial: Option<Secret>) -> Result<Result<AuthOk, Answer>, Gone> {
+    let known = connection.server.mechanisms().await;
+    let Some(found) = known.iter().find(|m| m.name.eq_ignore_ascii_case(mechanism)) else {
+        return Ok(Err(Answer::no("CANNOT", "Mechanism is not supported")));
+    };
+    if !capability::offered(found, connection.is_secured()) {
+        return Ok(Err(Answer::no("PRIVACYREQUIRED", "Passwords are taken only under TLS")));
+    }
+    let request = AuthRequest {
+        mechanism: mechanism.to_owned(),
+        service: "imap",
+        secured: false,
+        remote: None,
+        local: None,
+        session: String::new(),
+        initial: initial.map(|text| decoded(&text)),
+    };
+    let mut step = connection.server.auth.begin(about(connection, request)).await;
+    loop {
+        let pending = match step {
+            AuthStep::Ok(ok) => return Ok(Ok(ok)),
+            AuthStep::Fail(fail) => return Ok(Err(refused(&fail))),
+            AuthStep::Continue(pending) => pending,
+        };
+        let challenge = connection.machine.challenge(&BASE64.encode(pending.challenge()));
+        connection.wire.out.extend_from_slice(&challenge);
+        let longest = connection.config.imapd.login_timeout;
+        let response = match connection.next(longest).await? {
+            Step::Sasl(Some(response)) => response,
+            _ => {
+                connection.machine.authentication_over();
+                return Ok(Err(Answer::bad("Authentication aborted")));
+            }
+        };
+        step = pending.answer(&decoded(&response)).await;
+        connection.machine.authentication_over();
+    }
+}
+
+/// The machine has checked that it is base64.
+fn decoded(text: &Secret) -> zeroize::Zeroizing<Vec<u8>> {
+    zeroize::Zeroizing::new(BASE64.decode(text.reveal()).unwrap_or_default())
+}
+
+fn about(connection: &Connection, request: AuthRequest) -> AuthRequest {
+    AuthRequest {
+        secured: connection.is_secured(),
+        remote: connection.peer.addr,
+        local: connection.peer.local,
+        session: connection.id.clone(),
+        ..request
+    }
+}
+
+/// Codes of RFC 5530 §3. The text is the same for unknown users and wrong passwords.
+fn refused(fail: &AuthFail) -> Answer {
+    let user = fail.user.as_deref().map(mail_types::printable).unwrap_or_default();
+    let cause = fail.cause.as_deref().or(fail.code.as_deref()).unwrap_or_default();
+    let reason = fail.reason.clone();
+    let text = |usual: &'static str| reason.map_or(usual.into(), |reason| std::borrow::Cow::Owned(mail_types::printable(&reason)));
+    if fail.temporary {
+        tracing::error!(user, cause, "login could not be checked");
+        return Answer::no("UNAVAILABLE", "Temporary authentication failure");
+    }
+    tracing::info!(user, cause, "login failed");
+    if fail.malformed {
+        Answer::bad("Invalid authentication data")
+    } else if fail.user_disabled {
+        Answer::no("CONTACTADMIN", text("Account is disabled"))
+    } else if fail.password_expired {
+        Answer::no("EXPIRED", text("Password has expired"))
+    } else if fail.authorization {
+        Answer::no("AUTHORIZATIONFAILED", text("Authorization failed"))
+    } else {
+        Answer::no("AUTHENTICATIONFAILED", text("Authentication failed"))
+    }
+}
+
+/// The password is right: finds the account's mail.
+async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
+    if ok.field("nologin").is_some() || ok.field("proxy").is_some() {
+        tracing::info!(user = %mail_types::printable(&ok.user), "login refused: the account is not served here");
+        return Err(Answer::no("UNAVAILABLE", "This account is not served here"));
+    }
+    let user = match connection.server.userdb.lookup(&ok.user, "imap").await {
+        Ok(Some(user)) => user,
+        Ok(None) => {
+            tracing::error!(user = %mail_types::printable(&ok.user), "the password is right, but the user database has no such account");
+            return Err(Answer::no("UNAVAILABLE", "Account has no mailbox"));
+        }
+        Err(error) => {
+            tracing::error!(user = %mail_types::printable(&ok.user), %error, "user database does not answer");
+            return Err(Answer::no("UNAVAILABLE", "User database is not available"));
+        }
+    };
+    let location = location(connection, &user).map_err(|why| {
+        tracing::error!(user = %mail_types::printable(&user.name), why, "account cannot be served");
+        Answer::no("UNAVAILABLE", "Account cannot be opened, see the server's log")
+    })?;
+    let limit = if connection.is_same_host() { 0 } else { connection.config.imapd.mail_max_userip_connections };
+    let ip = connection.peer.addr.map(|addr| addr.ip());
+    let Some(slot) = connection.server.count_login(&user.name, ip, limit) else {
+        tracing::info!(user = %mail_types::printable(&user.name), limit, "too many connections of this account from this address");
+        return Err(Answer::no("LIMIT", "Too many connections of this account from this address (mail_max_userip_connections)"));
+    };
+    let account = open(connection, &user, location).await?;
+    tracing::info!(user = %mail_types::printable(&user.name), tls = connection.wire.is_tls(), "login");
+    connection.server.usage.login(&user.name, "imap", ip);
+    Ok(Entered { user: user.name.clone(), account, slot })
+}
+
+fn location(connection: &Connection, user: &User) -> Result<Location, String> {
+    // All mail of one installation belongs to one user, ours; another uid could not be read, or should not.
+    let ours = nix::unistd::geteuid().as_raw();
+    if let Some(uid) = user.uid.filter(|uid| *uid != ours) {
+        return Err(format!("the user database says uid {uid}, this program runs as {ours}"));
+    }
+    let template = user.mail.as_deref().unwrap_or(&connection.config.mail.mail_location);
+    Location::expand(template, &user.name, user.home.as_deref()).map_err(|error| error.to_string())
+}
+
+async fn open(connection: &Connection, user: &User, location: Location) -> Result<Arc<Account>, Answer> {
+    let server = connection.server.clone();
+    let config = connection.config.clone();
+    let quota = user.quota_bytes.unwrap_or(0);
+    connection
+        .server
+        .blocking(move || {
+            let account = server.store.account(&location)?;
+            account.set_quota_limits(quota, 0);
+            if config.imapd.mailbox_auto != config::MailboxAuto::No && server.is_new_account(location.root()) {
+                prepare(&account, &config);
+            }
+            Ok(account)
+        })
+        .await
+}
+
+/// Makes the mailboxes with a special use where they are missing. Who cannot have them can still read mail.
+fn prepare(account: &Account, config: &config::Config) {
+    for (_, name) in crate::names::special(&config.imapd) {
+        let made = MailboxName::parse(name).map_err(|error| error.to_string()).and_then(|name| {
+            if account.exists(&name).map_err(|error| error.to_string())? {
+                return Ok(());
+            }
+            match account.create(&name) {
+                Ok(()) | Err(mailstore::Error::AlreadyExists) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            if config.imapd.mailbox_auto == config::MailboxAuto::Subscribe {
+                account.subscribe(&name).map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        });
+        if let Err(error) = made {
+            tracing::warn!(mailbox = name, %error, "mailbox with a special use cannot be made");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The mailbox a session has open: its numbering, and what to tell about changes.
+
+use crate::answer::Answer;
+use imap_proto::{SequenceSet, encode};
+use mailstore::{Changes, Expunges, Flags, MailboxName, Message, Snapshot, View};
+use std::collections::HashSet;
+use tokio::sync::watch;
+
+/// An open mailbox.
+pub struct Selected {
+    pub name: MailboxName,
+    pub view: View,
+    pub read_only: bool,
+    /// Wakes IDLE.
+    pub changes: watch::Receiver<u64>,
+    /// Expunges were held back and are still to be told.
+    held: bool,
+}
+
+/// A message of a command: its number in this session, and its UID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    pub number: u32,
+    pub uid: u32,
+}
+
+impl Selected {
+    pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
+        let changes = view.mailbox().changes();
+        Selected { name, view, read_only, changes, held: false }
+    }
+
+    /// Is there something to tell, as far as this process knows? No system call.
+    pub fn is_stale(&self) -> bool {
+        self.held || self.view.is_stale() || self.view.mailbox().is_deleted()
+    }
+
+    /// Brings the numbering up to date. Blocking.
+    pub fn sync(&mut self, expunges: Expunges) -> mailstore::Result<Changes> {
+        self.held = expunges == Expunges::Hold;
+        self.view.sync(expunges)
+    }
+
+    /// The messages a client means, ascending. A number that no message has is an error (RFC 3501 §9 seq-number); a UID
+    /// that no message has is nothing (§6.4.8).
+    pub fn resolve(&self, set: &SequenceSet, uid: bool) -> Result<Vec<Target>, Answer> {
+        let snapshot = self.view.snapshot();
+        let count = snapshot.len() as u32;
+        let mut targets = Vec::new();
+        if uid {
+            let largest = snapshot.get(snapshot.len().wrapping_sub(1)).map_or(0, Message::uid);
+            for (first, last) in set.ranges(largest) {
+                let from = snapshot.first_from(first);
+                let in_range = snapshot.iter_from(from).take_while(|message| message.uid() <= last);
+                targets.extend(in_range.zip(from as u32 + 1..).map(|(message, number)| Target { number, uid: message.uid() }));
+            }
+        } else {
+            if count == 0 || set.largest() > count {
+                return Err(Answer::bad("No such message number"));
+            }
+            for (first, last) in set.ranges(count) {
+                let in_range = snapshot.iter_from(first as usize - 1).take((last - first + 1) as usize);
+                targets.extend(in_range.zip(first..).map(|(message, number)| Target { number, uid: message.uid() }));
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Writes untagged responses for `changes`. Flag changes of messages in `quiet` are not told.
+    pub fn write_changes(&self, out: &mut Vec<u8>, changes: &Changes, quiet: &HashSet<u32>, uid: bool) {
+        // RFC 3501 §7.4.1: one by one, highest first, so that each number is true when it is read.
+        for number in &changes.expunged {
+            out.extend_from_slice(b"* ");
+            encode::number(out, u64::from(*number));
+            out.extend_from_slice(b" EXPUNGE\r\n");
+        }
+        if changes.keywords {
+            self.write_flags(out);
+        }
+        if let Some(exists) = changes.exists {
+            write_count(out, exists, "EXISTS");
+        }
+        if let Some(recent) = changes.recent {
+            write_count(out, recent, "RECENT");
+        }
+        for number in &changes.flags {
+            if let Some(message) = self.view.message(*number).filter(|message| !quiet.contains(&message.uid())) {
+                self.write_fetch_flags(out, *number, message, uid);
+            }
+        }
+    }
+
+    /// `* n FETCH (FLAGS (...))`, with the UID in answers to UID commands.
+    pub fn write_fetch_flags(&self, out: &mut Vec<u8>, number: u32, message: &Message, uid: bool) {
+        out.extend_from_slice(b"* ");
+        encode::number(out, u64::from(number));
+        out.extend_from_slice(b" FETCH (");
+        if uid {
+            out.extend_from_slice(b"UID ");
+            encode::number(out, u64::from(message.uid()));
+            out.push(b' ');
+        }
+        out.extend_from_slice(b"FLAGS ");
+        self.write_message_flags(out, message);
+        out.extend_from_slice(b")\r\n");
+    }
+
+    /// `(\Seen $Work)`
+    pub fn write_message_flags(&self, out: &mut Vec<u8>, message: &Message) {
+        let system = flag_names(message.flags());
+        let recent = self.view.is_recent(message.uid()).then_some("\\Recent");
+        let keywords = self.view.snapshot().keywords().names(message.keywords());
+        encode::flags(out, system.chain(recent).chain(keywords));
+    }
+
+    /// `* FLAGS` and `* OK [PERMANENTFLAGS]` (RFC 3501 §7.1, §7.2.6).
+    pub fn write_flags(&self, out: &mut Vec<u8>) {
+        let snapshot: &Snapshot = self.view.snapshot();
+        out.extend_from_slice(b"* FLAGS ");
+        encode::flags(out, SYSTEM.map(|(_, name)| name).into_iter().chain(snapshot.keywords().iter()));
+        out.extend_from_slice(b"\r\n* OK [PERMANENTFLAGS ");
+        if self.read_only {
+            out.extend_from_slice(b"()] Read-only mailbox\r\n");
+        } else {
+            let more = snapshot.keywords().has_room().then_some("\\*");
+            encode::flags(out, SYSTEM.map(|(_, name)| name).into_iter().chain(snapshot.keywords().iter()).chain(more));
+            out.extend_from_slice(b"] Flags permitted\r\n");
+        }
+    }
+}
+
+/// The system flags with their names, in the order clients are used to.
+pub const SYSTEM: [(Flags, &str); 5] = [
+    (Flags::ANSWERED, "\\Answered"),
+    (Flags::FLAGGED, "\\Flagged"),
+    (Flags::DELETED, "\\Deleted"),
+    (Flags::SEEN, "\\Seen"),
+    (Flags::DRAFT, "\\Draft"),
+];
+
+fn flag_names<'a>(flags: Flags) -> impl Iterator<Item = &'a str> {
+    SYSTEM.into_iter().filter(move |(flag, _)| flags.contains(*flag)).map(|(_, name)| name)
+}
+
+/// The client's flags as the store takes them.
+pub fn flag_set(flags: Vec<imap_proto::Flag>) -> mailstore::FlagSet {
+    let mut set = mailstore::FlagSet::default();
+    for flag in flags {
+        match flag {
+            imap_proto::Flag::Keyword(name) => set.keywords.push(name),
+            system => set.flags = set.flags | system_flag(&system),
+        }
+    }
+    set
+}
+
+/// A system flag as the store has it; none for a keyword.
+pub fn system_flag(flag: &imap_proto::Flag) -> Flags {
+    SYSTEM.iter().find(|(_, name)| *name == flag.name()).map_or(Flags::NONE, |(flag, _)| *flag)
+}
+
+/// `* n WORD`
+pub fn write_count(out: &mut Vec<u8>, count: u32, word: &str) {
+    out.extend_from_slice(b"* ");
+    encode::number(out, u64::from(count));
+    out.push(b' ');
+    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,130 @@
+//! After login: the loop over a client's commands, and what all of them share.
+
+use crate::answer::Answer;
+use crate::commands::{self, append};
+use crate::connection::{Connection, Gone};
+use crate::login::Entered;
+use crate::selected::Selected;
+use imap_proto::Step;
+use mailstore::{Account, Expunges};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A client that is logged in.
+pub struct Session {
+    pub connection: Connection,
+    pub account: Arc<Account>,
+    /// The open mailbox. Away only while one of its commands works on another thread.
+    pub selected: Option<Selected>,
+    /// Messages whose flags the current command has told by itself.
+    pub told: HashSet<u32>,
+}
+
+/// How a command ended: with an answer, or with the connection.
+pub type Outcome = Result<Answer, Gone>;
+
+/// Serves the client until it goes.
+pub async fn run(connection: Connection, entered: Entered) {
+    let Entered { user, account, slot } = entered;
+    let mut session = Session { connection, account, selected: None, told: HashSet::new() };
+    let gone = session.converse().await;
+    session.selected = None;
+    tracing::debug!(user = %mail_types::printable(&user), "session ends");
+    session.connection.part(gone, "logged in").await;
+    drop(slot);
+}
+
+impl Session {
+    async fn converse(&mut self) -> Gone {
+        let longest = self.connection.config.imapd.imap_timeout;
+        let mut message: Option<append::Message> = None;
+        loop {
+            let step = match self.connection.next(longest).await {
+                Ok(step) => step,
+                Err(gone) => return gone,
+            };
+            // Handlers live on the heap: most of the time a session waits here, and a thousand of them should be small.
+            let done = match step {
+                Step::Command { tag, command } => Box::pin(commands::run(self, tag, command)).await,
+                Step::Append { tag, append } => Box::pin(append::begin(self, &tag, append)).await.map(|begun| message = begun),
+                Step::AppendData(data) => Box::pin(append::data(self, &mut message, data)).await,
+                Step::AppendEnd { tag } => Box::pin(append::end(self, &tag, message.take())).await,
+                Step::AppendBroken(answer) => {
+                    message = None;
+                    self.connection.wire.out.extend_from_slice(&answer);
+                    Ok(())
+                }
+                Step::IdleEnd(_) | Step::Sasl(_) | Step::NeedInput | Step::Send(_) | Step::Close => Ok(()),
+            };
+            if let Err(gone) = done {
+                return gone;
+            }
+        }
+    }
+
+    /// Tells what changed in the open mailbox, then the tagged answer.
+    pub async fn finish(&mut self, tag: &str, answer: &Answer, expunges: Expunges, uid: bool) -> Result<(), Gone> {
+        self.report(expunges, uid).await?;
+        self.connection.answer(tag, answer);
+        Ok(())
+    }
+
+    /// Untagged responses about what changed, as far as this process knows.
+    pub async fn report(&mut self, expunges: Expunges, uid: bool) -> Result<(), Gone> {
+        let told = std::mem::take(&mut self.told);
+        if !self.selected.as_ref().is_some_and(Selected::is_stale) {
+            return Ok(());
+        }
+        let synced = self
+            .with_selected(move |selected| {
+                if selected.view.mailbox().is_deleted() {
+                    return Ok(None);
+                }
+                selected.sync(expunges).map(Some)
+            })
+            .await;
+        match synced {
+            Ok(Some(changes)) if changes.uid_validity => self.void("Mailbox was replaced, please connect again"),
+            Ok(Some(changes)) => {
+                if let Some(selected) = &self.selected {
+                    selected.write_changes(&mut self.connection.wire.out, &changes, &told, uid);
+                }
+                self.connection.wire.relieve().await?;
+                Ok(())
+            }
+            Ok(None) => self.void("Selected mailbox was deleted, please connect again"),
+            Err(error) => {
+                // Nothing new is told; the next command tries again.
+                let _ = Answer::from(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// The numbering the client has is worth nothing any more, and IMAP4rev1 has no way to say so but this.
+    fn void(&mut self, why: &'static str) -> Result<(), Gone> {
+        self.connection.bye(why);
+        Err(Gone::Done(why))
+    }
+
+    /// Works on the open mailbox on a thread that may wait for the disk.
+    pub async fn with_selected<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Selected) -> T + Send + 'static) -> T {
+        let mut selected = self.selected.take().expect("the machine lets these commands through only with a mailbox open");
+        let (selected, result) = self
+            .connection
+            .server
+            .blocking(move || {
+                let result = work(&mut selected);
+                (selected, result)
+            })
+            .await;
+        self.selected = Some(selected);
+        result
+    }
+
+    /// Works on the account on a thread that may wait for the disk.
+    pub async fn with_account<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Account>) -> T + Send + 'static) -> T {
+        let account = self.account.clone();
+        self.connection.server.blocking(move || work(&account)).await
+    }
+}

@@ -1,0 +1,106 @@
+//! The connection: bytes in without a buffer per session, bytes out with back-pressure and a deadline.
+
+use daemon::{ServerTls, Stream};
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::ready;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+
+/// Read at once. On the stack while reading, so that a thousand silent sessions hold nothing.
+const READ_BYTES: usize = 16 << 10;
+
+/// Answers above this are sent before more are made (SECURITY I16).
+pub const OUT_BYTES: usize = 256 << 10;
+
+/// A client's connection with what is to be sent.
+pub struct Wire {
+    /// `None` only while TLS is being negotiated.
+    stream: Option<Stream>,
+    /// Answers that wait for [`Wire::flush`].
+    pub out: Vec<u8>,
+    /// The client may take no longer than this to accept any byte.
+    pub write_timeout: Duration,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Wire {
+    pub fn new(stream: Stream, write_timeout: Duration) -> Wire {
+        Wire { stream: Some(stream), out: Vec::new(), write_timeout, bytes_in: 0, bytes_out: 0 }
+    }
+
+    fn stream(&mut self) -> io::Result<&mut Stream> {
+        self.stream.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.stream.as_ref().is_some_and(Stream::is_tls)
+    }
+
+    /// Lets the kernel notice clients that vanished without a word (telephones).
+    pub fn keepalive(&self, idle: Duration) {
+        if let Some(stream) = &self.stream {
+            // Only costs a dead session its time when it cannot be set.
+            let _ = stream.keepalive(idle);
+        }
+    }
+
+    /// Reads some bytes and hands them to `take`; 0 at the end. Cancel safe: what was read was handed over.
+    pub async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
+        let stream = self.stream()?;
+        let count = poll_fn(|cx| {
+            let mut space = [MaybeUninit::<u8>::uninit(); READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            take(buffer.filled());
+            std::task::Poll::Ready(io::Result::Ok(buffer.filled().len()))
+        })
+        .await?;
+        self.bytes_in += count as u64;
+        Ok(count)
+    }
+
+    /// Sends everything. An error when the client takes nothing for `write_timeout`.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let timeout = self.write_timeout;
+        let out = std::mem::take(&mut self.out);
+        let stream = self.stream()?;
+        let mut sent = 0;
+        while sent < out.len() {
+            let stalled = || io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing");
+            match tokio::time::timeout(timeout, stream.write(&out[sent..])).await.map_err(|_| stalled())?? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => sent += count,
+            }
+        }
+        tokio::time::timeout(timeout, stream.flush()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        self.bytes_out += sent as u64;
+        Ok(())
+    }
+
+    /// Sends when enough has gathered.
+    pub async fn relieve(&mut self) -> io::Result<()> {
+        if self.out.len() >= OUT_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// Negotiates TLS. What the client sent before is lost, as it should be.
+    pub async fn start_tls(&mut self, tls: &ServerTls) -> io::Result<()> {
+        let stream = self.stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        self.stream = Some(stream.upgrade_tls(tls).await?);
+        Ok(())
+    }
+
+    /// Sends what waits and ends the connection. Errors mean that the client was faster.
+    pub async fn close(&mut self) {
+        let _ = self.flush().await;
+        if let Ok(stream) = self.stream() {
+            let _ = tokio::time::timeout(Duration::from_secs(5), stream.shutdown()).await;
+        }
+    }
+}
