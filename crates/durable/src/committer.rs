@@ -56,7 +56,7 @@ impl<B: Batch> Committer<B> {
 
     /// Hands in an item at once (before the future is first polled) and waits for its result. A dropped future does not
     /// take the item back. `Error::Stopped` when the committer was closed before.
-    pub fn submit(&self, item: B::Item) -> impl Future<Output = Result<B::Done, Error>> + Send + 'static {
+    pub fn submit(&self, item: B::Item) -> impl Future<Output = Result<B::Done, Error>> + Send + use<B> {
         let (send, receive) = oneshot::channel();
         self.push(item, Some(send));
         async move { receive.await.map_err(|_| Error::Stopped) }

@@ -24,6 +24,9 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Bytes that an ordinary user may still write.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Takes the lock file at `path`, which is held until the result is dropped and by the kernel taken from a process
+    /// that dies. `WouldBlock` when another holds it. `None` on a simulated disk, which has one process.
+    fn lock(&self, path: &Path, mode: u32) -> io::Result<Option<fs::File>>;
 }
 
 /// A name in a directory.
@@ -147,6 +150,21 @@ impl Disk for OsDisk {
         let stat = nix::sys::statvfs::statvfs(path)?;
         Ok(stat.blocks_available() * stat.fragment_size())
     }
+
+    fn lock(&self, path: &Path, mode: u32) -> io::Result<Option<fs::File>> {
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(e)) => Err(e),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -206,5 +224,15 @@ mod tests {
         assert!(OsDisk.create(&at("file"), 0o640).is_err());
         assert!(OsDisk.create_dir(&at("file"), 0o700).is_err());
         assert!(OsDisk.create_dir(&at("dir"), 0o700).is_ok());
+    }
+
+    #[test]
+    fn a_lock_is_held_once() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("lock");
+        let held = OsDisk.lock(&path, 0o600).expect("lock");
+        assert_eq!(OsDisk.lock(&path, 0o600).expect_err("held").kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        assert!(OsDisk.lock(&path, 0o600).is_ok());
     }
 }

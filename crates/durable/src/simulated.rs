@@ -95,6 +95,11 @@ impl SimulatedDisk {
         self.0.lock().full = full;
     }
 
+    /// How many names a directory has.
+    pub fn list_len(&self, directory: &Path) -> usize {
+        self.list(directory).map_or(0, |entries| entries.len())
+    }
+
     /// Changes a byte of a file behind everybody's back.
     pub fn damage(&self, path: &Path, offset: usize) {
         let mut state = self.0.lock();
@@ -305,6 +310,10 @@ impl Disk for SimulatedDisk {
 
     fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
         Ok(if self.0.lock().full { 0 } else { 1 << 40 })
+    }
+
+    fn lock(&self, _path: &Path, _mode: u32) -> io::Result<Option<std::fs::File>> {
+        Ok(None)
     }
 }
 

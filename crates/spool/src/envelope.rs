@@ -1,0 +1,360 @@
+//! The text in front of every stored message: version line, envelope, empty line; the body follows.
+//!
+//! It is the same in a record of the journal and in a queue file, and a tired operator can read it:
+//!
+//! ```text
+//! facteur-message 1
+//! id 1P4X2KD0000100003
+//! arrived 1795359600.123456
+//! sender <ann@example.org>
+//! rcpt <bob@example.net>
+//! rcpt notify=success,failure orcpt=rfc822;carol@example.net <carol@example.com>
+//! client 192.0.2.7
+//! helo laptop
+//! name laptop.example.org
+//! login ann@example.org
+//! protocol extended tls authenticated
+//! body 8bitmime
+//! smtputf8
+//! ret headers
+//! envid QQ314159
+//! hold
+//! expanded
+//! size 48213
+//! xxh3 9f31b0c24d5e6a77
+//! pad ----------
+//! check 0a1b2c3d4e5f6071
+//!
+//! Received: ...
+//! ```
+//!
+//! - Lines end with LF. `id`, `arrived` (seconds since 1970, six decimals) and `sender` (`<>` is the null sender) stand
+//!   first, once; each other line is left out when it has nothing to say; `rcpt` comes once per recipient.
+//! - Free text (`helo`, `name`, `login`, `envid`, `orcpt=`) is xtext (RFC 3461 §4), so no peer's text can forge a line.
+//! - `expanded`: aliases have been replaced by their targets, which must not happen twice.
+//! - `size` and `xxh3` (XXH3-64, 16 hexadecimal digits) speak of the body and stand in files only; a record of the journal
+//!   has its own checksum. `pad` keeps room, so that the text can be rewritten in place when a large message ends.
+//! - `check` is the XXH3-64 of everything above its own line. A text whose check is wrong is damaged and set aside. The
+//!   line may be missing: after an operator repaired a file by hand, it is best deleted.
+//! - Unknown lines are refused: a newer version changes the version line, and stays able to read this one.
+
+use mail_types::{Address, BodyType, Client, DsnNotify, DsnReturn, Envelope, Protocol, QueueId, Recipient, xtext_encode};
+use std::fmt::Write;
+use xxhash_rust::xxh3::xxh3_64;
+
+const VERSION_LINE: &str = "facteur-message 1\n";
+
+/// An envelope is never longer, whatever it holds: 10,000 recipients with their parameters fit.
+pub const LIMIT_BYTES: usize = 8 << 20;
+
+/// An envelope as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub envelope: Envelope,
+    /// Aliases have been expanded into the recipients.
+    pub expanded: bool,
+    /// Length and checksum of the body; only in files.
+    pub body: Option<BodySum>,
+}
+
+impl Stored {
+    /// An envelope as it comes from a client.
+    pub fn new(envelope: Envelope) -> Stored {
+        Stored { envelope, expanded: false, body: None }
+    }
+}
+
+/// What a queue file says about its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BodySum {
+    pub size_bytes: u64,
+    pub xxh3: u64,
+}
+
+/// Why a text is no envelope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    #[error("the first line is not `facteur-message 1`")]
+    Version,
+    #[error("the envelope has no end within {LIMIT_BYTES} bytes")]
+    Unended,
+    #[error("the envelope does not match its check line")]
+    Check,
+    #[error("the envelope is no UTF-8")]
+    Encoding,
+    #[error("the envelope has the line {0:?}")]
+    Line(String),
+    #[error("the envelope lacks its {0}")]
+    Missing(&'static str),
+}
+
+/// Appends the text of `stored`, the empty line included.
+pub fn encode(stored: &Stored, out: &mut Vec<u8>) {
+    encode_parts(&stored.envelope, stored.expanded, stored.body, 0, out);
+}
+
+/// Appends the text, `pad_to` bytes long at least: the room is kept by a `pad` line.
+pub fn encode_parts(envelope: &Envelope, expanded: bool, body: Option<BodySum>, pad_to: usize, out: &mut Vec<u8>) {
+    let mut text = String::with_capacity(256 + 48 * envelope.recipients.len());
+    // Writing to a String does not fail.
+    let _ = write_lines(envelope, expanded, body, &mut text);
+    // "check " + 16 digits + LF, the empty line, and "pad " + LF around the padding itself.
+    const TAIL: usize = 6 + 16 + 1 + 1;
+    if let Some(pad) = pad_to.checked_sub(text.len() + TAIL + 5) {
+        text.push_str("pad ");
+        text.extend(std::iter::repeat_n('-', pad));
+        text.push('\n');
+    }
+    let check = xxh3_64(text.as_bytes());
+    let _ = writeln!(text, "check {check:016x}\n");
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn write_lines(e: &Envelope, expanded: bool, body: Option<BodySum>, text: &mut String) -> std::fmt::Result {
+    text.push_str(VERSION_LINE);
+    writeln!(text, "id {}", e.id)?;
+    writeln!(text, "arrived {}.{:06}", e.arrived_micros / 1_000_000, e.arrived_micros % 1_000_000)?;
+    match &e.sender {
+        Some(sender) => writeln!(text, "sender <{sender}>")?,
+        None => text.push_str("sender <>\n"),
+    }
+    for recipient in &e.recipients {
+        write_recipient(recipient, text)?;
+    }
+    if let Some(ip) = e.client.ip {
+        writeln!(text, "client {ip}")?;
+    }
+    for (name, value) in [("helo", Some(&e.client.helo)), ("name", e.client.name.as_ref()), ("login", e.client.login.as_ref())] {
+        if let Some(value) = value.filter(|v| name != "helo" || !v.is_empty()) {
+            writeln!(text, "{name} {}", xtext_encode(value))?;
+        }
+    }
+    let flags = protocol_flags(&e.client.protocol);
+    if !flags.is_empty() {
+        writeln!(text, "protocol {flags}")?;
+    }
+    match e.body {
+        BodyType::SevenBit => {}
+        BodyType::EightBitMime => text.push_str("body 8bitmime\n"),
+        BodyType::BinaryMime => text.push_str("body binarymime\n"),
+    }
+    if e.smtputf8 {
+        text.push_str("smtputf8\n");
+    }
+    match e.ret {
+        Some(DsnReturn::Full) => text.push_str("ret full\n"),
+        Some(DsnReturn::Headers) => text.push_str("ret headers\n"),
+        None => {}
+    }
+    if let Some(envid) = &e.envid {
+        writeln!(text, "envid {}", xtext_encode(envid))?;
+    }
+    if e.hold {
+        text.push_str("hold\n");
+    }
+    if expanded {
+        text.push_str("expanded\n");
+    }
+    if let Some(body) = body {
+        writeln!(text, "size {}\nxxh3 {:016x}", body.size_bytes, body.xxh3)?;
+    }
+    Ok(())
+}
+
+/// Appends one `rcpt` line.
+pub fn write_recipient(recipient: &Recipient, text: &mut String) -> std::fmt::Result {
+    text.push_str("rcpt ");
+    let notify = &recipient.notify;
+    if notify.given {
+        let names = [(notify.success, "success"), (notify.failure, "failure"), (notify.delay, "delay")];
+        let names: Vec<_> = names.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+        write!(text, "notify={} ", if names.is_empty() { "never".to_string() } else { names.join(",") })?;
+    }
+    if let Some(orcpt) = &recipient.orcpt {
+        write!(text, "orcpt={} ", xtext_encode(orcpt))?;
+    }
+    writeln!(text, "<{}>", recipient.address)
+}
+
+/// Parses what stands behind `rcpt ` on its line.
+pub fn parse_recipient(mut rest: &str) -> Option<Recipient> {
+    let mut notify = DsnNotify::default();
+    let mut orcpt = None;
+    if let Some((names, after)) = rest.strip_prefix("notify=").and_then(|r| r.split_once(' ')) {
+        notify.given = true;
+        for name in names.split(',') {
+            match name {
+                "success" => notify.success = true,
+                "failure" => notify.failure = true,
+                "delay" => notify.delay = true,
+                "never" => {}
+                _ => return None,
+            }
+        }
+        rest = after;
+    }
+    if let Some((text, after)) = rest.strip_prefix("orcpt=").and_then(|r| r.split_once(' ')) {
+        orcpt = Some(unescape(text)?);
+        rest = after;
+    }
+    Some(Recipient { address: parse_address(rest)?, notify, orcpt })
+}
+
+fn parse_address(text: &str) -> Option<Address> {
+    Address::parse(text.strip_prefix('<')?.strip_suffix('>')?).ok()
+}
+
+fn protocol_flags(p: &Protocol) -> String {
+    let flags = [(p.extended, "extended"), (p.tls, "tls"), (p.authenticated, "authenticated"), (p.lmtp, "lmtp"), (p.local, "local")];
+    flags.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
+}
+
+/// Reads the text at the start of `bytes`; also says where the body begins.
+pub fn decode(bytes: &[u8]) -> Result<(Stored, usize), Damage> {
+    if !bytes.starts_with(VERSION_LINE.as_bytes()) {
+        return Err(Damage::Version);
+    }
+    let head = &bytes[..bytes.len().min(LIMIT_BYTES)];
+    let end = find(head, b"\n\n").ok_or(Damage::Unended)? + 1;
+    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| Damage::Encoding)?;
+    let mut builder = Builder::default();
+    let mut at = VERSION_LINE.len();
+    for line in text[at..].split_terminator('\n') {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        let odd = || Damage::Line(line.chars().take(100).collect());
+        if key == "check" {
+            let want = u64::from_str_radix(value, 16).map_err(|_| odd())?;
+            if want != xxh3_64(&bytes[..at]) || at + line.len() + 1 != end {
+                return Err(Damage::Check);
+            }
+        } else {
+            builder.line(key, value).ok_or_else(odd)?;
+        }
+        at += line.len() + 1;
+    }
+    Ok((builder.finish()?, end + 1))
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|w| w == what)
+}
+
+#[derive(Default)]
+struct Builder {
+    id: Option<QueueId>,
+    arrived_micros: Option<u64>,
+    sender: Option<Option<Address>>,
+    recipients: Vec<Recipient>,
+    client: Client,
+    body: BodyType,
+    smtputf8: bool,
+    ret: Option<DsnReturn>,
+    envid: Option<String>,
+    hold: bool,
+    expanded: bool,
+    size_bytes: Option<u64>,
+    xxh3: Option<u64>,
+}
+
+impl Builder {
+    /// `None` when the line says nothing we know.
+    fn line(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
+            "id" if self.id.is_none() => self.id = Some(QueueId::parse(value).ok()?),
+            "arrived" if self.arrived_micros.is_none() => self.arrived_micros = Some(parse_micros(value)?),
+            "sender" if self.sender.is_none() => self.sender = Some(if value == "<>" { None } else { Some(parse_address(value)?) }),
+            "rcpt" => self.recipients.push(parse_recipient(value)?),
+            "client" => self.client.ip = Some(value.parse().ok()?),
+            "helo" => self.client.helo = unescape(value)?,
+            "name" => self.client.name = Some(unescape(value)?),
+            "login" => self.client.login = Some(unescape(value)?),
+            "protocol" => self.client.protocol = parse_protocol(value)?,
+            "body" => {
+                self.body = match value {
+                    "8bitmime" => BodyType::EightBitMime,
+                    "binarymime" => BodyType::BinaryMime,
+                    _ => return None,
+                }
+            }
+            "smtputf8" => self.smtputf8 = true,
+            "ret" => {
+                self.ret = Some(match value {
+                    "full" => DsnReturn::Full,
+                    "headers" => DsnReturn::Headers,
+                    _ => return None,
+                })
+            }
+            "envid" => self.envid = Some(unescape(value)?),
+            "hold" => self.hold = true,
+            "expanded" => self.expanded = true,
+            "size" => self.size_bytes = Some(value.parse().ok()?),
+            "xxh3" => self.xxh3 = Some(u64::from_str_radix(value, 16).ok()?),
+            "pad" => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn finish(self) -> Result<Stored, Damage> {
+        let envelope = Envelope {
+            id: self.id.ok_or(Damage::Missing("id"))?,
+            arrived_micros: self.arrived_micros.ok_or(Damage::Missing("time of arrival"))?,
+            sender: self.sender.ok_or(Damage::Missing("sender"))?,
+            recipients: self.recipients,
+            body: self.body,
+            smtputf8: self.smtputf8,
+            ret: self.ret,
+            envid: self.envid,
+            hold: self.hold,
+            client: self.client,
+        };
+        let body = match (self.size_bytes, self.xxh3) {
+            (Some(size_bytes), Some(xxh3)) => Some(BodySum { size_bytes, xxh3 }),
+            (None, None) => None,
+            _ => return Err(Damage::Missing("checksum or size")),
+        };
+        Ok(Stored { envelope, expanded: self.expanded, body })
+    }
+}
+
+fn parse_micros(value: &str) -> Option<u64> {
+    let (seconds, micros) = value.split_once('.')?;
+    let micros: u64 = (micros.len() == 6).then(|| micros.parse().ok())??;
+    seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)
+}
+
+fn parse_protocol(value: &str) -> Option<Protocol> {
+    let mut p = Protocol::default();
+    for flag in value.split(' ') {
+        *match flag {
+            "extended" => &mut p.extended,
+            "tls" => &mut p.tls,
+            "authenticated" => &mut p.authenticated,
+            "lmtp" => &mut p.lmtp,
+            "local" => &mut p.local,
+            _ => return None,
+        } = true;
+    }
+    Some(p)
+}
+
+// Like xtext_decode, but gives back whatever was encoded: what a HELO said is kept, also when it was odd.
+fn unescape(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&b, after)) = rest.split_first() {
+        rest = after;
+        if b == b'+' {
+            let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+            out.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &rest[2..];
+        } else {
+            out.push(b);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+#[path = "envelope_tests.rs"]
+mod tests;
