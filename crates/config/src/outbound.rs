@@ -2,6 +2,7 @@ use crate::setting::{hours, minutes, secs};
 use crate::settings;
 use crate::smtpd::TlsLevel;
 use mail_types::Secret;
+use std::path::PathBuf;
 use std::time::Duration;
 
 settings! {
@@ -11,6 +12,8 @@ settings! {
         smtp_helo_name: String = "", was "Postfix smtp_helo_name";
         /// TLS to other hosts: `may` uses it where offered, certificates are not checked; `encrypt` insists; `none` never.
         smtp_tls_security_level: TlsLevel = TlsLevel::May, was "Postfix smtp_tls_security_level";
+        /// Certificates (PEM) of those who vouch for the relay host, which is verified where a password is sent to it. Empty: those that the system trusts.
+        smtp_tls_ca_file: PathBuf = "", was "Postfix smtp_tls_CAfile";
         /// The relay host; the same as `routing.relayhost`, which is the usual place to set it.
         relayhost: String = "";
         /// Login name at the relay host. Empty: no login.
@@ -31,6 +34,10 @@ settings! {
         smtp_connection_reuse_count_limit: u32 = 100u32, in 1..=100_000, was "Postfix smtp_connection_reuse_count_limit";
         /// Addresses tried for one delivery.
         smtp_mx_address_limit: u32 = 5u32, in 1..=100, was "Postfix smtp_mx_address_limit";
+        /// Hosts that one delivery speaks to when the first ones answer with temporary refusals.
+        smtp_mx_session_limit: u32 = 2u32, in 1..=100, was "Postfix smtp_mx_session_limit";
+        /// How long an idle LMTP connection is kept for the next message.
+        lmtp_connection_cache_time_limit: Duration = secs(60), in secs(0)..=minutes(60), was "Postfix lmtp_connection_cache_time_limit";
         /// The port of mail servers.
         smtp_port: u32 = 25u32, in 1..=65535;
     }

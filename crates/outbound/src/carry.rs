@@ -1,0 +1,476 @@
+//! One message to one destination: which hosts, in which order, and what becomes of each recipient.
+
+use crate::connection::{Connection, OpenError, Sent};
+use crate::hosts::{self, Host};
+use crate::pool::Pool;
+use crate::tls::ClientTls;
+use crate::verdict::{self, Verdict};
+use crate::wire::Wire;
+use crate::{Body, Destination, Message, Settings, SetupError, downgrade};
+use config::TlsLevel;
+use dns::Resolver;
+use mail_types::{Address, BodyType, Failure, Outcome, Recipient};
+use smtp_proto::XFacteur;
+use smtp_proto::client::{self, TlsUse};
+use smtp_proto::server::MailFrom;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Carries messages. Cheap to clone; clones share the connections.
+#[derive(Clone)]
+pub struct Outbound(Arc<Inner>);
+
+struct Inner {
+    settings: Arc<Settings>,
+    resolver: Arc<dyn Resolver>,
+    tls: ClientTls,
+    pool: Arc<Pool>,
+}
+
+/// What became of a message at a destination.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// In the order of the recipients.
+    pub outcomes: Vec<Outcome>,
+    /// The last host that was spoken to, such as `mx.x.org[192.0.2.1]:25`; for the `relay=` of logs.
+    pub relay: Option<String>,
+    /// `TLSv1.3 with TLS13_AES_256_GCM_SHA384` when the message went under TLS.
+    pub tls: Option<String>,
+    /// Some host was ready for mail. When not, the destination as a whole is down, and other messages need not try now.
+    pub reached: bool,
+}
+
+/// The recipients of a message on their way.
+struct Job<'a> {
+    message: &'a Message,
+    recipients: &'a [Recipient],
+    outcomes: Vec<Option<Outcome>>,
+    /// The last word about those that have no outcome.
+    soft: Vec<Option<Failure>>,
+    repeat: bool,
+    relay: Option<String>,
+    tls: Option<String>,
+    reached: bool,
+}
+
+/// What is to be done after a message was sent on a connection.
+enum Next {
+    /// All recipients are decided.
+    Done,
+    /// Some got a temporary refusal: another host may take them.
+    OtherHost,
+    /// The connection was dead before the server read anything.
+    Stale,
+}
+
+impl Outbound {
+    /// Reads the certificates where a login at the relay host is set.
+    pub fn new(settings: Settings, resolver: Arc<dyn Resolver>) -> Result<Outbound, SetupError> {
+        let tls = ClientTls::new(settings.relay_login.is_some().then_some(settings.ca_file.as_path()))?;
+        let settings = Arc::new(settings);
+        let pool = Pool::new(settings.clone());
+        Ok(Outbound(Arc::new(Inner { settings, resolver, tls, pool })))
+    }
+
+    /// Takes a message to a destination. Never fails as a whole: each recipient has its outcome. Bounded by the time-outs of the settings,
+    /// for each host tried.
+    pub async fn deliver(&self, destination: &Destination, message: &Message, recipients: &[Recipient]) -> Attempt {
+        let mut job = Job {
+            message,
+            recipients,
+            outcomes: vec![None; recipients.len()],
+            soft: vec![None; recipients.len()],
+            repeat: message.repeat,
+            relay: None,
+            tls: None,
+            reached: false,
+        };
+        self.0.carry(destination, &mut job).await;
+        job.into_attempt(destination)
+    }
+
+    /// Says goodbye on all idle connections.
+    pub async fn close(&self) {
+        self.0.pool.close().await;
+    }
+}
+
+impl Inner {
+    async fn carry(&self, destination: &Destination, job: &mut Job<'_>) {
+        let mut sessions = 0;
+        let mut tried = None;
+        if let Some(mut connection) = self.pool.take(destination).await {
+            let host = connection.host.clone();
+            match self.send(&mut connection, job).await {
+                (Next::Done, usable) => return self.keep(destination, connection, usable),
+                (Next::OtherHost, usable) => {
+                    self.keep(destination, connection, usable);
+                    sessions += 1;
+                    tried = Some(host);
+                }
+                // The others have waited longer still.
+                (Next::Stale, _) => self.pool.forget(destination),
+            }
+        }
+        match destination {
+            Destination::LmtpUnix(path) => {
+                if sessions == 0 {
+                    let opened = self.open_unix(path).await;
+                    self.send_to(destination, opened, job).await;
+                }
+            }
+            _ => self.carry_tcp(destination, job, sessions, tried).await,
+        }
+    }
+
+    async fn carry_tcp(&self, destination: &Destination, job: &mut Job<'_>, mut sessions: usize, tried: Option<String>) {
+        let Some((name, port, mx)) = destination.tcp(&self.settings) else { return };
+        let configured = destination.is_lmtp() || job.recipients.iter().any(|r| r.address.domain() != name);
+        let hosts = match hosts::find(name, port, mx, configured, &self.settings, &*self.resolver).await {
+            Ok(hosts) => hosts,
+            Err(outcome) => return job.fail_all(outcome),
+        };
+        let mut attempts = 0;
+        for host in hosts {
+            let shown = host.to_string();
+            if attempts == self.settings.address_limit || sessions == self.settings.session_limit {
+                break;
+            }
+            if tried.as_deref() == Some(&shown) {
+                continue;
+            }
+            let opened = self.open_tcp(destination, &host).await;
+            // An address family that this machine does not have costs nothing and counts for nothing.
+            if !matches!(&opened, Err(Unopened { unreachable: true, .. })) {
+                attempts += 1;
+            }
+            let was_open = opened.is_ok();
+            if self.send_to(destination, opened, job).await {
+                return;
+            }
+            sessions += usize::from(was_open);
+        }
+    }
+
+    /// Sends over a connection that was just made, or notes why there is none. `true` when all is decided.
+    async fn send_to(&self, destination: &Destination, opened: Result<Connection, Unopened>, job: &mut Job<'_>) -> bool {
+        match opened {
+            Err(unopened) => {
+                job.fail_undecided(unopened.outcome);
+                false
+            }
+            Ok(mut connection) => {
+                let (next, usable) = self.send(&mut connection, job).await;
+                self.keep(destination, connection, usable);
+                matches!(next, Next::Done)
+            }
+        }
+    }
+
+    fn keep(&self, destination: &Destination, connection: Connection, usable: bool) {
+        if usable {
+            self.pool.put(destination, connection);
+        }
+    }
+
+    /// Sends the message to those recipients that have no outcome yet, in several transactions when the server takes only some at a time.
+    /// Also tells whether the connection can be used again.
+    async fn send(&self, connection: &mut Connection, job: &mut Job<'_>) -> (Next, bool) {
+        let reused = connection.used > 0;
+        job.reached = true;
+        job.relay = Some(connection.host.clone());
+        job.tls = connection.tls.clone();
+        loop {
+            let open: Vec<usize> = (0..job.recipients.len()).filter(|at| job.outcomes[*at].is_none()).collect();
+            if open.is_empty() {
+                return (Next::Done, true);
+            }
+            let message = match job.client_message(&open, connection.capabilities()).await {
+                Ok(message) => message,
+                Err(outcome) => {
+                    job.fail_all(outcome);
+                    return (Next::Done, true);
+                }
+            };
+            let Sent { report, lost, local_fault } = connection.send(message, &job.message.body, &self.settings).await;
+            if let Some(error) = local_fault {
+                tracing::error!(queue_id = job.message.id.as_str(), %error, "the message cannot be read from the spool");
+                job.fail_all(Outcome::Deferred(Failure::local((4, 3, 0), "the message cannot be read from the spool at the moment")));
+                return (Next::Done, false);
+            }
+            if reused && lost.as_ref().is_some_and(|(error, timed_out)| !timed_out && was_idle_too_long(error, &report)) {
+                // Had the server read all of it and only the answer was lost, our deliver finds out by XREPEAT.
+                job.repeat = true;
+                return (Next::Stale, false);
+            }
+            let (mut progress, mut too_many, mut other_host) = (false, false, false);
+            for (at, said) in open.iter().zip(&report.recipients) {
+                let Some(said) = said else { continue };
+                match verdict::of_reply(said, &connection.host) {
+                    Verdict::Final(outcome) => {
+                        job.outcomes[*at] = Some(outcome);
+                        progress = true;
+                    }
+                    Verdict::Soft(failure) => {
+                        job.soft[*at] = Some(failure);
+                        other_host = true;
+                    }
+                    Verdict::TooMany(failure) => {
+                        job.soft[*at] = Some(failure);
+                        too_many = true;
+                    }
+                }
+            }
+            if let Some((error, timed_out)) = lost {
+                let outcome = soft(verdict::of_error(&error, &connection.host, timed_out));
+                if has_nothing_of_the_message(&error) {
+                    job.fail_undecided(outcome);
+                } else {
+                    // Perhaps the server has the message and only its answer was lost: asking another host at once would make two of it.
+                    for (at, _) in open.iter().zip(&report.recipients).filter(|(_, said)| said.is_none()) {
+                        job.outcomes[*at] = Some(outcome.clone());
+                    }
+                }
+                return (if job.is_done() { Next::Done } else { Next::OtherHost }, false);
+            }
+            if job.is_done() {
+                return (Next::Done, true);
+            }
+            if too_many && progress && !other_host {
+                continue;
+            }
+            return (Next::OtherHost, true);
+        }
+    }
+
+    async fn open_unix(&self, path: &std::path::Path) -> Result<Connection, Unopened> {
+        let shown = format!("unix:{}", path.display());
+        let stream = match timeout(self.settings.connect_timeout, daemon::connect_unix(path)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(Unopened::connect(&shown, &error)),
+            Err(_) => return Err(Unopened::connect(&shown, &std::io::ErrorKind::TimedOut.into())),
+        };
+        let choices = client::Settings::lmtp(&self.settings.helo_name);
+        Connection::open(Wire::Unix(stream), shown.clone(), "", choices, &self.settings, &self.tls).await.map_err(|e| Unopened::session(&shown, e))
+    }
+
+    async fn open_tcp(&self, destination: &Destination, host: &Host) -> Result<Connection, Unopened> {
+        let shown = host.to_string();
+        let login = match destination {
+            Destination::Smtp { host, port, .. } => self.settings.login_at(host, *port),
+            _ => None,
+        };
+        let tls = match (self.settings.tls, login) {
+            _ if destination.is_lmtp() => TlsUse::Never,
+            _ if host.address.port() == 465 => TlsUse::Wrapped,
+            // A password goes to a verified host only.
+            (_, Some(_)) | (TlsLevel::Encrypt, _) => TlsUse::Require,
+            (TlsLevel::May, _) => TlsUse::May,
+            (TlsLevel::None, _) => TlsUse::Never,
+        };
+        let choices = client::Settings {
+            lmtp: destination.is_lmtp(),
+            chunking: destination.is_lmtp(),
+            tls,
+            credentials: login.cloned(),
+            ..client::Settings::smtp(&self.settings.helo_name)
+        };
+        let wire = Wire::Tcp(self.connect(host.address, &shown).await?);
+        match Connection::open(wire, shown.clone(), &host.name, choices.clone(), &self.settings, &self.tls).await {
+            Err(OpenError::Tls(error)) if tls == TlsUse::May => {
+                tracing::info!(host = %shown, %error, "TLS failed, trying in clear text (smtp_tls_security_level = may)");
+                let wire = Wire::Tcp(self.connect(host.address, &shown).await?);
+                let choices = client::Settings { tls: TlsUse::Never, ..choices };
+                Connection::open(wire, shown.clone(), &host.name, choices, &self.settings, &self.tls).await
+            }
+            other => other,
+        }
+        .map_err(|e| Unopened::session(&shown, e))
+    }
+
+    async fn connect(&self, address: SocketAddr, shown: &str) -> Result<TcpStream, Unopened> {
+        match timeout(self.settings.connect_timeout, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // A command waits for its answer: there is nothing for the kernel to collect.
+                let _ = stream.set_nodelay(true);
+                Ok(stream)
+            }
+            Ok(Err(error)) => Err(Unopened::connect(shown, &error)),
+            Err(_) => Err(Unopened::connect(shown, &std::io::ErrorKind::TimedOut.into())),
+        }
+    }
+}
+
+/// Why there is no connection, as the outcome it means when no other host is left.
+struct Unopened {
+    outcome: Outcome,
+    unreachable: bool,
+}
+
+impl Unopened {
+    fn connect(host: &str, error: &std::io::Error) -> Unopened {
+        let unreachable = error.kind() == std::io::ErrorKind::NetworkUnreachable;
+        let outcome = Outcome::Deferred(Failure::local((4, 4, 1), format!("connect to {host}: {error}")));
+        Unopened { outcome, unreachable }
+    }
+
+    fn session(host: &str, error: OpenError) -> Unopened {
+        let outcome = match error {
+            OpenError::Session { error, timed_out } => verdict::of_error(&error, host, timed_out),
+            OpenError::Tls(error) => Outcome::Deferred(Failure::local((4, 7, 5), format!("TLS with host {host}: {error}"))),
+        };
+        Unopened { outcome, unreachable: false }
+    }
+}
+
+impl Job<'_> {
+    fn is_done(&self) -> bool {
+        self.outcomes.iter().all(Option::is_some)
+    }
+
+    /// Decides about all that are not decided.
+    fn fail_all(&mut self, outcome: Outcome) {
+        for place in self.outcomes.iter_mut().filter(|o| o.is_none()) {
+            *place = Some(outcome.clone());
+        }
+    }
+
+    /// A host that could not be spoken to; its word counts when no other host has one.
+    fn fail_undecided(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Bounced(failure) | Outcome::Deferred(failure) => {
+                for (place, outcome) in self.soft.iter_mut().zip(&self.outcomes) {
+                    let counts = place.as_ref().is_none_or(|before| match (before.status.0, failure.status.0) {
+                        // It bounces only when every host refuses for good.
+                        (5, 4) => true,
+                        (4, 5) => false,
+                        // What a host said about the recipient says more than that the next host was down.
+                        _ => before.remote.is_none() || failure.remote.is_some(),
+                    });
+                    if outcome.is_none() && counts {
+                        *place = Some(failure.clone());
+                    }
+                }
+            }
+            Outcome::Delivered { .. } => {}
+        }
+    }
+
+    fn into_attempt(self, destination: &Destination) -> Attempt {
+        let undecided = || Failure::local((4, 4, 1), format!("no host of {destination} could be reached"));
+        let decide = |(outcome, soft): (Option<Outcome>, Option<Failure>)| {
+            outcome.unwrap_or_else(|| {
+                let failure = soft.unwrap_or_else(undecided);
+                // A host that never takes mail, or refuses our name for good, and no other was left.
+                if failure.status.0 == 5 { Outcome::Bounced(failure) } else { Outcome::Deferred(failure) }
+            })
+        };
+        let outcomes = self.outcomes.into_iter().zip(self.soft).map(decide).collect();
+        Attempt { outcomes, relay: self.relay, tls: self.tls, reached: self.reached }
+    }
+
+    /// The message for these recipients, in a form that the server takes. `Err`: there is none.
+    async fn client_message(&self, open: &[usize], capabilities: &client::Capabilities) -> Result<client::Message, Outcome> {
+        let message = self.message;
+        let mut body_type = message.body_type;
+        let mut body = match &message.body {
+            Body::Memory(bytes) => client::Body::Memory(bytes.clone()),
+            Body::File { length, .. } => client::Body::Stream { size: *length },
+        };
+        if body_type != BodyType::SevenBit && !capabilities.eight_bit_mime {
+            let no_way = || {
+                let reason = "the message has 8-bit text, which the host does not take, and cannot be converted";
+                Outcome::Bounced(Failure::local((5, 6, 3), reason))
+            };
+            match &message.body {
+                Body::Memory(bytes) if bytes.as_ref().as_ref().is_ascii() => {}
+                Body::Memory(bytes) => {
+                    let converted = downgrade::to_seven_bit(bytes.as_ref().as_ref()).ok_or_else(no_way)?;
+                    body = client::Body::Memory(Arc::new(converted));
+                }
+                Body::File { .. } if file_is_ascii(&message.body, usize::MAX).await? => {}
+                Body::File { .. } => return Err(no_way()),
+            }
+            body_type = BodyType::SevenBit;
+        }
+        let recipients: Vec<Recipient> = open.iter().map(|at| self.recipients[*at].clone()).collect();
+        let mut smtputf8 = message.smtputf8;
+        // The session looks into memory by itself; of a file it knows nothing.
+        if smtputf8 && !capabilities.smtputf8 && matches!(message.body, Body::File { .. }) {
+            let utf8 = |address: &Address| address.is_utf8();
+            let addresses = message.sender.as_ref().is_some_and(utf8) || recipients.iter().any(|r| utf8(&r.address));
+            smtputf8 = addresses || !file_is_ascii(&message.body, HEADER_BYTES).await?;
+        }
+        let xfacteur = XFacteur { id: message.id, time_seconds: message.accepted_seconds, repeat: self.repeat };
+        let mail = MailFrom {
+            sender: message.sender.clone(),
+            body: body_type,
+            smtputf8,
+            size: None,
+            ret: message.ret,
+            envid: message.envid.clone(),
+            xfacteur: Some(xfacteur),
+        };
+        Ok(client::Message { mail, recipients, body })
+    }
+}
+
+/// Headers are no longer than this (SECURITY, limits).
+const HEADER_BYTES: usize = 1 << 20;
+
+/// Whether the file has ASCII only: in its header, when `limit` bounds the look, else in all of it.
+async fn file_is_ascii(body: &Body, limit: usize) -> Result<bool, Outcome> {
+    let Body::File { file, offset, length } = body else { return Ok(true) };
+    let (file, offset, length) = (file.clone(), *offset, (*length).min(limit as u64));
+    let header_only = limit == HEADER_BYTES;
+    let looking = tokio::task::spawn_blocking(move || -> std::io::Result<bool> {
+        let mut at = 0;
+        let mut buffer = vec![0; 64 * 1024];
+        while at < length {
+            let size = buffer.len().min((length - at) as usize);
+            std::os::unix::fs::FileExt::read_exact_at(&*file, &mut buffer[..size], offset + at)?;
+            let piece = &buffer[..size];
+            let end = if header_only { piece.windows(4).position(|w| w == b"\r\n\r\n") } else { None };
+            if !piece[..end.unwrap_or(size)].is_ascii() {
+                return Ok(false);
+            }
+            if end.is_some() {
+                break;
+            }
+            // A blank line may lie across two pieces.
+            at += if size > 3 && at + (size as u64) < length { size as u64 - 3 } else { size as u64 };
+        }
+        Ok(true)
+    });
+    match looking.await {
+        Ok(Ok(ascii)) => Ok(ascii),
+        Ok(Err(error)) => Err(Outcome::Deferred(Failure::local((4, 3, 0), format!("the message cannot be read from the spool: {error}")))),
+        Err(error) => Err(Outcome::Deferred(Failure::local((4, 3, 0), error.to_string()))),
+    }
+}
+
+/// A lost connection never bounces by itself.
+fn soft(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Bounced(failure) => Outcome::Deferred(Failure { status: mail_types::EnhancedCode(4, failure.status.1, failure.status.2), ..failure }),
+        other => other,
+    }
+}
+
+/// The server closed the idle connection, with or without saying so, before it took notice of the next message.
+fn was_idle_too_long(error: &client::Error, report: &client::Report) -> bool {
+    match error {
+        client::Error::Closed("at MAIL FROM") => report.recipients.iter().all(Option::is_none),
+        client::Error::Closing(_) => {
+            report.recipients.iter().flatten().all(|said| said.stage == client::Stage::Mail && said.reply.code() == 421 && !said.local)
+        }
+        _ => false,
+    }
+}
+
+/// The connection was lost before a server that speaks SMTP was sent the message itself.
+fn has_nothing_of_the_message(error: &client::Error) -> bool {
+    matches!(error, client::Error::Closed("at MAIL FROM" | "at RCPT TO" | "at DATA"))
+}

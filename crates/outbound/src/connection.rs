@@ -1,0 +1,245 @@
+//! One connection and its session: does what the client machine says.
+
+use crate::tls::ClientTls;
+use crate::wire::Wire;
+use crate::{Body, Settings};
+use smtp_proto::client::{self, Error, Report, Session, Step};
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// Octets read from a file at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+pub(crate) struct Connection {
+    wire: Wire,
+    session: Session,
+    /// For people: `mx.x.org[192.0.2.1]:25`, `unix:/run/facteur/lmtp`.
+    pub host: String,
+    pub tls: Option<String>,
+    /// Messages sent.
+    pub used: u32,
+    pub idle_since: Instant,
+}
+
+/// Why a connection could not be made ready for messages.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    Session { error: Error, timed_out: bool },
+    /// The TLS handshake failed; the server may be reached in clear text, where that is allowed.
+    Tls(io::Error),
+}
+
+/// What became of a message on a connection.
+pub(crate) struct Sent {
+    pub report: Report,
+    /// Why the connection is of no use any more, and whether it was for want of an answer in time.
+    pub lost: Option<(Error, bool)>,
+    /// Reading the message failed: our own fault, and said nothing about the host.
+    pub local_fault: Option<io::Error>,
+}
+
+/// How a run of steps ended.
+enum Ended {
+    Ready,
+    StartTls,
+    Finished(Report),
+    Failed(Error),
+    Closed,
+    BodyFault(io::Error),
+}
+
+struct Driving<'a> {
+    settings: &'a Settings,
+    /// How long an answer to what was sent may take, all of it.
+    answer: Duration,
+    timed_out: bool,
+    file: Option<FileReader>,
+}
+
+impl Connection {
+    /// Greets the server on a new connection, makes TLS and logs in, as `choices` say. `name` is the server's name for TLS.
+    pub async fn open(
+        wire: Wire,
+        host: String,
+        name: &str,
+        choices: client::Settings,
+        settings: &Settings,
+        tls: &ClientTls,
+    ) -> Result<Connection, OpenError> {
+        let verify = choices.credentials.is_some();
+        let wrapped = choices.tls == client::TlsUse::Wrapped;
+        let mut connection =
+            Connection { wire, session: Session::new(choices), host, tls: None, used: 0, idle_since: Instant::now() };
+        if wrapped {
+            connection = connection.start_tls(name, verify, settings, tls).await?;
+        }
+        loop {
+            let mut driving = Driving { settings, answer: settings.command_timeout, timed_out: false, file: None };
+            match connection.drive(&mut driving).await {
+                Ended::Ready => return Ok(connection),
+                Ended::StartTls => {
+                    connection = connection.start_tls(name, verify, settings, tls).await?;
+                    connection.session.tls_started();
+                }
+                Ended::Failed(error) => return Err(OpenError::Session { error, timed_out: driving.timed_out }),
+                Ended::Closed | Ended::Finished(_) | Ended::BodyFault(_) => {
+                    return Err(OpenError::Session { error: Error::Closed("before its greeting"), timed_out: false });
+                }
+            }
+        }
+    }
+
+    async fn start_tls(self, name: &str, verify: bool, settings: &Settings, tls: &ClientTls) -> Result<Connection, OpenError> {
+        let Wire::Tcp(stream) = self.wire else {
+            return Err(OpenError::Tls(io::Error::other("TLS is made on TCP connections only")));
+        };
+        let stream = match timeout(settings.command_timeout, tls.connect(name, verify, stream)).await {
+            Ok(made) => made.map_err(OpenError::Tls)?,
+            Err(_) => return Err(OpenError::Tls(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"))),
+        };
+        let wire = Wire::Tls(Box::new(stream));
+        Ok(Connection { tls: wire.tls_name(), wire, ..self })
+    }
+
+    pub fn capabilities(&self) -> &client::Capabilities {
+        self.session.capabilities()
+    }
+
+    /// Whether it can be used again: the server has neither closed it nor said anything.
+    pub async fn is_fresh(&mut self) -> bool {
+        !self.wire.is_disturbed().await
+    }
+
+    /// Sends a message; only on a connection that is ready.
+    pub async fn send(&mut self, message: client::Message, body: &Body, settings: &Settings) -> Sent {
+        self.used += 1;
+        let file = match (&message.body, body) {
+            (client::Body::Stream { .. }, Body::File { file, offset, length }) => {
+                Some(FileReader { file: file.clone(), offset: *offset, left: *length })
+            }
+            _ => None,
+        };
+        let count = message.recipients.len();
+        self.session.deliver(message);
+        let mut driving = Driving { settings, answer: settings.data_done_timeout, timed_out: false, file };
+        let mut sent = Sent { report: Report { recipients: vec![None; count] }, lost: None, local_fault: None };
+        loop {
+            match self.drive(&mut driving).await {
+                Ended::Finished(report) => sent.report = report,
+                Ended::Ready => break,
+                Ended::Failed(error) => {
+                    sent.lost = Some((error, driving.timed_out));
+                    break;
+                }
+                Ended::BodyFault(error) => {
+                    sent.lost = Some((Error::BodySize, false));
+                    sent.local_fault = Some(error);
+                    break;
+                }
+                Ended::Closed | Ended::StartTls => {
+                    sent.lost = Some((Error::Closed("at the end of the message"), false));
+                    break;
+                }
+            }
+        }
+        self.idle_since = Instant::now();
+        sent
+    }
+
+    /// Says goodbye and closes; waits for the answer only shortly.
+    pub async fn quit(mut self, settings: &Settings) {
+        self.session.quit();
+        let mut driving = Driving { settings, answer: Duration::from_secs(2), timed_out: false, file: None };
+        self.drive(&mut driving).await;
+    }
+
+    /// Carries out steps until one of them is news for the caller.
+    async fn drive(&mut self, driving: &mut Driving<'_>) -> Ended {
+        let mut buffer = [0; 4096];
+        let mut deadline = tokio::time::Instant::now() + driving.answer;
+        loop {
+            match self.session.step() {
+                Step::Send(bytes) => {
+                    let written = timeout(driving.settings.data_xfer_timeout, async {
+                        self.wire.write_all(&bytes).await?;
+                        self.wire.flush().await
+                    });
+                    match written.await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => self.last_words(&mut buffer).await,
+                        Err(_) => {
+                            driving.timed_out = true;
+                            self.session.closed();
+                        }
+                    }
+                    deadline = tokio::time::Instant::now() + driving.answer;
+                }
+                Step::NeedInput => match tokio::time::timeout_at(deadline, self.wire.read(&mut buffer)).await {
+                    Ok(Ok(n)) if n > 0 => self.session.receive(&buffer[..n]),
+                    Ok(_) => self.session.closed(),
+                    Err(_) => {
+                        driving.timed_out = true;
+                        self.session.closed();
+                    }
+                },
+                Step::NeedBody => match &mut driving.file {
+                    None => self.session.end_of_body(),
+                    Some(file) => match file.next().await {
+                        Ok(bytes) if bytes.is_empty() => self.session.end_of_body(),
+                        Ok(bytes) => self.session.body(&bytes),
+                        Err(error) => return Ended::BodyFault(error),
+                    },
+                },
+                Step::Ready => return Ended::Ready,
+                Step::StartTls => return Ended::StartTls,
+                Step::Finished(report) => return Ended::Finished(report),
+                Step::Failed(error) => return Ended::Failed(error),
+                Step::Close => return Ended::Closed,
+            }
+        }
+    }
+
+    /// The server closed while we were writing: it may have said why before.
+    async fn last_words(&mut self, buffer: &mut [u8]) {
+        if let Ok(Ok(n)) = timeout(Duration::from_secs(1), self.wire.read(buffer)).await
+            && n > 0
+        {
+            self.session.receive(&buffer[..n]);
+            // A reply is taken in before the end of the connection is.
+            return;
+        }
+        self.session.closed();
+    }
+}
+
+struct FileReader {
+    file: Arc<File>,
+    offset: u64,
+    left: u64,
+}
+
+impl FileReader {
+    /// The next piece; empty at the end. A file that is shorter than it was said to be is an error.
+    fn next(&mut self) -> impl Future<Output = io::Result<Vec<u8>>> + use<> {
+        let (file, offset) = (self.file.clone(), self.offset);
+        let size = self.left.min(CHUNK_BYTES as u64) as usize;
+        self.offset += size as u64;
+        self.left -= size as u64;
+        async move {
+            if size == 0 {
+                return Ok(Vec::new());
+            }
+            let reading = tokio::task::spawn_blocking(move || {
+                let mut bytes = vec![0; size];
+                file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+            });
+            reading.await.map_err(io::Error::other)?
+        }
+    }
+}

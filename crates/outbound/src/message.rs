@@ -1,0 +1,55 @@
+use mail_types::{Address, BodyType, DsnReturn, QueueId};
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+
+/// A message to carry: what the envelope says, and its bytes.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub id: QueueId,
+    /// `None` is the null sender.
+    pub sender: Option<Address>,
+    pub body_type: BodyType,
+    /// The sender asked for SMTPUTF8.
+    pub smtputf8: bool,
+    pub ret: Option<DsnReturn>,
+    pub envid: Option<String>,
+    /// When it was accepted, in seconds since 1970.
+    pub accepted_seconds: u64,
+    /// An earlier attempt for these recipients may have succeeded without our knowing; our `deliver` then looks for it.
+    pub repeat: bool,
+    pub body: Body,
+}
+
+/// The bytes of a message, with CRLF line ends. Cheap to clone.
+#[derive(Clone)]
+pub enum Body {
+    Memory(Arc<dyn AsRef<[u8]> + Send + Sync>),
+    /// `length` octets of a file from `offset` on; read piece by piece.
+    File { file: Arc<File>, offset: u64, length: u64 },
+}
+
+impl Body {
+    /// A body in memory.
+    pub fn memory(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Body {
+        Body::Memory(Arc::new(bytes))
+    }
+
+    pub fn len(&self) -> u64 {
+        match self {
+            Body::Memory(bytes) => bytes.as_ref().as_ref().len() as u64,
+            Body::File { length, .. } => *length,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if matches!(self, Body::Memory(_)) { "Memory" } else { "File" };
+        write!(f, "{kind}({} octets)", self.len())
+    }
+}

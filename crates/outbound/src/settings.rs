@@ -1,0 +1,156 @@
+use config::{Endpoint, TlsLevel};
+use mail_types::Domain;
+use smtp_proto::client::Credentials;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `Outbound` goes by; taken from the settings of the whole installation.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The argument of EHLO and LHLO.
+    pub helo_name: String,
+    /// Names that mean ourselves when they stand in an MX record.
+    pub own_names: Vec<String>,
+    /// Where our own smtpd listens; mail that would go there loops.
+    pub own_listeners: Vec<SocketAddr>,
+    pub tls: TlsLevel,
+    /// Who vouches for the relay host; empty: the system's certificates.
+    pub ca_file: PathBuf,
+    /// The relay host as it is written in the settings, and our login there.
+    pub relay_login: Option<(String, Credentials)>,
+    pub smtp_port: u16,
+    pub connect_timeout: Duration,
+    pub command_timeout: Duration,
+    pub data_xfer_timeout: Duration,
+    pub data_done_timeout: Duration,
+    pub smtp_cache_time: Duration,
+    pub lmtp_cache_time: Duration,
+    pub reuse_count_limit: u32,
+    pub address_limit: usize,
+    pub session_limit: usize,
+}
+
+/// The settings of sending are wrong, or their files cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("outbound.smtp_tls_ca_file: {}: {why}", path.display())]
+    CaFile { path: PathBuf, why: String },
+    #[error("TLS: {0}")]
+    Tls(String),
+}
+
+impl Settings {
+    pub fn new(config: &config::Config) -> Settings {
+        let own = &config.outbound;
+        let helo_name = if own.smtp_helo_name.is_empty() { config.main.hostname.clone() } else { own.smtp_helo_name.clone() };
+        let listeners = config.services.values().flat_map(|service| &service.listener.listen).filter_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some(*address),
+            Endpoint::Unix(_) => None,
+        });
+        let login = (!own.relayhost.is_empty() && !own.relayhost_user.is_empty()).then(|| {
+            (own.relayhost.clone(), Credentials { login: own.relayhost_user.clone(), password: own.relayhost_password.clone() })
+        });
+        Settings {
+            own_names: vec![config.main.hostname.to_lowercase(), helo_name.to_lowercase()],
+            helo_name,
+            own_listeners: listeners.collect(),
+            tls: own.smtp_tls_security_level,
+            ca_file: own.smtp_tls_ca_file.clone(),
+            relay_login: login,
+            smtp_port: own.smtp_port as u16,
+            connect_timeout: own.smtp_connect_timeout,
+            command_timeout: own.smtp_command_timeout,
+            data_xfer_timeout: own.smtp_data_xfer_timeout,
+            data_done_timeout: own.smtp_data_done_timeout,
+            smtp_cache_time: own.smtp_connection_cache_time_limit,
+            lmtp_cache_time: own.lmtp_connection_cache_time_limit,
+            reuse_count_limit: own.smtp_connection_reuse_count_limit,
+            address_limit: own.smtp_mx_address_limit as usize,
+            session_limit: own.smtp_mx_session_limit as usize,
+        }
+    }
+
+    /// The login for a host, when it is the relay host.
+    pub(crate) fn login_at(&self, host: &Domain, port: Option<u16>) -> Option<&Credentials> {
+        let (relay, credentials) = self.relay_login.as_ref()?;
+        let (name, relay_port) = split_port(relay.trim());
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let host = host.as_str().trim_start_matches('[').trim_end_matches(']');
+        let same_host = name.eq_ignore_ascii_case(host) || format!("ipv6:{name}").eq_ignore_ascii_case(host);
+        (same_host && relay_port.or(port) == port.or(relay_port)).then_some(credentials)
+    }
+
+    /// Whether our own smtpd answers at this address.
+    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        if ip.is_unspecified() {
+            return true;
+        }
+        self.own_listeners.iter().filter(|l| l.port() == address.port()).any(|listener| {
+            let own = listener.ip().to_canonical();
+            own == ip || (own.is_unspecified() && is_this_machine(ip))
+        })
+    }
+}
+
+/// The kernel would use the same address as its own to go there; nothing is sent to find out.
+fn is_this_machine(ip: IpAddr) -> bool {
+    let any: SocketAddr = if ip.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { (std::net::Ipv6Addr::UNSPECIFIED, 0).into() };
+    let local = UdpSocket::bind(any).and_then(|socket| socket.connect((ip, 9)).and_then(|()| socket.local_addr()));
+    ip.is_loopback() || local.is_ok_and(|local| local.ip().to_canonical() == ip)
+}
+
+/// `host:25` → `host`, 25. The colons of an IPv6 address stand in brackets.
+fn split_port(text: &str) -> (&str, Option<u16>) {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()),
+        _ => (text, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mail_types::Secret;
+
+    pub fn settings() -> Settings {
+        let file = std::path::Path::new("/etc/facteur/facteur.toml");
+        Settings::new(&config::Config::from_texts(file, &[(file.into(), "hostname = \"mx.us.org\"".into())]).expect("settings"))
+    }
+
+    #[test]
+    fn the_login_is_for_the_relay_host_only() {
+        let credentials = Credentials { login: "me".into(), password: Secret::new("pw") };
+        for (relay, host, port, want) in [
+            ("smtp.free.fr:25", "smtp.free.fr", Some(25), true),
+            ("[smtp.free.fr]:587", "smtp.free.fr", Some(587), true),
+            ("[smtp.free.fr]:587", "smtp.free.fr", Some(25), false),
+            ("smtp.free.fr", "smtp.free.fr", None, true),
+            ("smtp.free.fr", "free.fr", None, false),
+            ("[192.0.2.1]", "[192.0.2.1]", None, true),
+            ("[2001:db8::1]:465", "[ipv6:2001:db8::1]", Some(465), true),
+        ] {
+            let settings = Settings { relay_login: Some((relay.into(), credentials.clone())), ..settings() };
+            let host = Domain::parse(host).expect("host");
+            assert_eq!(settings.login_at(&host, port).is_some(), want, "{relay} {host} {port:?}");
+        }
+    }
+
+    #[test]
+    fn our_own_listeners_are_known() {
+        let listeners = vec!["0.0.0.0:2525".parse().expect("address"), "127.0.0.7:25".parse().expect("address")];
+        let settings = Settings { own_listeners: listeners, ..settings() };
+        for (address, want) in [
+            ("127.0.0.1:2525", true),
+            ("127.0.0.1:2526", false),
+            ("127.0.0.7:25", true),
+            ("127.0.0.8:25", false),
+            ("0.0.0.0:9", true),
+            ("[::]:25", true),
+            ("192.0.2.77:2525", false),
+        ] {
+            assert_eq!(settings.is_own(address.parse().expect("address")), want, "{address}");
+        }
+    }
+}
