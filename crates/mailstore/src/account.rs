@@ -310,6 +310,11 @@ impl Account {
         quota::charge(&self.open_root()?, *self.limits.lock(), bytes, messages)
     }
 
+    /// As [`Account::charge`], with the root already open.
+    pub(crate) fn charge_in(&self, root: &Dir, bytes: u64, messages: u64) -> Result<()> {
+        quota::charge(root, *self.limits.lock(), bytes, messages)
+    }
+
     /// Takes room whether there is some or not: a move changes nothing in sum.
     pub(crate) fn charge_always(&self, bytes: u64, messages: u64) {
         if let Err(error) = self.open_root().and_then(|root| quota::charge(&root, Limits::default(), bytes, messages)) {

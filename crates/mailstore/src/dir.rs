@@ -119,6 +119,11 @@ impl Dir {
         self.open_at(name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY).map_err(|e| Error::io("create", self.at(name), e))
     }
 
+    /// As [`Dir::create`], for writing and reading back.
+    pub fn create_readable(&self, name: &str) -> Result<File> {
+        self.open_at(name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR).map_err(|e| Error::io("create", self.at(name), e))
+    }
+
     /// Creates a file or empties the one there.
     pub fn create_or_truncate(&self, name: &str) -> Result<File> {
         self.open_at(name, OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_WRONLY).map_err(|e| Error::io("create", self.at(name), e))

@@ -82,6 +82,12 @@ impl LineEncoder {
         }
     }
 
+    /// Notes bytes that were put out encoded already (by another encoder).
+    pub fn add_counted(&mut self, disk: u64, virtual_size: u64) {
+        self.disk += disk;
+        self.bare += virtual_size.saturating_sub(disk);
+    }
+
     fn count(&mut self, written: &[u8], before: u8) {
         self.bare += bare_line_feeds(written, before);
         self.disk += written.len() as u64;

@@ -13,6 +13,7 @@
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
 mod account;
+mod delivery;
 mod dir;
 mod error;
 mod flags;
@@ -34,6 +35,7 @@ mod view;
 mod watch;
 
 pub use account::{Account, Listed, Quota, Status};
+pub use delivery::{Body, Delivered, Delivery, Identity, LargeLetter, Letter};
 pub use error::{Error, Result};
 pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
 pub use incoming::Incoming;

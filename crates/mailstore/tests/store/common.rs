@@ -24,6 +24,11 @@ impl Home {
         self.temp.path().join("Maildir").join(below)
     }
 
+    /// A path outside the account.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.temp.path().join(name)
+    }
+
     pub fn account(&self) -> Arc<Account> {
         self.store.account(&Location::maildir(self.path("")).unwrap()).unwrap()
     }

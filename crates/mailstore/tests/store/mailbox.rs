@@ -1,10 +1,8 @@
 //! Mailboxes through the public API: what one session does, another sees; what other programs do, all see.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Home, inbox, uids};
+use crate::common::{Home, inbox, uids};
 use mailstore::{Access, Error, Expunges, FlagMode, FlagSet, Flags, MailboxName};
 
 #[test]
@@ -275,20 +273,20 @@ fn processes_taking_turns_agree_on_uids() {
 #[test]
 fn a_mailbox_with_links_in_it_is_refused_and_nothing_outside_is_touched() {
     let home = Home::new();
-    std::fs::create_dir_all(home.path("../outside/new")).unwrap();
-    std::fs::write(home.path("../outside/secret"), "secret").unwrap();
+    std::fs::create_dir_all(home.beside("outside/new")).unwrap();
+    std::fs::write(home.beside("outside/secret"), "secret").unwrap();
     let mailbox = home.mailbox("Evil");
-    std::os::unix::fs::symlink(home.path("../outside/secret"), home.path(".Evil/cur/1.a:2,")).unwrap();
+    std::os::unix::fs::symlink(home.beside("outside/secret"), home.path(".Evil/cur/1.a:2,")).unwrap();
     mailbox.refresh().unwrap();
     for message in mailbox.snapshot().iter() {
         assert!(matches!(mailbox.read(message.uid()), Err(Error::Unsafe { .. })));
         assert!(mailbox.copy(&[message.uid()], &inbox(&home)).is_err());
     }
     std::fs::remove_dir(home.path(".Evil/new")).unwrap();
-    std::os::unix::fs::symlink(home.path("../outside/new"), home.path(".Evil/new")).unwrap();
+    std::os::unix::fs::symlink(home.beside("outside/new"), home.path(".Evil/new")).unwrap();
     assert!(mailbox.incoming(0).is_err());
-    assert_eq!(std::fs::read_dir(home.path("../outside/new")).unwrap().count(), 0);
-    assert_eq!(std::fs::read(home.path("../outside/secret")).unwrap(), b"secret");
+    assert_eq!(std::fs::read_dir(home.beside("outside/new")).unwrap().count(), 0);
+    assert_eq!(std::fs::read(home.beside("outside/secret")).unwrap(), b"secret");
 }
 
 #[test]

@@ -1,0 +1,229 @@
+//! Deliveries in rounds: what waits is written to `tmp/` together, one `syncfs` makes it durable, then all get their names, which the
+//! next round's `syncfs` makes durable; only then are they answered. One thread per file system does it, so there is no lock and no
+//! hop between steps.
+//!
+//! Why one flush is enough for names: `syncfs` writes back every dirty inode of the file system, directories included, and waits
+//! (ext4 with a journal: a commit; without: `sync_blockdev`, which holds directory blocks; XFS: a log force; btrfs: a transaction commit).
+//! Its errors are reported to descriptors opened before the write that failed, so the descriptor is opened before each round.
+//!
+//! A message that comes alone takes the plain way: file synced, named, directory synced; two syncs of one file, no waiting for others.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::unistd::syncfs;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::delivery::Delivered;
+use crate::delivery::letter::Sheet;
+use crate::delivery::target::Target;
+use crate::error::{Error, Result};
+
+/// A flush that takes longer than this on average is slower than syncing files one by one in many threads: somebody else writes a lot.
+const SLOW: Duration = Duration::from_millis(20);
+
+/// How long rounds are given up after slow flushes, before they are tried again.
+const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
+
+/// Most messages in one round: bounds what a failed flush costs.
+const LARGEST_ROUND: usize = 512;
+
+struct Job {
+    target: Arc<Target>,
+    sheet: Sheet,
+    reply: oneshot::Sender<Result<Delivered>>,
+}
+
+/// A message that has its name, not yet durably.
+struct Named {
+    job: Job,
+    delivered: Delivered,
+}
+
+pub(crate) struct Rounds {
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    device: u64,
+    started: Instant,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Milliseconds since `started` until which rounds are given up.
+    given_up_until: AtomicU64,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Job>,
+    closed: bool,
+}
+
+impl Rounds {
+    /// Starts the thread for a file system. `None` when the system gives no thread: messages go alone then.
+    pub fn start(device: u64) -> Option<Rounds> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), given_up_until: AtomicU64::new(0) });
+        let started = Instant::now();
+        let mut worker = Worker { shared: shared.clone(), started, average: Duration::ZERO };
+        let thread = std::thread::Builder::new().name("rounds".into()).spawn(move || worker.run());
+        let thread = thread.inspect_err(|error| tracing::error!(%error, "cannot start a thread for deliveries")).ok()?;
+        Some(Rounds { shared, thread: Some(thread), device, started })
+    }
+
+    pub fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// False while flushes of this file system are slow.
+    pub fn is_worth_it(&self) -> bool {
+        self.started.elapsed().as_millis() as u64 >= self.shared.given_up_until.load(Ordering::Relaxed)
+    }
+
+    /// Hands in a message at once and waits until it is durable. A dropped future does not take it back.
+    pub fn submit(&self, target: Arc<Target>, sheet: Sheet) -> impl Future<Output = Result<Delivered>> + use<> {
+        let (reply, answer) = oneshot::channel();
+        let was_empty = {
+            let mut queue = self.shared.queue.lock();
+            queue.waiting.push(Job { target, sheet, reply });
+            queue.waiting.len() == 1
+        };
+        if was_empty {
+            self.shared.wake.notify_one();
+        }
+        async move { answer.await.unwrap_or(Err(Error::Limit("delivery was interrupted"))) }
+    }
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        self.shared.queue.lock().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    started: Instant,
+    /// Moving average of a flush.
+    average: Duration,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let mut named: Vec<Named> = Vec::new();
+        let mut jobs: Vec<Job> = Vec::new();
+        while self.take(&mut jobs, named.is_empty()) {
+            if named.is_empty() && jobs.len() == 1 {
+                for Job { target, sheet, reply } in jobs.drain(..) {
+                    let _ = reply.send(sheet.file_alone(&target));
+                }
+            } else {
+                named = self.round(&mut jobs, named);
+            }
+        }
+    }
+
+    /// Takes what waits; waits itself only when nothing is half done. False at the end.
+    fn take(&self, jobs: &mut Vec<Job>, may_wait: bool) -> bool {
+        let mut queue = self.shared.queue.lock();
+        while queue.waiting.is_empty() && may_wait {
+            if queue.closed {
+                return false;
+            }
+            self.shared.wake.wait(&mut queue);
+        }
+        if queue.waiting.len() <= LARGEST_ROUND {
+            std::mem::swap(&mut queue.waiting, jobs);
+        } else {
+            jobs.extend(queue.waiting.drain(..LARGEST_ROUND));
+        }
+        true
+    }
+
+    /// One round: writes `jobs`, flushes, answers the round before, names these.
+    fn round(&mut self, jobs: &mut Vec<Job>, before: Vec<Named>) -> Vec<Named> {
+        // opened before the first write, or the error of that write would be nobody's
+        let anchor = jobs.first().map(|job| &job.target).or_else(|| before.first().map(|named| &named.job.target)).map(flush_handle);
+        let mut written = Vec::with_capacity(jobs.len());
+        for job in jobs.drain(..) {
+            match job.sheet.begin(&job.target) {
+                Ok(None) => match job.sheet.write(&job.target) {
+                    Ok(_) => written.push(job),
+                    Err(error) => {
+                        job.sheet.give_up_tmp(&job.target);
+                        let _ = job.reply.send(Err(error));
+                    }
+                },
+                done => {
+                    let _ = job.reply.send(done.and_then(|earlier| earlier.ok_or(Error::Expunged)));
+                }
+            }
+        }
+        let flushed = match anchor {
+            _ if written.is_empty() && before.is_empty() => return Vec::new(),
+            Some(Ok(handle)) => self.flush(&handle),
+            Some(Err(error)) => Err(error),
+            None => return Vec::new(),
+        };
+        if let Err(error) = flushed {
+            return self.alone_instead(written, before, &error);
+        }
+        for named in before {
+            let _ = named.job.reply.send(Ok(named.delivered));
+        }
+        let mut named = Vec::with_capacity(written.len());
+        for job in written {
+            match job.sheet.place(&job.target) {
+                Ok(delivered) => named.push(Named { job, delivered }),
+                Err(error) => drop(job.reply.send(Err(error))),
+            }
+        }
+        named
+    }
+
+    /// The flush failed: nothing of both rounds can be promised, and a second flush would hide the error. All are temporary failures
+    /// and leave nothing.
+    fn alone_instead(&self, written: Vec<Job>, before: Vec<Named>, error: &Error) -> Vec<Named> {
+        tracing::error!(%error, messages = written.len() + before.len(), "flush of the file system failed, its deliveries are undone");
+        let again = |target: &Target| Error::io("flush", target.new.path(), std::io::Error::other(error.to_string()));
+        for job in written {
+            job.sheet.give_up_tmp(&job.target);
+            let _ = job.reply.send(Err(again(&job.target)));
+        }
+        for Named { job, delivered } in before {
+            if !delivered.duplicate {
+                job.sheet.give_up_new(&job.target);
+            }
+            let _ = job.reply.send(Err(again(&job.target)));
+        }
+        Vec::new()
+    }
+
+    fn flush(&mut self, handle: &OwnedFd) -> Result<()> {
+        let start = Instant::now();
+        let result = syncfs(handle).map_err(|e| Error::io("flush", "file system of the mail", e));
+        self.average = (self.average * 7 + start.elapsed()) / 8;
+        if self.average > SLOW {
+            tracing::info!(milliseconds = self.average.as_millis() as u64, "flushes are slow, deliveries go one by one for a while");
+            let until = self.started.elapsed() + GIVEN_UP_FOR;
+            self.shared.given_up_until.store(until.as_millis() as u64, Ordering::Relaxed);
+            self.average = Duration::ZERO;
+        }
+        result
+    }
+}
+
+/// A descriptor of its own (errors are reported once per open file).
+fn flush_handle(target: &Arc<Target>) -> Result<OwnedFd> {
+    openat(&target.new, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|e| Error::io("open", target.new.path(), e))
+}
