@@ -65,7 +65,8 @@ pub enum Question {
     Open { message: usize, whole: bool },
     /// The next piece of the open message: [`Answer::Piece`] or [`Answer::Broken`].
     More,
-    /// QUIT: remove these, remember those as seen: [`Answer::Done`] or [`Answer::Refused`].
+    /// QUIT: remove these, remember those as seen, and give the maildrop back, so that the client's next session finds it free:
+    /// [`Answer::Done`] or [`Answer::Refused`]. Asked even when there is nothing to change.
     Update { delete: Vec<usize>, seen: Vec<usize> },
 }
 

@@ -200,12 +200,13 @@ impl Desk {
     }
 
     async fn update(&mut self, delete: Vec<usize>, seen: Vec<usize>) -> Answer {
-        let Some(maildrop) = self.maildrop.clone() else { return Answer::Done };
+        self.reading = None;
+        let Some(maildrop) = self.maildrop.take() else { return Answer::Done };
         let seen = if self.server.config().pop3d.pop3_no_flag_updates { Vec::new() } else { seen };
-        let deletes = !delete.is_empty();
         let updated = self.server.blocking(move || {
             maildrop.update(&delete, &seen)?;
-            Ok::<_, Error>(if deletes { maildrop.account.quota().ok() } else { None })
+            // The lock ends with `maildrop`, before the client hears of it.
+            Ok::<_, Error>(if delete.is_empty() { None } else { maildrop.account.quota().ok() })
         });
         match updated.await {
             Ok(quota) => {

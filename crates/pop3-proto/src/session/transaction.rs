@@ -142,9 +142,6 @@ impl Session {
             State::Transaction(drop) => {
                 let delete = marked(&drop.deleted);
                 let seen: Vec<usize> = marked(&drop.seen).into_iter().filter(|index| !drop.deleted[*index]).collect();
-                if delete.is_empty() && seen.is_empty() {
-                    return self.ok("Logging out.");
-                }
                 let count = delete.len() as u64;
                 self.todo.push_back(Todo::Ask(Asked::Update(count), Question::Update { delete, seen }));
             }

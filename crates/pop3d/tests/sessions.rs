@@ -1,0 +1,151 @@
+//! pop3d against clients over real connections.
+
+mod common;
+
+use common::{DEADLINE, FOLDER, World};
+use testkit::Transcript;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcripts_hold_over_connections() {
+    for transcript in Transcript::read_all(FOLDER) {
+        World::start("").await.run(&transcript).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tls_port_needs_no_stls() {
+    let world = World::start("").await;
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: STAT\nS: +OK 3 168\nC: QUIT\nS: +OK …\nS! closed").await;
+}
+
+// P3
+#[tokio::test(flavor = "multi_thread")]
+async fn only_quit_deletes_and_unique_ids_survive_a_restart() {
+    let mut world = World::start("").await;
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: UIDL 3\nS: +OK 3 00000003…\nC: DELE 2\nS: +OK …").await;
+    stream.write_all(b"UIDL 3\r\n").await.expect("write");
+    let mut line = vec![0; 200];
+    let length = stream.read(&mut line).await.expect("read");
+    let before = String::from_utf8_lossy(&line[..length]).into_owned();
+    drop(stream);
+    world.stop_pop3d().await;
+    assert_eq!(world.count(), 3);
+
+    world.start_pop3d();
+    let mut stream = world.login().await;
+    world.talk(&mut stream, &format!("C: UIDL 3\nS: {}\nC: DELE 2\nC: QUIT\nS: +OK …\nS: +OK …\nS! closed", before.trim_end())).await;
+    assert_eq!(world.count(), 2);
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: STAT\nS: +OK 2 141\nC: UIDL\nS: +OK\nS: 1 00000001…\nS: 2 00000003…\nS: .").await;
+}
+
+// P3
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_session_hears_in_use_until_the_first_has_ended() {
+    let world = World::start("").await;
+    let mut first = world.login().await;
+    let mut second = world.connect_tls().await;
+    world.talk(&mut second, "S: +OK …\nC: USER ann@example.org\nC: PASS secret\nS: +OK\nS: -ERR [IN-USE] …").await;
+    world.talk(&mut first, "C: QUIT\nS: +OK …\nS! closed").await;
+    world.talk(&mut second, "C: USER ann@example.org\nC: PASS secret\nS: +OK\nS: +OK …\nC: QUIT\nS: +OK …\nS! closed").await;
+    assert!(!world.maildir().join("dovecot-pop3-session.lock").exists());
+    // Dovecot's lock is one of ours too.
+    std::fs::write(world.maildir().join("dovecot-pop3-session.lock"), "1:another.host").expect("write");
+    let mut third = world.connect_tls().await;
+    world.talk(&mut third, "S: +OK …\nC: USER ann@example.org\nC: PASS secret\nS: +OK\nS: -ERR [IN-USE] …").await;
+}
+
+// A8
+#[tokio::test(flavor = "multi_thread")]
+async fn without_authd_logins_fail_for_the_moment_only() {
+    let mut world = World::new("");
+    world.start_pop3d();
+    let mut stream = world.connect_tls().await;
+    world.talk(&mut stream, "S: +OK …\nC: USER ann@example.org\nC: PASS secret\nS: +OK\nS: -ERR [SYS/TEMP] …").await;
+    world.start_authd();
+    // A partner that is gone is not asked again at once.
+    let mut tries = 0;
+    loop {
+        stream.write_all(b"USER ann@example.org\r\nPASS secret\r\n").await.expect("write");
+        let mut answer = String::new();
+        while answer.matches("\r\n").count() < 2 {
+            let mut buffer = [0; 200];
+            let length = tokio::time::timeout(DEADLINE, stream.read(&mut buffer)).await.expect("in time").expect("read");
+            answer.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        if answer.contains("+OK Logged in.") {
+            break;
+        }
+        assert!(answer.contains("[SYS/TEMP]"), "{answer}");
+        tries += 1;
+        assert!(tries < 8);
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_arrives_byte_for_byte_though_the_client_is_slow() {
+    let world = World::new("");
+    let mut body = String::from("Subject: large\n\n");
+    while body.len() < 9_000_000 {
+        body.push_str(".dots. and text that goes on for a while, line after line\n..\n\n");
+    }
+    world.deliver(4, body.as_bytes());
+    let mut world = world;
+    world.start_authd();
+    world.start_pop3d();
+    let mut stream = world.login().await;
+    stream.write_all(b"RETR 4\r\nQUIT\r\n").await.expect("write");
+    // The server must wait for us, not gather.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let mut heard = Vec::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_end(&mut heard)).await.expect("in time").expect("read");
+    let text = String::from_utf8(heard).expect("text");
+    let crlf = body.replace('\n', "\r\n");
+    let stuffed: String = crlf.split_inclusive("\r\n").map(|l| if l.starts_with('.') { format!(".{l}") } else { l.to_owned() }).collect();
+    assert_eq!(text.len(), format!("+OK {} octets\r\n", crlf.len()).len() + stuffed.len() + ".\r\n+OK Logging out.\r\n".len());
+    assert!(text == format!("+OK {} octets\r\n{stuffed}.\r\n+OK Logging out.\r\n", crlf.len()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetched_messages_are_read_for_imap_unless_told_otherwise() {
+    for (settings, seen) in [("", true), ("pop3_no_flag_updates = true\n", false)] {
+        let world = World::start(settings).await;
+        let mut stream = world.login().await;
+        world.talk(&mut stream, "C: RETR 2\nS* .\nC: QUIT\nS: +OK …\nS! closed").await;
+        let names = std::fs::read_dir(world.maildir().join("cur")).expect("folder").map(|e| e.expect("entry").file_name());
+        let marked = names.filter(|name| name.to_string_lossy().ends_with(":2,S")).count();
+        assert_eq!(marked, usize::from(seen), "{settings:?}");
+    }
+}
+
+// P4
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_client_is_cut_off_and_nothing_is_deleted() {
+    let world = World::start("pop3_timeout = \"1s\"\n").await;
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: DELE 1\nS: +OK …\nS! closed").await;
+    assert_eq!(world.count(), 3);
+    drop(world.login().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_tells_idle_sessions_and_deletes_nothing() {
+    let mut world = World::start("").await;
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: DELE 1\nS: +OK …").await;
+    world.stop_pop3d().await;
+    world.talk(&mut stream, "S: -ERR [SYS/TEMP] …\nS! closed").await;
+    assert_eq!(world.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_unique_id_format_refuses_to_start() {
+    let mut world = World::new("pop3_uidl_format = \"%v\"\n");
+    world.start_pop3d();
+    let error = world.failed().await;
+    assert!(error.contains("pop3_uidl_format"), "{error}");
+}
