@@ -88,3 +88,6 @@ pub async fn confirmed_name(resolver: &dyn Resolver, ip: IpAddr) -> Result<Optio
     }
     failure.map_or(Ok(None), Err)
 }
+
+#[cfg(test)]
+mod tests;

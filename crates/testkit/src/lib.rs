@@ -3,8 +3,12 @@
 //!
 //! Nothing here is linked into a program.
 
+pub mod dns;
+pub mod sink;
 pub mod transcript;
 
+pub use dns::FakeDns;
+pub use sink::{Act, Sink};
 pub use transcript::{Machine, Transcript};
 
 /// A folder that is deleted when the value is dropped.
