@@ -3,8 +3,11 @@
 use crate::answer::Answer;
 
 pub fn run(out: &mut Vec<u8>, fields: &[(String, Option<String>)]) -> Answer {
-    let told: Vec<String> =
-        fields.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?))).map(|field| mail_types::printable(&field)).collect();
+    let told: Vec<String> = fields
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", value.as_deref()?)))
+        .map(|field| mail_types::printable(&field))
+        .collect();
     if !told.is_empty() {
         tracing::info!(client = told.join(" "), "client identified itself");
     }

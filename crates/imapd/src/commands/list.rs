@@ -210,7 +210,10 @@ mod tests {
     fn listed(arguments: &str) -> String {
         let mut cursor = Cursor::new(arguments.as_bytes());
         let Ok(Some(Command::List(list))) = imap_proto::parse::command("LIST", &mut cursor) else { panic!("{arguments}") };
-        select(&world(), &list).iter().map(|line| String::from_utf8_lossy(&line.text).replace("* LIST ", "").replace("\r\n", "; ")).collect()
+        select(&world(), &list)
+            .iter()
+            .map(|line| String::from_utf8_lossy(&line.text).replace("* LIST ", "").replace("\r\n", "; "))
+            .collect()
     }
 
     #[test]
