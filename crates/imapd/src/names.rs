@@ -42,14 +42,14 @@ enum Item {
     Level,
 }
 
-/// Longer patterns match no name that can exist.
-const PATTERN_CHARS: usize = 1100;
+/// Patterns with more items match no name that can exist.
+const PATTERN_ITEMS: usize = 2500;
 
 impl Pattern {
     /// `reference` stands in front of the pattern, as in Dovecot.
     pub fn new(reference: &str, pattern: &str) -> Pattern {
         let mut items = Vec::new();
-        for c in reference.chars().chain(pattern.chars()).take(PATTERN_CHARS + 1) {
+        for c in reference.chars().chain(pattern.chars()) {
             let item = match c {
                 '*' => Item::Any,
                 '%' => Item::Level,
@@ -70,6 +70,9 @@ impl Pattern {
     }
 
     pub fn matches(&self, name: &str) -> bool {
+        if self.items.len() > PATTERN_ITEMS {
+            return false;
+        }
         if name == "INBOX" { matches(&self.capitals, name) } else { matches(&self.items, name) }
     }
 }
@@ -141,6 +144,8 @@ mod tests {
     fn hostile_patterns_take_no_time() {
         let name = "a.".repeat(120) + "b";
         assert!(Pattern::new("", &"*%".repeat(5000)).matches(&name));
+        assert!(!Pattern::new("", &("*%".repeat(5000) + "c")).matches(&name));
+        assert!(!Pattern::new("", &"*a".repeat(5000)).matches(&name));
         assert!(!Pattern::new("", &("*a".repeat(500) + "c")).matches(&name));
     }
 }
