@@ -1,0 +1,460 @@
+//! Answers the machine's questions: policy, routing, logins, the spool.
+
+use crate::auth::Exchange;
+use crate::intake::Intake;
+use crate::server::{Server, World};
+use crate::service::Service;
+use crate::session::End;
+use daemon::{Peer, TlsInfo};
+use ipc::auth::AuthRequest;
+use ipc::queue::Hint;
+use mail_types::{Address, Client, Envelope, Protocol, Recipient, Reply, Secret, printable};
+use message::Date;
+use message::trace::Received;
+use policy::{Action, Destination, Effects, Facts, Stage, Verdict};
+use routing::Class;
+use smtp_proto::server::{Answer, MailFrom, Question, Session, Transaction};
+use spool::Place;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinHandle;
+
+/// How long the name of a client may take.
+const NAME_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Desk {
+    server: Arc<Server>,
+    world: Arc<World>,
+    service: Arc<Service>,
+    peer: Peer,
+    session: String,
+    /// The user behind a local socket.
+    local_user: Option<String>,
+    name: PeerName,
+    tls: Option<String>,
+    exchange: Option<Exchange>,
+    effects: Effects,
+    intake: Option<Intake>,
+    accepted: u32,
+    rejected: u32,
+}
+
+/// The client's name in the DNS.
+enum PeerName {
+    Asked(JoinHandle<Result<Option<String>, dns::Error>>),
+    Known { name: Option<String>, unavailable: bool },
+}
+
+impl Drop for PeerName {
+    fn drop(&mut self) {
+        if let PeerName::Asked(task) = self {
+            task.abort();
+        }
+    }
+}
+
+impl Desk {
+    pub(crate) async fn new(
+        server: Arc<Server>,
+        world: Arc<World>,
+        service: Arc<Service>,
+        peer: Peer,
+        session: String,
+        tls: Option<TlsInfo>,
+    ) -> Desk {
+        let name = match peer.ip() {
+            Some(ip) if ip.is_loopback() => PeerName::Known { name: Some("localhost".into()), unavailable: false },
+            Some(ip) if service.smtpd.smtpd_peername_lookup => PeerName::Asked(look_up(&server, ip)),
+            _ => PeerName::Known { name: None, unavailable: false },
+        };
+        let local_user = match peer.credentials {
+            Some((uid, _, _)) if peer.addr.is_none() => Some(user_name(uid).await),
+            _ => None,
+        };
+        tracing::debug!(service = %service.name, user = local_user.as_deref(), "connected");
+        Desk {
+            server,
+            world,
+            service,
+            peer,
+            session,
+            local_user,
+            name,
+            tls: tls.as_ref().map(describe),
+            exchange: None,
+            effects: Effects::default(),
+            intake: None,
+            accepted: 0,
+            rejected: 0,
+        }
+    }
+
+    pub(crate) fn hostname(&self) -> &str {
+        &self.service.hostname
+    }
+
+    pub(crate) fn min_data_rate(&self) -> u32 {
+        self.service.smtpd.smtpd_min_data_rate
+    }
+
+    pub(crate) fn tls_started(&mut self, tls: Option<TlsInfo>) {
+        self.tls = tls.as_ref().map(describe);
+        tracing::debug!(tls = self.tls.as_deref(), "TLS started");
+    }
+
+    pub(crate) fn cancel_auth(&mut self) {
+        self.exchange = None;
+    }
+
+    /// Drops what has come of a message.
+    pub(crate) fn abandon(&mut self) {
+        self.intake = None;
+    }
+
+    pub(crate) async fn piece(&mut self, piece: Vec<u8>) {
+        if let Some(intake) = &mut self.intake {
+            intake.append(piece, &self.server.spool).await;
+        }
+    }
+
+    pub(crate) async fn answer(&mut self, machine: &Session, question: Question) -> Answer {
+        match question {
+            Question::Connect => self.judge(Stage::Client, machine, None, None).await,
+            Question::Hello { name, extended } => match self.judge(Stage::Helo, machine, Some(&name), None).await {
+                Answer::Accept if extended && self.service.smtpd.smtpd_sasl_auth_enable => {
+                    Answer::Mechanisms(self.service.mechanisms().await)
+                }
+                answer => answer,
+            },
+            Question::Auth { mechanism, initial } => self.begin_auth(machine, mechanism, initial).await,
+            Question::AuthResponse(response) => {
+                let Some(mut exchange) = self.exchange.take() else {
+                    return Answer::Reply(Reply::with(454, (4, 7, 0), "Temporary authentication failure"));
+                };
+                let answer = exchange.answer(&response).await;
+                self.went_on(exchange, answer)
+            }
+            Question::Mail(mail) => self.mail(machine, &mail).await,
+            Question::Recipient(recipient) => self.recipient(machine, &recipient).await,
+            Question::Data => self.data(machine).await,
+            Question::Message(transaction) => self.message(machine, &transaction).await,
+        }
+    }
+
+    async fn begin_auth(&mut self, machine: &Session, mechanism: String, initial: Option<Secret>) -> Answer {
+        let request = AuthRequest {
+            mechanism: mechanism.clone(),
+            service: "smtp",
+            secured: machine.is_tls() || self.peer.addr.is_none(),
+            remote: self.peer.addr,
+            local: self.peer.local,
+            session: self.session.clone(),
+            initial: None,
+        };
+        let mut exchange = Exchange::new(mechanism, &self.service.smtpd.smtpd_sasl_local_domain);
+        let answer = exchange.begin(&self.service.auth, request, initial).await;
+        self.went_on(exchange, answer)
+    }
+
+    fn went_on(&mut self, exchange: Exchange, answer: Answer) -> Answer {
+        match &answer {
+            Answer::Challenge(_) => self.exchange = Some(exchange),
+            Answer::Authenticated(user) => tracing::info!(user = %printable(user), "logged in"),
+            _ => {}
+        }
+        answer
+    }
+
+    async fn mail(&mut self, machine: &Session, mail: &MailFrom) -> Answer {
+        self.effects = Effects::default();
+        self.intake = None;
+        if let Err(error) = self.server.spool.check_space(mail.size.unwrap_or(0)) {
+            tracing::warn!(%error, "mail refused for now");
+            return Answer::Reply(match error {
+                spool::Error::Full(_) => Reply::with(452, (4, 3, 1), "Insufficient system storage"),
+                _ => Reply::with(451, (4, 3, 0), "Error: the queue is not available"),
+            });
+        }
+        self.judge_sender(machine, mail.sender.as_ref()).await
+    }
+
+    async fn judge_sender(&mut self, machine: &Session, sender: Option<&Address>) -> Answer {
+        if !self.service.policy.concerns(Stage::Sender) {
+            return Answer::Accept;
+        }
+        self.know_name().await;
+        let facts = Facts { sender: Some(sender), ..self.facts(machine, None) };
+        let verdict = self.service.policy.judge(Stage::Sender, &facts).await;
+        self.settle(Stage::Sender, machine, verdict, sender, None)
+    }
+
+    /// Judges a stage that has no address of its own.
+    async fn judge(&mut self, stage: Stage, machine: &Session, helo: Option<&str>, transaction: Option<&Transaction>) -> Answer {
+        if !self.service.policy.concerns(stage) {
+            return Answer::Accept;
+        }
+        self.know_name().await;
+        let transaction = transaction.or(machine.transaction());
+        let mut facts = self.facts(machine, transaction);
+        facts.helo = helo.or(facts.helo);
+        let verdict = self.service.policy.judge(stage, &facts).await;
+        let sender = transaction.and_then(|t| t.mail.sender.as_ref());
+        self.settle(stage, machine, verdict, sender, None)
+    }
+
+    async fn recipient(&mut self, machine: &Session, recipient: &Recipient) -> Answer {
+        self.know_name().await;
+        let destination = self.destination(&recipient.address).await;
+        let transaction = machine.transaction();
+        let facts = Facts { recipient: Some(&recipient.address), destination: Some(&destination), ..self.facts(machine, transaction) };
+        let verdict = self.service.policy.judge(Stage::Recipient, &facts).await;
+        let sender = transaction.and_then(|t| t.mail.sender.as_ref());
+        self.settle(Stage::Recipient, machine, verdict, sender, Some(&recipient.address))
+    }
+
+    async fn destination(&self, address: &Address) -> Destination {
+        match self.world.router.classify(address).await {
+            Err(unavailable) => Destination::Unavailable { reason: unavailable.to_string() },
+            Ok(found) => {
+                let reason = found.reason.to_string();
+                match found.class {
+                    Class::Mailbox | Class::Alias | Class::Relay => Destination::Ours { listed: true, reason },
+                    Class::UnknownUser => Destination::Ours { listed: false, reason },
+                    Class::NotOurs => Destination::Elsewhere { reason },
+                }
+            }
+        }
+    }
+
+    fn facts<'a>(&'a self, machine: &'a Session, transaction: Option<&'a Transaction>) -> Facts<'a> {
+        let (client_name, client_name_unavailable) = match &self.name {
+            PeerName::Known { name, unavailable } => (name.as_deref(), *unavailable),
+            PeerName::Asked(_) => (None, true),
+        };
+        Facts {
+            client_ip: self.peer.ip(),
+            client_name,
+            client_name_unavailable,
+            local: self.peer.addr.is_none(),
+            helo: machine.hello(),
+            tls: machine.is_tls(),
+            login: machine.login(),
+            sender: transaction.map(|t| t.mail.sender.as_ref()),
+            recipient: None,
+            destination: None,
+            recipients: transaction.map_or(0, |t| t.recipients.len()),
+        }
+    }
+
+    /// Waits for the client's name, which was asked for when it connected.
+    async fn know_name(&mut self) {
+        let PeerName::Asked(task) = &mut self.name else { return };
+        let (name, unavailable) = match tokio::time::timeout(NAME_PATIENCE, task).await {
+            Ok(Ok(Ok(name))) => (name, false),
+            _ => (None, true),
+        };
+        self.name = PeerName::Known { name, unavailable };
+    }
+
+    /// Turns a verdict into an answer, and logs what was refused and why.
+    fn settle(
+        &mut self,
+        stage: Stage,
+        machine: &Session,
+        verdict: Verdict,
+        sender: Option<&Address>,
+        recipient: Option<&Address>,
+    ) -> Answer {
+        for remark in &verdict.effects.remarks {
+            tracing::info!(remark = %printable(remark), stage = stage.setting(), "remark of a restriction");
+        }
+        self.effects.merge(Effects { remarks: Vec::new(), ..verdict.effects });
+        let reply = match verdict.action {
+            Action::Permit => {
+                tracing::debug!(reason = %verdict.reason, stage = stage.setting(), "permitted");
+                return Answer::Accept;
+            }
+            Action::Refuse(reply) => reply,
+        };
+        // A client that may log in is told to (RFC 4954 §6): "access denied" would be passed on to a person.
+        let plain_reject = verdict.reason.ends_with(": reject") && reply.code() == 554;
+        let may_log_in = self.service.smtpd.smtpd_sasl_auth_enable && machine.login().is_none();
+        let reply = if plain_reject && may_log_in { Reply::with(530, (5, 7, 0), "Authentication required") } else { reply };
+        self.rejected += 1;
+        tracing::info!(
+            helo = %printable(machine.hello().unwrap_or_default()),
+            login = machine.login(),
+            from = %Path(sender),
+            to = recipient.map(|a| a.to_string()),
+            reply = %reply,
+            reason = %printable(&verdict.reason),
+            "rejected"
+        );
+        Answer::Reply(reply)
+    }
+
+    async fn data(&mut self, machine: &Session) -> Answer {
+        match self.judge(Stage::Data, machine, None, None).await {
+            Answer::Accept => {}
+            refusal => return refusal,
+        }
+        self.know_name().await;
+        let Some(transaction) = machine.transaction() else { return Answer::Reply(Reply::with(451, (4, 3, 0), "Internal error")) };
+        let envelope = self.envelope(machine, transaction);
+        let mut front = Received {
+            client: &envelope.client,
+            by: &self.service.hostname,
+            id: envelope.id,
+            smtputf8: envelope.smtputf8,
+            tls: self.tls.as_deref(),
+            show_login: false,
+            // RFC 5321 §7.6: a list of recipients would betray one to the other.
+            recipient: match envelope.recipients.as_slice() {
+                [only] => Some(&only.address),
+                _ => None,
+            },
+            date: Date::new(i64::try_from(envelope.arrived_micros / 1_000_000).unwrap_or(i64::MAX), 0),
+        }
+        .to_field();
+        for line in &self.effects.prepend {
+            front.push_str(line);
+            front.push_str("\r\n");
+        }
+        let smtpd = &self.service.smtpd;
+        let submission = smtpd.always_add_missing_headers;
+        let limit = smtpd.journal_message_limit.0;
+        self.intake = Some(Intake::new(envelope, front, &self.service.hostname, submission, self.world.hopcount_limit, limit));
+        Answer::Accept
+    }
+
+    fn envelope(&self, machine: &Session, transaction: &Transaction) -> Envelope {
+        let name = match &self.name {
+            PeerName::Known { name, .. } => name.clone(),
+            PeerName::Asked(_) => None,
+        };
+        let mail = &transaction.mail;
+        Envelope {
+            id: self.server.spool.next_id(),
+            arrived_micros: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX)),
+            sender: mail.sender.clone(),
+            recipients: transaction.recipients.clone(),
+            body: mail.body,
+            smtputf8: mail.smtputf8,
+            ret: mail.ret,
+            envid: mail.envid.clone(),
+            hold: self.effects.hold,
+            client: Client {
+                ip: self.peer.ip(),
+                helo: machine.hello().unwrap_or_default().to_owned(),
+                name,
+                login: machine.login().map(str::to_owned).or_else(|| self.local_user.clone()),
+                protocol: Protocol { local: self.peer.addr.is_none(), ..machine.protocol() },
+            },
+        }
+    }
+
+    async fn message(&mut self, machine: &Session, transaction: &Transaction) -> Answer {
+        match self.judge(Stage::EndOfData, machine, None, Some(transaction)).await {
+            Answer::Accept => {}
+            refusal => {
+                self.intake = None;
+                return refusal;
+            }
+        }
+        let Some(mut intake) = self.intake.take() else { return Answer::Reply(Reply::with(451, (4, 3, 0), "Internal error")) };
+        let id = intake.envelope.id;
+        if self.effects.discard {
+            tracing::info!(queue_id = %id, from = %Path(intake.envelope.sender.as_ref()), "discarded, as a table says");
+            return Answer::Reply(queued(id));
+        }
+        intake.envelope.hold = self.effects.hold;
+        let (receipt, intake) = match intake.commit(&self.server.spool).await {
+            Ok(kept) => kept,
+            Err(reply) => {
+                self.rejected += 1;
+                return Answer::Reply(reply);
+            }
+        };
+        let hint = match receipt.place {
+            Place::Journal { generation, offset, length, synced_to } => {
+                Hint::Journal { generation, offset, length, synced_to, record: receipt.record }
+            }
+            Place::File => Hint::File { id: id.to_string() },
+        };
+        self.server.queue.hint(hint);
+        self.accepted += 1;
+        let envelope = &intake.envelope;
+        tracing::info!(
+            queue_id = %id,
+            client = envelope.client.name.as_deref(),
+            helo = %printable(&envelope.client.helo),
+            login = envelope.client.login.as_deref(),
+            protocol = envelope.client.protocol.name(envelope.smtputf8),
+            from = %Path(envelope.sender.as_ref()),
+            recipients = envelope.recipients.len(),
+            size = intake.size,
+            message_id = intake.message_id,
+            hold = envelope.hold.then_some(true),
+            "received"
+        );
+        Answer::Reply(queued(id))
+    }
+
+    /// The last word about a session.
+    pub(crate) fn ended(&self, machine: &Session, end: End) {
+        let (accepted, rejected, errors) = (self.accepted, self.rejected, machine.errors());
+        match end {
+            End::Closed => tracing::debug!(accepted, rejected, errors, "disconnected"),
+            End::Timeout => tracing::info!(accepted, rejected, errors, during = during(machine), "timeout"),
+            End::TlsFailed(error) => tracing::info!(reason = %error, "TLS handshake failed"),
+            End::Lost(error) => {
+                let reason = error.map(|e| e.to_string());
+                tracing::info!(accepted, rejected, errors, during = during(machine), reason, "lost connection");
+            }
+        }
+    }
+}
+
+fn during(machine: &Session) -> &'static str {
+    match machine.transaction() {
+        _ if machine.is_receiving() => "message",
+        Some(_) => "transaction",
+        None if machine.hello().is_none() => "greeting",
+        None => "idle",
+    }
+}
+
+fn queued(id: mail_types::QueueId) -> Reply {
+    Reply::with(250, (2, 0, 0), format!("Ok: queued as {id}"))
+}
+
+fn look_up(server: &Arc<Server>, ip: IpAddr) -> JoinHandle<Result<Option<String>, dns::Error>> {
+    let resolver = server.resolver.clone();
+    tokio::spawn(async move { dns::confirmed_name(&*resolver, ip).await })
+}
+
+/// The user's name, or the number where there is none.
+async fn user_name(uid: u32) -> String {
+    let found = tokio::task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into())).await;
+    match found {
+        Ok(Ok(Some(user))) => user.name,
+        _ => format!("uid={uid}"),
+    }
+}
+
+fn describe(tls: &TlsInfo) -> String {
+    format!("{} with cipher {} ({}/{} bits)", tls.version, tls.cipher, tls.bits, tls.bits)
+}
+
+/// An envelope sender in a log line; the null sender is `<>`.
+struct Path<'a>(Option<&'a Address>);
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(address) => f.write_str(&printable(&address.to_string())),
+            None => f.write_str("<>"),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What is put in front of a message, and what is seen in its header on the way.
+
+use mail_types::{Address, printable};
+use message::Date;
+
+/// What a submission server adds and removes (RFC 6409 §8).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Submission<'a> {
+    pub(crate) sender: Option<&'a Address>,
+    pub(crate) hostname: &'a str,
+    pub(crate) now_seconds: u64,
+    pub(crate) random: u64,
+}
+
+/// A message as it goes to the spool.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Assembled {
+    pub(crate) bytes: Vec<u8>,
+    /// Received fields, without ours.
+    pub(crate) hops: usize,
+    /// For the log.
+    pub(crate) message_id: String,
+}
+
+/// Fields that tell what the recipients must not learn, or that final delivery writes (Postfix message_drop_headers).
+const DROPPED: [&str; 4] = ["Bcc", "Resent-Bcc", "Content-Length", "Return-Path"];
+
+/// Puts `front` before `message`, which has CRLF line ends and holds at least the whole header. A header that is not followed by an
+/// empty line gets one.
+pub(crate) fn assemble(front: &str, message: &[u8], submission: Option<Submission<'_>>) -> Assembled {
+    let (mut hops, mut message_id) = (0, String::new());
+    let mut missing = message::trace::Missing { date: true, message_id: true, from: true };
+    let mut dropped = Vec::new();
+    let mut fields = message::fields(message);
+    let mut body = None;
+    for field in fields.by_ref() {
+        if field.name().is_empty() {
+            body = Some(field.offset());
+            break;
+        }
+        match field.name().len() {
+            8 if field.is("Received") => hops += 1,
+            4 if field.is("Date") => missing.date = false,
+            4 if field.is("From") => missing.from = false,
+            10 if field.is("Message-ID") => {
+                missing.message_id = false;
+                message_id = printable(&field.text());
+            }
+            _ => {}
+        }
+        if submission.is_some() && DROPPED.iter().any(|name| field.is(name)) {
+            dropped.push(field.offset()..field.offset() + field.raw().len());
+        }
+    }
+    let body_at = body.unwrap_or(fields.position());
+    let mut bytes = Vec::with_capacity(front.len() + message.len() + 256);
+    bytes.extend_from_slice(front.as_bytes());
+    if let Some(submission) = submission {
+        let added = submission.fields(missing);
+        if let Some(id) = added.message_id {
+            message_id = id;
+        }
+        bytes.extend_from_slice(added.text.as_bytes());
+    }
+    let mut at = 0;
+    for range in dropped {
+        bytes.extend_from_slice(&message[at..range.start]);
+        at = range.end;
+    }
+    bytes.extend_from_slice(&message[at..body_at]);
+    if body.is_some() {
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(&message[body_at..]);
+    Assembled { bytes, hops, message_id }
+}
+
+struct Added {
+    text: String,
+    message_id: Option<String>,
+}
+
+impl Submission<'_> {
+    fn fields(&self, missing: message::trace::Missing) -> Added {
+        let mut text = String::new();
+        let mut message_id = None;
+        if missing.message_id {
+            let id = message::trace::message_id(self.now_seconds, self.random, self.hostname);
+            text.push_str(&format!("Message-ID: {id}\r\n"));
+            message_id = Some(id);
+        }
+        if missing.date {
+            text.push_str(&format!("Date: {}\r\n", Date::new(i64::try_from(self.now_seconds).unwrap_or(i64::MAX), 0)));
+        }
+        if missing.from {
+            match self.sender {
+                Some(sender) => text.push_str(&format!("From: {sender}\r\n")),
+                None => text.push_str(&format!("From: MAILER-DAEMON@{}\r\n", self.hostname)),
+            }
+        }
+        Added { text, message_id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relayed_message_only_gets_the_front() {
+        for (message, want) in [
+            ("Subject: x\r\n\r\nbody\r\n", "F: f\r\nSubject: x\r\n\r\nbody\r\n"),
+            ("Subject: x\r\nBcc: y\r\n\r\n", "F: f\r\nSubject: x\r\nBcc: y\r\n\r\n"),
+            // The guide's telnet session: no empty line behind the header.
+            ("Subject: Test\r\nTest\r\n", "F: f\r\nSubject: Test\r\n\r\nTest\r\n"),
+            ("hello\r\n", "F: f\r\n\r\nhello\r\n"),
+            ("\r\nhello\r\n", "F: f\r\n\r\nhello\r\n"),
+            ("", "F: f\r\n"),
+            ("Subject: x\r\n", "F: f\r\nSubject: x\r\n"),
+        ] {
+            let got = assemble("F: f\r\n", message.as_bytes(), None);
+            assert_eq!(String::from_utf8_lossy(&got.bytes), want, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_submission_gets_what_it_lacks_and_loses_what_is_private() {
+        let sender = Address::parse("ann@x.test").expect("address");
+        let submission = Some(Submission { sender: Some(&sender), hostname: "mx.test", now_seconds: 1_700_000_000, random: 35 });
+        let got = assemble("", b"Subject: x\r\nBcc: secret@x.test,\r\n more@x.test\r\nTo: y\r\n\r\nBcc: stays\r\n", submission);
+        let text = String::from_utf8_lossy(&got.bytes);
+        assert!(text.contains("Message-ID: <") && text.contains("@mx.test>\r\n"), "{text}");
+        assert!(
+            text.contains("Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nFrom: ann@x.test\r\nSubject: x\r\nTo: y\r\n\r\nBcc: stays\r\n"),
+            "{text}"
+        );
+        assert!(got.message_id.ends_with("@mx.test>"));
+
+        let whole = b"Date: d\r\nFrom: f\r\nMessage-Id: <i@j>\r\n\r\n";
+        let got = assemble("", whole, submission);
+        assert_eq!((got.bytes.as_slice(), got.message_id.as_str()), (&whole[..], "<i@j>"));
+    }
+
+    #[test]
+    fn hops_are_counted_in_the_header_only() {
+        let message = "Received: a\r\nReceived: b\r\n c\r\nX: y\r\n\r\nReceived: d\r\n";
+        assert_eq!(assemble("", message.as_bytes(), None).hops, 2);
+    }
+}

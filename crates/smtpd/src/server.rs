@@ -1,0 +1,201 @@
+//! What all sessions share: spool, partners, limits, and the settings in force.
+
+use crate::service::{Parts, Service};
+use anyhow::Context as _;
+use config::Config;
+use daemon::{Context, Limits, ServerTls, Shutdown};
+use dns::{Dns, Resolver};
+use ipc::auth::AuthClient;
+use ipc::lookup::LookupClient;
+use ipc::queue::{JournalSide, Position, QueueClient};
+use parking_lot::{Mutex, RwLock};
+use routing::Router;
+use spool::{SpoolWriter, WriterSettings};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+use tables::{NetworkList, Remote};
+
+/// The settings of all services, replaced as a whole by a reload.
+pub(crate) struct World {
+    pub(crate) router: Router,
+    pub(crate) services: BTreeMap<String, Arc<Service>>,
+    pub(crate) hopcount_limit: usize,
+}
+
+pub(crate) struct Server {
+    pub(crate) spool: SpoolWriter,
+    pub(crate) queue: QueueClient,
+    pub(crate) tls: Arc<ServerTls>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) grace: RwLock<Duration>,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    limits: Arc<Limits>,
+    remote: Arc<dyn Remote>,
+    lookup: LookupClient,
+    auth: Mutex<HashMap<PathBuf, AuthClient>>,
+    world: RwLock<Arc<World>>,
+    sessions: AtomicU64,
+    started: u64,
+}
+
+impl Server {
+    /// Opens the spool and all tables; begins to connect to the partners, which need not be there.
+    pub(crate) async fn start(ctx: &Context) -> anyhow::Result<Arc<Server>> {
+        let config = ctx.config.get();
+        let writer_settings = writer_settings(&config);
+        let spool = tokio::task::spawn_blocking(move || SpoolWriter::open(writer_settings))
+            .await
+            .context("opening the spool")?
+            .with_context(|| format!("spool {}", config.main.spool_directory.display()))?;
+        let queue = QueueClient::start(config.socket("queue"), Arc::new(Journal(spool.clone())));
+        let resolver: Arc<dyn Resolver> = Arc::new(Dns::new(&config.dns)?);
+        let lookup = LookupClient::new(config.socket("lookup"));
+        let asking = lookup.clone();
+        let remote = tables::remote(move |table, key| {
+            let asking = asking.clone();
+            async move { asking.get(&table, &key).await.map_err(|error| error.to_string()) }
+        });
+        let smtpd = &config.smtpd;
+        let limits = ctx.limits(smtpd.smtpd_client_limit as usize, smtpd.smtpd_client_connection_count_limit as usize);
+        let auth = Mutex::default();
+        let world =
+            build(&config, &Outside { remote: &remote, resolver: &resolver, tls: &ctx.tls, auth: &auth }).map_err(anyhow::Error::msg)?;
+        exempt(&limits, &world);
+        let server = Arc::new(Server {
+            spool: spool.clone(),
+            queue: queue.clone(),
+            tls: ctx.tls.clone(),
+            shutdown: ctx.shutdown.clone(),
+            grace: RwLock::new(config.main.shutdown_grace),
+            resolver,
+            limits,
+            remote,
+            lookup,
+            auth,
+            world: RwLock::new(Arc::new(world)),
+            sessions: AtomicU64::new(0),
+            started: seconds_since_1970(),
+        });
+        ctx.control.fact("journal", move || {
+            let position = spool.position();
+            format!("segment {} synced to {}", position.generation, position.synced_to)
+        });
+        ctx.control.fact("qmgr", move || if queue.connected() { "connected".into() } else { "away: mail waits in the spool".into() });
+        Ok(server)
+    }
+
+    pub(crate) fn world(&self) -> Arc<World> {
+        self.world.read().clone()
+    }
+
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
+
+    /// A name for a session, new since the machine was started.
+    pub(crate) fn session_id(&self) -> String {
+        format!("{:x}.{:x}", self.started, self.sessions.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Reads what `config` names. Blocks on the disk.
+    pub(crate) fn build(&self, config: &Config) -> Result<World, String> {
+        build(config, &Outside { remote: &self.remote, resolver: &self.resolver, tls: &self.tls, auth: &self.auth })
+    }
+
+    /// Takes new settings; sessions that run keep theirs.
+    pub(crate) async fn reload(self: &Arc<Self>, config: Arc<Config>) {
+        let smtpd = &config.smtpd;
+        self.limits.set(smtpd.smtpd_client_limit as usize, smtpd.smtpd_client_connection_count_limit as usize);
+        *self.grace.write() = config.main.shutdown_grace;
+        let (server, wanted) = (Arc::clone(self), Arc::clone(&config));
+        match tokio::task::spawn_blocking(move || server.build(&wanted)).await {
+            Ok(Ok(world)) => {
+                self.lookup.forget();
+                exempt(&self.limits, &world);
+                *self.world.write() = Arc::new(world);
+            }
+            Ok(Err(reason)) => tracing::error!(reason, "the new settings cannot be used; the old ones stay"),
+            Err(error) => tracing::error!(%error, "the new settings cannot be used; the old ones stay"),
+        }
+    }
+
+    /// Ends the spool in order, after the last session.
+    pub(crate) async fn close(&self) {
+        let spool = self.spool.clone();
+        if tokio::task::spawn_blocking(move || spool.close()).await.is_err() {
+            tracing::error!("the spool could not be closed in order; the next start will read it");
+        }
+    }
+}
+
+/// What services need beside their settings.
+struct Outside<'a> {
+    remote: &'a Arc<dyn Remote>,
+    resolver: &'a Arc<dyn Resolver>,
+    tls: &'a Arc<ServerTls>,
+    auth: &'a Mutex<HashMap<PathBuf, AuthClient>>,
+}
+
+fn build(config: &Config, outside: &Outside<'_>) -> Result<World, String> {
+    let router = Router::new(config, outside.remote.clone()).map_err(|error| error.to_string())?;
+    let context = tables::Context::new(config.directory(), outside.remote.clone());
+    let mut services = BTreeMap::new();
+    for (name, listener) in &config.services {
+        let path = match listener.smtpd.smtpd_sasl_path.as_os_str().is_empty() {
+            true => config.socket("auth"),
+            false => listener.smtpd.smtpd_sasl_path.clone(),
+        };
+        let auth = outside.auth.lock().entry(path.clone()).or_insert_with(|| AuthClient::new(path)).clone();
+        let parts = Parts { config, context: &context, resolver: outside.resolver, auth, tls_available: outside.tls.is_available() };
+        let service = Service::new(name, listener, parts).map_err(|error| format!("smtpd.service.{name}: {error}"))?;
+        services.insert(name.clone(), Arc::new(service));
+    }
+    Ok(World { router, services, hopcount_limit: config.smtpd.hopcount_limit as usize })
+}
+
+/// `mynetworks` has no limit of connections per address.
+fn exempt(limits: &Limits, world: &World) {
+    let lists: Vec<NetworkList> = world.services.values().map(|service| service.mynetworks.clone()).collect();
+    limits.exempt(move |ip| lists.iter().any(|list| contains_now(list, ip)));
+}
+
+/// Whether the list has the address, as far as that can be told without waiting (plain networks always can).
+fn contains_now(list: &NetworkList, ip: IpAddr) -> bool {
+    let mut asked = pin!(list.contains(ip));
+    matches!(asked.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())), Poll::Ready(Ok(true)))
+}
+
+fn writer_settings(config: &Config) -> WriterSettings {
+    // Postfix smtpd(8): 1.5 times message_size_limit has to be free.
+    let floor = config.smtpd.queue_minfree.0.max(config.smtpd.message_size_limit.0.saturating_mul(3) / 2);
+    WriterSettings { free_space_floor_bytes: floor, ..WriterSettings::new(&config.main.spool_directory) }
+}
+
+struct Journal(SpoolWriter);
+
+impl JournalSide for Journal {
+    fn position(&self) -> Position {
+        let position = self.0.position();
+        Position { generation: position.generation, synced_to: position.synced_to }
+    }
+
+    fn recycle(&self, generation: u64) -> bool {
+        match self.0.recycle(generation) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(generation, %error, "a finished segment cannot be taken out of use");
+                false
+            }
+        }
+    }
+}
+
+pub(crate) fn seconds_since_1970() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}

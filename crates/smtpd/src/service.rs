@@ -1,0 +1,82 @@
+//! One listener's settings, ready for use.
+
+use config::{Config, TlsLevel};
+use dns::Resolver;
+use ipc::auth::AuthClient;
+use parking_lot::Mutex;
+use policy::Policy;
+use smtp_proto::server::Settings;
+use std::sync::Arc;
+use std::time::Duration;
+use tables::{Context, NetworkList};
+
+pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) machine: Arc<Settings>,
+    pub(crate) smtpd: config::Smtpd,
+    pub(crate) wrapped: bool,
+    pub(crate) policy: Policy,
+    pub(crate) mynetworks: NetworkList,
+    pub(crate) auth: AuthClient,
+    pub(crate) hostname: String,
+    /// What AUTH offered when the SASL server was last heard of.
+    mechanisms: Mutex<Option<Offered>>,
+}
+
+type Offered = (Arc<[ipc::auth::Mechanism]>, Arc<str>);
+
+/// What a service is made from, beside its own settings.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) context: &'a Context,
+    pub(crate) resolver: &'a Arc<dyn Resolver>,
+    pub(crate) auth: AuthClient,
+    pub(crate) tls_available: bool,
+}
+
+impl Service {
+    pub(crate) fn new(name: &str, service: &config::Service, parts: Parts<'_>) -> Result<Service, String> {
+        let Parts { config, context, resolver, auth, tls_available } = parts;
+        let smtpd = service.smtpd.clone();
+        let wrapped = service.listener.smtpd_tls_wrappermode;
+        if !tls_available && !service.listener.listen.is_empty() && (wrapped || smtpd.smtpd_tls_security_level == TlsLevel::Encrypt) {
+            tracing::warn!(
+                service = name,
+                "no certificate is set (tls.cert_file): clients of this service, which have to use TLS, will not get in"
+            );
+        }
+        let mynetworks = routing::mynetworks(&smtpd.mynetworks, smtpd.mynetworks_style, context).map_err(|e| format!("mynetworks: {e}"))?;
+        let delimiters = &config.routing.recipient_delimiter;
+        let policy = Policy::new(&smtpd, delimiters, mynetworks.clone(), Some(resolver.clone()), context).map_err(|e| e.to_string())?;
+        Ok(Service {
+            name: name.to_owned(),
+            machine: Arc::new(crate::settings::machine(config, &smtpd, wrapped, tls_available)),
+            smtpd,
+            wrapped,
+            policy,
+            mynetworks,
+            auth,
+            hostname: config.main.hostname.clone(),
+            mechanisms: Mutex::new(None),
+        })
+    }
+
+    /// What the answer to EHLO may offer: what the SASL server has, or had when it was last there. A client that is told of no AUTH
+    /// gives up for good; one that hears 454 comes again.
+    pub(crate) async fn mechanisms(&self) -> Arc<str> {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let asked = tokio::time::timeout(PATIENCE, self.auth.mechanisms()).await;
+        let mut known = self.mechanisms.lock();
+        match (asked, &*known) {
+            (Ok(Ok(list)), Some((seen, words))) if Arc::ptr_eq(seen, &list) => words.clone(),
+            (Ok(Ok(list)), _) => {
+                let names: Vec<&str> = list.iter().filter(|m| !m.private && !m.anonymous).map(|m| m.name.as_str()).collect();
+                let words: Arc<str> = names.join(" ").into();
+                *known = Some((list, words.clone()));
+                words
+            }
+            (_, Some((_, words))) => words.clone(),
+            (_, None) => "PLAIN LOGIN".into(),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Drives one connection: bytes, deadlines, TLS, the end.
+
+use crate::desk::Desk;
+use crate::server::Server;
+use daemon::{Peer, Stream};
+use mail_types::Reply;
+use smtp_proto::server::{Session, Step};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, Sleep};
+use tracing::Instrument;
+
+/// Commands are read in pieces of this size, messages in larger ones.
+const COMMAND_BUFFER: usize = 4 * 1024;
+const MESSAGE_BUFFER: usize = 64 * 1024;
+
+/// Serves one client of the service `name` to the end.
+pub(crate) async fn serve(server: Arc<Server>, name: Arc<str>, stream: Stream, peer: Peer) {
+    let id = server.session_id();
+    let span = tracing::info_span!("session", id = %id, peer = %peer);
+    run(server, name, stream, peer, id).instrument(span).await;
+}
+
+async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, peer: Peer, id: String) {
+    let world = server.world();
+    let Some(service) = world.services.get(&*name).cloned() else {
+        tracing::warn!(service = %name, "the settings have this service no more; it is closed at the next start");
+        return;
+    };
+    if service.wrapped {
+        stream = match Box::pin(stream.upgrade_tls(&server.tls)).await {
+            Ok(stream) => stream,
+            Err(error) => return tracing::info!(reason = %error, "TLS handshake failed"),
+        };
+    }
+    let load = server.limits();
+    let full = service.smtpd.smtpd_timeout;
+    let timeout = if load.is_under_load() { full.min(service.smtpd.smtpd_timeout_under_load) } else { full };
+    let machine = Session::new(service.machine.clone(), stream.is_tls());
+    let desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info()).await;
+    let mut connection = Connection { server, machine, desk, timeout };
+    let mut stream = Some(stream);
+    let end = connection.converse(&mut stream).await;
+    connection.desk.ended(&connection.machine, end);
+    if let Some(mut stream) = stream
+        && stream.is_tls()
+    {
+        // close_notify; a client that is gone already does not matter.
+        let _ = tokio::time::timeout(Duration::from_secs(1), stream.shutdown()).await;
+    }
+}
+
+/// Why a session is over.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// QUIT, or we said goodbye.
+    Closed,
+    /// The client went away.
+    Lost(Option<io::Error>),
+    Timeout,
+    TlsFailed(io::Error),
+}
+
+struct Connection {
+    server: Arc<Server>,
+    machine: Session,
+    desk: Desk,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// Runs the machine until it closes. `stream` is empty afterwards when TLS broke it.
+    async fn converse(&mut self, stream: &mut Option<Stream>) -> End {
+        let shutdown = self.server.shutdown.clone();
+        let mut stop = pin!(shutdown.wait());
+        let mut stopping = false;
+        let mut clock = pin!(tokio::time::sleep(self.timeout));
+        let mut buffer = Vec::new();
+        let mut timed_out = false;
+        loop {
+            let Some(open) = stream.as_mut() else { return End::Lost(None) };
+            match self.machine.step() {
+                Step::Send(bytes) => {
+                    match tokio::time::timeout(self.timeout, send(open, &bytes)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => return End::Lost(Some(error)),
+                        Err(_) => return End::Timeout,
+                    }
+                    clock.as_mut().reset(Instant::now() + self.timeout);
+                }
+                Step::Ask(question) => {
+                    let answer = Box::pin(self.desk.answer(&self.machine, question)).await;
+                    self.machine.answer(answer);
+                }
+                Step::Body(piece) => Box::pin(self.desk.piece(piece)).await,
+                Step::Abandon => self.desk.abandon(),
+                Step::CancelAuth => self.desk.cancel_auth(),
+                Step::Sleep(time) => tokio::time::sleep(time).await,
+                Step::StartTls => {
+                    let plain = stream.take().expect("checked at the top of the loop");
+                    match Box::pin(plain.upgrade_tls(&self.server.tls)).await {
+                        Ok(upgraded) => {
+                            self.desk.tls_started(upgraded.tls_info());
+                            *stream = Some(upgraded);
+                        }
+                        Err(error) => return End::TlsFailed(error),
+                    }
+                    self.machine.tls_started();
+                    clock.as_mut().reset(Instant::now() + self.timeout);
+                }
+                Step::NeedInput => {
+                    if shutdown.is_set() {
+                        if self.machine.is_idle() {
+                            self.machine.disconnect(goodbye(self.desk.hostname()));
+                            continue;
+                        }
+                        if !std::mem::replace(&mut stopping, true) {
+                            // What has begun may come to its end, for so long.
+                            clock.as_mut().reset(Instant::now() + *self.server.grace.read());
+                        }
+                    }
+                    let receiving = self.machine.is_receiving();
+                    fit(&mut buffer, receiving);
+                    tokio::select! {
+                        biased;
+                        read = open.read(&mut buffer) => match read {
+                            Ok(0) => return if timed_out { End::Timeout } else { End::Lost(None) },
+                            Ok(count) => {
+                                self.machine.receive(&buffer[..count]);
+                                if receiving && !stopping {
+                                    self.extend(clock.as_mut(), count);
+                                }
+                            }
+                            Err(error) => return End::Lost(Some(error)),
+                        },
+                        () = clock.as_mut() => {
+                            timed_out = true;
+                            let reply = if stopping { goodbye(self.desk.hostname()) } else { too_slow(self.desk.hostname()) };
+                            self.machine.disconnect(reply);
+                        }
+                        () = stop.as_mut(), if !stopping && !shutdown.is_set() => {}
+                    }
+                }
+                Step::Close => return if timed_out { End::Timeout } else { End::Closed },
+            }
+        }
+    }
+
+    /// RFC 5321 §4.5.3.2.5 gives time for each block; here each byte buys its share, so that one byte a minute does not last for ever
+    /// (Postfix smtpd_min_data_rate).
+    fn extend(&self, clock: Pin<&mut Sleep>, count: usize) {
+        let latest = Instant::now() + self.timeout;
+        let rate = self.desk.min_data_rate();
+        let deadline =
+            if rate == 0 { latest } else { (clock.deadline() + Duration::from_secs_f64(count as f64 / f64::from(rate))).min(latest) };
+        clock.reset(deadline);
+    }
+}
+
+/// The buffer to read into: small between messages, so that idle sessions cost little.
+fn fit(buffer: &mut Vec<u8>, receiving: bool) {
+    let size = if receiving { MESSAGE_BUFFER } else { COMMAND_BUFFER };
+    if buffer.len() < size {
+        buffer.resize(size, 0);
+    } else if buffer.len() > size {
+        *buffer = vec![0; size];
+    }
+}
+
+async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+fn goodbye(hostname: &str) -> Reply {
+    Reply::with(421, (4, 3, 2), format!("{hostname} Service shutting down, try again later"))
+}
+
+fn too_slow(hostname: &str) -> Reply {
+    Reply::with(421, (4, 4, 2), format!("{hostname} Error: timeout exceeded"))
+}
