@@ -1,1 +1,63 @@
-//! (being written)
+//! The mail delivery agent: an LMTP server in front of `mailstore`. `main.rs` has the page for administrators.
+//!
+//! `session` drives the protocol machine, `desk` knows recipients, `message` collects a message and files it, `reply` says how it went.
+
+mod desk;
+mod message;
+mod reply;
+mod server;
+mod session;
+
+use anyhow::Context as _;
+use config::Endpoint;
+use daemon::{Context, SocketOptions};
+use server::Server;
+use std::sync::Arc;
+
+/// Serves until shutdown. The error names what could not be set up.
+pub async fn run(mut ctx: Context) -> anyhow::Result<()> {
+    let config = ctx.config.get();
+    let server = Server::new(ctx.clone())?;
+    let limits = ctx.limits(config.deliver.client_limit as usize, 0);
+    let facts = server.clone();
+    ctx.control.fact("delivered", move || facts.delivered().to_string());
+    let facts = server.clone();
+    ctx.control.fact("not delivered", move || facts.failed().to_string());
+
+    let mut endpoints = config.deliver.listen.clone();
+    if endpoints.is_empty() {
+        endpoints.push(Endpoint::Unix(config.socket("lmtp")));
+    }
+    let name = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let options = SocketOptions {
+        mode: config.deliver.lmtp_socket_mode.0,
+        user: name(&config.deliver.lmtp_socket_user),
+        group: name(&config.deliver.lmtp_socket_group),
+        ..SocketOptions::default()
+    }
+    .refusal(b"421 4.3.2 Too many connections, try again later\r\n");
+    let mut loops = Vec::new();
+    for endpoint in &endpoints {
+        let listener = ctx.listen(endpoint, &options).context("deliver.listen")?;
+        let server = server.clone();
+        let handler = move |stream, peer| session::serve(Arc::clone(&server), stream, peer);
+        loops.push(tokio::spawn(daemon::serve(listener, limits.clone(), ctx.shutdown.clone(), handler)));
+    }
+    ctx.ready();
+
+    let shutdown = ctx.shutdown.clone();
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => break,
+            () = ctx.config.changed() => {
+                let config = ctx.config.get();
+                limits.set(config.deliver.client_limit as usize, 0);
+                server.reload(&config);
+            }
+        }
+    }
+    for accepting in loops {
+        accepting.await.context("the accept loop")?;
+    }
+    Ok(())
+}

@@ -307,12 +307,13 @@ impl Account {
 
     /// Takes room, or `OverQuota`.
     pub(crate) fn charge(&self, bytes: u64, messages: u64) -> Result<()> {
-        quota::charge(&self.open_root()?, *self.limits.lock(), bytes, messages)
+        quota::charge(&self.open_root()?, *self.limits.lock(), bytes, messages).map(drop)
     }
 
-    /// As [`Account::charge`], with the root already open.
-    pub(crate) fn charge_in(&self, root: &Dir, bytes: u64, messages: u64) -> Result<()> {
-        quota::charge(root, *self.limits.lock(), bytes, messages)
+    /// As [`Account::charge`], with the root already open; returns what the account uses then, where that is counted.
+    pub(crate) fn charge_in(&self, root: &Dir, bytes: u64, messages: u64) -> Result<Option<(u64, u64)>> {
+        let used = quota::charge(root, *self.limits.lock(), bytes, messages)?;
+        Ok(used.map(|used| (used.bytes.max(0) as u64, used.messages.max(0) as u64)))
     }
 
     /// Takes room whether there is some or not: a move changes nothing in sum.

@@ -61,15 +61,16 @@ impl Limits {
 }
 
 /// Adds to what the account uses, if it fits. Done before the message is stored, so that many deliveries at once cannot all take
-/// the same room; a failed one gives its room back with [`release`].
-pub(crate) fn charge(root: &Dir, limits: Limits, bytes: u64, messages: u64) -> Result<()> {
+/// the same room; a failed one gives its room back with [`release`]. Returns what is used then, when there are limits.
+pub(crate) fn charge(root: &Dir, limits: Limits, bytes: u64, messages: u64) -> Result<Option<Usage>> {
     let more = Usage { bytes: bytes as i64, messages: messages as i64 };
     if limits.is_none() {
-        return note(root, more);
+        return note(root, more).map(|()| None);
     }
     let used = usage(root, limits)?;
     limits.check(used, more)?;
-    note(root, more)
+    note(root, more)?;
+    Ok(Some(Usage { bytes: used.bytes.saturating_add(more.bytes), messages: used.messages.saturating_add(more.messages) }))
 }
 
 /// `OverQuota` when so much more would not fit; nothing is taken.

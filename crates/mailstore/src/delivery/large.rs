@@ -97,7 +97,7 @@ impl LargeLetter {
             return Ok(earlier);
         }
         let size = self.encoder.disk_size();
-        target.account().charge_in(&target.root, size, 1)?;
+        let usage = target.account().charge_in(&target.root, size, 1)?;
         // from here the steps below remove the file and give the room back
         self.placed = true;
         if let Err(error) = self.file.sync_all() {
@@ -109,7 +109,7 @@ impl LargeLetter {
             give_up(&target, &target.new, &delivered.file, size);
             return Err(error);
         }
-        Ok(delivered)
+        Ok(Delivered { usage, ..delivered })
     }
 
     fn end(&mut self) -> Result<()> {

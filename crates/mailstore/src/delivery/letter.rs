@@ -1,5 +1,6 @@
 //! One message for one mailbox, and the steps that file it.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{IoSlice, Write};
 use std::sync::Arc;
@@ -26,10 +27,12 @@ pub struct Body {
 }
 
 impl Body {
-    pub(crate) fn new(bytes: &[u8], ends: LineEnds) -> Body {
+    pub(crate) fn new(pieces: &[&[u8]], ends: LineEnds) -> Body {
         let mut encoder = LineEncoder::new(ends);
-        let mut out = Vec::with_capacity(bytes.len());
-        encoder.push(bytes, &mut out);
+        let mut out = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        for piece in pieces {
+            encoder.push(piece, &mut out);
+        }
         encoder.finish(&mut out);
         Body { virtual_size: encoder.virtual_size(), bytes: Arc::new(out) }
     }
@@ -127,7 +130,7 @@ impl Names {
                     let file = name.split(':').next().unwrap_or(&name).to_owned();
                     // a file shorter than its name says was cut by a crash of a system without our promises
                     if size_in_name(&file, b'S').is_none_or(|said| said == size) {
-                        return Ok(Some(Delivered { file, duplicate: true, size }));
+                        return Ok(Some(Delivered { file, duplicate: true, size, usage: None }));
                     }
                     tracing::warn!(file = %dir.at(&name).display(), "an earlier delivery is incomplete, it is replaced");
                 }
@@ -146,16 +149,18 @@ pub(crate) struct Sheet {
     names: Names,
     file: String,
     disk_size: u64,
+    /// What the account holds with this message, once it was charged.
+    usage: Cell<Option<(u64, u64)>>,
 }
 
 impl Sheet {
     pub fn new(store: &Store, letter: Letter) -> Sheet {
         let names = Names::new(store, letter.identity, &letter.recipient);
-        let header = Body::new(&letter.header, store.settings.line_ends);
+        let header = Body::new(&[&letter.header], store.settings.line_ends);
         let disk_size = (header.bytes.len() + letter.body.bytes.len()) as u64;
         let file = names.with_sizes(disk_size, header.virtual_size + letter.body.virtual_size);
         let header = Arc::try_unwrap(header.bytes).unwrap_or_default();
-        Sheet { header, body: letter.body, names, file, disk_size }
+        Sheet { header, body: letter.body, names, file, disk_size, usage: Cell::new(None) }
     }
 
     /// All steps, for one message alone.
@@ -182,7 +187,7 @@ impl Sheet {
         if let Some(earlier) = self.names.find_earlier(target)? {
             return Ok(Some(earlier));
         }
-        target.account().charge_in(&target.root, self.disk_size, 1)?;
+        self.usage.set(target.account().charge_in(&target.root, self.disk_size, 1)?);
         Ok(None)
     }
 
@@ -196,7 +201,7 @@ impl Sheet {
 
     /// Third step, once the file is synced: name it in `new/`. On an error nothing is left.
     pub fn place(&self, target: &Target) -> Result<Delivered> {
-        place(target, self.names.tmp(), &self.file, self.disk_size)
+        place(target, self.names.tmp(), &self.file, self.disk_size).map(|delivered| Delivered { usage: self.usage.get(), ..delivered })
     }
 
     /// The file was not synced: away with it.
@@ -214,12 +219,12 @@ impl Sheet {
 /// by the caller's sync of the directory only if it is whole, so it is synced here.
 pub(crate) fn place(target: &Target, tmp: &str, file: &str, size: u64) -> Result<Delivered> {
     match target.tmp.rename_new(tmp, &target.new, file) {
-        Ok(()) => Ok(Delivered { file: file.to_owned(), duplicate: false, size }),
+        Ok(()) => Ok(Delivered { file: file.to_owned(), duplicate: false, size, usage: None }),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
             give_up(target, &target.tmp, tmp, size);
             let earlier = target.new.open_file(file)?;
             earlier.sync_all().map_err(|e| Error::io("sync", target.new.at(file), e))?;
-            Ok(Delivered { file: file.to_owned(), duplicate: true, size })
+            Ok(Delivered { file: file.to_owned(), duplicate: true, size, usage: None })
         }
         Err(error) => {
             give_up(target, &target.tmp, tmp, size);

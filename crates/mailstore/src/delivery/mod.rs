@@ -41,6 +41,8 @@ pub struct Delivered {
     pub duplicate: bool,
     /// Size on disk.
     pub size: u64,
+    /// Bytes and messages the account holds now, where that is counted (accounts with a quota).
+    pub usage: Option<(u64, u64)>,
 }
 
 /// The engine; one per process. Deliveries not finished when it is dropped are finished first.
@@ -63,9 +65,9 @@ impl Delivery {
         &self.store
     }
 
-    /// Brings a message to the line ends of the settings, once for all its recipients. No I/O.
-    pub fn body(&self, bytes: &[u8]) -> Body {
-        Body::new(bytes, self.store.settings.line_ends)
+    /// Brings a message (its pieces put together) to the line ends of the settings, once for all its recipients. No I/O.
+    pub fn body(&self, pieces: &[&[u8]]) -> Body {
+        Body::new(pieces, self.store.settings.line_ends)
     }
 
     /// Files a message and returns once it is durable. The mailbox is made when it is not there. `OverQuota` and `NoSpace` leave

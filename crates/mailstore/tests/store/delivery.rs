@@ -17,7 +17,7 @@ fn letter(delivery: &Delivery, root: &std::path::Path, sequence: u32, repeated: 
         recipient: "ann@example.org".into(),
         identity: Some(Identity { id: QueueId::from_parts(1_700_000_000, 1, sequence), seconds: 1_700_000_000, repeated }),
         header: b"Return-Path: <bob@example.net>\r\nDelivered-To: ann@example.org\r\n".to_vec(),
-        body: delivery.body(BODY),
+        body: delivery.body(&[BODY]),
     }
 }
 
