@@ -13,7 +13,8 @@ async fn resolver(zones: &str) -> (Dns, FakeDns) {
 
 #[tokio::test]
 async fn mail_hosts_come_by_preference() {
-    let (dns, _server) = resolver("x.org MX 20 B.x.org\nx.org MX 10 a.x.org\nnull.org MX 0 .\nbare.org A 192.0.2.1\nalias.org CNAME x.org").await;
+    let (dns, _server) =
+        resolver("x.org MX 20 B.x.org\nx.org MX 10 a.x.org\nnull.org MX 0 .\nbare.org A 192.0.2.1\nalias.org CNAME x.org").await;
     let want = [Mx { preference: 10, host: "a.x.org".into() }, Mx { preference: 20, host: "b.x.org".into() }];
     assert_eq!(dns.mx("X.org").await.as_deref(), Ok(&want[..]));
     assert_eq!(dns.mx("x.org.").await.as_deref(), Ok(&want[..]));

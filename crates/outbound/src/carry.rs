@@ -253,7 +253,9 @@ impl Inner {
             Err(_) => return Err(Unopened::connect(&shown, &std::io::ErrorKind::TimedOut.into())),
         };
         let choices = client::Settings::lmtp(&self.settings.helo_name);
-        Connection::open(Wire::Unix(stream), shown.clone(), "", choices, &self.settings, &self.tls).await.map_err(|e| Unopened::session(&shown, e))
+        Connection::open(Wire::Unix(stream), shown.clone(), "", choices, &self.settings, &self.tls)
+            .await
+            .map_err(|e| Unopened::session(&shown, e))
     }
 
     async fn open_tcp(&self, destination: &Destination, host: &Host) -> Result<Connection, Unopened> {
@@ -454,7 +456,9 @@ async fn file_is_ascii(body: &Body, limit: usize) -> Result<bool, Outcome> {
 /// A lost connection never bounces by itself.
 fn soft(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Bounced(failure) => Outcome::Deferred(Failure { status: mail_types::EnhancedCode(4, failure.status.1, failure.status.2), ..failure }),
+        Outcome::Bounced(failure) => {
+            Outcome::Deferred(Failure { status: mail_types::EnhancedCode(4, failure.status.1, failure.status.2), ..failure })
+        }
         other => other,
     }
 }

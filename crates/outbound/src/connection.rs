@@ -30,7 +30,10 @@ pub(crate) struct Connection {
 /// Why a connection could not be made ready for messages.
 #[derive(Debug)]
 pub(crate) enum OpenError {
-    Session { error: Error, timed_out: bool },
+    Session {
+        error: Error,
+        timed_out: bool,
+    },
     /// The TLS handshake failed; the server may be reached in clear text, where that is allowed.
     Tls(io::Error),
 }
@@ -74,8 +77,7 @@ impl Connection {
     ) -> Result<Connection, OpenError> {
         let verify = choices.credentials.is_some();
         let wrapped = choices.tls == client::TlsUse::Wrapped;
-        let mut connection =
-            Connection { wire, session: Session::new(choices), host, tls: None, used: 0, idle_since: Instant::now() };
+        let mut connection = Connection { wire, session: Session::new(choices), host, tls: None, used: 0, idle_since: Instant::now() };
         if wrapped {
             connection = connection.start_tls(name, verify, settings, tls).await?;
         }

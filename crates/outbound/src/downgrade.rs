@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_single_text_part_becomes_quoted_printable() {
-        let message = "Subject: x\r\n y\r\nContent-Transfer-Encoding: 8bit\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nété = \r\nok\r\n";
+        let message =
+            "Subject: x\r\n y\r\nContent-Transfer-Encoding: 8bit\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nété = \r\nok\r\n";
         let got = String::from_utf8(to_seven_bit(message.as_bytes()).expect("simple")).expect("ascii");
         assert_eq!(
             got,

@@ -56,14 +56,15 @@ async fn find_all(host: &Domain, port: u16, mx: bool, settings: &Settings, resol
     let bounced = |status, reason: String| Outcome::Bounced(Failure::local(status, reason));
     if let Some(ip) = host.literal() {
         let only = Host { name: ip.to_string(), address: SocketAddr::new(ip, port) };
-        return if settings.is_own(only.address) { Err(bounced((5, 4, 6), format!("mail for {host} loops back to myself"))) } else { Ok(vec![only]) };
+        return if settings.is_own(only.address) {
+            Err(bounced((5, 4, 6), format!("mail for {host} loops back to myself")))
+        } else {
+            Ok(vec![only])
+        };
     }
     let records = if mx { mx_records(host, resolver).await? } else { Vec::new() };
-    let (mut records, from_mx) = if records.is_empty() {
-        (vec![Mx { preference: 0, host: host.as_str().to_owned() }], false)
-    } else {
-        (records, true)
-    };
+    let (mut records, from_mx) =
+        if records.is_empty() { (vec![Mx { preference: 0, host: host.as_str().to_owned() }], false) } else { (records, true) };
     if let Some(own) = records.iter().filter(|mx| settings.own_names.contains(&mx.host)).map(|mx| mx.preference).min() {
         records.retain(|mx| mx.preference < own);
     }
@@ -90,7 +91,8 @@ async fn find_all(host: &Domain, port: u16, mx: bool, settings: &Settings, resol
                 failure = Some(Outcome::Deferred(Failure::local((4, 4, 3), text)));
             }
             Err(error) if from_mx => {
-                failure.get_or_insert_with(|| bounced((5, 4, 4), format!("the mail server {} of {host} cannot be found: {error}", mx.host)));
+                failure
+                    .get_or_insert_with(|| bounced((5, 4, 4), format!("the mail server {} of {host} cannot be found: {error}", mx.host)));
             }
             Err(error) => failure = Some(bounced((5, 4, 4), format!("{host} cannot be found: {error}"))),
         }
@@ -148,8 +150,9 @@ mod tests {
     fn equal_preferences_are_shuffled_and_others_keep_their_order() {
         let mut firsts = std::collections::HashSet::new();
         for _ in 0..200 {
-            let mut records: Vec<_> =
-                [(20, "d"), (10, "a"), (10, "b"), (10, "c"), (5, "z")].map(|(preference, host)| Mx { preference, host: host.into() }).into();
+            let mut records: Vec<_> = [(20, "d"), (10, "a"), (10, "b"), (10, "c"), (5, "z")]
+                .map(|(preference, host)| Mx { preference, host: host.into() })
+                .into();
             shuffle_equals(&mut records);
             assert_eq!((records[0].host.as_str(), records[4].host.as_str()), ("z", "d"));
             firsts.insert(records[1].host.clone());

@@ -26,7 +26,11 @@ pub struct Message {
 pub enum Body {
     Memory(Arc<dyn AsRef<[u8]> + Send + Sync>),
     /// `length` octets of a file from `offset` on; read piece by piece.
-    File { file: Arc<File>, offset: u64, length: u64 },
+    File {
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+    },
 }
 
 impl Body {

@@ -48,9 +48,8 @@ impl Settings {
             Endpoint::Tcp(address) => Some(*address),
             Endpoint::Unix(_) => None,
         });
-        let login = (!own.relayhost.is_empty() && !own.relayhost_user.is_empty()).then(|| {
-            (own.relayhost.clone(), Credentials { login: own.relayhost_user.clone(), password: own.relayhost_password.clone() })
-        });
+        let login = (!own.relayhost.is_empty() && !own.relayhost_user.is_empty())
+            .then(|| (own.relayhost.clone(), Credentials { login: own.relayhost_user.clone(), password: own.relayhost_password.clone() }));
         Settings {
             own_names: vec![config.main.hostname.to_lowercase(), helo_name.to_lowercase()],
             helo_name,

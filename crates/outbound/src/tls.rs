@@ -26,7 +26,9 @@ impl ClientTls {
     pub fn new(verify_by: Option<&Path>) -> Result<ClientTls, SetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = || {
-            ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(|e| SetupError::Tls(e.to_string()))
+            ClientConfig::builder_with_provider(provider.clone())
+                .with_safe_default_protocol_versions()
+                .map_err(|e| SetupError::Tls(e.to_string()))
         };
         let anybody = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider.clone()))).with_no_client_auth();
         let verified = match verify_by {
@@ -43,7 +45,8 @@ impl ClientTls {
             (true, Some(verified)) => verified,
             (true, None) => return Err(io::Error::other("no certificates to verify the server with")),
         };
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| io::Error::other("the name of the server cannot stand in a certificate"))?;
+        let name =
+            ServerName::try_from(host.to_owned()).map_err(|_| io::Error::other("the name of the server cannot stand in a certificate"))?;
         TlsConnector::from(config.clone()).connect(name, stream).await
     }
 }

@@ -71,7 +71,9 @@ pub(crate) fn of_error(error: &Error, host: &str, timed_out: bool) -> Outcome {
         Error::AuthRefused(reply) => {
             Outcome::Deferred(said(EnhancedCode(4, 7, 8), reply, format!("host {host} refused our login: {}", capped(reply))))
         }
-        Error::Closed(place) if timed_out => Outcome::Deferred(Failure::local((4, 4, 2), format!("host {host} did not answer in time {place}"))),
+        Error::Closed(place) if timed_out => {
+            Outcome::Deferred(Failure::local((4, 4, 2), format!("host {host} did not answer in time {place}")))
+        }
         Error::Closed(place) => Outcome::Deferred(Failure::local((4, 4, 2), format!("lost the connection with {host} {place}"))),
         Error::PeerMisbehaved(what) => Outcome::Deferred(Failure::local((4, 5, 0), format!("host {host} does not speak SMTP: {what}"))),
         Error::BodySize => Outcome::Deferred(Failure::local((4, 3, 0), "the message in the spool changed while it was sent")),

@@ -50,10 +50,10 @@ impl Router {
             let order = self.order(address, class);
             let found = |class, setting, found: &tables::Found| Some(Classified { class, reason: Reason::new(setting, found.to_string()) });
             // The usual recipient has a mailbox: that is the first question.
-            if matches!(class, DomainClass::Mailbox | DomainClass::Local) {
-                if let Some(hit) = self.virtual_mailbox_maps.address(address, tables::AddressOrder { bare: false, ..order }).await? {
-                    return Ok(found(Class::Mailbox, "virtual_mailbox_maps", &hit.found));
-                }
+            if matches!(class, DomainClass::Mailbox | DomainClass::Local)
+                && let Some(hit) = self.virtual_mailbox_maps.address(address, tables::AddressOrder { bare: false, ..order }).await?
+            {
+                return Ok(found(Class::Mailbox, "virtual_mailbox_maps", &hit.found));
             }
             if let Some(hit) = self.virtual_alias_maps.address(address, order).await? {
                 return Ok(found(Class::Alias, "virtual_alias_maps", &hit.found));
@@ -63,23 +63,28 @@ impl Router {
                     if let Some(hit) = self.local_alias(address).await? {
                         return Ok(found(Class::Alias, "alias_maps", &hit));
                     }
-                    if let Some(hit) = self.local_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await? {
+                    if let Some(hit) = self.local_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await?
+                    {
                         return Ok(found(Class::Mailbox, "local_recipient_maps", &hit.found));
                     }
                 }
                 DomainClass::Mailbox => {
-                    if let Some((target, hit)) = self.alias_domain(address.domain()).await? {
-                        if let Some(there) = self.known_at(address, target, steps).await? {
-                            let detail = format!("{hit}, there {}", there.reason);
-                            return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("alias_domain_maps", detail) }));
-                        }
+                    if let Some((target, hit)) = self.alias_domain(address.domain()).await?
+                        && let Some(there) = self.known_at(address, target, steps).await?
+                    {
+                        let detail = format!("{hit}, there {}", there.reason);
+                        return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("alias_domain_maps", detail) }));
                     }
                 }
                 DomainClass::Relay if self.relay_recipient_maps.is_empty() => {
-                    return Ok(Some(Classified { class: Class::Relay, reason: Reason::new("relay_recipient_maps", "empty: all are taken") }));
+                    return Ok(Some(Classified {
+                        class: Class::Relay,
+                        reason: Reason::new("relay_recipient_maps", "empty: all are taken"),
+                    }));
                 }
                 DomainClass::Relay => {
-                    if let Some(hit) = self.relay_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await? {
+                    if let Some(hit) = self.relay_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await?
+                    {
                         return Ok(found(Class::Relay, "relay_recipient_maps", &hit.found));
                     }
                 }

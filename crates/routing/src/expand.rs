@@ -292,10 +292,10 @@ impl Router {
             }
         };
         let order = AddressOrder { delimiters: &self.delimiters, bare: false, catch_all: true };
-        if let Some(sender) = sender {
-            if let Some(hit) = self.sender_bcc_maps.address(sender, order).await? {
-                from(hit.found, "sender_bcc_maps");
-            }
+        if let Some(sender) = sender
+            && let Some(hit) = self.sender_bcc_maps.address(sender, order).await?
+        {
+            from(hit.found, "sender_bcc_maps");
         }
         for recipient in recipients {
             if let Some(hit) = self.recipient_bcc_maps.address(&recipient.address, order).await? {
@@ -363,7 +363,11 @@ fn split_addresses(text: &str) -> Vec<&str> {
         }
     }
     items.push(&text[start..]);
-    items.into_iter().map(|item| item.strip_prefix('<').and_then(|i| i.strip_suffix('>')).unwrap_or(item)).filter(|item| !item.is_empty()).collect()
+    items
+        .into_iter()
+        .map(|item| item.strip_prefix('<').and_then(|i| i.strip_suffix('>')).unwrap_or(item))
+        .filter(|item| !item.is_empty())
+        .collect()
 }
 
 #[cfg(test)]

@@ -54,7 +54,12 @@ async fn loops_and_wide_aliases_are_stopped() {
         ("a@x.org=b@x.org, b@x.org=a@x.org", "a@x.org", 0, "0 bounced 5.4.6 <a@x.org>: the alias leads back to itself"),
         ("{a@x.org = b@x.org, ann@x.org}, b@x.org=a@x.org", "a@x.org", 1, ""),
         ("a@x.org=a@x.org", "a@x.org", 1, ""),
-        ("a@x.org=not<an>address", "a@x.org", 0, "0 deferred 4.3.5 <a@x.org>: the alias cannot be expanded: `not<an>address`: the local part has a"),
+        (
+            "a@x.org=not<an>address",
+            "a@x.org",
+            0,
+            "0 deferred 4.3.5 <a@x.org>: the alias cannot be expanded: `not<an>address`: the local part has a",
+        ),
     ] {
         let settings = format!("{BASE}\nvirtual_alias_maps = [\"inline:{{ {aliases} }}\"]");
         let (finals, failures) = expand(&settings, &[recipient]).await;
@@ -78,9 +83,13 @@ async fn local_names_go_through_the_alias_file() {
     let dir = tempfile::tempdir().expect("dir");
     let (aliases, list) = (dir.path().join("aliases"), dir.path().join("list"));
     std::fs::write(&list, "# members\nann@x.org\nbob@x.org, far@out.net\n").expect("write");
-    let text = format!("root: ann@x.org\npostmaster: root\nstaff: :include:{}\ncommand: \"|/bin/cat\"\nfile: /tmp/x\nboth: ann@x.org, |cat\n", list.display());
+    let text = format!(
+        "root: ann@x.org\npostmaster: root\nstaff: :include:{}\ncommand: \"|/bin/cat\"\nfile: /tmp/x\nboth: ann@x.org, |cat\n",
+        list.display()
+    );
     std::fs::write(&aliases, text).expect("write");
-    let settings = format!("{BASE}\nalias_maps = [\"hash:{}\"]\nvirtual_alias_maps = [\"inline:{{ daemon@x.org=bob@x.org }}\"]", aliases.display());
+    let settings =
+        format!("{BASE}\nalias_maps = [\"hash:{}\"]\nvirtual_alias_maps = [\"inline:{{ daemon@x.org=bob@x.org }}\"]", aliases.display());
     for (recipient, want, failures) in [
         ("root@localhost", &["ann@x.org"][..], 0),
         ("postmaster@mx.x.org", &["ann@x.org"], 0),

@@ -161,7 +161,11 @@ impl Router {
 
     /// How addresses of this class are looked for, without catch-all. The bare user is a key for our own names only (virtual(5)).
     pub(crate) fn order(&self, address: &Address, class: DomainClass) -> AddressOrder<'_> {
-        AddressOrder { delimiters: &self.delimiters, bare: class == DomainClass::Local || *address.domain() == self.origin, catch_all: false }
+        AddressOrder {
+            delimiters: &self.delimiters,
+            bare: class == DomainClass::Local || *address.domain() == self.origin,
+            catch_all: false,
+        }
     }
 
     pub(crate) async fn catch_all(&self, maps: &Maps, domain: &Domain) -> Result<Option<tables::Found>, Unavailable> {

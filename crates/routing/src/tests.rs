@@ -118,9 +118,10 @@ async fn the_guides_transport_table_works() {
 
 #[tokio::test]
 async fn transports_are_chosen() {
-    let table = "inline:{ e.net=error:5.7.1 no thanks, {d.net = discard:}, u.net=lmtp:unix:/run/dovecot/lmtp, i.net=lmtp:inet:[127.0.0.1]:24, \
+    let table =
+        "inline:{ e.net=error:5.7.1 no thanks, {d.net = discard:}, u.net=lmtp:unix:/run/dovecot/lmtp, i.net=lmtp:inet:[127.0.0.1]:24, \
                  {s.net = smtp:}, odd.net=uucp:x, hop.net=:[10.0.0.1], r.net=retry:later, x.org=virtual: }"
-        .replace("e.net=error:5.7.1 no thanks", "{e.net = error:5.7.1 no thanks}");
+            .replace("e.net=error:5.7.1 no thanks", "{e.net = error:5.7.1 no thanks}");
     let router = router(&format!(
         "virtual_mailbox_domains = [\"x.org\"]\nvirtual_alias_domains = [\"alias.org\"]\nrelay_domains = [\"relay.org\"]\nrelayhost = \"[relay.isp]:587\"\n\
          transport_maps = [\"{table}\"]\nsender_dependent_relayhost_maps = [\"inline:{{ @other.org=smtp.other.org }}\"]"
@@ -131,7 +132,10 @@ async fn transports_are_chosen() {
         ("u@u.net", "lmtp:unix:/run/dovecot/lmtp"),
         ("u@i.net", "lmtp:inet:[127.0.0.1]:24"),
         ("u@s.net", "smtp:s.net"),
-        ("u@odd.net", "retry:4.3.5 mail system configuration error: unknown transport `uucp` (smtp, relay, lmtp, local, virtual, error, retry, discard)"),
+        (
+            "u@odd.net",
+            "retry:4.3.5 mail system configuration error: unknown transport `uucp` (smtp, relay, lmtp, local, virtual, error, retry, discard)",
+        ),
         ("u@hop.net", "smtp:[10.0.0.1]"),
         ("u@r.net", "retry:4.0.0 later"),
         ("u@x.org", "local"),

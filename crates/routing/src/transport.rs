@@ -45,23 +45,23 @@ impl Router {
     /// The way of a final address (one that [`Router::expand`] gave). `sender` chooses the relay host where
     /// `sender_dependent_relayhost_maps` is set.
     pub async fn route(&self, address: &Address, sender: Option<&Address>) -> Result<Routed, Unavailable> {
-        if !self.transport_maps.is_empty() {
-            if let Some(found) = self.transport_maps.transport(address, &self.delimiters).await? {
-                let reason = Reason::new("transport_maps", found.to_string());
-                let (transport, nexthop) = found.value.trim().split_once(':').unwrap_or((found.value.trim(), ""));
-                let (transport, nexthop) = (transport.trim(), nexthop.trim());
-                // `:` alone is as if the table had nothing to say (transport(5)).
-                if !transport.is_empty() {
-                    return Ok(self.transport(address, transport, nexthop, reason));
-                }
-                if !nexthop.is_empty() {
-                    let usual = self.usual_route(address, sender).await?;
-                    return Ok(match usual.route {
-                        Route::Smtp(_) => self.transport(address, "smtp", nexthop, reason),
-                        Route::Lmtp(_) => self.transport(address, "lmtp", nexthop, reason),
-                        _ => Routed { reason, ..usual },
-                    });
-                }
+        if !self.transport_maps.is_empty()
+            && let Some(found) = self.transport_maps.transport(address, &self.delimiters).await?
+        {
+            let reason = Reason::new("transport_maps", found.to_string());
+            let (transport, nexthop) = found.value.trim().split_once(':').unwrap_or((found.value.trim(), ""));
+            let (transport, nexthop) = (transport.trim(), nexthop.trim());
+            // `:` alone is as if the table had nothing to say (transport(5)).
+            if !transport.is_empty() {
+                return Ok(self.transport(address, transport, nexthop, reason));
+            }
+            if !nexthop.is_empty() {
+                let usual = self.usual_route(address, sender).await?;
+                return Ok(match usual.route {
+                    Route::Smtp(_) => self.transport(address, "smtp", nexthop, reason),
+                    Route::Lmtp(_) => self.transport(address, "lmtp", nexthop, reason),
+                    _ => Routed { reason, ..usual },
+                });
             }
         }
         self.usual_route(address, sender).await

@@ -100,7 +100,8 @@ impl Networks {
     pub fn parse(path: &Path, text: &str) -> Result<Networks, Error> {
         let mut rules: Vec<Rule> = Vec::new();
         let mut open_ifs: Vec<usize> = Vec::new();
-        let lines = logical_lines(text).map_err(|line| Error::line(path, line, "the line begins with white space but continues nothing"))?;
+        let lines =
+            logical_lines(text).map_err(|line| Error::line(path, line, "the line begins with white space but continues nothing"))?;
         for line in lines {
             let wrong = |why: String| Error::line(path, line.number, why);
             let mut words = line.text.splitn(2, char::is_whitespace);
@@ -174,9 +175,14 @@ mod tests {
     fn rules_answer_in_order_and_wrong_lines_are_named() {
         let table = "10.1.0.0/16 inner\nif 10.0.0.0/8\n10.2.0.0/16 two\n!10.3.0.0/16 rest\nendif\n::1 six";
         let networks = Networks::parse(Path::new("c"), table).expect("table");
-        for (ip, want) in
-            [("10.1.2.3", Some("inner")), ("10.2.0.1", Some("two")), ("10.9.0.1", Some("rest")), ("10.3.0.1", None), ("::1", Some("six")), ("9.9.9.9", None)]
-        {
+        for (ip, want) in [
+            ("10.1.2.3", Some("inner")),
+            ("10.2.0.1", Some("two")),
+            ("10.9.0.1", Some("rest")),
+            ("10.3.0.1", None),
+            ("::1", Some("six")),
+            ("9.9.9.9", None),
+        ] {
             assert_eq!(networks.find(ip.parse().expect(ip)).map(|h| h.value.to_string()).as_deref(), want, "{ip}");
         }
         for (table, want) in [

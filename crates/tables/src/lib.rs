@@ -28,13 +28,15 @@ pub mod order;
 pub mod pattern;
 mod remote;
 mod spec;
+#[cfg(feature = "sql")]
+pub mod sql;
 mod table;
 pub mod text;
 mod watched;
 
 pub use error::{Error, Unavailable};
 pub use list::{DomainList, NetworkList};
-pub use maps::{AddressFound, AddressOrder, Found, Maps, Step};
+pub use maps::{AddressFound, AddressOrder, Found, Maps, Step, Told};
 pub use remote::{NoRemote, Remote, RemoteFuture, remote};
 pub use spec::{split_list, split_words};
 pub use table::{Context, Format, Table};

@@ -107,7 +107,9 @@ impl NetworkList {
             // A table has its type in letters in front of the colon; an IPv6 address may have letters, but then also a number or brackets.
             let item = match Network::parse(&item) {
                 Ok(network) => NetworkItem::Network(network),
-                Err(_) if item.split_once(':').is_some_and(|(kind, _)| !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphabetic())) => {
+                Err(_)
+                    if item.split_once(':').is_some_and(|(kind, _)| !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphabetic())) =>
+                {
                     NetworkItem::Table(Table::open(&item, context)?)
                 }
                 Err(why) => return Err(Error::spec(text, why)),
@@ -151,7 +153,8 @@ fn expand(text: &str, context: &Context) -> Result<Vec<(bool, String)>, Error> {
         }
         let path = context.base.join(bare);
         let content = std::fs::read_to_string(&path).map_err(|source| Error::File { path: path.clone(), source })?;
-        let lines = logical_lines(&content).map_err(|line| Error::line(&path, line, "the line begins with white space but continues nothing"))?;
+        let lines =
+            logical_lines(&content).map_err(|line| Error::line(&path, line, "the line begins with white space but continues nothing"))?;
         for line in lines {
             for word in split_list(&line.text) {
                 let bare = word.trim_start_matches('!');

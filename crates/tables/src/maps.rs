@@ -33,13 +33,15 @@ impl fmt::Display for Found {
     }
 }
 
+/// The value with its line; nothing; or why the table cannot tell.
+pub type Told = Result<Option<(Arc<str>, Option<u32>)>, String>;
+
 /// One key asked of one table, for `facteur map query`.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub table: String,
     pub key: String,
-    /// The value with its line; nothing; or why the table cannot tell.
-    pub answer: Result<Option<(Arc<str>, Option<u32>)>, String>,
+    pub answer: Told,
     /// The table was not asked: its patterns see whole addresses only.
     pub skipped: bool,
 }
@@ -125,7 +127,8 @@ impl Maps {
         }
         for key in address_keys(address, order) {
             if let Some(found) = self.find(&key.text, key.whole).await? {
-                let unmatched_detail = if key.drops_detail { address.split_detail(order.delimiters).map(|(_, d)| d.to_owned()) } else { None };
+                let unmatched_detail =
+                    if key.drops_detail { address.split_detail(order.delimiters).map(|(_, d)| d.to_owned()) } else { None };
                 return Ok(Some(AddressFound { found, unmatched_detail, catch_all: key.catch_all }));
             }
         }

@@ -32,7 +32,10 @@ struct Test {
 }
 
 enum Then {
-    Answer { text: Arc<str>, template: Option<Vec<Piece>> },
+    Answer {
+        text: Arc<str>,
+        template: Option<Vec<Piece>>,
+    },
     /// `if`: where to go on when the test fails.
     Else(usize),
 }
@@ -48,7 +51,8 @@ impl Patterns {
     pub fn parse(path: &Path, text: &str) -> Result<Patterns, Error> {
         let mut rules: Vec<Rule> = Vec::new();
         let mut open_ifs = Vec::new();
-        let lines = logical_lines(text).map_err(|line| Error::line(path, line, "the line begins with white space but continues nothing"))?;
+        let lines =
+            logical_lines(text).map_err(|line| Error::line(path, line, "the line begins with white space but continues nothing"))?;
         for line in lines {
             let wrong = |why: String| Error::line(path, line.number, why);
             let text = line.text.as_str();

@@ -101,9 +101,7 @@ impl Table {
                 }
                 _ => return Err(Error::spec(spec, "accounts: has the tables domains, mailboxes, aliases and alias_domains")),
             },
-            "mysql" | "pgsql" | "sqlite" => {
-                Kind::Remote { name: format!("{kind}:{}", path().display()), remote: context.remote.clone() }
-            }
+            "mysql" | "pgsql" | "sqlite" => Kind::Remote { name: format!("{kind}:{}", path().display()), remote: context.remote.clone() },
             _ => {
                 return Err(Error::spec(
                     spec,
@@ -204,7 +202,8 @@ fn parse_passwd(_path: &Path, text: &str) -> Result<Entries, Error> {
 /// `{ key=value, key=value, {key = value with spaces} }`
 fn parse_inline(spec: &str, name: &str) -> Result<Entries, Error> {
     let inner = name.trim();
-    let inner = inner.strip_prefix('{').and_then(|i| i.strip_suffix('}')).ok_or_else(|| Error::spec(spec, "expected inline:{ key=value, … }"))?;
+    let inner =
+        inner.strip_prefix('{').and_then(|i| i.strip_suffix('}')).ok_or_else(|| Error::spec(spec, "expected inline:{ key=value, … }"))?;
     let mut entries = Entries::default();
     for item in split_list(inner) {
         let (key, value) = unbrace(item).split_once('=').ok_or_else(|| Error::spec(spec, format!("`{item}` is not key=value")))?;

@@ -313,7 +313,8 @@ impl Session {
                 Ok(())
             }
             "RCPT" => {
-                if self.answer(line, "250 2.1.5 ok").await? {
+                let usual = if self.transaction.mail.is_empty() { "503 5.5.1 no sender" } else { "250 2.1.5 ok" };
+                if self.answer(line, usual).await? {
                     self.transaction.recipients.push(line.to_owned());
                 }
                 Ok(())

@@ -144,7 +144,8 @@ impl Transcript {
     pub fn read_all(folder: impl AsRef<std::path::Path>) -> Vec<Transcript> {
         let folder = folder.as_ref();
         let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-        let mut paths: Vec<_> = entries.map(|e| e.expect("directory entry").path()).filter(|p| p.extension().is_some_and(|e| e == "txt")).collect();
+        let mut paths: Vec<_> =
+            entries.map(|e| e.expect("directory entry").path()).filter(|p| p.extension().is_some_and(|e| e == "txt")).collect();
         paths.sort();
         paths.iter().map(Transcript::read).collect()
     }

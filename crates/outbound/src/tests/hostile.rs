@@ -1,0 +1,70 @@
+//! Servers that do not keep to the protocol: each costs bounded time and memory and defers.
+
+use super::*;
+
+#[tokio::test]
+async fn hostile_replies_are_cut_and_defer() {
+    let cases: [(&str, Act); 12] = [
+        ("connect", Act::Flood(vec![b'x'; 8192])),
+        ("connect", Act::Flood(b"220-hello\r\n".to_vec())),
+        ("EHLO", Act::Flood(b"250-for ever\r\n".to_vec())),
+        ("connect", Act::Raw(b"999 odd\r\n".to_vec())),
+        ("connect", Act::Raw(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())),
+        ("connect", Act::Raw(vec![0; 100_000])),
+        ("MAIL", Act::Flood(b"250-more\r\n".to_vec())),
+        ("end of data", Act::Flood(b"250-more\r\n".to_vec())),
+        ("connect", Act::Close),
+        ("EHLO", Act::Close),
+        ("RCPT", Act::Close),
+        ("end of data", Act::Close),
+    ];
+    for (moment, act) in cases {
+        let shown = format!("{moment} {}", format!("{act:?}").chars().take(40).collect::<String>());
+        let sink = Sink::smtp().on(moment, act).start().await;
+        let attempt = plain().await.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await;
+        assert!(matches!(&attempt.outcomes[0], Outcome::Deferred(_)), "{shown}: {:?}", attempt.outcomes);
+        assert!(reason(&attempt).len() < 2000 && !reason(&attempt).contains(['\0', '\n']), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn silence_ends_by_the_clock() {
+    for moment in ["connect", "EHLO", "MAIL", "RCPT", "end of data"] {
+        let sink = Sink::smtp().on(moment, Act::Silence).start().await;
+        let time = Duration::from_millis(300);
+        let settings = Settings { command_timeout: time, data_done_timeout: time, data_xfer_timeout: time, ..settings() };
+        let outbound = outbound(settings, &FakeDns::start("").await);
+        let attempt = outbound.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await;
+        assert_eq!(short(&attempt), ["deferred 4.4.2"], "{moment}");
+        assert!(reason(&attempt).contains("did not answer in time"), "{moment}: {}", reason(&attempt));
+    }
+}
+
+#[tokio::test]
+async fn control_characters_of_a_server_reach_nobody() {
+    let sink = Sink::smtp().on("RCPT", Act::Raw(b"550 5.1.1 \x1b[31mred\0\x07 <user>\r\n".to_vec())).start().await;
+    let attempt = plain().await.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await;
+    assert_eq!(short(&attempt), ["bounced 5.1.1"]);
+    assert!(!reason(&attempt).chars().any(char::is_control), "{:?}", reason(&attempt));
+}
+
+#[tokio::test]
+async fn replies_before_tls_are_not_believed_after_it() {
+    // The injected reply would answer the EHLO under TLS.
+    let sink = Sink::smtp().starttls().on("STARTTLS", Act::Raw(b"220 go\r\n250-injected\r\n250 AUTH PLAIN\r\n".to_vec())).start().await;
+    let outbound = outbound(Settings { tls: TlsLevel::Encrypt, ..settings() }, &FakeDns::start("").await);
+    let attempt = outbound.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await;
+    assert!(matches!(&attempt.outcomes[0], Outcome::Deferred(_)), "{:?}", attempt.outcomes);
+    assert!(sink.messages().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_lost_after_the_message_is_not_asked_for_elsewhere() {
+    let dns = FakeDns::start("x.org MX 10 a.x.org\nx.org MX 20 b.x.org\na.x.org A 127.0.0.1\nb.x.org A 127.0.0.2").await;
+    let first = Sink::smtp().on("end of data", Act::Close).start().await;
+    let second = Sink::smtp().start_at(&format!("127.0.0.2:{}", first.port())).await;
+    let destination = Destination::Smtp { host: Domain::parse("x.org").expect("domain"), port: Some(first.port()), mx: true };
+    let attempt = outbound(settings(), &dns).deliver(&destination, &message(TEXT), &to(&["a@x.org"])).await;
+    assert_eq!(short(&attempt), ["deferred 4.4.2"]);
+    assert_eq!(second.connections(), 0);
+}
