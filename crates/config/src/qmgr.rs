@@ -24,6 +24,8 @@ settings! {
         default_destination_concurrency_limit: u32 = 20u32, in 1..=1000, was "Postfix default_destination_concurrency_limit";
         /// Deliveries at the same time to a destination at first; it grows with success.
         initial_destination_concurrency: u32 = 5u32, in 1..=1000, was "Postfix initial_destination_concurrency";
+        /// Deliveries to other hosts at the same time, all destinations together.
+        default_process_limit: u32 = 100u32, in 1..=10_000, was "Postfix default_process_limit";
         /// Recipients of one delivery.
         default_destination_recipient_limit: u32 = 50u32, in 1..=1000, was "Postfix default_destination_recipient_limit";
         /// Connections to deliver at the same time.

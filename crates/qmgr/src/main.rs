@@ -1,1 +1,52 @@
-fn main() {}
+//! NAME
+//!     qmgr - Facteur's queue manager
+//!
+//! SYNOPSIS
+//!     qmgr [--config FILE | --root DIR]
+//!
+//! DESCRIPTION
+//!     qmgr owns the queue. It learns from smtpd where each accepted message lies, expands aliases once, finds the
+//!     route of every recipient, and delivers: by LMTP to deliver (or to another LMTP server), by SMTP to other hosts. What
+//!     fails for the moment is tried again with growing waits; what fails for good, or is too old, is reported to its sender.
+//!
+//!     The usual message is delivered from memory and never has a file of its own. It gets one, `queue/XX/ID`, when its first
+//!     attempt failed, when it is held, or when it is large. What became of each message is journalled.
+//!
+//!     Many destinations take turns; each begins with a few deliveries at a time and gets more with success; one that cannot be
+//!     reached is left alone for `minimal_backoff_time`. When deliver or authd is away, mail for it waits and is tried about
+//!     every second, and no attempt is counted.
+//!
+//! PROTOCOL
+//!     The socket `queue` in `run_directory`: smtpd's hints (crate ipc, queue.rs).
+//!     The socket `control/qmgr`: `facteur status`, `reload`, `queue list|cat|flush|hold|release|delete`.
+//!     As a client: LMTP (RFC 2033), SMTP (RFC 5321) with PIPELINING, STARTTLS, 8BITMIME, SMTPUTF8, DSN; DNS; authd's `lookup`.
+//!
+//! FILES
+//!     spool/journal/*.segment     read only; smtpd's
+//!     spool/queue/in/ID           large messages from smtpd; moved to queue/XX/ID
+//!     spool/queue/XX/ID           messages that wait
+//!     spool/queue/outcomes/*      the journal of outcomes
+//!     spool/corrupt/*             what was damaged; look at it, then remove it by hand
+//!     The formats are described in docs/formats.md and at the top of the files of crate spool that own them.
+//!
+//! SECURITY
+//!     Runs as facteur-queue, without any privilege. Reads replies and DNS answers of strangers, and the envelope of mail
+//!     that anybody may send; trusts smtpd to have written valid records, and checks each all the same. Can lose or repeat
+//!     mail in the queue, and read it; cannot read mailboxes or passwords. Never runs a program.
+//!
+//! STANDARDS
+//!     RFC 5321 §4.5.4 (retry strategies), RFC 3461 and RFC 3464 (delivery status notifications), RFC 3463 (status codes).
+//!
+//! DIAGNOSTICS
+//!     One line per event and recipient: `queued`, `delivered`, `deferred`, `bounced`, `expired`, `removed`, with `queue_id`, `to`,
+//!     `relay`, `delay`, `dsn`, `status`. Errors name the file or host. A damaged record or file is an error in the log
+//!     and is kept in `corrupt/`.
+//!
+//! BUGS
+//!     While smtpd is down after having been killed, the last batch it had written waits for its next start.
+//!     The queue in memory is not bounded by a setting: about 150 bytes per message that waits.
+//!     `maildrop` is created and left alone: nothing puts mail there yet.
+
+fn main() -> std::process::ExitCode {
+    daemon::main("qmgr", qmgr::run)
+}

@@ -1,0 +1,99 @@
+//! What administrators ask for: `facteur queue flush|hold|release|delete`.
+
+use super::{Admin, Command, Manager, Which};
+use crate::entry::State;
+use mail_types::QueueId;
+use spool::outcome::Record;
+
+impl Manager {
+    pub(super) fn admin(&mut self, Admin { command, answer }: Admin) {
+        let (which, act): (_, fn(&mut Manager, QueueId) -> bool) = match command {
+            Command::Sync => {
+                self.sync_waiters.push(answer);
+                self.flush_at = Some(self.now.ms);
+                return;
+            }
+            Command::Flush(which) => {
+                self.schedule.revive();
+                (which, Manager::flush_one)
+            }
+            Command::Hold(which) => (which, Manager::hold_one),
+            Command::Release(which) => (which, Manager::release_one),
+            Command::Delete(which) => (which, Manager::delete_one),
+        };
+        let result = match which {
+            Which::One(id) if !self.entries.contains_key(&id) => Err(format!("{id} is not in the queue")),
+            Which::One(id) => Ok(usize::from(act(self, id))),
+            Which::All => {
+                let ids: Vec<QueueId> = self.entries.keys().copied().collect();
+                Ok(ids.into_iter().filter(|id| act(self, *id)).count())
+            }
+        };
+        let answered = result.map(|count| format!("{count} message{}\n", if count == 1 { "" } else { "s" }));
+        match answered {
+            Ok(text) => {
+                // The answer goes out when what was noted is durable.
+                let (sender, waiter) = tokio::sync::oneshot::channel();
+                self.sync_waiters.push(sender);
+                self.flush_at = Some(self.now.ms);
+                tokio::spawn(async move {
+                    let done = waiter.await.unwrap_or_else(|_| Err("qmgr is stopping".into()));
+                    let _ = answer.send(done.map(|_| text));
+                });
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    fn flush_one(&mut self, id: QueueId) -> bool {
+        match self.entries.get(&id).map(|e| e.state) {
+            Some(State::Deferred(_)) => {
+                self.set_state(&id, State::Ready);
+                true
+            }
+            Some(state) => matches!(state, State::Ready | State::Active | State::Stalled),
+            None => false,
+        }
+    }
+
+    fn hold_one(&mut self, id: QueueId) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        match entry.state {
+            State::Held => return false,
+            // Kept once its attempt has ended, if anything is left of it then.
+            State::Active => entry.hold = true,
+            // Read, moved to a file where it is not in one, and held.
+            _ => {
+                entry.hold = true;
+                self.note(Record::Held { id, held: true }, true);
+                if !matches!(self.entries[&id].state, State::Ready) {
+                    self.set_state(&id, State::Ready);
+                }
+            }
+        }
+        true
+    }
+
+    fn release_one(&mut self, id: QueueId) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        let was = entry.state == State::Held || entry.hold;
+        entry.hold = false;
+        if was {
+            self.note(Record::Held { id, held: false }, true);
+            if self.entries[&id].state == State::Held {
+                tracing::info!(queue_id = id.as_str(), "released");
+                self.set_state(&id, State::Ready);
+            }
+        }
+        was
+    }
+
+    fn delete_one(&mut self, id: QueueId) -> bool {
+        match self.entries.get_mut(&id) {
+            Some(entry) if entry.state == State::Active => entry.delete = true,
+            Some(_) => self.delete_now(id),
+            None => return false,
+        }
+        true
+    }
+}

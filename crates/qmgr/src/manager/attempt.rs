@@ -1,0 +1,148 @@
+//! Deliveries: started as the schedule allows, and what came of them.
+
+use super::{Event, Manager};
+use crate::entry::{JobId, failure};
+use crate::schedule::Reached;
+use mail_types::{Failure, Outcome, QueueId};
+use outbound::{Attempt, Destination, Message};
+
+/// A job whose partner was lost in the middle is begun anew so often before its recipients are deferred: a message that
+/// brings the partner down must not stand in everybody's way.
+const LOST: u8 = 3;
+
+impl Manager {
+    pub(super) fn start_deliveries(&mut self) {
+        while let Some((to, job)) = self.schedule.next(self.now.ms) {
+            let Some(active) = self.active.get(&job.id) else {
+                self.schedule.done(self.now.ms, &to, Reached::Yes);
+                continue;
+            };
+            let envelope = &active.stored.envelope;
+            let entry = self.entries.get(&job.id);
+            let message = Message {
+                id: job.id,
+                sender: envelope.sender.clone(),
+                body_type: envelope.body,
+                smtputf8: envelope.smtputf8,
+                ret: envelope.ret,
+                envid: envelope.envid.clone(),
+                accepted_seconds: envelope.arrived_micros / 1_000_000,
+                repeat: entry.is_some_and(|e| e.repeat) || active.jobs[job.number].lost > 0,
+                body: active.body.clone(),
+            };
+            let members = &active.jobs[job.number].members;
+            let recipients: Vec<_> = members.iter().map(|at| active.recipients[*at].recipient.clone()).collect();
+            let (outbound, events) = (self.carriers.outbound.clone(), self.events.clone());
+            self.in_flight += 1;
+            tokio::spawn(async move {
+                let attempt = outbound.deliver(&to, &message, &recipients).await;
+                let _ = events.send(Event::Delivered { job, to, attempt });
+            });
+        }
+    }
+
+    pub(super) fn delivered(&mut self, job: JobId, to: Destination, attempt: Attempt) {
+        self.in_flight -= 1;
+        let Some(active) = self.active.get_mut(&job.id) else {
+            self.schedule.done(self.now.ms, &to, Reached::Yes);
+            return;
+        };
+        let partner = active.jobs[job.number].partner;
+        let Attempt { outcomes, relay, reached, .. } = attempt;
+        // Lost connections are the partner's, not the message's.
+        let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
+        let again = partner && active.jobs[job.number].lost < LOST && outcomes.iter().any(lost);
+        if again || !reached {
+            self.note_unreached(&to, outcomes.iter().find_map(failure), partner);
+        } else if self.announced_down.remove(&to) {
+            tracing::info!(relay = %to, "it answers again");
+        }
+        if reached && !again {
+            self.unreached.remove(&to);
+        }
+        if again {
+            self.start_again(job, &to, reached, outcomes, relay);
+        } else {
+            let members = self.active[&job.id].jobs[job.number].members.clone();
+            for (at, outcome) in members.into_iter().zip(outcomes) {
+                self.take_outcome(job.id, at, outcome, relay.clone());
+            }
+            if let Some(active) = self.active.get_mut(&job.id) {
+                active.outstanding -= 1;
+            }
+            let (back, until) = self.schedule.done(self.now.ms, &to, if reached { Reached::Yes } else { Reached::No });
+            for job in back {
+                self.not_tried(job, until);
+                self.conclude_if_done(job.id);
+            }
+        }
+        self.conclude_if_done(job.id);
+    }
+
+    /// The partner was not there, or was lost: what is undecided goes back to the front of its line.
+    fn start_again(&mut self, job: JobId, to: &Destination, reached: bool, outcomes: Vec<Outcome>, relay: Option<String>) {
+        let members = self.active[&job.id].jobs[job.number].members.clone();
+        let mut rest = Vec::new();
+        for (at, outcome) in members.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Deferred(failure) if failure.remote.is_none() => rest.push(at),
+                outcome => self.take_outcome(job.id, at, outcome, relay.clone()),
+            }
+        }
+        if let Some(active) = self.active.get_mut(&job.id) {
+            active.jobs[job.number].members = rest;
+            active.jobs[job.number].lost += u8::from(reached);
+        }
+        self.schedule.put_back(to, job);
+        self.schedule.done(self.now.ms, to, Reached::No);
+    }
+
+    fn note_unreached(&mut self, to: &Destination, why: Option<&Failure>, partner: bool) {
+        let Some(why) = why else { return };
+        if partner {
+            if self.announced_down.insert(to.clone()) {
+                tracing::warn!(relay = %to, reason = %why.reason, "it does not answer; mail for it waits and is tried every moment");
+            }
+        } else if self.unreached.len() < 10_000 {
+            self.unreached.insert(to.clone(), why.clone());
+        }
+    }
+
+    fn take_outcome(&mut self, id: QueueId, at: usize, outcome: Outcome, relay: Option<String>) {
+        let Some(active) = self.active.get_mut(&id) else { return };
+        let target = &mut active.recipients[at];
+        target.result = Some(outcome);
+        target.relay = relay;
+        self.log_outcome(id, at, None);
+    }
+
+    /// One line per recipient and attempt, with the words that administrators know.
+    pub(super) fn log_outcome(&self, id: QueueId, at: usize, verdict: Option<&str>) {
+        let Some(active) = self.active.get(&id) else { return };
+        let target = &active.recipients[at];
+        let Some(result) = &target.result else { return };
+        let delay = self.now.unix_micros.saturating_sub(active.stored.envelope.arrived_micros) / 10_000;
+        let (status, dsn, said): (_, _, std::borrow::Cow<'_, str>) = match result {
+            Outcome::Delivered { reply } => ("sent", reply.enhanced().map_or("2.0.0".into(), |e| e.to_string()), reply.to_string().into()),
+            Outcome::Deferred(failure) => ("deferred", failure.status.to_string(), failure.reason.as_str().into()),
+            Outcome::Bounced(failure) => ("bounced", failure.status.to_string(), failure.reason.as_str().into()),
+        };
+        let status = verdict.unwrap_or(status);
+        let original = target.recipient.orcpt.as_deref().and_then(|o| o.split_once(';')).map_or("", |(_, address)| address);
+        tracing::info!(
+            queue_id = id.as_str(),
+            to = %target.recipient.address,
+            orig_to = %mail_types::printable(original),
+            relay = target.relay.as_deref().unwrap_or("none"),
+            delay = format_args!("{}.{:02}", delay / 100, delay % 100),
+            dsn,
+            status,
+            reply = %said,
+            "{}",
+            match status {
+                "sent" => "delivered",
+                other => other,
+            }
+        );
+    }
+}

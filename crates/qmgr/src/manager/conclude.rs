@@ -1,0 +1,291 @@
+//! The end of an attempt: outcomes are noted, the sender is told, the message goes or waits.
+//!
+//! Order: notifications are durable before the outcome `bounced` is noted; outcomes are synced before a queue file is
+//! removed or a segment reported finished; a message is in its queue file, synced, before its record is settled.
+
+use super::{BATCH, Event, Manager};
+use crate::entry::{Active, Entry, Place, State, Target, failure};
+use crate::journal::Spot;
+use crate::notify::{self, Kind};
+use mail_types::{Outcome, QueueId};
+use outbound::Body;
+use spool::Stored;
+use spool::outcome::{Record, What};
+use std::sync::Arc;
+
+/// An attempt whose notifications are being written.
+pub struct Conclusion {
+    active: Active,
+    notifications: Vec<QueueId>,
+    /// Recipients that are given up now, with a last temporary failure.
+    expired: bool,
+    warned: bool,
+}
+
+/// A message on its way from the journal to a queue file.
+pub struct Move {
+    id: QueueId,
+    stored: Stored,
+    body: Arc<[u8]>,
+    then: Then,
+}
+
+#[derive(Clone)]
+enum Then {
+    Defer { next_unix: u64, due: u64, reasons: Vec<(u64, Arc<str>)> },
+    Hold,
+}
+
+impl Manager {
+    pub(super) fn conclude_if_done(&mut self, id: QueueId) {
+        if self.active.get(&id).is_some_and(|a| a.outstanding == 0) && !self.concluding.contains_key(&id) {
+            self.conclude(id);
+        }
+    }
+
+    fn conclude(&mut self, id: QueueId) {
+        let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.deactivate(&id)) else { return };
+        if entry.delete {
+            return self.delete_now(id);
+        }
+        if self.is_stalled(&id, &active) {
+            self.note_done(&active, false);
+            let why = active.recipients.iter().filter_map(|t| t.result.as_ref().and_then(failure)).next().map(|f| f.reason.clone());
+            return self.stall(id, &why.unwrap_or_default());
+        }
+        if entry.stalls > 0 {
+            self.release_stalled();
+        }
+        let envelope = &active.stored.envelope;
+        let (arrived, is_bounce) = (envelope.arrived_micros / 1_000_000, envelope.sender.is_none());
+        let backoff = self.settings().backoff;
+        let any_deferred = active.recipients.iter().any(is_deferred);
+        let expired = any_deferred && backoff.is_over(self.now.unix(), arrived, entry.attempts + 1, is_bounce);
+        let known = self.outcomes.ledger().get(&id);
+        let late = self.settings().delay_warning.is_some_and(|after| self.now.unix() >= arrived + after.as_secs());
+        let warn = any_deferred && !expired && late && !known.is_some_and(|m| m.warned);
+        let mut written = Vec::new();
+        for (kind, applies) in [(Kind::Failure, true), (Kind::Success, true), (Kind::Delay, warn)] {
+            if applies && let Some(notification) = self.notification(kind, expired, &active) {
+                written.push(notification);
+            }
+        }
+        let notifications: Vec<QueueId> = written.iter().map(|(stored, _)| stored.envelope.id).collect();
+        // Those that were written before a crash and delivered since are not written again.
+        written.retain(|(stored, _)| {
+            let id = &stored.envelope.id;
+            !self.outcomes.ledger().is_removed(id) && !self.entries.contains_key(id)
+        });
+        let conclusion = Conclusion { active, notifications, expired, warned: warn };
+        if written.is_empty() {
+            return self.finish(id, conclusion);
+        }
+        self.concluding.insert(id, conclusion);
+        self.write_files(written, move || Event::Reported(id));
+    }
+
+    /// Whether only a partner on this machine could not tell (deliver without authd, say): not an attempt that counts.
+    fn is_stalled(&self, id: &QueueId, active: &Active) -> bool {
+        let by_partner = |target: &Target| match &target.result {
+            // 4.3.x: the mail system there, not the mailbox (RFC 3463 §3.4).
+            Some(Outcome::Deferred(failure)) => !target.relayed && failure.status.1 == 3 && failure.remote.is_some(),
+            _ => true,
+        };
+        active.recipients.iter().any(is_deferred)
+            && active.recipients.iter().all(by_partner)
+            && self.may_stall(id)
+            && !active.recipients.iter().any(|t| matches!(t.result, Some(Outcome::Bounced(_))))
+    }
+
+    fn notification(&self, kind: Kind, expired: bool, active: &Active) -> Option<(Stored, Arc<[u8]>)> {
+        let settings = self.settings();
+        let to = notify::addressee(kind, &active.stored, settings)?;
+        let concerns = |target: &&Target| match (kind, &target.result) {
+            (Kind::Failure, Some(Outcome::Bounced(_))) => true,
+            (Kind::Failure, Some(Outcome::Deferred(_))) => expired,
+            (Kind::Success, Some(Outcome::Delivered { .. })) => true,
+            (Kind::Delay, Some(Outcome::Deferred(_))) => true,
+            _ => false,
+        };
+        let to_postmaster = active.stored.envelope.sender.is_none();
+        let targets: Vec<&Target> = active.recipients.iter().filter(concerns).filter(|t| to_postmaster || notify::wants(kind, t)).collect();
+        if targets.is_empty() {
+            return None;
+        }
+        let (stored, body) = notify::build(kind, &to, active, &targets, self.now, settings);
+        let about = active.stored.envelope.id;
+        tracing::info!(queue_id = %about, notification = %stored.envelope.id, to = %to, kind = ?kind, "sender notification");
+        Some((stored, body))
+    }
+
+    /// The notifications are durable.
+    pub(super) fn reported(&mut self, id: QueueId) {
+        if let Some(conclusion) = self.concluding.remove(&id) {
+            for &notification in &conclusion.notifications {
+                self.new_file(notification);
+            }
+            self.finish(id, conclusion);
+        }
+    }
+
+    fn finish(&mut self, id: QueueId, conclusion: Conclusion) {
+        let Conclusion { active, expired, warned, notifications } = conclusion;
+        let Some(entry) = self.entries.get(&id).copied() else { return };
+        if expired {
+            for target in active.recipients.iter().filter(|t| is_deferred(t)) {
+                let reason = target.result.as_ref().and_then(failure).map_or("", |f| f.reason.as_str());
+                tracing::info!(queue_id = id.as_str(), to = %target.recipient.address, status = "bounced", reason, "expired");
+            }
+        }
+        let waits = !expired && active.recipients.iter().any(is_deferred);
+        let prompt = !notifications.is_empty()
+            || active.recipients.iter().any(|t| t.relayed || !matches!(t.result, Some(Outcome::Delivered { .. })));
+        if !waits {
+            self.remove(id, entry.place, prompt);
+            return;
+        }
+        self.note_done(&active, prompt);
+        if warned {
+            self.note(Record::Warned { id }, prompt);
+        }
+        self.defer(id, entry, active);
+    }
+
+    /// Nothing more is to be done for the message.
+    fn remove(&mut self, id: QueueId, place: Place, prompt: bool) {
+        match place {
+            Place::Journal(spot) => self.settle_record(id, spot, prompt),
+            Place::File => {
+                self.note(Record::Removed { id }, true);
+                self.unlink_after_flush.push(id);
+            }
+        }
+        self.drop_entry(&id);
+        tracing::info!(queue_id = id.as_str(), "removed");
+    }
+
+    pub(super) fn settle_record(&mut self, id: QueueId, spot: Spot, prompt: bool) {
+        self.note(Record::Settled { generation: spot.generation, id, offsets: vec![spot.offset] }, prompt);
+        self.journal.settle(spot);
+    }
+
+    /// Notes the recipients that are final, for a message that goes on.
+    fn note_done(&mut self, active: &Active, prompt: bool) {
+        let id = active.stored.envelope.id;
+        for target in &active.recipients {
+            let what = match &target.result {
+                Some(Outcome::Delivered { .. }) => What::Delivered,
+                Some(Outcome::Bounced(_)) => What::Bounced,
+                _ => continue,
+            };
+            self.note(Record::Done { id, what, key: target.key }, prompt);
+        }
+    }
+
+    fn defer(&mut self, id: QueueId, mut entry: Entry, active: Active) {
+        entry.attempts += 1;
+        entry.repeat = true;
+        entry.stalls = 0;
+        let wait = self.settings().backoff.wait(entry.attempts).as_millis() as u64;
+        let due = (self.now.ms + wait).max(active.not_before);
+        let next_unix = self.now.unix() + (due - self.now.ms) / 1000;
+        let reasons = active.recipients.iter().filter_map(|t| match &t.result {
+            Some(Outcome::Deferred(failure)) => Some((t.key, failure.reason.as_str().into())),
+            _ => None,
+        });
+        let then = Then::Defer { next_unix, due, reasons: reasons.collect() };
+        if let Some(kept) = self.entries.get_mut(&id) {
+            (kept.attempts, kept.repeat, kept.stalls) = (entry.attempts, entry.repeat, entry.stalls);
+        }
+        if entry.hold {
+            return self.keep(id, entry.place, &active, Then::Hold);
+        }
+        self.keep(id, entry.place, &active, then);
+    }
+
+    /// The message waits from now on: in a file of its own, where it is not in one already.
+    fn keep(&mut self, id: QueueId, place: Place, active: &Active, then: Then) {
+        let body = match (&active.body, place) {
+            (_, Place::File) => return self.wait(id, then),
+            (Body::Memory(bytes), Place::Journal(_)) => Arc::<[u8]>::from(bytes.as_ref().as_ref()),
+            (Body::File { .. }, Place::Journal(_)) => return self.wait(id, then), // records are read to memory
+        };
+        let mut stored = (*active.stored).clone();
+        if !active.recipients.is_empty() {
+            stored.envelope.recipients = active.recipients.iter().filter(|t| is_deferred(t)).map(|t| t.recipient.clone()).collect();
+            // What was deferred as a whole because an alias table is wrong has not been expanded.
+            stored.expanded = self.outcomes.ledger().get(&id).is_some_and(|m| m.expanded.is_some()) || !active.jobs.is_empty();
+        }
+        self.to_move.push(Move { id, stored, body, then });
+    }
+
+    fn wait(&mut self, id: QueueId, then: Then) {
+        match then {
+            Then::Defer { next_unix, due, reasons } => {
+                let attempts = self.entries.get(&id).map_or(1, |e| e.attempts);
+                self.note(Record::Deferred { id, next_seconds: next_unix, attempts, reasons }, false);
+                self.set_state(&id, State::Deferred(due));
+            }
+            Then::Hold => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.hold = false;
+                }
+                self.note(Record::Held { id, held: true }, true);
+                self.set_state(&id, State::Held);
+                tracing::info!(queue_id = id.as_str(), "held");
+            }
+        }
+    }
+
+    /// Moves what has gathered to queue files.
+    pub(super) fn move_some(&mut self) {
+        if !self.moving.is_empty() || self.to_move.is_empty() {
+            return;
+        }
+        self.moving = self.to_move.drain(..self.to_move.len().min(BATCH)).collect();
+        let messages: Vec<_> = self.moving.iter().map(|m| (m.stored.clone(), m.body.clone())).collect();
+        let (files, events) = (self.files.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = events.send(Event::Moved(files.write(&messages)));
+        });
+    }
+
+    pub(super) fn moved(&mut self, result: Result<(), spool::Error>) {
+        for Move { id, then, .. } in std::mem::take(&mut self.moving) {
+            let Some(entry) = self.entries.get(&id).copied() else { continue };
+            if let (Ok(()), Place::Journal(spot)) = (&result, entry.place) {
+                self.settle_record(id, spot, false);
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.place = Place::File;
+                }
+            }
+            if entry.delete {
+                self.delete_now(id);
+                continue;
+            }
+            // Where no file could be written (a full disk) the message waits in the journal.
+            self.wait(id, then);
+        }
+        if let Err(error) = result {
+            tracing::error!(%error, "deferred messages could not be moved to files; they stay in the journal");
+        }
+    }
+
+    /// Takes an active message that nobody has tried yet out of the flow.
+    pub(super) fn put_on_hold(&mut self, id: QueueId) {
+        let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.deactivate(&id)) else { return };
+        self.keep(id, entry.place, &active, Then::Hold);
+    }
+
+    /// By an administrator's word, without a report to anybody.
+    pub(super) fn delete_now(&mut self, id: QueueId) {
+        let Some(entry) = self.entries.get(&id).copied() else { return };
+        self.deactivate(&id);
+        tracing::info!(queue_id = id.as_str(), "deleted by an administrator");
+        self.remove(id, entry.place, true);
+    }
+}
+
+fn is_deferred(target: &Target) -> bool {
+    matches!(target.result, Some(Outcome::Deferred(_)) | None)
+}

@@ -1,0 +1,169 @@
+//! Messages come in: by hints, and by looking into the spool where hints are missing.
+
+use super::{FromPeer, Manager};
+use crate::entry::{Entry, Place, State};
+use crate::journal::Spot;
+use ipc::queue::{FromSmtpd, Hint};
+use mail_types::QueueId;
+use spool::envelope;
+use spool::outcome::Record;
+
+impl Manager {
+    pub(super) async fn peer_said(&mut self, word: FromPeer) {
+        match word {
+            FromPeer::Opened { serial, sender } => {
+                // The newest connection counts: an old smtpd may still be ending.
+                self.peer = Some((serial, sender));
+                self.journal.forget_told();
+                self.flush_at = Some(self.now.ms);
+            }
+            FromPeer::Closed { serial } => {
+                if self.peer.as_ref().is_some_and(|(at, _)| *at == serial) {
+                    (self.peer, self.position) = (None, None);
+                    tracing::info!("smtpd has left");
+                }
+            }
+            FromPeer::Said(FromSmtpd::Hello(position) | FromSmtpd::Position(position)) => {
+                let told = Some((position.generation, position.synced_to));
+                if self.position.is_none_or(|known| Some(known) < told) {
+                    self.position = told;
+                    self.survey().await;
+                }
+                self.look_for_files();
+            }
+            FromPeer::Said(FromSmtpd::Hints(hints)) => self.hints(hints).await,
+            FromPeer::Said(FromSmtpd::Recycled { generation }) => {
+                self.journal.recycled(generation);
+                self.note(Record::Recycled { generation }, false);
+            }
+        }
+    }
+
+    async fn hints(&mut self, hints: Vec<Hint>) {
+        for hint in hints {
+            match hint {
+                Hint::Journal { generation, offset, length, synced_to, record } => {
+                    self.position = self.position.max(Some((generation, synced_to)));
+                    let spot = Spot { generation, offset, length };
+                    if record.is_empty() || !self.take_record(spot, record) {
+                        self.survey().await;
+                    }
+                }
+                Hint::File { id } => {
+                    if let Ok(id) = QueueId::parse(&id) {
+                        self.new_file(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A message that came with its hint. `false`: something before it is missing.
+    fn take_record(&mut self, spot: Spot, record: Vec<u8>) -> bool {
+        // What cannot be read as it came is read from the segment, and judged there.
+        let Ok((stored, body_at)) = envelope::decode(&record) else { return false };
+        match self.journal.hint(spot) {
+            None => return true,
+            Some(false) => return false,
+            Some(true) => {}
+        }
+        let id = stored.envelope.id;
+        if self.outcomes.ledger().is_settled(spot.generation, spot.offset) || self.entries.contains_key(&id) {
+            self.journal.settle(spot);
+            return true;
+        }
+        self.entries.insert(id, Entry::new(Place::Journal(spot)));
+        let settings = self.settings();
+        let room = self.active_count < settings.active_limit && self.memory_bytes + record.len() <= settings.body_memory_bytes;
+        if room && self.ready.is_empty() {
+            self.set_state(&id, State::Active);
+            self.loaded(id, Ok(super::Loaded::from_record(stored, record, body_at)));
+        } else {
+            self.ready.push_back(id);
+        }
+        true
+    }
+
+    /// Reads the segments from where knowledge ends.
+    pub(super) async fn survey(&mut self) {
+        let (plan, position) = (self.journal.plan(), self.position);
+        let files = self.files.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let survey = plan.survey(position)?;
+            let safe = plan.set_aside(&files, &survey.damages);
+            Ok::<_, spool::Error>((survey, safe))
+        });
+        let (survey, safe) = match looked.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => return tracing::error!(%error, "the journal cannot be read; trying again"),
+            Err(_) => return,
+        };
+        self.journal.learn(&survey);
+        for &(generation, limit) in &survey.limits {
+            if self.outcomes.ledger().limit(generation) != Some(limit) {
+                self.note(Record::Limit { generation, limit }, false);
+            }
+        }
+        for damage in safe {
+            let id = damage.id.unwrap_or(QueueId::from_parts(0, 0, 0));
+            let offsets = vec![damage.spot.offset];
+            self.note(Record::Settled { generation: damage.spot.generation, id, offsets }, false);
+            self.journal.settle(damage.spot);
+        }
+        for (spot, id) in survey.messages {
+            self.found_record(spot, id);
+        }
+        // A segment may have become finished by this alone.
+        self.flush_at.get_or_insert(self.now.ms + super::LAZY_FLUSH_MS);
+    }
+
+    fn found_record(&mut self, spot: Spot, id: QueueId) {
+        if self.outcomes.ledger().is_settled(spot.generation, spot.offset) {
+            return self.journal.settle(spot);
+        }
+        match self.entries.get(&id) {
+            // The file wins over the record.
+            Some(entry) if entry.place == Place::File => {
+                self.journal.settle(spot);
+                self.note(Record::Settled { generation: spot.generation, id, offsets: vec![spot.offset] }, false);
+                // `Settled` forgets what is known of the message in the journal; its file is still to be delivered.
+            }
+            Some(_) => {}
+            None => {
+                let known = self.outcomes.ledger().get(&id);
+                let mut entry = Entry::new(Place::Journal(spot));
+                // Another qmgr may have worked on it.
+                entry.repeat = true;
+                entry.attempts = known.map_or(0, |m| m.attempts);
+                let held = known.and_then(|m| m.held) == Some(true);
+                self.entries.insert(id, entry);
+                if held { self.set_state(&id, State::Held) } else { self.ready.push_back(id) }
+            }
+        }
+    }
+
+    pub(super) fn new_file(&mut self, id: QueueId) {
+        if self.entries.contains_key(&id) || self.outcomes.ledger().is_removed(&id) {
+            return;
+        }
+        self.entries.insert(id, Entry::new(Place::File));
+        self.ready.push_back(id);
+    }
+
+    /// Large messages whose hints were lost.
+    pub(super) fn look_for_files(&mut self) {
+        match self.files.list_incoming() {
+            Ok(ids) => {
+                for id in ids {
+                    if self.outcomes.ledger().is_removed(&id) {
+                        self.unlink_after_flush.push(id);
+                        self.flush_at.get_or_insert(self.now.ms);
+                    } else {
+                        self.new_file(id);
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "large messages cannot be looked for"),
+        }
+    }
+}

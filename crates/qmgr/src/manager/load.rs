@@ -1,0 +1,251 @@
+//! From the line of ready messages to active ones: read from the spool, expanded, routed.
+
+use super::{BATCH, Event, Manager, STALLS};
+use crate::entry::{Active, JobId, Place, State};
+use crate::prepare::{Prepared, prepare};
+use mail_types::{Failure, Outcome, QueueId};
+use outbound::Body;
+use routing::Unavailable;
+use spool::outcome::Record;
+use spool::{QueueFiles, Stored, envelope};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// A message that was read.
+pub struct Loaded {
+    stored: Stored,
+    body: Body,
+    body_bytes: u64,
+    memory_bytes: usize,
+}
+
+/// A record and where its body begins, without a copy.
+struct RecordBody(Vec<u8>, usize);
+
+impl AsRef<[u8]> for RecordBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[self.1..]
+    }
+}
+
+impl Loaded {
+    pub(super) fn from_record(stored: Stored, record: Vec<u8>, body_at: usize) -> Loaded {
+        let (memory_bytes, body_bytes) = (record.len(), (record.len() - body_at) as u64);
+        Loaded { stored, body: Body::memory(RecordBody(record, body_at)), body_bytes, memory_bytes }
+    }
+
+    fn from_payload(id: QueueId, payload: Vec<u8>, path: std::path::PathBuf) -> Result<Loaded, spool::Error> {
+        let damaged = |reason: String| spool::Error::Damaged { path: path.clone(), reason };
+        let (stored, body_at) = envelope::decode(&payload).map_err(|damage| damaged(damage.to_string()))?;
+        if stored.envelope.id != id {
+            return Err(damaged(format!("it holds the message {}", stored.envelope.id)));
+        }
+        Ok(Loaded::from_record(stored, payload, body_at))
+    }
+
+    fn from_file(files: &QueueFiles, id: QueueId) -> Result<Loaded, spool::Error> {
+        // Those of smtpd come to their place now.
+        match files.adopt(&id) {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+        let file = files.open(&id)?;
+        let body_bytes = file.body_bytes;
+        if body_bytes > spool::LARGE_BYTES as u64
+            && let Some(handle) = file.to_std()?
+        {
+            file.verify()?;
+            let body = Body::File { file: Arc::new(handle), offset: file.body_offset, length: body_bytes };
+            return Ok(Loaded { stored: file.stored, body, body_bytes, memory_bytes: 4096 });
+        }
+        let bytes = file.body(u64::from(u32::MAX))?;
+        Ok(Loaded { stored: file.stored, memory_bytes: bytes.len() + 4096, body: Body::memory(bytes), body_bytes })
+    }
+}
+
+impl Manager {
+    /// Fills free places among the active messages.
+    pub(super) fn activate(&mut self) {
+        if self.loading || self.ready.is_empty() {
+            return;
+        }
+        let settings = self.settings();
+        let (active_limit, memory_limit) = (settings.active_limit, settings.body_memory_bytes);
+        let (mut records, mut files) = (Vec::new(), Vec::new());
+        while records.len() + files.len() < BATCH && self.active_count < active_limit && self.memory_bytes < memory_limit {
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(entry) = self.entries.get(&id).filter(|e| e.state == State::Ready) else { continue };
+            match entry.place {
+                Place::Journal(spot) => records.push((id, spot)),
+                Place::File => files.push(id),
+            }
+            self.set_state(&id, State::Active);
+        }
+        if records.is_empty() && files.is_empty() {
+            return;
+        }
+        self.loading = true;
+        records.sort_by_key(|(_, spot)| (spot.generation, spot.offset));
+        let (plan, queue_files, layout, events) = (self.journal.plan(), self.files.clone(), self.layout.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let spots: std::collections::HashMap<QueueId, u64> = records.iter().map(|(id, s)| (*id, s.generation)).collect();
+            let from_records = plan
+                .read(&records)
+                .into_iter()
+                .map(|(id, result)| (id, result.and_then(|payload| Loaded::from_payload(id, payload, layout.segment(spots[&id])))));
+            let mut loaded: Vec<_> = from_records.collect();
+            loaded.extend(files.into_iter().map(|id| (id, Loaded::from_file(&queue_files, id))));
+            let _ = events.send(Event::Loaded(loaded));
+        });
+    }
+
+    /// A message was read, or could not be.
+    pub(super) fn loaded(&mut self, id: QueueId, result: Result<Loaded, spool::Error>) {
+        let Some(entry) = self.entries.get(&id).copied() else { return };
+        let loaded = match result {
+            Ok(loaded) => loaded,
+            Err(error) => return self.unreadable(id, error),
+        };
+        if entry.delete {
+            return self.delete_now(id);
+        }
+        let envelope = &loaded.stored.envelope;
+        if entry.attempts == 0 && !entry.repeat {
+            let from = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
+            let (bytes, recipients) = (loaded.body_bytes, envelope.recipients.len());
+            tracing::info!(queue_id = id.as_str(), from, size = bytes, nrcpt = recipients, "queued");
+        }
+        let known = self.outcomes.ledger().get(&id);
+        let held = entry.hold || known.and_then(|m| m.held).unwrap_or(envelope.hold);
+        let active = Active {
+            stored: Arc::new(loaded.stored),
+            body: loaded.body,
+            memory_bytes: loaded.memory_bytes,
+            recipients: Vec::new(),
+            jobs: Vec::new(),
+            outstanding: 0,
+            not_before: 0,
+        };
+        self.memory_bytes += active.memory_bytes;
+        let stored = active.stored.clone();
+        let known = known.cloned();
+        self.active.insert(id, active);
+        if held {
+            return self.put_on_hold(id);
+        }
+        let (router, settings) = (self.carriers.router.clone(), self.carriers.settings.clone());
+        let mut preparing = Box::pin(prepare(router, settings, stored, known));
+        // Tables in memory and cached answers are ready at once; only other questions get a task.
+        match preparing.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => self.prepared(id, result),
+            Poll::Pending => {
+                let events = self.events.clone();
+                tokio::spawn(async move {
+                    let result = preparing.await;
+                    let _ = events.send(Event::Prepared(id, result));
+                });
+            }
+        }
+    }
+
+    fn unreadable(&mut self, id: QueueId, error: spool::Error) {
+        let Some(place) = self.entries.get(&id).map(|e| e.place) else { return };
+        match (&error, place) {
+            (spool::Error::Damaged { reason, .. }, Place::File) => {
+                self.files.set_aside_message(&id, reason);
+                self.drop_entry(&id);
+            }
+            (spool::Error::Damaged { .. }, Place::Journal(spot)) => {
+                let (plan, files) = (self.journal.plan(), self.files.clone());
+                // Rare enough to be done here and now.
+                let damage = crate::journal::Damage { spot, id: Some(id) };
+                if plan.set_aside(&files, &[damage]).is_empty() {
+                    return self.set_state(&id, State::Deferred(self.now.ms + 60_000));
+                }
+                tracing::error!(queue_id = id.as_str(), %error, "the message is damaged");
+                self.settle_record(id, spot, true);
+                self.drop_entry(&id);
+            }
+            (error, Place::File) if error.is_not_found() => {
+                tracing::warn!(queue_id = id.as_str(), "the queue file was removed by somebody else");
+                self.note(Record::Removed { id }, false);
+                self.drop_entry(&id);
+            }
+            _ => {
+                tracing::error!(queue_id = id.as_str(), %error, "the message cannot be read; trying again in a minute");
+                self.set_state(&id, State::Deferred(self.now.ms + 60_000));
+            }
+        }
+    }
+
+    /// Recipients and their routes are known.
+    pub(super) fn prepared(&mut self, id: QueueId, result: Result<Prepared, Unavailable>) {
+        let prepared = match result {
+            Ok(prepared) => prepared,
+            Err(why) => {
+                self.deactivate(&id);
+                return self.stall(id, &why.to_string());
+            }
+        };
+        if self.entries.get(&id).is_some_and(|e| e.stalls > 0) {
+            self.release_stalled();
+        }
+        if let Some(recipients) = prepared.expanded {
+            self.note(Record::Expanded { id, recipients }, false);
+        }
+        let Some(active) = self.active.get_mut(&id) else { return };
+        active.outstanding = prepared.jobs.len();
+        active.recipients = prepared.targets;
+        active.jobs = prepared.jobs;
+        for at in 0..active.recipients.len() {
+            let target = &self.active[&id].recipients[at];
+            if target.result.is_some() {
+                self.log_outcome(id, at, None);
+            }
+        }
+        let jobs: Vec<_> = self.active[&id].jobs.iter().map(|job| (job.to.clone(), job.partner)).collect();
+        for (number, (to, partner)) in jobs.into_iter().enumerate() {
+            if let Err((job, until)) = self.schedule.add(self.now.ms, &to, partner, JobId { id, number }) {
+                self.not_tried(job, until);
+            }
+        }
+        self.conclude_if_done(id);
+    }
+
+    /// The job's destination is dead: its recipients are deferred without an attempt.
+    pub(super) fn not_tried(&mut self, job: JobId, until: u64) {
+        let Some(active) = self.active.get_mut(&job.id) else { return };
+        let why = self.unreached.get(&active.jobs[job.number].to).cloned();
+        let why = why.unwrap_or_else(|| Failure::local((4, 4, 1), "the destination could not be reached"));
+        let failure = Failure { reason: format!("delivery temporarily suspended: {}", why.reason), remote: None, ..why };
+        active.not_before = active.not_before.max(until);
+        active.outstanding -= 1;
+        for at in active.jobs[job.number].members.clone() {
+            active.recipients[at].result.get_or_insert(Outcome::Deferred(failure.clone()));
+        }
+        for at in self.active[&job.id].jobs[job.number].members.clone() {
+            self.log_outcome(job.id, at, None);
+        }
+    }
+
+    /// A partner could not tell: the message is tried again in a moment, and no attempt is counted.
+    pub(super) fn stall(&mut self, id: QueueId, why: &str) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if entry.stalls == 0 {
+            tracing::warn!(queue_id = id.as_str(), reason = why, "deferred for a moment");
+        }
+        entry.stalls = entry.stalls.saturating_add(1);
+        self.set_state(&id, State::Stalled);
+    }
+
+    pub(super) fn may_stall(&self, id: &QueueId) -> bool {
+        self.entries.get(id).is_some_and(|e| e.stalls < STALLS)
+    }
+
+    /// A partner answers again: what waited for it goes on.
+    pub(super) fn release_stalled(&mut self) {
+        while let Some(id) = self.stalled.pop_front() {
+            self.make_ready(id);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The queue manager itself: one task that owns all state, and is told by others what happened.
+//!
+//! Its rounds: take what was reported, let time pass, fill the free places among the active messages, start what the
+//! schedule allows, hand outcomes to the disk. Whatever waits (disk, network, tables that are not in memory) does so in
+//! tasks of its own that report by an [`Event`].
+
+mod admin;
+mod attempt;
+mod conclude;
+mod intake;
+mod load;
+mod start;
+
+use crate::clock::{Clock, Now};
+use crate::entry::{Active, Entry, JobId, State};
+use crate::journal::Journal;
+use crate::prepare::Prepared;
+use crate::schedule::Schedule;
+use crate::settings::Settings;
+use ipc::queue::{FromQmgr, FromSmtpd};
+use mail_types::{Failure, QueueId};
+use outbound::{Attempt, Destination, Outbound};
+use parking_lot::Mutex;
+use routing::{Router, Unavailable};
+use spool::{Layout, Outcomes, QueueFiles, Stored};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+pub use load::Loaded;
+
+/// Outcomes that nobody waits for are handed to the disk after this time at most.
+const LAZY_FLUSH_MS: u64 = 100;
+/// `queue/in` is looked at so often, should a hint be lost.
+const LOOK_MS: u64 = 5_000;
+/// Messages read from the disk, or moved to files, in one go.
+const BATCH: usize = 128;
+/// Stalled messages that are tried again at once.
+const PROBES: usize = 20;
+/// How often a message stalls before it is deferred in the ordinary way.
+const STALLS: u8 = 8;
+
+/// What others report.
+pub enum Event {
+    Loaded(Vec<(QueueId, Result<Loaded, spool::Error>)>),
+    Prepared(QueueId, Result<Prepared, Unavailable>),
+    Delivered {
+        job: JobId,
+        to: Destination,
+        attempt: Attempt,
+    },
+    /// Notifications of a message are durable.
+    Reported(QueueId),
+    Moved(Result<(), spool::Error>),
+    Flushed(Result<(), spool::Error>),
+    Unlinked(Vec<QueueId>),
+    Admin(Admin),
+}
+
+/// What smtpd's connection reports.
+pub enum FromPeer {
+    Opened { serial: u64, sender: mpsc::UnboundedSender<FromQmgr> },
+    Said(FromSmtpd),
+    Closed { serial: u64 },
+}
+
+/// What an administrator asks for.
+pub struct Admin {
+    pub command: Command,
+    pub answer: oneshot::Sender<Result<String, String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Outcomes are handed to the disk, so that a reader of the spool sees what is.
+    Sync,
+    Flush(Which),
+    Hold(Which),
+    Release(Which),
+    Delete(Which),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    All,
+    One(QueueId),
+}
+
+/// Numbers for `facteur status`, kept current by the manager.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    pub total: usize,
+    pub active: usize,
+    pub deferred: usize,
+    pub held: usize,
+}
+
+/// The parts that a reload replaces.
+#[derive(Clone)]
+pub struct Carriers {
+    pub settings: Arc<Settings>,
+    pub router: Arc<Router>,
+    pub outbound: Outbound,
+}
+
+pub struct Manager {
+    clock: Clock,
+    now: Now,
+    carriers: Carriers,
+    layout: Layout,
+    files: QueueFiles,
+    outcomes: Outcomes,
+    journal: Journal,
+    entries: HashMap<QueueId, Entry>,
+    active: HashMap<QueueId, Active>,
+    /// Entries in `State::Active`, also those whose `Active` is being made.
+    active_count: usize,
+    held_count: usize,
+    memory_bytes: usize,
+    ready: VecDeque<QueueId>,
+    timers: BTreeSet<(u64, QueueId)>,
+    stalled: VecDeque<QueueId>,
+    probe_at: u64,
+    schedule: Schedule<Destination, JobId>,
+    in_flight: usize,
+    /// Why destinations could not be reached when they last were tried.
+    unreached: HashMap<Destination, Failure>,
+    loading: bool,
+    to_move: Vec<conclude::Move>,
+    moving: Vec<conclude::Move>,
+    flushing: Option<FlushWork>,
+    flush_at: Option<u64>,
+    unlink_after_flush: Vec<QueueId>,
+    sync_waiters: Vec<oneshot::Sender<Result<String, String>>>,
+    concluding: HashMap<QueueId, conclude::Conclusion>,
+    peer: Option<(u64, mpsc::UnboundedSender<FromQmgr>)>,
+    position: Option<(u64, u64)>,
+    look_at: u64,
+    events: mpsc::UnboundedSender<Event>,
+    counts: Arc<Mutex<Counts>>,
+    announced_down: HashSet<Destination>,
+}
+
+#[derive(Default)]
+struct FlushWork {
+    unlink: Vec<QueueId>,
+    finished: Vec<u64>,
+    waiters: Vec<oneshot::Sender<Result<String, String>>>,
+}
+
+/// The receiving ends.
+pub struct Inputs {
+    pub events: mpsc::UnboundedReceiver<Event>,
+    pub peer: mpsc::Receiver<FromPeer>,
+    pub carriers: mpsc::Receiver<Carriers>,
+}
+
+impl Manager {
+    /// Runs until `stop` is done; then lets what is in flight end, for `grace` at most, and hands everything to the disk.
+    pub async fn run(mut self, mut inputs: Inputs, stop: impl Future<Output = ()>, grace: Duration) {
+        let mut events = Vec::with_capacity(256);
+        let mut said = Vec::with_capacity(64);
+        tokio::pin!(stop);
+        loop {
+            self.step();
+            let wake = Duration::from_millis(self.wake_at().saturating_sub(self.now.ms));
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                _ = inputs.events.recv_many(&mut events, 256) => {}
+                _ = inputs.peer.recv_many(&mut said, 16) => {}
+                Some(carriers) = inputs.carriers.recv() => self.reload(carriers),
+                () = tokio::time::sleep(wake) => {}
+            }
+            self.now = self.clock.now();
+            for event in events.drain(..) {
+                self.happened(event);
+            }
+            for word in said.drain(..) {
+                self.peer_said(word).await;
+            }
+        }
+        self.drain(inputs.events, grace).await;
+    }
+
+    /// Takes the results of what still runs; starts nothing.
+    async fn drain(mut self, mut events: mpsc::UnboundedReceiver<Event>, grace: Duration) {
+        let end = tokio::time::Instant::now() + grace;
+        self.ready.clear();
+        while self.in_flight > 0 || !self.concluding.is_empty() || !self.moving.is_empty() || !self.to_move.is_empty() {
+            match tokio::time::timeout_at(end, events.recv()).await {
+                Ok(Some(event)) => {
+                    self.now = self.clock.now();
+                    self.happened(event);
+                    self.move_some();
+                }
+                _ => break,
+            }
+        }
+        let carriers = self.carriers.clone();
+        let _ = tokio::task::spawn_blocking(move || self.outcomes.close()).await;
+        let _ = tokio::time::timeout(Duration::from_millis(500), carriers.outbound.close()).await;
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Loaded(messages) => {
+                self.loading = false;
+                for (id, result) in messages {
+                    self.loaded(id, result);
+                }
+            }
+            Event::Prepared(id, result) => self.prepared(id, result),
+            Event::Delivered { job, to, attempt } => self.delivered(job, to, attempt),
+            Event::Reported(id) => self.reported(id),
+            Event::Moved(result) => self.moved(result),
+            Event::Flushed(result) => self.flushed(result),
+            Event::Unlinked(ids) => ids.into_iter().for_each(|id| self.outcomes.unlinked(id)),
+            Event::Admin(admin) => self.admin(admin),
+        }
+    }
+
+    fn step(&mut self) {
+        self.now = self.clock.now();
+        while let Some(&(due, id)) = self.timers.first() {
+            if due > self.now.ms {
+                break;
+            }
+            self.timers.pop_first();
+            self.make_ready(id);
+        }
+        if self.now.ms >= self.probe_at && !self.stalled.is_empty() {
+            self.probe_at = self.now.ms + self.settings().partner_retry.as_millis() as u64;
+            for _ in 0..PROBES {
+                let Some(id) = self.stalled.pop_front() else { break };
+                self.make_ready(id);
+            }
+        }
+        if self.now.ms >= self.look_at {
+            self.look_at = self.now.ms + LOOK_MS;
+            self.look_for_files();
+            self.schedule.tidy(self.now.ms);
+        }
+        self.activate();
+        self.start_deliveries();
+        self.move_some();
+        self.flush_if_due();
+        *self.counts.lock() =
+            Counts { total: self.entries.len(), active: self.active_count, deferred: self.timers.len(), held: self.held_count };
+    }
+
+    fn wake_at(&self) -> u64 {
+        let timer = self.timers.first().map(|(due, _)| *due);
+        let probe = (!self.stalled.is_empty()).then_some(self.probe_at);
+        let partner = self.schedule.wake_at(self.now.ms);
+        let flush = self.flush_at.filter(|_| self.flushing.is_none());
+        [timer, probe, partner, flush].into_iter().flatten().min().unwrap_or(u64::MAX).min(self.look_at)
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.carriers.settings
+    }
+
+    fn reload(&mut self, carriers: Carriers) {
+        self.schedule.set_limits(carriers.settings.limits);
+        let old = std::mem::replace(&mut self.carriers, carriers);
+        tokio::spawn(async move { old.outbound.close().await });
+    }
+
+    fn make_ready(&mut self, id: QueueId) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && matches!(entry.state, State::Deferred(_) | State::Stalled)
+        {
+            entry.state = State::Ready;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Frees a place among the active messages.
+    fn deactivate(&mut self, id: &QueueId) -> Option<Active> {
+        let active = self.active.remove(id);
+        if let Some(active) = &active {
+            self.memory_bytes -= active.memory_bytes.min(self.memory_bytes);
+        }
+        active
+    }
+
+    fn set_state(&mut self, id: &QueueId, state: State) {
+        let Some(entry) = self.entries.get_mut(id) else { return };
+        let was = std::mem::replace(&mut entry.state, state);
+        self.active_count -= usize::from(was == State::Active);
+        self.active_count += usize::from(state == State::Active);
+        self.held_count -= usize::from(was == State::Held);
+        self.held_count += usize::from(state == State::Held);
+        if let State::Deferred(due) = was {
+            self.timers.remove(&(due, *id));
+        }
+        match state {
+            State::Deferred(due) => drop(self.timers.insert((due, *id))),
+            State::Stalled => {
+                if self.stalled.is_empty() {
+                    self.probe_at = self.now.ms + self.settings().partner_retry.as_millis() as u64;
+                }
+                self.stalled.push_back(*id);
+            }
+            State::Ready => self.ready.push_back(*id),
+            State::Active | State::Held => {}
+        }
+    }
+
+    fn drop_entry(&mut self, id: &QueueId) {
+        if let Some(entry) = self.entries.remove(id) {
+            self.active_count -= usize::from(entry.state == State::Active);
+            self.held_count -= usize::from(entry.state == State::Held);
+            if let State::Deferred(due) = entry.state {
+                self.timers.remove(&(due, *id));
+            }
+        }
+    }
+
+    /// Outcomes noted since the last flush are to be on disk soon (`prompt`), or within a moment.
+    fn note(&mut self, record: spool::outcome::Record, prompt: bool) {
+        self.outcomes.note(record);
+        let due = if prompt { self.now.ms } else { self.now.ms + LAZY_FLUSH_MS };
+        self.flush_at = Some(self.flush_at.map_or(due, |at| at.min(due)));
+    }
+
+    fn flush_if_due(&mut self) {
+        if self.flushing.is_some() || self.flush_at.is_none_or(|at| at > self.now.ms) {
+            return;
+        }
+        self.flush_at = None;
+        let work = FlushWork {
+            unlink: std::mem::take(&mut self.unlink_after_flush),
+            finished: self.journal.take_finished(),
+            waiters: std::mem::take(&mut self.sync_waiters),
+        };
+        self.flushing = Some(work);
+        let done = self.outcomes.flush();
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let _ = events.send(Event::Flushed(done.await));
+        });
+    }
+
+    fn flushed(&mut self, result: Result<(), spool::Error>) {
+        let Some(work) = self.flushing.take() else { return };
+        let answer = result.as_ref().map(|()| String::new()).map_err(ToString::to_string);
+        for waiter in work.waiters {
+            let _ = waiter.send(answer.clone());
+        }
+        if result.is_err() {
+            // Nothing of it may go yet. The next flush writes everything again.
+            self.unlink_after_flush.extend(work.unlink);
+            self.journal.forget_told();
+            self.flush_at = Some(self.now.ms + 1000);
+            return;
+        }
+        if let Some((_, sender)) = &self.peer {
+            for generation in work.finished {
+                let _ = sender.send(FromQmgr::Finished { generation });
+            }
+        } else if !work.finished.is_empty() {
+            self.journal.forget_told(); // told on the next connection
+        }
+        if !work.unlink.is_empty() {
+            let (files, events) = (self.files.clone(), self.events.clone());
+            tokio::task::spawn_blocking(move || {
+                let gone = |id: &QueueId| match files.remove(id) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        tracing::error!(queue_id = %id, %error, "a finished message cannot be removed");
+                        false
+                    }
+                };
+                let _ = events.send(Event::Unlinked(work.unlink.into_iter().filter(gone).collect()));
+            });
+        }
+    }
+
+    /// Writes queue files in the background, for as long as it takes.
+    fn write_files(&self, messages: Vec<(Stored, Arc<[u8]>)>, then: impl FnOnce() -> Event + Send + 'static) {
+        let (files, events) = (self.files.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            while let Err(error) = files.write(&messages) {
+                tracing::error!(%error, "a notification cannot be written; trying again");
+                if events.is_closed() {
+                    return;
+                }
+                std::thread::sleep(Duration::from_secs(2));
+            }
+            let _ = events.send(then());
+        });
+    }
+}

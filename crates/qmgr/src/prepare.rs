@@ -1,0 +1,120 @@
+//! From a stored message to deliveries: aliases are expanded, once, and each recipient gets its route.
+
+use crate::entry::{Job, Target, delivered};
+use crate::settings::Settings;
+use mail_types::{Failure, Outcome, Recipient, Reply};
+use outbound::Destination;
+use routing::{LmtpTarget, Route, Router, Unavailable};
+use spool::Stored;
+use spool::outcome::{MessageLedger, recipient_key};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What became of it.
+pub struct Prepared {
+    /// The recipients that stand for those of the envelope, when they are others; to be journalled.
+    pub expanded: Option<Vec<Recipient>>,
+    pub targets: Vec<Target>,
+    pub jobs: Vec<Job>,
+}
+
+/// `known` is what the outcome journal has of the message. `Unavailable`: a table could not tell; nothing was decided.
+pub async fn prepare(
+    router: Arc<Router>,
+    settings: Arc<Settings>,
+    stored: Arc<Stored>,
+    known: Option<MessageLedger>,
+) -> Result<Prepared, Unavailable> {
+    let known = known.unwrap_or_default();
+    let envelope = &stored.envelope;
+    let mut expanded = None;
+    let mut failures = Vec::new();
+    let recipients = match known.expanded {
+        Some(ref recipients) => recipients.clone(),
+        None if stored.expanded => envelope.recipients.clone(),
+        None => {
+            let copies = !is_our_bounce(&stored);
+            let expansion = router.expand(envelope.sender.as_ref(), &envelope.recipients, copies).await?;
+            // Where a table is wrong for now the message waits as it is: half an expansion cannot be journalled.
+            if let Some((at, outcome)) = expansion.failures.iter().find(|(_, o)| matches!(o, Outcome::Deferred(_))) {
+                return Ok(all_deferred(&stored, *at, outcome));
+            }
+            let recipients: Vec<Recipient> = expansion.recipients.into_iter().map(|e| e.recipient).collect();
+            failures = expansion.failures;
+            // Recipients that come to nothing stay in the list, so that their bounce is journalled like any outcome.
+            let failed = failures.iter().filter_map(|(at, _)| envelope.recipients.get(*at)).cloned();
+            let all: Vec<Recipient> = recipients.iter().cloned().chain(failed).collect();
+            let same = all.len() == envelope.recipients.len() && all.iter().zip(&envelope.recipients).all(|(a, b)| a == b);
+            expanded = (!same).then_some(all.clone());
+            all
+        }
+    };
+    let fresh_failures: HashMap<u64, Outcome> =
+        failures.into_iter().filter_map(|(at, outcome)| Some((recipient_key(&envelope.recipients.get(at)?.address), outcome))).collect();
+    let mut targets: Vec<Target> = Vec::with_capacity(recipients.len());
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut open_jobs: HashMap<Destination, usize> = HashMap::new();
+    for recipient in recipients {
+        let key = recipient_key(&recipient.address);
+        if known.is_done(key) || (targets.len() < 64 && targets.iter().any(|t| t.key == key)) {
+            continue;
+        }
+        let mut target = Target { recipient, key, result: fresh_failures.get(&key).cloned(), relay: None, relayed: false };
+        if target.result.is_none() {
+            let routed = router.route(&target.recipient.address, envelope.sender.as_ref()).await?;
+            let (to, partner) = match routed.route {
+                Route::Local => (Some(settings.local.clone()), true),
+                Route::Lmtp(LmtpTarget::Unix(path)) => (Some(Destination::LmtpUnix(path)), true),
+                Route::Lmtp(LmtpTarget::Inet { host, port }) => (Some(Destination::LmtpInet { host, port }), false),
+                Route::Smtp(hop) => (Some(Destination::Smtp { host: hop.host, port: hop.port, mx: hop.mx }), false),
+                Route::Error(outcome) => {
+                    target.result = Some(outcome);
+                    (None, false)
+                }
+                Route::Discard => {
+                    target.result = Some(delivered(Reply::with(250, (2, 0, 0), "discarded")));
+                    target.relay = Some("discard".into());
+                    (None, false)
+                }
+            };
+            if let Some(to) = to {
+                target.relayed = matches!(to, Destination::Smtp { .. });
+                let full = |job: &Job| job.members.len() >= settings.recipient_limit;
+                let at = match open_jobs.get(&to) {
+                    Some(&at) if !full(&jobs[at]) => at,
+                    _ => {
+                        jobs.push(Job { to: to.clone(), partner, members: Vec::new(), lost: 0 });
+                        open_jobs.insert(to, jobs.len() - 1);
+                        jobs.len() - 1
+                    }
+                };
+                jobs[at].members.push(targets.len());
+            }
+        }
+        targets.push(target);
+    }
+    Ok(Prepared { expanded, targets, jobs })
+}
+
+/// A notification that qmgr made: its id is derived, and it is never copied to anybody (`always_bcc`).
+fn is_our_bounce(stored: &Stored) -> bool {
+    stored.envelope.id.as_str().starts_with('Z')
+}
+
+fn all_deferred(stored: &Stored, at: usize, outcome: &Outcome) -> Prepared {
+    let because = match (outcome, stored.envelope.recipients.get(at)) {
+        (Outcome::Deferred(failure), Some(r)) if stored.envelope.recipients.len() > 1 => {
+            let reason = format!("waits for <{}>: {}", r.address, failure.reason);
+            Outcome::Deferred(Failure { reason, ..failure.clone() })
+        }
+        _ => outcome.clone(),
+    };
+    let target = |(n, recipient): (usize, &Recipient)| Target {
+        key: recipient_key(&recipient.address),
+        recipient: recipient.clone(),
+        result: Some(if n == at { outcome.clone() } else { because.clone() }),
+        relay: None,
+        relayed: false,
+    };
+    Prepared { expanded: None, targets: stored.envelope.recipients.iter().enumerate().map(target).collect(), jobs: Vec::new() }
+}

@@ -1,0 +1,294 @@
+//! Which delivery starts next: a pure machine. The caller brings the time, starts what it is told, and reports back.
+//!
+//! Its strategies:
+//!
+//! - **Fairness**: destinations with waiting work stand in a ring; each gets one start per turn. A destination with fifty
+//!   thousand messages delays nobody else's.
+//! - **Slow start**: a destination begins with a small window of simultaneous deliveries. Each success widens it by a
+//!   share of one, so that a window's worth of successes adds one, up to the limit.
+//! - **Dead site**: a delivery that reaches no host of the destination narrows the window by one. When it is closed, the
+//!   destination is dead for the minimal back-off: all that waits for it, and what comes meanwhile, is handed back to be
+//!   deferred without an attempt.
+//! - **Partner**: `deliver` on this machine is never dead. When it is not reached, its work waits for a moment (a second
+//!   or so), then one delivery tries; nothing is deferred for it.
+//! - **Ceiling**: all deliveries to other hosts together have a limit; the partner is outside of it.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+
+/// The numbers of the strategies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub initial_window: u32,
+    pub window: u32,
+    pub partner_window: u32,
+    /// Deliveries to other hosts at the same time.
+    pub total: u32,
+    /// How long a dead destination is left alone, in milliseconds.
+    pub dead_ms: u64,
+    /// How long a partner is left alone, in milliseconds.
+    pub partner_retry_ms: u64,
+}
+
+/// Deliveries `J` to destinations `D`.
+#[derive(Debug)]
+pub struct Schedule<D, J> {
+    limits: Limits,
+    destinations: HashMap<D, Destination<J>>,
+    /// Destinations that have waiting work, each once.
+    ring: VecDeque<D>,
+    busy: u32,
+}
+
+#[derive(Debug)]
+struct Destination<J> {
+    waiting: VecDeque<J>,
+    busy: u32,
+    /// In thousandths of a delivery.
+    window: u64,
+    /// Not before this time.
+    closed_until: u64,
+    partner: bool,
+    in_ring: bool,
+}
+
+/// What `Schedule::done` is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    Yes,
+    No,
+}
+
+impl<D: Clone + Eq + Hash, J> Schedule<D, J> {
+    pub fn new(limits: Limits) -> Schedule<D, J> {
+        Schedule { limits, destinations: HashMap::new(), ring: VecDeque::new(), busy: 0 }
+    }
+
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Adds work. `Err` hands it back: the destination is dead until the time that stands beside it.
+    pub fn add(&mut self, now: u64, to: &D, partner: bool, job: J) -> Result<(), (J, u64)> {
+        let initial = if partner { self.limits.partner_window } else { self.limits.initial_window };
+        let destination = self.destinations.entry(to.clone()).or_insert_with(|| Destination {
+            waiting: VecDeque::new(),
+            busy: 0,
+            window: u64::from(initial) * 1000,
+            closed_until: 0,
+            partner,
+            in_ring: false,
+        });
+        if !partner && destination.closed_until > now {
+            return Err((job, destination.closed_until));
+        }
+        destination.waiting.push_back(job);
+        if !destination.in_ring {
+            destination.in_ring = true;
+            self.ring.push_back(to.clone());
+        }
+        Ok(())
+    }
+
+    /// The next delivery to start now.
+    pub fn next(&mut self, now: u64) -> Option<(D, J)> {
+        for _ in 0..self.ring.len() {
+            let to = self.ring.pop_front()?;
+            let Some(destination) = self.destinations.get_mut(&to) else { continue };
+            let room = destination.partner || self.busy < self.limits.total;
+            let open = destination.closed_until <= now && u64::from(destination.busy) * 1000 < destination.window.max(1000);
+            if !room || !open {
+                self.ring.push_back(to);
+                continue;
+            }
+            let job = destination.waiting.pop_front();
+            destination.in_ring = !destination.waiting.is_empty();
+            if destination.in_ring {
+                self.ring.push_back(to.clone());
+            }
+            if let Some(job) = job {
+                destination.busy += 1;
+                self.busy += u32::from(!destination.partner);
+                return Some((to, job));
+            }
+        }
+        None
+    }
+
+    /// A delivery has ended. Gives back the work of a destination that is dead from now on, and until when.
+    pub fn done(&mut self, now: u64, to: &D, reached: Reached) -> (Vec<J>, u64) {
+        let Some(destination) = self.destinations.get_mut(to) else { return (Vec::new(), 0) };
+        destination.busy = destination.busy.saturating_sub(1);
+        self.busy -= u32::from(!destination.partner && self.busy > 0);
+        let limits = &self.limits;
+        match (reached, destination.partner) {
+            (Reached::Yes, true) => {
+                destination.window = u64::from(limits.partner_window) * 1000;
+                destination.closed_until = 0;
+            }
+            (Reached::No, true) => {
+                // One at a time until it answers again.
+                destination.window = 1000;
+                destination.closed_until = now + limits.partner_retry_ms;
+            }
+            (Reached::Yes, false) => {
+                let more = 1_000_000 / destination.window.max(1000);
+                destination.window = (destination.window + more).min(u64::from(limits.window) * 1000);
+                destination.closed_until = 0;
+            }
+            (Reached::No, false) => {
+                destination.window = destination.window.saturating_sub(1000);
+                if destination.window < 1000 && destination.closed_until <= now {
+                    destination.closed_until = now + limits.dead_ms;
+                    destination.window = 1000; // the first attempt afterwards goes alone
+                    return (destination.waiting.drain(..).collect(), destination.closed_until);
+                }
+            }
+        }
+        (Vec::new(), destination.closed_until)
+    }
+
+    /// Puts work back at the front, as if it had not been started. For a partner that was not reached.
+    pub fn put_back(&mut self, to: &D, job: J) {
+        if let Some(destination) = self.destinations.get_mut(to) {
+            destination.waiting.push_front(job);
+            if !destination.in_ring {
+                destination.in_ring = true;
+                self.ring.push_back(to.clone());
+            }
+        }
+    }
+
+    /// When `next` may have something again without anything being reported: a partner's moment is over.
+    pub fn wake_at(&self, now: u64) -> Option<u64> {
+        let waiting = self.ring.iter().filter_map(|to| self.destinations.get(to));
+        waiting.filter(|d| d.closed_until > now).map(|d| d.closed_until).min()
+    }
+
+    /// Forgets what is dead, so that everything is tried now (`facteur queue flush`).
+    pub fn revive(&mut self) {
+        for destination in self.destinations.values_mut() {
+            destination.closed_until = 0;
+        }
+    }
+
+    /// Drops what is remembered of destinations without work. To be called now and then.
+    pub fn tidy(&mut self, now: u64) {
+        self.destinations.retain(|_, d| d.busy > 0 || !d.waiting.is_empty() || d.closed_until > now);
+    }
+
+    /// Deliveries that run or wait.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.destinations.values().map(|d| d.waiting.len() + d.busy as usize).sum()
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { initial_window: 2, window: 4, partner_window: 3, total: 5, dead_ms: 300_000, partner_retry_ms: 1000 };
+
+    fn schedule() -> Schedule<&'static str, u32> {
+        Schedule::new(LIMITS)
+    }
+
+    fn start_all(s: &mut Schedule<&'static str, u32>, now: u64) -> Vec<(&'static str, u32)> {
+        std::iter::from_fn(|| s.next(now)).collect()
+    }
+
+    #[test]
+    fn destinations_take_turns_and_a_long_queue_delays_nobody() {
+        let mut s = schedule();
+        for n in 0..1000 {
+            s.add(0, &"busy", false, n).expect("alive");
+        }
+        s.add(0, &"a", false, 7).expect("alive");
+        s.add(0, &"b", false, 8).expect("alive");
+        assert_eq!(start_all(&mut s, 0), [("busy", 0), ("a", 7), ("b", 8), ("busy", 1)]);
+        assert!(start_all(&mut s, 0).is_empty(), "the window is full");
+        assert_eq!(s.len(), 1002);
+    }
+
+    #[test]
+    fn success_widens_the_window_up_to_the_limit() {
+        let mut s = schedule();
+        for n in 0..100 {
+            s.add(0, &"a", false, n).expect("alive");
+        }
+        assert_eq!(start_all(&mut s, 0).len(), 2);
+        let mut busy = 2;
+        for _ in 0..30 {
+            s.done(0, &"a", Reached::Yes);
+            busy = busy - 1 + start_all(&mut s, 0).len();
+        }
+        assert_eq!(busy, 4);
+    }
+
+    #[test]
+    fn a_dead_destination_hands_back_its_work_until_the_back_off_is_over() {
+        let mut s = schedule();
+        for n in 0..10 {
+            s.add(0, &"a", false, n).expect("alive");
+        }
+        assert_eq!(start_all(&mut s, 0).len(), 2);
+        assert_eq!(s.done(5, &"a", Reached::No).0, []);
+        let (back, until) = s.done(5, &"a", Reached::No);
+        assert_eq!((back.len(), until), (8, 300_005));
+        assert_eq!(s.add(6, &"a", false, 50), Err((50, 300_005)));
+        s.add(300_005, &"a", false, 51).expect("tried again");
+        s.add(300_005, &"a", false, 52).expect("tried again");
+        assert_eq!(start_all(&mut s, 300_005), [("a", 51)], "alone at first");
+        assert_eq!(s.done(300_006, &"a", Reached::No).0, [52]);
+    }
+
+    #[test]
+    fn a_partner_is_asked_again_soon_and_loses_no_work() {
+        let mut s = schedule();
+        for n in 0..5 {
+            s.add(0, &"deliver", true, n).expect("always");
+        }
+        let started = start_all(&mut s, 0);
+        assert_eq!(started.len(), 3);
+        for (to, job) in started.into_iter().rev() {
+            s.put_back(&to, job);
+            assert_eq!(s.done(10, &to, Reached::No).0, []);
+        }
+        assert_eq!(s.next(500), None);
+        assert_eq!(s.wake_at(500), Some(1010));
+        assert_eq!(start_all(&mut s, 1010), [("deliver", 0)], "one probe");
+        s.done(1011, &"deliver", Reached::Yes);
+        assert_eq!(start_all(&mut s, 1011), [("deliver", 1), ("deliver", 2), ("deliver", 3)]);
+    }
+
+    #[test]
+    fn all_hosts_together_have_a_ceiling_that_the_partner_is_not_under() {
+        let mut s = schedule();
+        for to in ["a", "b", "c", "d"] {
+            s.add(0, &to, false, 1).expect("alive");
+            s.add(0, &to, false, 2).expect("alive");
+        }
+        s.add(0, &"deliver", true, 9).expect("always");
+        let started = start_all(&mut s, 0);
+        assert_eq!(started.len(), 6);
+        assert!(started.contains(&("deliver", 9)));
+        s.done(0, &"a", Reached::Yes);
+        assert_eq!(start_all(&mut s, 0).len(), 1);
+    }
+
+    #[test]
+    fn what_is_idle_is_forgotten() {
+        let mut s = schedule();
+        s.add(0, &"a", false, 1).expect("alive");
+        s.next(0);
+        s.done(0, &"a", Reached::Yes);
+        s.tidy(1);
+        assert!(s.is_empty() && s.destinations.is_empty());
+    }
+}

@@ -1,0 +1,82 @@
+//! What qmgr takes from the settings.
+
+use crate::backoff::Backoff;
+use crate::schedule::Limits;
+use config::{Config, Endpoint};
+use mail_types::{Address, Domain};
+use outbound::Destination;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub spool: PathBuf,
+    pub hostname: String,
+    pub backoff: Backoff,
+    pub limits: Limits,
+    pub delay_warning: Option<Duration>,
+    pub active_limit: usize,
+    pub body_memory_bytes: usize,
+    pub recipient_limit: usize,
+    pub bounce_size_limit: usize,
+    pub double_bounce: Option<Address>,
+    pub partner_retry: Duration,
+    /// Our own deliver.
+    pub local: Destination,
+}
+
+impl Settings {
+    pub fn new(config: &Config) -> Settings {
+        let own = &config.qmgr;
+        let double_bounce = match config.expand(&own.double_bounce_recipient).trim() {
+            "" => None,
+            text if text.contains('@') => Address::parse(text).ok(),
+            text => Domain::parse(&config.main.myorigin).ok().and_then(|origin| Address::new(text, origin).ok()),
+        };
+        Settings {
+            spool: config.main.spool_directory.clone(),
+            hostname: config.main.hostname.clone(),
+            backoff: Backoff {
+                minimal: own.minimal_backoff_time,
+                maximal: own.maximal_backoff_time.max(own.minimal_backoff_time),
+                lifetime: own.maximal_queue_lifetime,
+                bounce_lifetime: own.bounce_queue_lifetime,
+            },
+            limits: Limits {
+                initial_window: own.initial_destination_concurrency.min(own.default_destination_concurrency_limit),
+                window: own.default_destination_concurrency_limit,
+                partner_window: own.local_destination_concurrency_limit,
+                total: own.default_process_limit,
+                dead_ms: own.minimal_backoff_time.as_millis() as u64,
+                partner_retry_ms: own.partner_retry_time.as_millis() as u64,
+            },
+            delay_warning: (!own.delay_warning_time.is_zero()).then_some(own.delay_warning_time),
+            active_limit: own.qmgr_message_active_limit as usize,
+            body_memory_bytes: own.body_memory_limit.0 as usize,
+            recipient_limit: own.default_destination_recipient_limit as usize,
+            bounce_size_limit: own.bounce_size_limit.0 as usize,
+            double_bounce,
+            partner_retry: own.partner_retry_time,
+            local: local_destination(config),
+        }
+    }
+}
+
+fn local_destination(config: &Config) -> Destination {
+    // A Unix socket before a port: only there deliver knows who we are.
+    let listen = &config.deliver.listen;
+    let unix = listen.iter().find(|e| matches!(e, Endpoint::Unix(_)));
+    match unix.or(listen.first()) {
+        Some(Endpoint::Unix(path)) => Destination::LmtpUnix(path.clone()),
+        Some(Endpoint::Tcp(address)) => {
+            let host = match address.ip() {
+                ip if ip.is_unspecified() => "[127.0.0.1]".to_owned(),
+                std::net::IpAddr::V4(ip) => format!("[{ip}]"),
+                std::net::IpAddr::V6(ip) => format!("[ipv6:{ip}]"),
+            };
+            let host = Domain::parse(&host).expect("an address literal is a domain");
+            Destination::LmtpInet { host, port: address.port() }
+        }
+        None => Destination::LmtpUnix(config.socket("lmtp")),
+    }
+}
