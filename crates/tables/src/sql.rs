@@ -1,0 +1,100 @@
+//! Tables in SQL databases, described by Postfix's own files: sqlite_table(5), mysql_table(5), pgsql_table(5).
+//!
+//! ```text
+//! user = postfix_user              dbpath = /var/lib/postfixadmin/db.sqlite    (sqlite)
+//! password = secret
+//! hosts = localhost
+//! dbname = postfix_db
+//! query = SELECT goto FROM alias WHERE address='%s' AND active = true
+//! ```
+//! Known names: `hosts` `user` `password` `dbname` `dbpath` `query` `result_format` `domain` `expansion_limit`, and the older `table`
+//! `select_field` `where_field` `additional_conditions`. Values of keys are always bound as parameters, never put into the
+//! text of a query, whatever the file writes around `%s`.
+//!
+//! Only `authd` turns the feature `sql` on; other programs ask it.
+
+mod database;
+mod query;
+mod settings;
+
+use crate::Unavailable;
+use database::Database;
+use query::{Key, Query, ResultFormat};
+use settings::Settings;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// An open SQL table. Connections are made with the first question.
+pub struct SqlTable {
+    spec: String,
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    database: Database,
+    query: Query,
+    format: ResultFormat,
+    domains: Option<Vec<String>>,
+    expansion_limit: usize,
+}
+
+/// Which kind of database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Mysql,
+    Pgsql,
+}
+
+impl SqlTable {
+    /// Reads the file at `path`; `kind` is `sqlite`, `mysql` or `pgsql`. Needs a runtime.
+    pub fn open(kind: &str, path: &Path) -> Result<SqlTable, crate::Error> {
+        let spec = format!("{kind}:{}", path.display());
+        let kind = match kind {
+            "sqlite" => Kind::Sqlite,
+            "mysql" => Kind::Mysql,
+            "pgsql" => Kind::Pgsql,
+            _ => return Err(crate::Error::spec(&spec, "is no sqlite:, mysql: or pgsql: table")),
+        };
+        let fail = |source| crate::Error::File { path: path.to_owned(), source };
+        let modified = std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let text = std::fs::read_to_string(path).map_err(fail)?;
+        let wrong = |why: String| crate::Error::spec(&spec, why);
+        let settings = Settings::parse(&text).map_err(|(line, why)| crate::Error::line(path, line, why))?;
+        let query = Query::compile(&settings.query(kind).map_err(wrong)?, kind).map_err(wrong)?;
+        let format = ResultFormat::compile(settings.get("result_format").unwrap_or("%s")).map_err(wrong)?;
+        let domains = settings.get("domain").map(settings::domains).transpose().map_err(wrong)?;
+        let expansion_limit = settings.number("expansion_limit").map_err(wrong)?;
+        let database = Database::open(kind, &settings, path).map_err(wrong)?;
+        Ok(SqlTable { path: path.to_owned(), modified, database, query, format, domains, expansion_limit, spec })
+    }
+
+    /// Whether the file is still the one that was read.
+    pub fn is_current(&self) -> bool {
+        self.modified.is_some() && std::fs::metadata(&self.path).and_then(|meta| meta.modified()).ok() == self.modified
+    }
+
+    /// The value of `key`: all columns of all rows, formatted, joined by commas.
+    pub async fn lookup(&self, key: &str) -> Result<Option<String>, Unavailable> {
+        let key = Key::of(key);
+        if let Some(domains) = &self.domains {
+            // As Postfix: only whole addresses in one of these domains are looked up.
+            let searched = key.domain.is_some_and(|domain| domains.iter().any(|d| d.eq_ignore_ascii_case(domain)));
+            if !searched || key.local.is_empty() {
+                return Ok(None);
+            }
+        }
+        let Some(parameters) = self.query.parameters(&key) else { return Ok(None) };
+        let values = self.database.fetch(self.query.text(), &parameters).await.map_err(|why| self.unavailable(why))?;
+        let results: Vec<String> = values.iter().filter(|v| !v.is_empty()).filter_map(|value| self.format.apply(value, &key)).collect();
+        if self.expansion_limit > 0 && results.len() > self.expansion_limit {
+            return Err(self.unavailable(format!("more than {} values for one key", self.expansion_limit)));
+        }
+        Ok((!results.is_empty()).then(|| results.join(",")))
+    }
+
+    fn unavailable(&self, why: String) -> Unavailable {
+        Unavailable { table: self.spec.clone(), why }
+    }
+}
+
+#[cfg(test)]
+mod tests;
