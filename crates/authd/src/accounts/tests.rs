@@ -1,0 +1,192 @@
+use super::*;
+use ipc::accounts::Row;
+use ipc::usage::{Login, Note, Stored};
+use mail_types::{Address, Domain};
+use zeroize::Zeroizing;
+
+async fn open() -> (tempfile::TempDir, Accounts) {
+    let dir = tempfile::tempdir().expect("directory");
+    let accounts = Accounts::open(&dir.path().join("accounts.sqlite")).await.expect("open");
+    (dir, accounts)
+}
+
+fn domain(text: &str) -> Domain {
+    Domain::parse(text).expect("domain")
+}
+
+fn address(text: &str) -> Address {
+    Address::parse(text).expect("address")
+}
+
+fn mailbox(text: &str) -> NewMailbox {
+    NewMailbox {
+        address: address(text),
+        password: Zeroizing::new("{PLAIN}pw".into()),
+        name: "Ann Lee".into(),
+        maildir: format!("{text}/"),
+        quota_bytes: 1 << 30,
+    }
+}
+
+fn why(result: Result<(), WriteError>) -> String {
+    match result {
+        Err(WriteError::Refused(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_mailbox_has_an_alias_to_itself_and_goes_with_it() {
+    let (_dir, accounts) = open().await;
+    assert!(why(accounts.mailbox_add(&mailbox("ann@example.org")).await).contains("add it first"));
+    accounts.domain_add(&domain("Example.org"), "").await.expect("domain");
+    accounts.mailbox_add(&mailbox("Ann@Example.org")).await.expect("mailbox");
+    assert!(why(accounts.mailbox_add(&mailbox("ann@example.org")).await).contains("there already"));
+    let lookup = |table, key: &'static str| {
+        let accounts = accounts.clone();
+        async move { accounts.lookup(table, key).await.expect("answer") }
+    };
+    assert_eq!(lookup(AccountsTable::Domains, "EXAMPLE.org").await.as_deref(), Some("example.org"));
+    assert_eq!(lookup(AccountsTable::Mailboxes, "ann@example.ORG").await.as_deref(), Some("Ann@Example.org/"));
+    assert_eq!(lookup(AccountsTable::Aliases, "ann@example.org").await.as_deref(), Some("ann@example.org"));
+    assert_eq!(lookup(AccountsTable::Aliases, "ann' OR '1'='1").await, None);
+    assert!(accounts.list_aliases(None).await.expect("list").is_empty());
+    assert_eq!(accounts.list_aliases(Some("ann@example.org")).await.expect("list").len(), 1);
+    let row = accounts.mailbox("ann@example.org").await.expect("answer").expect("there");
+    assert_eq!((row.username.as_str(), row.quota_bytes), ("ann@example.org", 1 << 30));
+
+    accounts.mailbox_change(&address("ann@example.org"), None, None, None, Some(false)).await.expect("change");
+    assert_eq!(lookup(AccountsTable::Mailboxes, "ann@example.org").await, None);
+    assert_eq!(lookup(AccountsTable::Aliases, "ann@example.org").await, None);
+    assert!(accounts.mailbox("ann@example.org").await.expect("answer").is_none());
+    accounts.mailbox_delete(&address("ann@example.org")).await.expect("delete");
+    assert!(why(accounts.mailbox_delete(&address("ann@example.org")).await).contains("not there"));
+    accounts.domain_delete(&domain("example.org"), false).await.expect("empty");
+}
+
+#[tokio::test]
+async fn an_inactive_domain_takes_everything_in_it_with_it() {
+    let (_dir, accounts) = open().await;
+    accounts.domain_add(&domain("example.org"), "").await.expect("domain");
+    accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+    accounts.alias_add("", &domain("example.org"), &[address("ann@example.org")]).await.expect("catch-all");
+    assert!(accounts.lookup(AccountsTable::Aliases, "@example.org").await.expect("answer").is_some());
+    accounts.domain_change(&domain("example.org"), None, Some(false), None).await.expect("change");
+    for (table, key) in [
+        (AccountsTable::Domains, "example.org"),
+        (AccountsTable::Mailboxes, "ann@example.org"),
+        (AccountsTable::Aliases, "ann@example.org"),
+        (AccountsTable::Aliases, "@example.org"),
+    ] {
+        assert_eq!(accounts.lookup(table, key).await.expect("answer"), None, "{key}");
+    }
+    assert!(accounts.usernames().await.expect("list").is_empty());
+    assert!(accounts.mailbox("ann@example.org").await.expect("answer").is_none());
+}
+
+#[tokio::test]
+async fn a_domain_with_accounts_is_deleted_only_when_told_so() {
+    let (_dir, accounts) = open().await;
+    accounts.domain_add(&domain("example.org"), "ours").await.expect("domain");
+    accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+    accounts.alias_add("info", &domain("example.org"), &[address("ann@example.org"), address("x@else.org")]).await.expect("alias");
+    accounts.alias_domain_add(&domain("example.net"), &domain("example.org")).await.expect("alias domain");
+    assert_eq!(accounts.lookup(AccountsTable::AliasDomains, "example.net").await.expect("answer").as_deref(), Some("example.org"));
+    assert_eq!(
+        accounts.lookup(AccountsTable::Aliases, "info@example.org").await.expect("answer").as_deref(),
+        Some("ann@example.org,x@else.org")
+    );
+    let Some(Row::Domain(row)) = accounts.list_domains(None).await.expect("list").pop() else { panic!("a domain") };
+    assert_eq!((row.mailboxes, row.aliases, row.description.as_str()), (1, 1, "ours"));
+    assert!(why(accounts.domain_delete(&domain("example.org"), false).await).contains("1 mailboxes"));
+    accounts.domain_delete(&domain("example.org"), true).await.expect("delete");
+    assert!(accounts.list_mailboxes(None).await.expect("list").is_empty());
+    assert!(accounts.list_aliases(None).await.expect("list").is_empty());
+    assert!(accounts.list_alias_domains(None).await.expect("list").is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_and_changes_nothing() {
+    let (_dir, accounts) = open().await;
+    accounts.domain_add(&domain("example.org"), "").await.expect("domain");
+    accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+    accounts.alias_add("info", &domain("example.org"), &[address("ann@example.org")]).await.expect("alias");
+    accounts.alias_domain_add(&domain("example.net"), &domain("example.org")).await.expect("alias domain");
+    let org = domain("example.org");
+    for (result, words) in [
+        (accounts.domain_add(&org, "").await, "already"),
+        (accounts.domain_add(&domain("example.net"), "").await, "alias domain"),
+        (accounts.domain_add(&domain("[192.0.2.1]"), "").await, "literal"),
+        (accounts.domain_change(&domain("else.org"), None, None, None).await, "not there"),
+        (accounts.mailbox_add(&mailbox("info@example.org")).await, "is an alias"),
+        (accounts.mailbox_add(&mailbox("\"a b\"@example.org")).await, "cannot have"),
+        (accounts.mailbox_add(&mailbox("a/b@example.org")).await, "cannot have"),
+        (accounts.alias_add("ann", &org, &[address("x@y.org")]).await, "is a mailbox"),
+        (accounts.alias_add("info", &org, &[address("x@y.org")]).await, "already"),
+        (accounts.alias_add("new", &org, &[]).await, "at least one"),
+        (accounts.alias_add("new", &domain("else.org"), &[address("x@y.org")]).await, "add it first"),
+        (accounts.alias_delete("ann", &org).await, "is a mailbox"),
+        (accounts.alias_delete("none", &org).await, "not there"),
+        (accounts.alias_domain_add(&org, &org).await, "its own"),
+        (accounts.alias_domain_add(&domain("x.org"), &domain("example.net")).await, "add it first"),
+        (accounts.alias_domain_delete(&domain("x.org")).await, "not there"),
+    ] {
+        let reason = why(result);
+        assert!(reason.contains(words), "{reason}");
+    }
+    assert_eq!(accounts.list_mailboxes(None).await.expect("list").len(), 1);
+    assert_eq!(accounts.list_aliases(None).await.expect("list").len(), 1);
+}
+
+#[tokio::test]
+async fn usage_is_kept_for_mailboxes_that_are_there() {
+    let (_dir, accounts) = open().await;
+    accounts.domain_add(&domain("example.org"), "").await.expect("domain");
+    accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+    let note = |user: &str| Note {
+        user: user.into(),
+        stored: Some(Stored { bytes: 1234, messages: 2 }),
+        login: Some(Login { service: "imap".into(), time: 1_700_000_000, remote: "192.0.2.1".into() }),
+    };
+    accounts.keep_usage(&[note("ann@example.org"), note("gone@example.org")]).await.expect("kept");
+    let rows = accounts.list_mailboxes(Some("ann@example.org")).await.expect("list");
+    assert!(matches!(&rows[..], [Row::Mailbox(row)] if row.used_bytes == Some(1234) && row.scheme == "PLAIN"));
+}
+
+#[tokio::test]
+async fn a_database_survives_being_opened_again_and_a_later_one_is_refused() {
+    let (dir, accounts) = open().await;
+    accounts.domain_add(&domain("example.org"), "").await.expect("domain");
+    accounts.close().await;
+    let path = dir.path().join("accounts.sqlite");
+    let accounts = Accounts::open(&path).await.expect("open again");
+    assert_eq!(accounts.list_domains(None).await.expect("list").len(), 1);
+    sqlx::query("PRAGMA user_version = 99").execute(&accounts.pool).await.expect("pragma");
+    accounts.close().await;
+    let error = Accounts::open(&path).await.err().expect("refused");
+    assert!(format!("{error:#}").contains("later release"), "{error:#}");
+    std::fs::write(&path, "this is no database at all, but a text of some length").expect("write");
+    assert!(Accounts::open(&path).await.is_err());
+}
+
+#[tokio::test]
+async fn tables_that_postfixadmin_made_are_taken_as_they_are() {
+    let dir = tempfile::tempdir().expect("directory");
+    let path = dir.path().join("accounts.sqlite");
+    let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = SqlitePool::connect_with(options).await.expect("open");
+    // Fewer columns than ours, as an old version had; `active` is text there.
+    for statement in [
+        "CREATE TABLE domain (domain varchar(255) NOT NULL, description varchar(255) NOT NULL, aliases int(10) NOT NULL default '0',
+         mailboxes int(10) NOT NULL default '0', maxquota bigint(20) NOT NULL default '0', quota bigint(20) NOT NULL default '0',
+         transport varchar(255) NOT NULL, backupmx tinyint(1) NOT NULL default '0', created datetime NOT NULL default '2000-01-01 00:00:00',
+         modified datetime NOT NULL default '2000-01-01 00:00:00', active tinyint(1) NOT NULL default '1', PRIMARY KEY (domain))",
+        "INSERT INTO domain (domain, description, transport) VALUES ('example.org', '', 'virtual')",
+    ] {
+        sqlx::query(statement).execute(&pool).await.expect("statement");
+    }
+    pool.close().await;
+    let accounts = Accounts::open(&path).await.expect("open");
+    accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+    assert_eq!(accounts.usernames().await.expect("list"), ["ann@example.org"]);
+}

@@ -1,0 +1,340 @@
+//! Who there is: passdbs and userdbs in the order of the settings.
+
+use crate::accounts::Accounts;
+use crate::names::{Names, below, expand};
+use crate::passwd_file::PasswdFile;
+use anyhow::{Context, anyhow, bail};
+use config::{Config, PassdbDriver, UserdbDriver};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+pub struct Directory {
+    pub names: Names,
+    passdbs: Vec<Passdb>,
+    userdbs: Vec<Userdb>,
+    mail: Mail,
+    stored_scheme: String,
+}
+
+enum Passdb {
+    Accounts(Accounts),
+    File { file: PasswdFile, scheme: Option<String> },
+}
+
+enum Userdb {
+    Accounts(Accounts),
+    File(PasswdFile),
+    Static { home: Option<String>, mail: Option<String>, fields: Vec<(String, String)> },
+}
+
+/// Where mail lies and whose it is.
+struct Mail {
+    location: String,
+    base: String,
+    uid: u32,
+    gid: u32,
+}
+
+/// What a passdb has of a user.
+pub struct Stored {
+    /// Normal name.
+    pub user: String,
+    pub password: Zeroizing<String>,
+    /// The scheme of a password that names none.
+    pub default_scheme: String,
+    /// Set when this user may not log in (here), whatever the password.
+    pub barred: Option<&'static str>,
+}
+
+/// What a userdb has of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub name: String,
+    pub fields: Vec<(String, String)>,
+}
+
+impl Directory {
+    /// Opens all that the settings name, and checks it. Blocks on files.
+    pub fn open(config: &Config, accounts: &Accounts) -> anyhow::Result<Directory> {
+        let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm));
+        let mail = Mail::of(config)?;
+        let mut passdbs = Vec::new();
+        for passdb in &config.authd.passdb {
+            passdbs.push(match passdb.driver {
+                PassdbDriver::Accounts => Passdb::Accounts(accounts.clone()),
+                PassdbDriver::PasswdFile => {
+                    let (scheme, path) = file_args(&passdb.args, config).context("authd.passdb")?;
+                    Passdb::File { file: open_file(&path, &names)?, scheme }
+                }
+            });
+        }
+        if passdbs.is_empty() {
+            passdbs.push(Passdb::Accounts(accounts.clone()));
+        }
+        let mut userdbs = Vec::new();
+        for userdb in &config.authd.userdb {
+            userdbs.push(match userdb.driver {
+                UserdbDriver::Accounts => Userdb::Accounts(accounts.clone()),
+                UserdbDriver::PasswdFile => {
+                    let (_, path) = file_args(&userdb.args, config).context("authd.userdb")?;
+                    Userdb::File(open_file(&path, &names)?)
+                }
+                UserdbDriver::Static => {
+                    static_args(&userdb.args, &mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?
+                }
+            });
+        }
+        if userdbs.is_empty() {
+            userdbs.push(Userdb::Accounts(accounts.clone()));
+        }
+        // A template that fails for everybody shall fail at start.
+        mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
+        Ok(Directory { names, passdbs, userdbs, mail, stored_scheme: config.authd.stored_pass_scheme.clone() })
+    }
+
+    /// Finds what `open` would refuse, without a database.
+    pub fn check(config: &Config) -> anyhow::Result<()> {
+        let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm));
+        let mail = Mail::of(config)?;
+        mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
+        for passdb in config.authd.passdb.iter().filter(|p| p.driver == PassdbDriver::PasswdFile) {
+            open_file(&file_args(&passdb.args, config).context("authd.passdb")?.1, &names)?;
+        }
+        for userdb in &config.authd.userdb {
+            match userdb.driver {
+                UserdbDriver::Accounts => {}
+                UserdbDriver::PasswdFile => drop(open_file(&file_args(&userdb.args, config).context("authd.userdb")?.1, &names)?),
+                UserdbDriver::Static => {
+                    drop(static_args(&userdb.args, &mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?)
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The stored password of a user (a normal name) for a client at `remote`.
+    pub async fn stored(&self, user: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
+        for passdb in &self.passdbs {
+            match passdb {
+                Passdb::Accounts(accounts) => {
+                    if let Some(row) = accounts.mailbox(user).await? {
+                        let default_scheme = self.stored_scheme.clone();
+                        return Ok(Some(Stored { user: row.username, password: row.password, default_scheme, barred: None }));
+                    }
+                }
+                Passdb::File { file, scheme } => {
+                    if let Some(entry) = file.users().get(user) {
+                        let barred = match entry {
+                            _ if entry.nologin => Some("the user may not log in"),
+                            _ if entry.password.is_empty() => Some("the user has no password"),
+                            _ if !entry.allows(remote) => Some("the user may not log in from this address"),
+                            _ => None,
+                        };
+                        return Ok(Some(Stored {
+                            user: entry.user.clone(),
+                            password: entry.password.clone(),
+                            default_scheme: scheme.clone().unwrap_or_else(|| self.stored_scheme.clone()),
+                            barred,
+                        }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A user with uid, gid, home, mail location and what else is known. The name may be as a person writes it.
+    pub async fn user(&self, name: &str) -> anyhow::Result<Option<Found>> {
+        let Some(user) = self.names.normal(name) else { return Ok(None) };
+        for userdb in &self.userdbs {
+            match userdb {
+                Userdb::Accounts(accounts) => {
+                    let Some(row) = accounts.mailbox(&user).await? else { continue };
+                    let maildir = match row.maildir.as_str() {
+                        "" => None,
+                        column => Some(
+                            below(&self.mail.base, column).with_context(|| format!("maildir of {user} is no path below the mail root"))?,
+                        ),
+                    };
+                    let mail = maildir.as_ref().map(|path| format!("maildir:{path}"));
+                    let mut found = self.mail.found(&row.username, maildir.as_deref(), mail.as_deref())?;
+                    if row.quota_bytes > 0 {
+                        found.fields.push(("quota_rule".into(), format!("*:bytes={}", row.quota_bytes)));
+                    }
+                    return Ok(Some(found));
+                }
+                Userdb::File(file) => {
+                    let users = file.users();
+                    let Some(entry) = users.get(&user) else { continue };
+                    self.mail.check_owner(entry.uid.as_deref(), entry.gid.as_deref()).with_context(|| format!("user {user}"))?;
+                    let extra = |wanted: &str| entry.userdb.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+                    let home = extra("home").or(entry.home.as_deref());
+                    let mut found = self.mail.found(&entry.user, home, extra("mail"))?;
+                    let own = |name: &str| matches!(name, "uid" | "gid" | "home" | "mail");
+                    found.fields.extend(entry.userdb.iter().filter(|(name, _)| !own(name)).cloned());
+                    return Ok(Some(found));
+                }
+                Userdb::Static { home, mail, fields } => {
+                    // Users are those of the passdbs, or else every address would be one.
+                    let Some(stored) = self.stored(&user, None).await? else { continue };
+                    let home = home.as_ref().map(|template| expand(template, &stored.user, None)).transpose()?;
+                    let mut found = self.mail.found(&stored.user, home.as_deref(), mail.as_deref())?;
+                    found.fields.extend(fields.iter().cloned());
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The names of all users. `None`: a static user database cannot list them, and no passdb can either.
+    pub async fn list(&self) -> anyhow::Result<Vec<String>> {
+        let mut names = std::collections::BTreeSet::new();
+        let is_static = self.userdbs.iter().any(|userdb| matches!(userdb, Userdb::Static { .. }));
+        for userdb in &self.userdbs {
+            match userdb {
+                Userdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
+                Userdb::File(file) => names.extend(file.users().keys().cloned()),
+                Userdb::Static { .. } => {}
+            }
+        }
+        if is_static {
+            // Unlike Dovecot we can: they are the users of the passdbs.
+            for passdb in &self.passdbs {
+                match passdb {
+                    Passdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
+                    Passdb::File { file, .. } => names.extend(file.users().keys().cloned()),
+                }
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// The `maildir` column of a new mailbox: where `mail_location` would have put it, when that is below the mail root.
+    pub fn new_maildir(&self, user: &str) -> anyhow::Result<String> {
+        let location = self.mail.location(user, None).or_else(|_| self.mail.location(user, Some("/nonexistent")))?;
+        let path = location.strip_prefix("maildir:").unwrap_or(&location).split(':').next().unwrap_or_default();
+        let inside = path.strip_prefix(self.mail.base.trim_end_matches('/')).and_then(|rest| rest.strip_prefix('/'));
+        match inside.map(|rest| rest.trim_matches('/')).filter(|rest| !rest.is_empty()) {
+            Some(rest) => Ok(format!("{rest}/")),
+            None => Ok(format!("{}/", expand("%d/%n", user, None)?)),
+        }
+    }
+}
+
+impl Mail {
+    fn of(config: &Config) -> anyhow::Result<Mail> {
+        let own = |id: u32, own: u32| if id == 0 { own } else { id };
+        let location = match config.mail.mail_location.split_once(':') {
+            Some(("maildir", path)) => path,
+            Some((kind, _)) if !kind.contains('/') => bail!("mail.mail_location: only maildir: is known, not {kind}:"),
+            _ => &config.mail.mail_location,
+        };
+        // The path may be relative to the settings, as all paths in them.
+        let location = match location.starts_with(['/', '~', '%']) {
+            true => location.to_owned(),
+            false => config.directory().join(location).display().to_string(),
+        };
+        Ok(Mail {
+            location: format!("maildir:{location}"),
+            base: config.mail.virtual_mailbox_base.display().to_string(),
+            uid: own(config.mail.mail_uid, nix::unistd::geteuid().as_raw()),
+            gid: own(config.mail.mail_gid, nix::unistd::getegid().as_raw()),
+        })
+    }
+
+    fn location(&self, user: &str, home: Option<&str>) -> anyhow::Result<String> {
+        Ok(expand(&self.location, user, home)?)
+    }
+
+    /// All mail of an installation has one owner (docs/overview.md); anything else is a mistake that would show late.
+    fn check_owner(&self, uid: Option<&str>, gid: Option<&str>) -> anyhow::Result<()> {
+        if let Some(uid) = uid
+            && user_id(uid)? != self.uid
+        {
+            bail!("uid={uid} is not {}, to whom mail belongs (mail.mail_uid)", self.uid);
+        }
+        if let Some(gid) = gid
+            && group_id(gid)? != self.gid
+        {
+            bail!("gid={gid} is not {}, to whom mail belongs (mail.mail_gid)", self.gid);
+        }
+        Ok(())
+    }
+
+    fn found(&self, user: &str, home: Option<&str>, mail: Option<&str>) -> anyhow::Result<Found> {
+        let mail = match mail {
+            Some(template) => expand(template, user, home)?,
+            None => self.location(user, home)?,
+        };
+        // Without a home of its own, the mail directory is the user's home.
+        let path = mail.strip_prefix("maildir:").unwrap_or(&mail).split(':').next().unwrap_or_default();
+        let home = home.unwrap_or(path);
+        if !home.starts_with('/') || home.split('/').any(|part| part == "..") || path.split('/').any(|part| part == "..") {
+            bail!("home or mail of {user} is no absolute path");
+        }
+        let fields = [("uid", self.uid.to_string()), ("gid", self.gid.to_string()), ("home", home.to_owned()), ("mail", mail)];
+        Ok(Found { name: user.to_owned(), fields: fields.map(|(name, value)| (name.to_owned(), value)).to_vec() })
+    }
+}
+
+fn open_file(path: &Path, names: &Names) -> anyhow::Result<PasswdFile> {
+    PasswdFile::open(path, names.clone()).with_context(|| format!("passwd-file {}", path.display()))
+}
+
+/// `[scheme=NAME] [username_format=%u] path`
+fn file_args(args: &str, config: &Config) -> anyhow::Result<(Option<String>, PathBuf)> {
+    let mut scheme = None;
+    let mut rest = args.trim();
+    while let Some((word, after)) = rest.split_once(char::is_whitespace) {
+        match word.split_once('=') {
+            Some(("scheme", name)) => scheme = Some(name.to_owned()),
+            Some(("username_format", "%u" | "%Lu")) => {}
+            Some((name, _)) => bail!("{name} is not known for passwd-file"),
+            None => break,
+        }
+        rest = after.trim_start();
+    }
+    if rest.is_empty() {
+        bail!("passwd-file needs the path of the file in args");
+    }
+    Ok((scheme, config.directory().join(rest)))
+}
+
+fn static_args(args: &str, mail: &Mail) -> anyhow::Result<Userdb> {
+    let (mut home, mut location, mut uid, mut gid, mut fields) = (None, None, None, None, Vec::new());
+    for word in args.split_ascii_whitespace() {
+        let (name, value) = word.split_once('=').ok_or_else(|| anyhow!("{word} is not name=value"))?;
+        match name {
+            "uid" => uid = Some(value),
+            "gid" => gid = Some(value),
+            "home" => home = Some(value.to_owned()),
+            "mail" => location = Some(value.to_owned()),
+            "allow_all_users" => bail!("allow_all_users would make every address a mailbox"),
+            _ => fields.push((name.to_owned(), value.to_owned())),
+        }
+    }
+    mail.check_owner(uid, gid)?;
+    for template in home.iter().chain(&location) {
+        expand(template, "user@example.org", Some("/home"))?;
+    }
+    Ok(Userdb::Static { home, mail: location, fields })
+}
+
+fn user_id(name: &str) -> anyhow::Result<u32> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    Ok(nix::unistd::User::from_name(name)?.ok_or_else(|| anyhow!("there is no user {name}"))?.uid.as_raw())
+}
+
+fn group_id(name: &str) -> anyhow::Result<u32> {
+    if let Ok(id) = name.parse() {
+        return Ok(id);
+    }
+    Ok(nix::unistd::Group::from_name(name)?.ok_or_else(|| anyhow!("there is no group {name}"))?.gid.as_raw())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+use super::*;
+use crate::accounts::NewMailbox;
+use mail_types::{Address, Domain};
+
+struct Place {
+    dir: tempfile::TempDir,
+    accounts: Accounts,
+}
+
+impl Place {
+    async fn new() -> Place {
+        let dir = tempfile::tempdir().expect("directory");
+        let accounts = Accounts::open(&dir.path().join("accounts.sqlite")).await.expect("accounts");
+        Place { dir, accounts }
+    }
+
+    fn config(&self, text: &str) -> Config {
+        let file = self.dir.path().join("facteur.toml");
+        Config::from_texts(&file, &[(file.clone(), format!("hostname = \"mx.mon-domaine.fr\"\n{text}"))]).expect("settings")
+    }
+
+    fn open(&self, text: &str) -> anyhow::Result<Directory> {
+        Directory::open(&self.config(text), &self.accounts)
+    }
+}
+
+fn field<'a>(found: &'a Found, name: &str) -> Option<&'a str> {
+    found.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+}
+
+const GUIDE: &str = "[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"passwd\"\n\
+                     [[authd.userdb]]\ndriver = \"static\"\nargs = \"uid=5000 gid=5000 home=/home/vmail/%u\"\n";
+
+#[tokio::test]
+async fn the_guides_passwd_file_and_static_userdb_work() {
+    let place = Place::new().await;
+    assert!(place.open(GUIDE).is_err(), "without the file");
+    std::fs::write(place.dir.path().join("passwd"), "user1@mon-domaine.fr:{PLAIN}password\nuser3:{PLAIN}x\n").expect("write");
+    let directory = place.open(GUIDE).expect("directory");
+    let found = directory.user("User1@mon-domaine.fr").await.expect("answer").expect("there");
+    assert_eq!(found.name, "user1@mon-domaine.fr");
+    assert_eq!(field(&found, "uid"), Some("5000"));
+    assert_eq!(field(&found, "home"), Some("/home/vmail/user1@mon-domaine.fr"));
+    assert_eq!(field(&found, "mail"), Some("maildir:/home/vmail/user1@mon-domaine.fr"));
+    // Without a domain: the default realm, which is $mydomain.
+    assert_eq!(directory.user("user3").await.expect("answer").expect("there").name, "user3@mon-domaine.fr");
+    assert_eq!(directory.stored("user3@mon-domaine.fr", None).await.expect("answer").expect("there").password.as_str(), "{PLAIN}x");
+    assert_eq!(directory.user("nobody@mon-domaine.fr").await.expect("answer"), None);
+    assert_eq!(directory.user("../user1@mon-domaine.fr").await.expect("answer"), None);
+    assert_eq!(directory.list().await.expect("list"), ["user1@mon-domaine.fr", "user3@mon-domaine.fr"]);
+}
+
+#[tokio::test]
+async fn accounts_give_maildir_and_quota() {
+    let place = Place::new().await;
+    let directory = place.open("").expect("directory");
+    let domain = Domain::parse("example.org").expect("domain");
+    place.accounts.domain_add(&domain, "").await.expect("domain");
+    let add = |local: &str, maildir: String| NewMailbox {
+        address: Address::new(local, Domain::parse("example.org").expect("domain")).expect("address"),
+        password: Zeroizing::new("{PLAIN}pw".into()),
+        name: String::new(),
+        maildir,
+        quota_bytes: 100,
+    };
+    assert_eq!(directory.new_maildir("ann@example.org").expect("path"), "ann@example.org/");
+    place.accounts.mailbox_add(&add("ann", directory.new_maildir("ann@example.org").expect("path"))).await.expect("mailbox");
+    place.accounts.mailbox_add(&add("bob", String::new())).await.expect("mailbox");
+    place.accounts.mailbox_add(&add("eve", "../../etc/".into())).await.expect("mailbox");
+    let ann = directory.user("ann@example.org").await.expect("answer").expect("there");
+    assert_eq!(field(&ann, "mail"), Some("maildir:/home/vmail/ann@example.org"));
+    assert_eq!(field(&ann, "quota_rule"), Some("*:bytes=100"));
+    let bob = directory.user("bob@example.org").await.expect("answer").expect("there");
+    assert_eq!(field(&bob, "mail"), Some("maildir:/home/vmail/bob@example.org"));
+    // A path that leaves the mail root is nobody's mailbox, and not "no such user" either.
+    assert!(directory.user("eve@example.org").await.is_err());
+    assert_eq!(directory.list().await.expect("list").len(), 3);
+}
+
+#[tokio::test]
+async fn the_column_of_new_mailboxes_follows_mail_location() {
+    let place = Place::new().await;
+    for (location, base, want) in [
+        ("maildir:/home/vmail/%u", "/home/vmail", "ann@x.org/"),
+        ("maildir:/home/vmail/%d/%n", "/home/vmail/", "x.org/ann/"),
+        ("maildir:/home/vmail/%d/%n/Maildir:INDEX=/var/%u", "/home/vmail", "x.org/ann/Maildir/"),
+        ("maildir:/srv/%u", "/home/vmail", "x.org/ann/"),
+        ("maildir:%h/Maildir", "/home/vmail", "x.org/ann/"),
+    ] {
+        let settings = format!("[mail]\nmail_location = \"{location}\"\nvirtual_mailbox_base = \"{base}\"\n");
+        assert_eq!(place.open(&settings).expect("directory").new_maildir("ann@x.org").expect("path"), want, "{location}");
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_refused_at_start() {
+    let place = Place::new().await;
+    let userdb = |args: &str| format!("[[authd.userdb]]\ndriver = \"static\"\nargs = \"{args}\"\n");
+    for (settings, words) in [
+        (userdb("uid=0"), "mail_uid"),
+        (userdb("gid=1"), "mail_gid"),
+        (userdb("uid=no-such-user-here"), "no user"),
+        (userdb("home=/%x"), "unknown variable"),
+        (userdb("allow_all_users=yes"), "every address"),
+        (userdb("home"), "name=value"),
+        ("[mail]\nmail_location = \"mbox:/var/mail/%u\"\n".into(), "only maildir"),
+        ("[mail]\nmail_location = \"maildir:/%q\"\n".into(), "unknown variable"),
+        ("[[authd.passdb]]\ndriver = \"passwd-file\"\n".into(), "needs the path"),
+        ("[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"/no/such/file\"\n".into(), "/no/such/file"),
+    ] {
+        let error = place.open(&settings).err().unwrap_or_else(|| panic!("taken: {settings}"));
+        assert!(format!("{error:#}").contains(words), "{error:#}");
+    }
+}
+
+#[tokio::test]
+async fn users_of_a_passwd_file_can_have_homes_and_fields_of_their_own() {
+    let place = Place::new().await;
+    let line = "ann@x.org:{PLAIN}p:5000:5000::/srv/ann::userdb_mail=maildir:~/Maildir userdb_quota_rule=*:storage=5M\n\
+                bob@x.org:{PLAIN}p:0:0::/root::\neve@x.org:{PLAIN}p:::::: nologin\n";
+    std::fs::write(place.dir.path().join("users"), line).expect("write");
+    let settings = "[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"scheme=PLAIN users\"\n[[authd.userdb]]\ndriver = \"passwd-file\"\nargs = \"users\"\n";
+    let directory = place.open(settings).expect("directory");
+    let ann = directory.user("ann@x.org").await.expect("answer").expect("there");
+    assert_eq!(
+        (field(&ann, "home"), field(&ann, "mail"), field(&ann, "quota_rule")),
+        (Some("/srv/ann"), Some("maildir:~/Maildir"), Some("*:storage=5M"))
+    );
+    assert!(directory.user("bob@x.org").await.is_err(), "mail of root");
+    assert!(directory.stored("eve@x.org", None).await.expect("answer").expect("there").barred.is_some());
+    assert_eq!(directory.stored("ann@x.org", None).await.expect("answer").expect("there").default_scheme, "PLAIN");
+}

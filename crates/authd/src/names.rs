@@ -1,0 +1,168 @@
+//! User names as clients write them, and variables in paths.
+
+use config::Authd;
+
+/// The longest user name.
+const LIMIT_BYTES: usize = 255;
+
+/// How user names are brought into the form that databases have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// Empty: names stay without a domain.
+    pub default_realm: String,
+    /// Characters names may have; empty: all but control characters.
+    allowed: String,
+}
+
+impl Names {
+    pub fn new(authd: &Authd, default_realm: String) -> Names {
+        Names { default_realm: default_realm.to_lowercase(), allowed: authd.auth_username_chars.clone() }
+    }
+
+    /// Lower case, with a domain. `None`: nobody can have this name.
+    pub fn normal(&self, name: &str) -> Option<String> {
+        let allowed =
+            |c: char| !c.is_control() && (self.allowed.is_empty() || self.allowed.contains(c) || (!c.is_ascii() && c.is_alphanumeric()));
+        if name.is_empty() || name.len() > LIMIT_BYTES || !name.chars().all(allowed) || name.matches('@').count() > 1 {
+            return None;
+        }
+        let name = name.to_lowercase();
+        match name.split_once('@') {
+            Some(("", _) | (_, "")) => None,
+            None if !self.default_realm.is_empty() => Some(format!("{name}@{}", self.default_realm)),
+            _ => Some(name),
+        }
+    }
+}
+
+/// Why a template gives no path or text for this user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExpandError {
+    #[error("unknown variable %{0}")]
+    Unknown(String),
+    #[error("the template uses %h, but the user has no home")]
+    NoHome,
+    #[error("the user's name has a part that may not stand in a path")]
+    Unsafe,
+}
+
+/// Replaces `%u` (whole name), `%n` (before the @), `%d` (behind it), `%h` (home), `%%`, with `%L…` in lower case, as in Dovecot.
+///
+/// What is put in is never looked at again, and may hold no `/`, nor be `.` or `..` as a whole: it cannot leave the folder it
+/// stands in.
+pub fn expand(template: &str, user: &str, home: Option<&str>) -> Result<String, ExpandError> {
+    let (local, domain) = user.split_once('@').unwrap_or((user, ""));
+    let mut out = String::with_capacity(template.len() + user.len());
+    let mut chars = template.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let mut variable = chars.next();
+        // All names are lower case already.
+        if variable == Some('L') {
+            variable = chars.next();
+        }
+        match variable {
+            Some('%') => out.push('%'),
+            Some('u') => out.push_str(safe(user)?),
+            Some('n') => out.push_str(safe(local)?),
+            Some('d') => out.push_str(safe_or_empty(domain)?),
+            Some('h') => out.push_str(home.ok_or(ExpandError::NoHome)?),
+            other => return Err(ExpandError::Unknown(other.map(String::from).unwrap_or_default())),
+        }
+    }
+    Ok(out)
+}
+
+fn safe(value: &str) -> Result<&str, ExpandError> {
+    if value.is_empty() { Err(ExpandError::Unsafe) } else { safe_or_empty(value) }
+}
+
+fn safe_or_empty(value: &str) -> Result<&str, ExpandError> {
+    let bad = value == "." || value == ".." || value.chars().any(|c| c == '/' || c.is_control());
+    if bad { Err(ExpandError::Unsafe) } else { Ok(value) }
+}
+
+/// A path below a folder, as a database has it (`example.org/ann/`): relative, and never up. `None` for anything else.
+pub fn below(base: &str, relative: &str) -> Option<String> {
+    let relative = relative.trim_end_matches('/');
+    let sound = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.chars().any(char::is_control);
+    if relative.is_empty() || relative.len() > 1024 || !relative.split('/').all(sound) {
+        return None;
+    }
+    Some(format!("{}/{relative}", base.trim_end_matches('/')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(realm: &str) -> Names {
+        Names::new(&Authd::default(), realm.into())
+    }
+
+    #[test]
+    fn names_become_lower_case_and_get_a_domain() {
+        for (name, want) in [
+            ("Ann@Example.ORG", Some("ann@example.org")),
+            ("ann", Some("ann@mon-domaine.fr")),
+            ("pélé@x.org", Some("pélé@x.org")),
+            ("ann+list@x.org", Some("ann+list@x.org")),
+            ("o'neil@x.org", Some("o'neil@x.org")),
+            ("", None),
+            ("@x.org", None),
+            ("ann@", None),
+            ("a@b@c", None),
+            ("ann/../bob@x.org", None),
+            ("ann\n@x.org", None),
+            ("ann\0", None),
+            ("a:b", None),
+            ("%u", None),
+            ("%{home}", None),
+            ("ann*master", None),
+            ("*)(uid=*", None),
+        ] {
+            assert_eq!(names("mon-domaine.fr").normal(name).as_deref(), want, "{name:?}");
+        }
+        assert_eq!(names("").normal("ann").as_deref(), Some("ann"));
+        assert_eq!(names("").normal(&"a".repeat(256)), None);
+    }
+
+    #[test]
+    fn variables_are_replaced_once_and_never_leave_their_folder() {
+        for (template, user, want) in [
+            ("/home/vmail/%u", "ann@x.org", Ok("/home/vmail/ann@x.org")),
+            ("/home/vmail/%d/%n", "ann@x.org", Ok("/home/vmail/x.org/ann")),
+            ("maildir:%h/Maildir", "ann", Ok("maildir:/h/Maildir")),
+            ("/%Lu/100%%", "ann", Ok("/ann/100%")),
+            ("/v/%u", "..", Err(ExpandError::Unsafe)),
+            ("/v/%d/%n", "..@..", Err(ExpandError::Unsafe)),
+            ("/v/%u", "a/../b", Err(ExpandError::Unsafe)),
+            ("/v/%u", "%h", Ok("/v/%h")),
+            ("/v/%x", "ann", Err(ExpandError::Unknown("x".into()))),
+            ("/v/%", "ann", Err(ExpandError::Unknown("".into()))),
+        ] {
+            assert_eq!(expand(template, user, Some("/h")), want.map(String::from), "{template} {user}");
+        }
+        assert_eq!(expand("%h", "ann", None), Err(ExpandError::NoHome));
+    }
+
+    #[test]
+    fn a_maildir_column_stays_below_the_mail_root() {
+        for (column, want) in [
+            ("example.org/ann/", Some("/home/vmail/example.org/ann")),
+            ("ann", Some("/home/vmail/ann")),
+            ("", None),
+            ("/etc", None),
+            ("../x", None),
+            ("a/../../x", None),
+            ("a//b", None),
+            ("./a", None),
+            ("a\n", None),
+        ] {
+            assert_eq!(below("/home/vmail/", column).as_deref(), want, "{column:?}");
+        }
+    }
+}

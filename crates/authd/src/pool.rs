@@ -1,0 +1,151 @@
+//! Threads that check passwords. A good hash costs tens of milliseconds of a processor and megabytes on purpose, so a bounded number
+//! of checks runs at a time, a bounded number waits, and more are refused at once: a flood of logins costs its senders, not
+//! our memory, and lookups go on meanwhile.
+
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::oneshot;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The pool. Its threads end when it is dropped.
+pub struct Pool {
+    queue: Arc<Queue>,
+    limit: usize,
+    taken: AtomicU64,
+}
+
+struct Queue {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    ended: bool,
+}
+
+/// All threads are busy and too many checks wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many password checks wait")]
+pub struct Busy;
+
+impl Pool {
+    /// Starts the threads; 0 means one per processor.
+    pub fn new(threads: usize, limit: usize) -> std::io::Result<Pool> {
+        let threads = if threads == 0 { std::thread::available_parallelism().map_or(1, |n| n.get()) } else { threads };
+        let queue = Arc::new(Queue { state: Mutex::default(), work: Condvar::new() });
+        let pool = Pool { queue, limit, taken: AtomicU64::new(0) };
+        for number in 0..threads {
+            let queue = pool.queue.clone();
+            std::thread::Builder::new().name(format!("hash-{number}")).spawn(move || queue.work())?;
+        }
+        Ok(pool)
+    }
+
+    /// Runs `job` on a thread of the pool. When the future is dropped before a thread took the job, the job is not run.
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+        let (done, result) = oneshot::channel();
+        {
+            let mut state = self.queue.state.lock();
+            if state.jobs.len() >= self.limit {
+                return Err(Busy);
+            }
+            state.jobs.push_back(Box::new(move || {
+                if !done.is_closed() {
+                    // Nobody waits any more: that is all it can mean.
+                    let _ = done.send(job());
+                }
+            }));
+        }
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.queue.work.notify_one();
+        // The sender is lost only when the job panicked.
+        result.await.map_err(|_| Busy)
+    }
+
+    /// Checks that were taken on since the start.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Checks that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.state.lock().jobs.len()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue.state.lock().ended = true;
+        self.queue.work.notify_all();
+    }
+}
+
+impl Queue {
+    fn work(&self) {
+        loop {
+            let job = {
+                let mut state = self.state.lock();
+                loop {
+                    if state.ended {
+                        return;
+                    }
+                    match state.jobs.pop_front() {
+                        Some(job) => break job,
+                        None => self.work.wait(&mut state),
+                    }
+                }
+            };
+            // A job that panics must not take the thread with it.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn jobs_beyond_the_limit_are_refused_and_the_others_done() {
+        let pool = Arc::new(Pool::new(1, 2).expect("threads"));
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let (busy, began) = oneshot::channel();
+        let start = |pool: &Arc<Pool>, n: u32| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.run(move || n).await })
+        };
+        let first = {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                pool.run(move || {
+                    let _ = busy.send(());
+                    let _ = gate.recv();
+                    1
+                })
+                .await
+            })
+        };
+        began.await.expect("the thread has begun");
+        let (second, third) = (start(&pool, 2), start(&pool, 3));
+        while pool.waiting() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run(|| 4).await, Err(Busy));
+        go.send(()).expect("the gate");
+        for (task, want) in [(first, 1), (second, 2), (third, 3)] {
+            assert_eq!(task.await.expect("task"), Ok(want));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_job_only() {
+        let pool = Pool::new(1, 10).expect("threads");
+        assert_eq!(pool.run(|| -> u32 { panic!("on purpose") }).await, Err(Busy));
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+    }
+}

@@ -1,0 +1,243 @@
+//! Logins: the server's side of Dovecot's auth client protocol ([`ipc::auth`]).
+//!
+//! Any number of logins run on a connection at a time. Each has its own number; a fault in one (bad base64, wrong order) ends that
+//! one only. A client that breaks the protocol itself is cut off, and with it all its logins.
+
+use crate::login::{Attempt, Desk, temporary};
+use crate::state::State;
+use arc_swap::ArcSwap;
+use ipc::Input;
+use ipc::auth::server::{self, AuthCommand, ClientLine, Response};
+use ipc::auth::{AuthFail, LINE_LIMIT_BYTES};
+use mail_types::printable;
+use sasl::server::{Mechanism, Step};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Logins of one connection that wait for their client or for a check.
+const OPEN_LIMIT: usize = 4_096;
+/// A login whose client says nothing for this long is forgotten.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(150);
+/// Connected, and has not said the protocol's version.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A login that waits for its client.
+struct Waiting {
+    mechanism: Box<dyn Mechanism>,
+    attempt: Attempt,
+    since: Instant,
+}
+
+struct Conversation<'a> {
+    state: &'a Arc<ArcSwap<State>>,
+    waiting: HashMap<u32, Waiting>,
+    checking: HashSet<u32>,
+    checks: JoinSet<(u32, Vec<u8>)>,
+    /// Answers that are ready to be written.
+    out: Vec<u8>,
+}
+
+pub(super) async fn serve(stream: daemon::Stream, state: &Arc<ArcSwap<State>>) -> anyhow::Result<()> {
+    static CONNECTIONS: AtomicU32 = AtomicU32::new(1);
+    let (mut read, mut write) = tokio::io::split(stream);
+    let mut cookie = [0; 16];
+    getrandom::fill(&mut cookie)?;
+    let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    super::write(&mut write, &server::greeting(&state.load().mechanisms(), number, &cookie)).await?;
+
+    let mut input = Input::default();
+    if !tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(&mut read, &mut input)).await?? {
+        return Ok(());
+    }
+    let mut conversation =
+        Conversation { state, waiting: HashMap::new(), checking: HashSet::new(), checks: JoinSet::new(), out: Vec::new() };
+    // The reader has its own task, as reading is not to be cut off in the middle when an answer is ready.
+    let (lines, mut lines_in) = mpsc::channel(256);
+    let reader = read_lines(read, input, lines);
+    let answers = async {
+        loop {
+            tokio::select! {
+                line = lines_in.recv() => match line {
+                    Some(line) => conversation.take(&line)?,
+                    None => return anyhow::Ok(()),
+                },
+                Some(done) = conversation.checks.join_next(), if !conversation.checks.is_empty() => conversation.checked(done),
+            }
+            // Everything that is ready goes out in one write.
+            while let Ok(line) = lines_in.try_recv() {
+                conversation.take(&line)?;
+            }
+            while let Some(done) = conversation.checks.try_join_next() {
+                conversation.checked(done);
+            }
+            if !conversation.out.is_empty() {
+                super::write(&mut write, &conversation.out).await?;
+                conversation.out.clear();
+            }
+        }
+    };
+    tokio::select! {
+        ended = reader => ended,
+        ended = answers => ended,
+    }
+}
+
+/// Reads the client's version; a wrong one or none ends the conversation. `false`: the client left before it said anything.
+async fn handshake(read: &mut (impl AsyncRead + Unpin), input: &mut Input) -> anyhow::Result<bool> {
+    loop {
+        if let Some(line) = input.line(LINE_LIMIT_BYTES).map_err(anyhow::Error::msg)? {
+            match server::parse(line).map_err(anyhow::Error::msg)? {
+                ClientLine::Version { major: 1 } => return Ok(true),
+                ClientLine::Version { .. } => anyhow::bail!("the client speaks another version of the protocol"),
+                _ => anyhow::bail!("the client does not say its version first"),
+            }
+        }
+        if input.fill(read).await? == 0 {
+            return Ok(false);
+        }
+    }
+}
+
+async fn read_lines(
+    mut read: impl AsyncRead + Unpin,
+    mut input: Input,
+    lines: mpsc::Sender<zeroize::Zeroizing<Vec<u8>>>,
+) -> anyhow::Result<()> {
+    loop {
+        while let Some(line) = input.line(LINE_LIMIT_BYTES).map_err(anyhow::Error::msg)? {
+            let line = zeroize::Zeroizing::new(line.to_vec());
+            if lines.send(line).await.is_err() {
+                return Ok(());
+            }
+        }
+        if input.fill(&mut read).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+impl Conversation<'_> {
+    fn take(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        match server::parse(line).map_err(anyhow::Error::msg)? {
+            ClientLine::Auth(command) => self.begin(*command),
+            ClientLine::Continue { id, response } => {
+                // A number that is not waiting: forgotten, or answered meanwhile.
+                match self.waiting.remove(&id) {
+                    Some(waiting) => self.respond(id, waiting, response),
+                    None if self.checking.contains(&id) => anyhow::bail!("the client answers a question that was not asked"),
+                    None => self.out.extend(server::fail(id, &AuthFail::default())),
+                }
+                Ok(())
+            }
+            ClientLine::Cancel(id) => {
+                // A check that runs comes to its end, or guessing could be done without ever waiting for an answer.
+                self.waiting.remove(&id);
+                Ok(())
+            }
+            ClientLine::Version { .. } | ClientLine::Cpid(_) | ClientLine::Unknown => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, command: AuthCommand) -> anyhow::Result<()> {
+        let id = command.id;
+        if self.waiting.contains_key(&id) || self.checking.contains(&id) {
+            anyhow::bail!("the client uses a number twice");
+        }
+        if self.waiting.len() + self.checking.len() >= OPEN_LIMIT {
+            let now = Instant::now();
+            self.waiting.retain(|_, waiting| now.saturating_duration_since(waiting.since) < FORGOTTEN_AFTER);
+            if self.waiting.len() + self.checking.len() >= OPEN_LIMIT {
+                self.out.extend(server::fail(id, &temporary(None)));
+                return Ok(());
+            }
+        }
+        let state = self.state.load();
+        let Some(offer) = state.offers.iter().find(|offer| offer.name == command.mechanism) else {
+            tracing::info!(mechanism = %printable(&command.mechanism), service = %printable(&command.service), "login with a mechanism that is not offered");
+            self.out
+                .extend(server::fail(id, &AuthFail { reason: Some("Unsupported authentication mechanism".into()), ..AuthFail::default() }));
+            return Ok(());
+        };
+        let attempt = Attempt {
+            service: command.service,
+            mechanism: offer.name,
+            remote: command.remote,
+            session: command.session,
+            no_penalty: command.no_penalty,
+        };
+        let mut waiting = Waiting { mechanism: offer.begin(), attempt, since: Instant::now() };
+        match command.initial {
+            Some(Response::NotBase64) => self.malformed(id, &waiting.attempt, "the response is no base64"),
+            Some(Response::Bytes(bytes)) => {
+                let step = waiting.mechanism.start(Some(&bytes));
+                self.step(id, waiting, step);
+            }
+            None => {
+                let step = waiting.mechanism.start(None);
+                self.step(id, waiting, step);
+            }
+        }
+        Ok(())
+    }
+
+    fn respond(&mut self, id: u32, mut waiting: Waiting, response: Response) {
+        match response {
+            Response::NotBase64 => self.malformed(id, &waiting.attempt, "the response is no base64"),
+            Response::Bytes(bytes) => {
+                let step = waiting.mechanism.respond(&bytes);
+                self.step(id, waiting, step);
+            }
+        }
+    }
+
+    fn step(&mut self, id: u32, mut waiting: Waiting, step: Result<Step, sasl::Malformed>) {
+        match step {
+            Ok(Step::Challenge(challenge)) => {
+                self.out.extend(server::cont(id, &challenge));
+                waiting.since = Instant::now();
+                self.waiting.insert(id, waiting);
+            }
+            Ok(Step::Verify(credentials)) => {
+                let state = self.state.load_full();
+                self.checking.insert(id);
+                self.checks.spawn(async move { (id, check(&state.desk, &waiting.attempt, credentials).await.answer(id)) });
+            }
+            // No mechanism here is done before a check.
+            Ok(Step::Done) => self.out.extend(server::fail(id, &temporary(None))),
+            Err(error) => self.malformed(id, &waiting.attempt, &error.to_string()),
+        }
+    }
+
+    fn malformed(&mut self, id: u32, attempt: &Attempt, reason: &str) {
+        tracing::info!(service = %printable(&attempt.service), mechanism = attempt.mechanism, session = %printable(&attempt.session), reason, "login failed");
+        self.out.extend(server::fail(id, &AuthFail { malformed: true, ..AuthFail::default() }));
+    }
+
+    fn checked(&mut self, done: Result<(u32, Vec<u8>), tokio::task::JoinError>) {
+        // A check that panicked has no answer; its client meets the deadline, which is a temporary failure.
+        if let Ok((id, answer)) = done {
+            self.checking.remove(&id);
+            self.out.extend(answer);
+        }
+    }
+}
+
+struct Verdict(Result<String, AuthFail>);
+
+async fn check(desk: &Desk, attempt: &Attempt, credentials: sasl::Credentials) -> Verdict {
+    Verdict(desk.check(attempt, credentials).await)
+}
+
+impl Verdict {
+    fn answer(&self, id: u32) -> Vec<u8> {
+        match &self.0 {
+            Ok(user) => server::ok(id, user, &[]),
+            Err(fail) => server::fail(id, fail),
+        }
+    }
+}
