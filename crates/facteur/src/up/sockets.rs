@@ -18,21 +18,33 @@ pub struct Held {
     pub socket: OwnedFd,
 }
 
-/// The sockets of one daemon with their modes.
-pub fn wanted(daemon: &str, config: &Config) -> Vec<(Endpoint, u32)> {
-    let mut all: Vec<(Endpoint, u32)> = Vec::new();
+/// The sockets of one daemon, with owner and mode of those on Unix paths.
+pub fn wanted(daemon: &str, config: &Config) -> Vec<(Endpoint, SocketOptions)> {
+    let mut all: Vec<(Endpoint, SocketOptions)> = Vec::new();
     let unix = |name: &str| Endpoint::Unix(config.socket(name));
+    let owned = |mode: u32, user: &str, group: &str| {
+        let name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        SocketOptions { user: name(user), group: name(group), ..SocketOptions::mode(mode) }
+    };
+    // All daemons run as one user here, so only that user has to connect, unless a setting says otherwise.
+    let private = SocketOptions::mode(0o600);
+    let public = SocketOptions::mode(0o666);
     match daemon {
-        // The local socket is for everybody: who speaks there is known by peer credentials.
-        "smtpd" => all.extend(config.services.values().flat_map(|s| s.listener.listen.iter().map(|e| (e.clone(), 0o666)))),
-        "qmgr" => all.push((unix("queue"), 0o600)),
-        "deliver" if config.deliver.listen.is_empty() => all.push((unix("lmtp"), 0o600)),
-        "deliver" => all.extend(config.deliver.listen.iter().map(|e| (e.clone(), 0o600))),
-        "imapd" => all.extend(config.imapd.listen.iter().chain(&config.imapd.listen_tls).map(|e| (e.clone(), 0o600))),
-        "pop3d" => all.extend(config.pop3d.listen.iter().chain(&config.pop3d.listen_tls).map(|e| (e.clone(), 0o600))),
+        "smtpd" => all.extend(config.services.values().flat_map(|s| s.listener.listen.iter().map(|e| (e.clone(), public.clone())))),
+        "qmgr" => all.push((unix("queue"), private.clone())),
+        "deliver" => {
+            let deliver = &config.deliver;
+            let options = owned(deliver.lmtp_socket_mode.0, &deliver.lmtp_socket_user, &deliver.lmtp_socket_group);
+            let usual = [unix("lmtp")];
+            let endpoints = if deliver.listen.is_empty() { usual.as_slice() } else { &deliver.listen };
+            all.extend(endpoints.iter().map(|e| (e.clone(), options.clone())));
+        }
+        "imapd" => all.extend(config.imapd.listen.iter().chain(&config.imapd.listen_tls).map(|e| (e.clone(), public.clone()))),
+        "pop3d" => all.extend(config.pop3d.listen.iter().chain(&config.pop3d.listen_tls).map(|e| (e.clone(), public.clone()))),
         "authd" => {
             let tables = &config.authd.unix_listener;
-            all.extend(tables.iter().map(|t| (Endpoint::Unix(config.main.run_directory.join(&t.path)), t.mode.0)));
+            let path = |table: &config::AuthSocket| Endpoint::Unix(config.main.run_directory.join(&table.path));
+            all.extend(tables.iter().map(|t| (path(t), owned(t.mode.0, &t.user, &t.group))));
             for (kind, name) in [
                 (SocketKind::Client, "auth"),
                 (SocketKind::Userdb, "userdb"),
@@ -41,13 +53,13 @@ pub fn wanted(daemon: &str, config: &Config) -> Vec<(Endpoint, u32)> {
                 (SocketKind::Usage, "usage"),
             ] {
                 if !tables.iter().any(|t| t.kind == kind) {
-                    all.push((unix(name), 0o600));
+                    all.push((unix(name), private.clone()));
                 }
             }
         }
         _ => {}
     }
-    all.push((Endpoint::Unix(config.socket("control").join(daemon)), 0o600));
+    all.push((Endpoint::Unix(config.socket("control").join(daemon)), private));
     let mut seen = BTreeSet::new();
     all.retain(|(endpoint, _)| seen.insert(endpoint.clone()));
     all
@@ -57,9 +69,9 @@ pub fn wanted(daemon: &str, config: &Config) -> Vec<(Endpoint, u32)> {
 pub async fn bind(daemon: &str, config: &Config) -> anyhow::Result<Vec<Held>> {
     let deadline = tokio::time::Instant::now() + PREDECESSOR;
     let mut held = Vec::new();
-    for (endpoint, mode) in wanted(daemon, config) {
+    for (endpoint, options) in wanted(daemon, config) {
         let socket = loop {
-            match daemon::bind(&endpoint, &SocketOptions::mode(mode)) {
+            match daemon::bind(&endpoint, &options) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tokio::time::Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
