@@ -36,7 +36,8 @@ impl Running {
         let task = tokio::spawn(crate::run(ctx.clone()));
         let running = Running { dir, ctx, task };
         for _ in 0..1000 {
-            if running.socket("usage").exists() || running.task.is_finished() {
+            // The last socket that is opened; a file of that name may be left from a former run.
+            if UnixStream::connect(running.socket("usage")).await.is_ok() || running.task.is_finished() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
