@@ -394,7 +394,7 @@ impl Desk {
             from = %Path(envelope.sender.as_ref()),
             recipients = envelope.recipients.len(),
             size = intake.size,
-            message_id = intake.message_id,
+            message_id = (!intake.message_id.is_empty()).then_some(&*intake.message_id),
             hold = envelope.hold.then_some(true),
             "received"
         );
@@ -444,7 +444,7 @@ async fn user_name(uid: u32) -> String {
 }
 
 fn describe(tls: &TlsInfo) -> String {
-    format!("{} with cipher {} ({}/{} bits)", tls.version, tls.cipher, tls.bits, tls.bits)
+    format!("{} with cipher {}, {} bits", tls.version, tls.cipher, tls.bits)
 }
 
 /// An envelope sender in a log line; the null sender is `<>`.

@@ -12,7 +12,9 @@ use tables::{Context, NetworkList};
 
 pub(crate) struct Service {
     pub(crate) name: String,
-    pub(crate) machine: Arc<Settings>,
+    machine: Arc<Settings>,
+    /// The same while nearly all connections are in use: one error ends a session (Postfix STRESS_README).
+    under_load: Arc<Settings>,
     pub(crate) smtpd: config::Smtpd,
     pub(crate) wrapped: bool,
     pub(crate) policy: Policy,
@@ -48,9 +50,12 @@ impl Service {
         let mynetworks = routing::mynetworks(&smtpd.mynetworks, smtpd.mynetworks_style, context).map_err(|e| format!("mynetworks: {e}"))?;
         let delimiters = &config.routing.recipient_delimiter;
         let policy = Policy::new(&smtpd, delimiters, mynetworks.clone(), Some(resolver.clone()), context).map_err(|e| e.to_string())?;
+        let machine = crate::settings::machine(config, &smtpd, wrapped, tls_available);
+        let under_load = Settings { hard_error_limit: 1, junk_command_limit: 1, ..machine.clone() };
         Ok(Service {
             name: name.to_owned(),
-            machine: Arc::new(crate::settings::machine(config, &smtpd, wrapped, tls_available)),
+            machine: Arc::new(machine),
+            under_load: Arc::new(under_load),
             smtpd,
             wrapped,
             policy,
@@ -59,6 +64,15 @@ impl Service {
             hostname: config.main.hostname.clone(),
             mechanisms: Mutex::new(None),
         })
+    }
+
+    /// What holds for a session that begins now.
+    pub(crate) fn terms(&self, under_load: bool) -> (Arc<Settings>, Duration) {
+        if under_load {
+            (self.under_load.clone(), self.smtpd.smtpd_timeout.min(self.smtpd.smtpd_timeout_under_load))
+        } else {
+            (self.machine.clone(), self.smtpd.smtpd_timeout)
+        }
     }
 
     /// What the answer to EHLO may offer: what the SASL server has, or had when it was last there. A client that is told of no AUTH

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
 
-/// Commands are read in pieces of this size, messages in larger ones.
+/// Commands and small messages are read in pieces of the first size, large messages in growing ones.
 const COMMAND_BUFFER: usize = 4 * 1024;
 const MESSAGE_BUFFER: usize = 64 * 1024;
 
@@ -36,10 +36,8 @@ async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, peer: Peer
             Err(error) => return tracing::info!(reason = %error, "TLS handshake failed"),
         };
     }
-    let load = server.limits();
-    let full = service.smtpd.smtpd_timeout;
-    let timeout = if load.is_under_load() { full.min(service.smtpd.smtpd_timeout_under_load) } else { full };
-    let machine = Session::new(service.machine.clone(), stream.is_tls());
+    let (settings, timeout) = service.terms(server.limits().is_under_load());
+    let machine = Session::new(settings, stream.is_tls());
     let desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info()).await;
     let mut connection = Connection { server, machine, desk, timeout };
     let mut stream = Some(stream);
@@ -78,7 +76,7 @@ impl Connection {
         let mut stop = pin!(shutdown.wait());
         let mut stopping = false;
         let mut clock = pin!(tokio::time::sleep(self.timeout));
-        let mut buffer = Vec::new();
+        let (mut buffer, mut filled) = (Vec::new(), false);
         let mut timed_out = false;
         loop {
             let Some(open) = stream.as_mut() else { return End::Lost(None) };
@@ -123,13 +121,14 @@ impl Connection {
                         }
                     }
                     let receiving = self.machine.is_receiving();
-                    fit(&mut buffer, receiving);
+                    fit(&mut buffer, receiving, filled);
                     tokio::select! {
                         biased;
                         read = open.read(&mut buffer) => match read {
                             Ok(0) => return if timed_out { End::Timeout } else { End::Lost(None) },
                             Ok(count) => {
                                 self.machine.receive(&buffer[..count]);
+                                filled = count == buffer.len();
                                 if receiving && !stopping {
                                     self.extend(clock.as_mut(), count);
                                 }
@@ -160,13 +159,13 @@ impl Connection {
     }
 }
 
-/// The buffer to read into: small between messages, so that idle sessions cost little.
-fn fit(buffer: &mut Vec<u8>, receiving: bool) {
-    let size = if receiving { MESSAGE_BUFFER } else { COMMAND_BUFFER };
-    if buffer.len() < size {
-        buffer.resize(size, 0);
-    } else if buffer.len() > size {
-        *buffer = vec![0; size];
+/// Makes the buffer ready for the next read: small between messages, so that idle sessions cost little, and larger while a client
+/// fills it.
+fn fit(buffer: &mut Vec<u8>, receiving: bool, filled: bool) {
+    if receiving && filled && buffer.len() < MESSAGE_BUFFER {
+        buffer.resize(buffer.len() * 4, 0);
+    } else if buffer.is_empty() || (!receiving && buffer.len() > COMMAND_BUFFER) {
+        *buffer = vec![0; COMMAND_BUFFER];
     }
 }
 

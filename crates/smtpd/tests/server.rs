@@ -1,0 +1,324 @@
+//! The whole server in this process, on real sockets and a real spool, without any partner: what it accepts, and what it refuses.
+
+use daemon::{Context, Shutdown};
+use spool::{Listed, ListedState, Reader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use testkit::transcript::Transcript;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A running server.
+struct Server {
+    folder: tempfile::TempDir,
+    port: u16,
+    shutdown: Shutdown,
+    running: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// Starts it with these lines at the end of its `[smtpd]` section.
+    async fn start(smtpd: &str) -> Server {
+        let folder = testkit::temp_dir();
+        let root = folder.path().to_owned();
+        // What qmgr and tmpfiles.d make.
+        std::fs::create_dir_all(root.join("spool/queue/in")).expect("spool");
+        std::fs::create_dir_all(root.join("run")).expect("run");
+        let port = testkit::free_port();
+        let text = format!(
+            r#"
+            hostname = "here.test"
+            spool_directory = "spool"
+            run_directory = "run"
+            state_directory = "state"
+            [routing]
+            virtual_mailbox_domains = ["here.test"]
+            virtual_mailbox_maps = ["inline:{{ ann@here.test=a, bob@here.test=b, busy@here.test=c, pelé@here.test=d }}"]
+            virtual_alias_maps = []
+            alias_domain_maps = []
+            [smtpd.service.smtp]
+            listen = ["127.0.0.1:{port}"]
+            [smtpd.service.submission]
+            listen = []
+            [smtpd.service.submissions]
+            listen = []
+            [smtpd]
+            mynetworks_style = "none"
+            smtpd_error_sleep_time = "0s"
+            queue_minfree = 0
+            {smtpd}
+            "#
+        );
+        let file = root.join("facteur.toml");
+        let config = config::Config::from_texts(&file, &[(file.clone(), text)]).unwrap_or_else(|report| panic!("{report}"));
+        let ctx = Context::detached("smtpd", config).expect("context");
+        let shutdown = ctx.shutdown.clone();
+        let running = tokio::spawn(smtpd::run(ctx));
+        let mut server = Server { folder, port, shutdown, running };
+        let listening = async {
+            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = listening => {}
+            ended = &mut server.running => panic!("the server did not start: {ended:?}"),
+            () = tokio::time::sleep(DEADLINE) => panic!("the server does not listen"),
+        }
+        server
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn connect(&self) -> Client<TcpStream> {
+        Client::greeted(TcpStream::connect(("127.0.0.1", self.port)).await.expect("connect")).await
+    }
+
+    /// Ends the server in order and looks at what is left in the spool.
+    async fn stop(self) -> Spool {
+        self.shutdown.set();
+        tokio::time::timeout(DEADLINE, self.running).await.expect("the server did not stop").expect("no panic").expect("no error");
+        Spool { reader: Reader::open(&self.folder.path().join("spool")).expect("spool"), folder: self.folder }
+    }
+}
+
+struct Spool {
+    reader: Reader,
+    folder: tempfile::TempDir,
+}
+
+impl Spool {
+    fn list(&self) -> Vec<Listed> {
+        self.reader.list().expect("list")
+    }
+
+    fn body(&self, listed: &Listed) -> String {
+        let found = self.reader.find(&listed.id).expect("find").expect("there");
+        String::from_utf8(found.body).expect("text")
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("spool/queue/in")).expect("folder").count()
+    }
+}
+
+struct Client<S> {
+    stream: BufReader<S>,
+}
+
+impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
+    async fn greeted(stream: S) -> Client<S> {
+        let mut client = Client { stream: BufReader::new(stream) };
+        assert!(client.reply().await.starts_with("220 "));
+        client
+    }
+
+    /// The last line of the next reply; empty when the connection is closed.
+    async fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            tokio::time::timeout(DEADLINE, self.stream.read_line(&mut line)).await.expect("a reply in time").expect("read");
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    async fn say(&mut self, text: &str) -> String {
+        self.send(format!("{text}\r\n").as_bytes()).await;
+        self.reply().await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("write");
+    }
+
+    /// EHLO, the envelope and DATA; the reply to each.
+    async fn envelope(&mut self, sender: &str, recipient: &str) -> Vec<String> {
+        let mut replies = vec![self.say("EHLO client.test").await];
+        for line in [format!("MAIL FROM:<{sender}>"), format!("RCPT TO:<{recipient}>"), "DATA".into()] {
+            replies.push(self.say(&line).await);
+        }
+        replies
+    }
+
+    async fn message(&mut self, sender: &str, recipient: &str, text: &str) -> String {
+        let replies = self.envelope(sender, recipient).await;
+        assert!(replies[3].starts_with("354"), "{replies:?}");
+        self.say(&format!("{text}\r\n.")).await
+    }
+}
+
+fn code(reply: &str) -> &str {
+    reply.get(..9).unwrap_or(reply)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcripts_hold_over_connections() {
+    let access = "inline:{ {busy@here.test = 451 4.3.0 Try later} }";
+    let server =
+        Server::start(&format!("message_size_limit = 10000\nsmtpd_recipient_restrictions = [\"check_recipient_access {access}\"]")).await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/transcripts/smtp");
+    for transcript in Transcript::read_all(folder) {
+        let text = std::fs::read_to_string(transcript.name()).expect("transcript");
+        // This server has no certificate; TLS is tried end to end.
+        if text.contains("STARTTLS") {
+            continue;
+        }
+        let stream = TcpStream::connect(("127.0.0.1", server.port)).await.expect("connect");
+        transcript.run_stream(stream, DEADLINE, async |_, stream| stream).await;
+    }
+    assert!(!server.stop().await.list().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_message_is_in_the_spool_with_its_trace() {
+    let server = Server::start("").await;
+    let mut client = server.connect().await;
+    let reply = client.message("root@localhost", "ann@here.test", "Subject: Test\r\nTest").await;
+    let id = reply.strip_prefix("250 2.0.0 Ok: queued as ").expect("queued").to_owned();
+    let spool = server.stop().await;
+    let listed = spool.list();
+    assert_eq!((listed.len(), listed[0].id.as_str()), (1, id.as_str()));
+    let body = spool.body(&listed[0]);
+    let start = format!(
+        "Received: from client.test (localhost [127.0.0.1])\r\n\tby here.test (Facteur) with ESMTP id {id}\r\n\tfor <ann@here.test>; "
+    );
+    assert!(body.starts_with(&start), "{body}");
+    assert!(body.ends_with(" +0000\r\nSubject: Test\r\n\r\nTest\r\n"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn client_disconnect_in_data_leaves_no_spool_file() {
+    let server = Server::start("journal_message_limit = \"4K\"").await;
+    for size in [10, 2_000, 300_000] {
+        let mut client = server.connect().await;
+        client.envelope("a@x.test", "ann@here.test").await;
+        client.send("x".repeat(size).as_bytes()).await;
+        drop(client);
+    }
+    let mut client = server.connect().await;
+    let large = format!("Subject: large\r\n\r\n{}", "y\r\n".repeat(200_000));
+    assert!(client.message("a@x.test", "ann@here.test", &large).await.starts_with("250 2.0.0 Ok: queued as "));
+    let spool = server.stop().await;
+    let listed = spool.list();
+    assert_eq!((listed.len(), spool.files()), (1, 1));
+    assert!(spool.body(&listed[0]).ends_with(&format!("{large}\r\n")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_goes_in_circles_is_refused() {
+    let server = Server::start("hopcount_limit = 10").await;
+    let mut client = server.connect().await;
+    let text = format!("{}Subject: x\r\n", "Received: from a by b; now\r\n".repeat(11));
+    assert_eq!(code(&client.message("a@x.test", "ann@here.test", &text).await), "554 5.4.6");
+    assert_eq!(code(&client.message("a@x.test", "ann@here.test", &text[28..]).await), "250 2.0.0");
+    assert_eq!(server.stop().await.list().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_looked_up_is_refused_for_now() {
+    let server = Server::start("smtpd_sender_restrictions = [\"check_sender_access accounts:mailboxes\"]").await;
+    let mut client = server.connect().await;
+    let replies = client.envelope("a@x.test", "ann@here.test").await;
+    assert_eq!(replies.iter().map(|r| code(r)).collect::<Vec<_>>(), ["250 CHUNK", "250 2.1.0", "451 4.3.0", "554 5.5.1"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_sasl_server_is_a_temporary_failure() {
+    let server = Server::start("smtpd_sasl_auth_enable = true\nsmtpd_tls_auth_only = false").await;
+    let mut client = server.connect().await;
+    client.send(b"EHLO client.test\r\n").await;
+    let mut offered = false;
+    loop {
+        let mut line = String::new();
+        client.stream.read_line(&mut line).await.expect("line");
+        offered |= line.trim_end() == "250-AUTH PLAIN LOGIN";
+        if line.starts_with("250 ") {
+            break;
+        }
+    }
+    assert!(offered);
+    assert_eq!(code(&client.say("AUTH PLAIN AGFubgBzZWNyZXQ=").await), "454 4.7.0");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_hold_and_discard() {
+    let access = "inline:{ hold@x.test=HOLD, drop@x.test=DISCARD, {head@x.test=PREPEND X-Seen: yes} }";
+    let server = Server::start(&format!("smtpd_sender_restrictions = [\"check_sender_access {access}\"]")).await;
+    let mut client = server.connect().await;
+    for sender in ["hold@x.test", "drop@x.test", "head@x.test"] {
+        assert_eq!(code(&client.message(sender, "ann@here.test", "Subject: x\r\n").await), "250 2.0.0", "{sender}");
+    }
+    let spool = server.stop().await;
+    let listed = spool.list();
+    let of = |sender: &str| listed.iter().find(|l| l.sender.as_ref().is_some_and(|s| s.to_string() == sender));
+    assert!(matches!(of("hold@x.test").expect("kept").state, ListedState::Held));
+    assert!(of("drop@x.test").is_none());
+    let seen = of("head@x.test").expect("kept");
+    assert!(spool.body(seen).contains("\r\nX-Seen: yes\r\nSubject: x\r\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_socket_knows_who_speaks_and_completes_messages() {
+    let server = Server::start("").await;
+    let stream = UnixStream::connect(server.path("run/submit")).await.expect("connect");
+    let mut client = Client::greeted(stream).await;
+    let reply = client.message("ann@here.test", "far@elsewhere.test", "Subject: x\r\nBcc: hidden@x.test\r\n\r\nbody").await;
+    assert_eq!(code(&reply), "250 2.0.0");
+    let spool = server.stop().await;
+    let listed = spool.list();
+    let found = spool.reader.find(&listed[0].id).expect("find").expect("there");
+    assert!(found.envelope.client.protocol.local && found.envelope.client.login.is_some());
+    let body = spool.body(&listed[0]);
+    for part in ["Received: by here.test (Facteur) with local id ", "\r\nMessage-ID: <", "\r\nDate: ", "\r\nFrom: ann@here.test\r\n"] {
+        assert!(body.contains(part), "{part:?} in {body}");
+    }
+    assert!(!body.contains("hidden"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_a_temporary_failure() {
+    let server = Server::start("").await;
+    let mut client = server.connect().await;
+    client.say("EHLO client.test").await;
+    assert_eq!(code(&client.say("MAIL FROM:<a@x.test> SIZE=1000").await), "250 2.1.0");
+    server.stop().await;
+    // More than any disk of a test machine has.
+    let server = Server::start("message_size_limit = 1000000000000").await;
+    let mut client = server.connect().await;
+    client.say("EHLO client.test").await;
+    assert_eq!(code(&client.say("MAIL FROM:<a@x.test>").await), "452 4.3.1");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_lets_a_transaction_end_and_tells_the_idle() {
+    let server = Server::start("").await;
+    let (mut busy, mut idle) = (server.connect().await, server.connect().await);
+    busy.envelope("a@x.test", "ann@here.test").await;
+    idle.say("EHLO client.test").await;
+    server.shutdown.set();
+    assert_eq!(code(&idle.reply().await), "421 4.3.2");
+    assert_eq!(idle.reply().await, "");
+    assert_eq!(code(&busy.say("Subject: x\r\n\r\n.").await), "250 2.0.0");
+    assert_eq!(code(&busy.reply().await), "421 4.3.2");
+    assert_eq!(server.stop().await.list().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restrictions_that_make_no_sense_do_not_start() {
+    let folder = testkit::temp_dir();
+    let file = folder.path().join("facteur.toml");
+    let text = "hostname = \"here.test\"\nspool_directory = \"spool\"\n[smtpd]\nsmtpd_relay_restrictions = [\"permit\"]\n";
+    std::fs::create_dir_all(folder.path().join("spool/queue/in")).expect("spool");
+    let config = config::Config::from_texts(&file, &[(file.clone(), text.to_owned())]).unwrap_or_else(|report| panic!("{report}"));
+    let error = smtpd::run(Context::detached("smtpd", config).expect("context")).await.expect_err("refused");
+    assert!(format!("{error:#}").contains("would relay mail for everybody"), "{error:#}");
+}
