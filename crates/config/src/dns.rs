@@ -11,6 +11,8 @@ settings! {
         timeout: Duration = secs(3), in millis(100)..=secs(30);
         /// How often a question is asked again.
         attempts: u32 = 2u32, in 1..=10;
+        /// Asks with letters in random case, which a forged answer would have to know. A resolver that does not keep the case is asked by TCP.
+        case_randomization: bool = true;
         /// The longest that an answer is kept, whatever its TTL says.
         cache_max_ttl: Duration = hours(1), in secs(0)..=hours(24);
         /// The longest that "there is no such name" is kept.

@@ -17,8 +17,6 @@ use std::time::{Duration, Instant};
 pub enum SetupError {
     #[error("dns.nameservers: `{0}` is not an address or address:port")]
     Nameserver(String),
-    #[error("/etc/resolv.conf: {0}")]
-    System(String),
     #[error("cannot set up name lookup: {0}")]
     Resolver(String),
 }
@@ -39,9 +37,8 @@ impl Dns {
     /// Sets up by the section `dns`. Must be called inside the runtime.
     pub fn new(settings: &config::Dns) -> Result<Dns, SetupError> {
         let config = if settings.nameservers.is_empty() {
-            let (system, _) = hickory_resolver::system_conf::read_system_conf().map_err(|e| SetupError::System(e.to_string()))?;
             // Mail names are complete: the search list of the system must not make other names of them.
-            ResolverConfig::from_name_servers(system.name_servers().to_vec())
+            ResolverConfig::from_name_servers(system_servers())
         } else {
             let servers = settings.nameservers.iter().map(|text| name_server(text)).collect::<Result<_, _>>()?;
             ResolverConfig::from_name_servers(servers)
@@ -54,7 +51,7 @@ impl Dns {
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
-        options.case_randomization = true;
+        options.case_randomization = settings.case_randomization;
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         *builder.options_mut() = options;
         let resolver = builder.build().map_err(|e| SetupError::Resolver(e.to_string()))?;
@@ -184,6 +181,19 @@ impl Resolver for Dns {
 fn host_text(name: &Name) -> String {
     let text = name.to_lowercase().to_ascii();
     text.strip_suffix('.').unwrap_or(&text).to_owned()
+}
+
+/// Those of `/etc/resolv.conf`; without any the resolver of this machine, as resolv.conf(5) has it.
+fn system_servers() -> Vec<NameServerConfig> {
+    let found = hickory_resolver::system_conf::read_system_conf().map(|(config, _)| config.name_servers().to_vec());
+    match found {
+        Ok(servers) if !servers.is_empty() => servers,
+        Ok(_) => vec![NameServerConfig::udp_and_tcp(std::net::Ipv4Addr::LOCALHOST.into())],
+        Err(error) => {
+            tracing::warn!(%error, "/etc/resolv.conf cannot be read: names are asked of 127.0.0.1");
+            vec![NameServerConfig::udp_and_tcp(std::net::Ipv4Addr::LOCALHOST.into())]
+        }
+    }
 }
 
 fn name_server(text: &str) -> Result<NameServerConfig, SetupError> {

@@ -77,12 +77,14 @@ impl Connection {
     ) -> Result<Connection, OpenError> {
         let verify = choices.credentials.is_some();
         let wrapped = choices.tls == client::TlsUse::Wrapped;
+        // A partner on our side answers soon or is ill; a socket unit may hold its place while nobody is behind it.
+        let answer = if choices.lmtp { settings.connect_timeout } else { settings.command_timeout };
         let mut connection = Connection { wire, session: Session::new(choices), host, tls: None, used: 0, idle_since: Instant::now() };
         if wrapped {
             connection = connection.start_tls(name, verify, settings, tls).await?;
         }
         loop {
-            let mut driving = Driving { settings, answer: settings.command_timeout, timed_out: false, file: None };
+            let mut driving = Driving { settings, answer, timed_out: false, file: None };
             match connection.drive(&mut driving).await {
                 Ended::Ready => return Ok(connection),
                 Ended::StartTls => {

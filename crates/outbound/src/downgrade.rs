@@ -114,4 +114,28 @@ mod tests {
             assert_eq!(to_seven_bit(message.as_bytes()), None, "{message:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_converted_is_ascii_in_short_lines_and_decodes_to_the_same(body in "[ -~éü=\\t]{0,300}", lines in 1usize..4) {
+            let body = format!("{}\r\n", vec![body; lines].join("\r\n"));
+            let got = to_seven_bit(format!("Subject: x\r\n\r\n{body}").as_bytes()).expect("one text part");
+            proptest::prop_assert!(got.is_ascii());
+            proptest::prop_assert!(got.split(|b| *b == b'\n').all(|line| line.len() <= 77));
+            let start = got.windows(4).position(|w| w == b"\r\n\r\n").expect("header ends") + 4;
+            let text = String::from_utf8(got[start..].to_vec()).expect("ascii").replace("=\r\n", "");
+            let (mut decoded, mut rest) = (Vec::new(), text.as_bytes());
+            while let Some((first, after)) = rest.split_first() {
+                rest = after;
+                if *first == b'=' {
+                    let digits = std::str::from_utf8(&after[..2]).expect("digits");
+                    decoded.push(u8::from_str_radix(digits, 16).expect("hexadecimal"));
+                    rest = &after[2..];
+                } else {
+                    decoded.push(*first);
+                }
+            }
+            proptest::prop_assert_eq!(String::from_utf8_lossy(&decoded), body);
+        }
+    }
 }

@@ -139,3 +139,27 @@ async fn an_unavailable_table_decides_nothing() {
     let router = router(&format!("{BASE}\nvirtual_alias_maps = [\"fail:\"]"));
     assert!(router.expand(None, &[Recipient::new(address("ann@x.org"))], true).await.is_err());
 }
+
+proptest::proptest! {
+    /// Whatever the aliases of a handful of users point to, expansion ends, names each address once, and loses nobody silently.
+    #[test]
+    fn any_graph_of_aliases_comes_to_an_end(graph in proptest::collection::vec(proptest::collection::vec(0usize..8, 0..4), 6)) {
+        let name = |n: usize| if n < 6 { format!("u{n}@x.org") } else { format!("far{n}@out.net") };
+        let mut aliases = vec!["none@x.org=none@x.org".to_owned()];
+        for (n, targets) in graph.iter().enumerate().filter(|(_, targets)| !targets.is_empty()) {
+            let targets: Vec<_> = targets.iter().map(|t| name(*t)).collect();
+            aliases.push(format!("{{{} = {}}}", name(n), targets.join(", ")));
+        }
+        let settings = format!("{BASE}\nvirtual_alias_maps = [\"inline:{{ {} }}\"]", aliases.join(", "));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let (finals, failures) = runtime.block_on(expand(&settings, &["u0@x.org"]));
+        let unique: std::collections::HashSet<_> = finals.iter().collect();
+        proptest::prop_assert_eq!(unique.len(), finals.len());
+        // Somebody gets the mail, or the sender is told.
+        proptest::prop_assert!(!finals.is_empty() || failures.len() == 1, "{:?} {:?}", finals, failures);
+        // Who points to himself or to nobody is reached.
+        for target in finals.iter().filter_map(|f| f.strip_prefix('u')).filter_map(|f| f.split('@').next()?.parse::<usize>().ok()) {
+            proptest::prop_assert!(graph[target].is_empty() || graph[target].contains(&target));
+        }
+    }
+}

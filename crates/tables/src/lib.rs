@@ -40,3 +40,42 @@ pub use maps::{AddressFound, AddressOrder, Found, Maps, Step, Told};
 pub use remote::{NoRemote, Remote, RemoteFuture, remote};
 pub use spec::{split_list, split_words};
 pub use table::{Context, Format, Table};
+
+#[cfg(test)]
+mod any_text {
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    // Tables are written by hand: whatever stands in a file gives a table or an error with a line.
+    proptest! {
+        #[test]
+        fn no_text_brings_a_parser_down(text in "[ -~\\t\\nÀ-ÿ]{0,120}", key in "[ -~]{0,30}") {
+            let path = Path::new("t");
+            if let Ok(table) = crate::text::parse_table(path, &text) {
+                table.get(&key);
+            }
+            let _ = crate::text::parse_aliases(path, &text);
+            if let Ok(patterns) = crate::pattern::Patterns::parse(path, &text) {
+                patterns.find(&key);
+            }
+            let _ = crate::cidr::Networks::parse(path, &text);
+            let _ = crate::cidr::Network::parse(&key);
+            crate::split_list(&text);
+            let _ = crate::DomainList::open(&key.replace('/', ""), false, &crate::Context::local("/nonexistent"));
+        }
+
+        #[test]
+        fn pattern_lines_of_any_shape_are_read_or_refused(
+            lines in prop::collection::vec(prop_oneof![
+                Just("endif".to_owned()),
+                "(if )?!?/[a-z.*()$\\[\\]]{0,6}/[imsx]{0,2}".prop_map(|s| s),
+                "!?/[a-z.*()]{0,6}/[imsx]{0,2} [a-z$0-3{}()]{0,8}".prop_map(|s| s),
+            ], 0..8),
+            key in "[a-z@.]{0,12}",
+        ) {
+            if let Ok(patterns) = crate::pattern::Patterns::parse(Path::new("p"), &lines.join("\n")) {
+                patterns.find(&key);
+            }
+        }
+    }
+}
