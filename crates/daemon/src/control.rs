@@ -1,7 +1,6 @@
 //! The daemon's side of the control socket, `control/<daemon>` in `run_directory`; `ipc::control` has the conversation.
 //!
-//! The socket's mode lets its owner and group in (0660; the units give it to facteur-admin). Beyond that the peer has to be root,
-//! our own user, or have come through that group, which the kernel has checked.
+//! The socket's owner and mode decide who may ask (0660; the units give it to facteur-admin): the kernel checks them at connect.
 
 use crate::context::Context;
 use crate::limits::Limits;

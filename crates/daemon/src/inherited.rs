@@ -5,6 +5,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use parking_lot::Mutex;
 use socket2::{SockAddr, SockRef};
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -68,7 +69,11 @@ impl Inherited {
 fn same(have: &Endpoint, want: &Endpoint) -> bool {
     match (have, want) {
         (Endpoint::Unix(have), Endpoint::Unix(want)) => have == want || canonical(have).is_some_and(|h| Some(h) == canonical(want)),
-        (have, want) => have == want,
+        // Where the kernel has no IPv6, systemd binds `[::]` as `0.0.0.0`.
+        (Endpoint::Tcp(have), Endpoint::Tcp(want)) => {
+            have == want || (have.port() == want.port() && have.ip() == Ipv4Addr::UNSPECIFIED && want.ip() == Ipv6Addr::UNSPECIFIED)
+        }
+        _ => false,
     }
 }
 

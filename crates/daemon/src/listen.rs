@@ -6,7 +6,7 @@ use crate::stream::{Peer, Stream};
 use config::Endpoint;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::path::Path;
@@ -143,7 +143,13 @@ pub fn bind(endpoint: &Endpoint, options: &SocketOptions) -> io::Result<OwnedFd>
 
 /// Binds a TCP socket. `[::]` takes IPv4 too; any other IPv6 address takes IPv6 only.
 fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    let socket = match Socket::new(Domain::for_address(address), Type::STREAM, None) {
+        // A kernel without IPv6 still serves all of its addresses.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && address.ip() == Ipv6Addr::UNSPECIFIED => {
+            return bind_tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())), backlog);
+        }
+        socket => socket?,
+    };
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }

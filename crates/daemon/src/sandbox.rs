@@ -4,7 +4,7 @@
 //! anything and to write outside of the program's own folders; reading stays with the modes of files. It comes before
 //! the first thread, since a thread keeps the rights it was born with.
 
-use config::Config;
+use config::{Config, UserdbDriver};
 use landlock::{ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -36,13 +36,33 @@ pub fn writable(program: &str, config: &Config) -> Vec<PathBuf> {
     }
     match program {
         "smtpd" | "qmgr" => folders.push(main.spool_directory.clone()),
-        "authd" => folders.push(main.state_directory.clone()),
+        "authd" => {
+            folders.push(main.state_directory.clone());
+            // SQLite makes its journal beside the database.
+            folders.extend(config.authd.accounts_database.parent().map(Path::to_owned));
+        }
         "deliver" | "imapd" | "pop3d" => {
             folders.push(main.state_directory.clone());
-            folders.push(config.mail.virtual_mailbox_base.clone());
-            folders.push(before_variables(&config.mail.mail_location));
+            folders.extend(mail_folders(config));
         }
         _ => folders.extend([main.spool_directory.clone(), main.state_directory.clone()]),
+    }
+    folders
+}
+
+/// Where mail may lie by the settings of mail and of the user databases.
+fn mail_folders(config: &Config) -> Vec<PathBuf> {
+    let mut folders = vec![config.mail.virtual_mailbox_base.clone(), before_variables(&config.mail.mail_location)];
+    for userdb in &config.authd.userdb {
+        match userdb.driver {
+            UserdbDriver::Accounts => {}
+            UserdbDriver::Static => {
+                let fields = userdb.args.split_whitespace().filter_map(|field| field.split_once('='));
+                folders.extend(fields.filter(|(name, _)| matches!(*name, "home" | "mail")).map(|(_, value)| before_variables(value)));
+            }
+            // Each line of the file has a home of its own.
+            UserdbDriver::PasswdFile => folders.push(PathBuf::from("/")),
+        }
     }
     folders
 }
@@ -101,6 +121,15 @@ mod tests {
         ] {
             assert_eq!(before_variables(location), Path::new(want), "{location}");
         }
+    }
+
+    #[test]
+    fn homes_of_a_static_user_database_can_be_written() {
+        let file = Path::new("/etc/facteur/facteur.toml");
+        let text = "hostname = \"mx.test\"\n[[authd.userdb]]\ndriver = \"static\"\nargs = \"uid=5000 gid=5000 home=/srv/vmail/%u\"\n";
+        let config = Config::from_texts(file, &[(file.to_owned(), text.to_owned())]).expect("settings");
+        assert!(writable("imapd", &config).contains(&PathBuf::from("/srv/vmail")));
+        assert!(!writable("smtpd", &config).contains(&PathBuf::from("/srv/vmail")));
     }
 
     #[test]

@@ -82,6 +82,11 @@ where
             }
         };
         ctx.reloader.set_logging(logging.clone());
+        let reopening = logging.clone();
+        ctx.control.on("log.reopen", move |_| {
+            let reopened = reopen(&reopening);
+            async move { reopened.map(|()| "") }
+        });
         let running = run(ctx.clone());
         live(ctx, logging.clone(), confinement, running).await
     });
@@ -174,11 +179,24 @@ impl Signals {
                     // The reason of a refusal has been logged.
                     let _ = ctx.reloader.reload().await;
                 }
-                _ = self.reopen.recv() => match logging.reopen() {
-                    Ok(()) => tracing::info!("log opened again"),
-                    Err(error) => tracing::error!(error = %error, "cannot open the log again"),
-                },
+                _ = self.reopen.recv() => {
+                    // The reason of a failure has been logged.
+                    let _ = reopen(&logging);
+                }
             }
+        }
+    }
+}
+
+fn reopen(logging: &Logging) -> Result<(), String> {
+    match logging.reopen() {
+        Ok(()) => {
+            tracing::info!("log opened again");
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "cannot open the log again");
+            Err(error.to_string())
         }
     }
 }

@@ -3,7 +3,7 @@
 //! `facteur` connects, sends one [`Request`] after another and reads the answers in order: any number of
 //! [`Response::Part`], then [`Response::Done`] or [`Response::Failed`]; a status request has [`Response::Status`] alone.
 //! The daemon answers within [`DEADLINE`] or closes; a client waits a little longer. A client that is silent for
-//! [`IDLE`] is closed. Who may connect is a matter of the socket's owner and mode; the daemon also looks at the peer's uid.
+//! [`IDLE`] is closed. Who may connect is a matter of the socket's owner and mode.
 //!
 //! Status and reload are the same everywhere; further commands are named by each program (`queue.list`, `session.list`, …)
 //! and carry a string each way, JSON where it has structure.

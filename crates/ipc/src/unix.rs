@@ -27,7 +27,8 @@ fn shorten(path: &Path) -> io::Result<ShortPath> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a socket needs a file name"));
     };
-    let directory = File::options().read(true).custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC).open(parent)?;
+    let directory =
+        File::options().read(true).custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC).open(parent)?;
     let mut short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     short.push(name);
     Ok(ShortPath { path: short, _directory: Some(directory) })
