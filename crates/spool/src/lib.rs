@@ -39,7 +39,7 @@ pub use large::LargeWriter;
 pub use layout::Layout;
 pub use outcome::Outcomes;
 pub use queue_file::{QueueFile, QueueFiles};
-pub use reader::{Found, Listed, ListedRecipient, ListedState, Reader, render};
+pub use reader::{Found, Listed, ListedRecipient, ListedState, Reader};
 pub use segment::{Header, Item, Scan, Segment};
 pub use writer::{Place, Position, Receipt, SpoolWriter, WriterSettings};
 

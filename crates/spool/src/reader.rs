@@ -7,7 +7,7 @@ use crate::queue_file::QueueFiles;
 use crate::segment::{Item, Segment};
 use crate::{Error, Layout, envelope};
 use durable::{Disk, OsDisk};
-use mail_types::{Address, Envelope, QueueId, printable};
+use mail_types::{Address, Envelope, QueueId};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -166,50 +166,6 @@ impl Reader {
     }
 }
 
-/// The list as text, the way `mailq` looks: a line per message, its recipients indented below, with the reason why the
-/// last attempt failed. Control characters of strangers are escaped.
-pub fn render(messages: &[Listed]) -> String {
-    use std::fmt::Write;
-    let mut out = String::new();
-    if messages.is_empty() {
-        return "The queue is empty.\n".into();
-    }
-    let mut bytes = 0;
-    for message in messages {
-        bytes += message.size_bytes;
-        let state = match message.state {
-            ListedState::Waiting => "waiting".to_owned(),
-            ListedState::Held => "held".to_owned(),
-            ListedState::Deferred { next_seconds } => format!("deferred until {}", utc(next_seconds)),
-        };
-        let sender = message.sender.as_ref().map_or("<>".to_owned(), ToString::to_string);
-        let arrived = utc(message.arrived_micros / 1_000_000);
-        // Writing to a String does not fail.
-        let _ = writeln!(out, "{} {:>9} {arrived} {} ({state})", message.id, message.size_bytes, printable(&sender));
-        for recipient in &message.recipients {
-            let _ = writeln!(out, "    {}", printable(&recipient.address.to_string()));
-            if let Some(reason) = &recipient.reason {
-                let _ = writeln!(out, "        ({})", printable(reason));
-            }
-        }
-    }
-    let _ = writeln!(out, "{} message{}, {bytes} bytes.", messages.len(), if messages.len() == 1 { "" } else { "s" });
-    out
-}
-
-/// `2026-11-22 15:07:41` in UTC (days to civil date after Howard Hinnant).
-fn utc(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let z = days + 719_468;
-    let (era, doe) = (z / 146_097, z % 146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
 fn make_found(text: Vec<u8>, envelope: Envelope, body: Vec<u8>) -> Found {
     Found { envelope_text: String::from_utf8_lossy(&text).into_owned(), envelope, body }
 }
@@ -234,30 +190,5 @@ fn listed(ledger: &Ledger, envelope: &Envelope, size_bytes: u64) -> Listed {
         sender: envelope.sender.clone(),
         recipients: recipients.collect(),
         state,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_is_for_people() {
-        let message = Listed {
-            id: QueueId::from_parts(1, 2, 3),
-            arrived_micros: 1_795_360_061_000_000,
-            size_bytes: 1234,
-            sender: None,
-            recipients: vec![ListedRecipient {
-                address: Address::parse("bob@example.org").expect("address"),
-                reason: Some("no\r\nroute".into()),
-            }],
-            state: ListedState::Deferred { next_seconds: 1_795_360_361 },
-        };
-        let text = render(&[message]);
-        let want = "      1234 2026-11-22 15:07:41 <> (deferred until 2026-11-22 15:12:41)\n    bob@example.org\n        (no\\r\\nroute)\n1 message, 1234 bytes.\n";
-        assert!(text.ends_with(want), "{text}");
-        assert_eq!(render(&[]), "The queue is empty.\n");
-        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00");
     }
 }

@@ -1,6 +1,6 @@
 //! What administrators ask for: `facteur queue flush|hold|release|delete`.
 
-use super::{Admin, Command, Manager, Which};
+use super::{Admin, Changed, Command, Manager, Which};
 use crate::entry::State;
 use mail_types::QueueId;
 use spool::outcome::Record;
@@ -8,11 +8,7 @@ use spool::outcome::Record;
 impl Manager {
     pub(super) fn admin(&mut self, Admin { command, answer }: Admin) {
         let (which, act): (_, fn(&mut Manager, QueueId) -> bool) = match command {
-            Command::Sync => {
-                self.sync_waiters.push(answer);
-                self.flush_at = Some(self.now.ms);
-                return;
-            }
+            Command::Sync => (Which::These(Vec::new()), Manager::flush_one),
             Command::Flush(which) => {
                 self.schedule.revive();
                 (which, Manager::flush_one)
@@ -21,28 +17,19 @@ impl Manager {
             Command::Release(which) => (which, Manager::release_one),
             Command::Delete(which) => (which, Manager::delete_one),
         };
-        let result = match which {
-            Which::One(id) if !self.entries.contains_key(&id) => Err(format!("{id} is not in the queue")),
-            Which::One(id) => Ok(usize::from(act(self, id))),
-            Which::All => {
-                let ids: Vec<QueueId> = self.entries.keys().copied().collect();
-                Ok(ids.into_iter().filter(|id| act(self, *id)).count())
-            }
+        let (known, unknown) = match which {
+            Which::All => (self.entries.keys().copied().collect(), Vec::new()),
+            Which::These(ids) => ids.into_iter().partition::<Vec<_>, _>(|id| self.entries.contains_key(id)),
         };
-        let answered = result.map(|count| format!("{count} message{}\n", if count == 1 { "" } else { "s" }));
-        match answered {
-            Ok(text) => {
-                // The answer goes out when what was noted is durable.
-                let (sender, waiter) = tokio::sync::oneshot::channel();
-                self.sync_waiters.push(sender);
-                self.flush_at = Some(self.now.ms);
-                tokio::spawn(async move {
-                    let done = waiter.await.unwrap_or_else(|_| Err("qmgr is stopping".into()));
-                    let _ = answer.send(done.map(|_| text));
-                });
-            }
-            Err(error) => drop(answer.send(Err(error))),
-        }
+        let changed = known.into_iter().filter(|id| act(self, *id)).count();
+        // The answer goes out when what was noted is durable.
+        let (sender, waiter) = tokio::sync::oneshot::channel();
+        self.sync_waiters.push(sender);
+        self.flush_at = Some(self.now.ms);
+        tokio::spawn(async move {
+            let done = waiter.await.unwrap_or_else(|_| Err("qmgr is stopping".into()));
+            let _ = answer.send(done.map(|()| Changed { changed, unknown }));
+        });
     }
 
     fn flush_one(&mut self, id: QueueId) -> bool {

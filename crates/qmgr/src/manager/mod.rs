@@ -68,7 +68,15 @@ pub enum FromPeer {
 /// What an administrator asks for.
 pub struct Admin {
     pub command: Command,
-    pub answer: oneshot::Sender<Result<String, String>>,
+    pub answer: oneshot::Sender<Result<Changed, String>>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub changed: usize,
+    /// Those that are not in the queue.
+    pub unknown: Vec<QueueId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +92,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
     All,
-    One(QueueId),
+    These(Vec<QueueId>),
 }
 
 /// Numbers for `facteur status`, kept current by the manager.
@@ -132,7 +140,7 @@ pub struct Manager {
     flushing: Option<FlushWork>,
     flush_at: Option<u64>,
     unlink_after_flush: Vec<QueueId>,
-    sync_waiters: Vec<oneshot::Sender<Result<String, String>>>,
+    sync_waiters: Vec<oneshot::Sender<Result<(), String>>>,
     concluding: HashMap<QueueId, conclude::Conclusion>,
     peer: Option<(u64, mpsc::UnboundedSender<FromQmgr>)>,
     position: Option<(u64, u64)>,
@@ -146,7 +154,7 @@ pub struct Manager {
 struct FlushWork {
     unlink: Vec<QueueId>,
     finished: Vec<u64>,
-    waiters: Vec<oneshot::Sender<Result<String, String>>>,
+    waiters: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
 /// The receiving ends.
@@ -346,7 +354,7 @@ impl Manager {
 
     fn flushed(&mut self, result: Result<(), spool::Error>) {
         let Some(work) = self.flushing.take() else { return };
-        let answer = result.as_ref().map(|()| String::new()).map_err(ToString::to_string);
+        let answer = result.as_ref().map(|()| ()).map_err(ToString::to_string);
         for waiter in work.waiters {
             let _ = waiter.send(answer.clone());
         }
