@@ -39,7 +39,7 @@ pub async fn find(server: &Server, address: &Address) -> Result<Destination, Rep
             return Err(reply::unavailable(address));
         }
     };
-    let location = location(&config, &user).map_err(|reason| {
+    let location = location(&config, server.uid, &user).map_err(|reason| {
         tracing::error!(to = %address, user = %user.name, reason, "the account is not set up right");
         reply::misconfigured(address)
     })?;
@@ -51,9 +51,8 @@ pub async fn find(server: &Server, address: &Address) -> Result<Destination, Rep
 }
 
 /// Where the mail of `user` lies, by the user database or the setting.
-fn location(config: &Config, user: &Arc<User>) -> Result<Location, String> {
+fn location(config: &Config, own: u32, user: &Arc<User>) -> Result<Location, String> {
     // all mail of an installation has one owner; what belongs to another we could not write, and should not
-    let own = nix::unistd::geteuid().as_raw();
     if config.mail.mail_uid != 0 && user.uid.is_some_and(|uid| uid != own) {
         return Err(format!("its uid is {:?}, that of all mail is {own}", user.uid));
     }
@@ -130,7 +129,7 @@ mod tests {
             let fields = fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
             Arc::new(User::from_fields("ann@example.org".into(), fields))
         };
-        let root = |fields: &[(&str, &str)]| location(&config, &user(fields)).map(|location| location.root().display().to_string());
+        let root = |fields: &[(&str, &str)]| location(&config, 1, &user(fields)).map(|location| location.root().display().to_string());
         assert_eq!(root(&[]).as_deref(), Ok("/srv/example.org/ann"));
         assert_eq!(root(&[("mail", "maildir:~/Maildir"), ("home", "/home/ann")]).as_deref(), Ok("/home/ann/Maildir"));
         assert_eq!(root(&[("maildir", "example.org/ann/")]).as_deref(), Ok("/base/example.org/ann"));

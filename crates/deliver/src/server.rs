@@ -17,6 +17,8 @@ pub struct Server {
     pub userdb: UserdbClient,
     pub usage: UsageClient,
     pub delivery: Arc<Delivery>,
+    /// The user we run as, who owns all mail.
+    pub uid: u32,
     choices: Mutex<Choices>,
     delivered: AtomicU64,
     failed: AtomicU64,
@@ -46,6 +48,7 @@ impl Server {
             userdb: UserdbClient::new(userdb),
             usage: UsageClient::new(config.socket("usage")),
             delivery: Arc::new(Delivery::new(Store::new(settings))),
+            uid: nix::unistd::geteuid().as_raw(),
             choices: Mutex::new(Choices::new(&config)),
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),

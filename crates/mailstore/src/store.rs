@@ -49,6 +49,7 @@ pub struct Store {
     accounts: Mutex<HashMap<PathBuf, Weak<Account>>>,
     notifier: Arc<Notifier>,
     sequence: AtomicU32,
+    process: u32,
 }
 
 impl Store {
@@ -59,6 +60,7 @@ impl Store {
             settings,
             accounts: Mutex::default(),
             sequence: AtomicU32::new(0),
+            process: std::process::id(),
         })
     }
 
@@ -96,7 +98,7 @@ impl Store {
     pub(crate) fn unique_name(&self) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
-        format!("{}.M{}P{}Q{sequence}.{}", now.as_secs(), now.subsec_micros(), std::process::id(), self.host)
+        format!("{}.M{}P{}Q{sequence}.{}", now.as_secs(), now.subsec_micros(), self.process, self.host)
     }
 }
 

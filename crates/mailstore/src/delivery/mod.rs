@@ -13,6 +13,7 @@ mod rounds;
 mod target;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::sys::resource::{Resource, getrlimit};
 use parking_lot::Mutex;
@@ -77,8 +78,16 @@ impl Delivery {
         target.account().set_quota_limits(letter.quota_bytes, letter.quota_messages);
         let sheet = Sheet::new(&self.store, letter);
         match self.rounds_for(&target) {
-            Some(rounds) => rounds.submit(target, sheet).await,
-            None => self.alone(move || sheet.file_alone(&target)).await,
+            Some(rounds) if rounds.is_worth_it() => rounds.submit(target, sheet).await,
+            rounds => {
+                let work = move || {
+                    let start = Instant::now();
+                    let delivered = sheet.file_alone(&target);
+                    rounds.inspect(|rounds| rounds.note_alone(start.elapsed()));
+                    delivered
+                };
+                self.alone(work).await
+            }
         }
     }
 
@@ -134,6 +143,6 @@ impl Delivery {
                 rounds
             }
         };
-        rounds.is_worth_it().then_some(rounds)
+        Some(rounds)
     }
 }

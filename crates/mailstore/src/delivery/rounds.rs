@@ -19,16 +19,23 @@ use nix::unistd::syncfs;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use crate::delivery::Delivered;
 use crate::delivery::letter::Sheet;
 use crate::delivery::target::Target;
+use crate::delivery::{ALONE_AT_ONCE, Delivered};
 use crate::error::{Error, Result};
 
-/// A flush that takes longer than this on average is slower than syncing files one by one in many threads: somebody else writes a lot.
+/// A flush that takes longer than this on average may be slower than syncing files one by one in many threads: somebody else writes a
+/// lot. Which is faster is measured then.
 const SLOW: Duration = Duration::from_millis(20);
 
-/// How long rounds are given up after slow flushes, before they are tried again.
+/// How long messages go alone where that was faster, before rounds are tried again.
 const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
+
+/// How long messages go alone to measure it.
+const TRIAL: Duration = Duration::from_millis(500);
+
+/// How long such a measurement is believed.
+const BELIEVED_FOR: Duration = Duration::from_secs(60);
 
 /// Most messages in one round: bounds what a failed flush costs.
 const LARGEST_ROUND: usize = 512;
@@ -57,6 +64,10 @@ struct Shared {
     wake: Condvar,
     /// Milliseconds since `started` until which rounds are given up.
     given_up_until: AtomicU64,
+    /// Moving average of how long a message takes alone, with many at it, in microseconds (0: not known); and when that was, in
+    /// milliseconds since `started`.
+    alone_micros: AtomicU64,
+    alone_at: AtomicU64,
 }
 
 #[derive(Default)]
@@ -68,9 +79,15 @@ struct Queue {
 impl Rounds {
     /// Starts the thread for a file system. `None` when the system gives no thread: messages go alone then.
     pub fn start(device: u64) -> Option<Rounds> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), wake: Condvar::new(), given_up_until: AtomicU64::new(0) });
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            given_up_until: AtomicU64::new(0),
+            alone_micros: AtomicU64::new(0),
+            alone_at: AtomicU64::new(0),
+        });
         let started = Instant::now();
-        let mut worker = Worker { shared: shared.clone(), started, average: Duration::ZERO };
+        let mut worker = Worker { shared: shared.clone(), started, average: Duration::ZERO, batch: 0.0 };
         let thread = std::thread::Builder::new().name("rounds".into()).spawn(move || worker.run());
         let thread = thread.inspect_err(|error| tracing::error!(%error, "cannot start a thread for deliveries")).ok()?;
         Some(Rounds { shared, thread: Some(thread), device, started })
@@ -83,6 +100,14 @@ impl Rounds {
     /// False while flushes of this file system are slow.
     pub fn is_worth_it(&self) -> bool {
         self.started.elapsed().as_millis() as u64 >= self.shared.given_up_until.load(Ordering::Relaxed)
+    }
+
+    /// Notes how long a message took that went alone.
+    pub fn note_alone(&self, took: Duration) {
+        let (took, known) = (took.as_micros() as u64, self.shared.alone_micros.load(Ordering::Relaxed));
+        let average = if known == 0 { took } else { (known * 7 + took) / 8 };
+        self.shared.alone_micros.store(average.max(1), Ordering::Relaxed);
+        self.shared.alone_at.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Hands in a message at once and waits until it is durable. A dropped future does not take it back.
@@ -113,8 +138,9 @@ impl Drop for Rounds {
 struct Worker {
     shared: Arc<Shared>,
     started: Instant,
-    /// Moving average of a flush.
+    /// Moving averages: time of a flush, messages it served.
     average: Duration,
+    batch: f64,
 }
 
 impl Worker {
@@ -170,7 +196,7 @@ impl Worker {
         }
         let flushed = match anchor {
             _ if written.is_empty() && before.is_empty() => return Vec::new(),
-            Some(Ok(handle)) => self.flush(&handle),
+            Some(Ok(handle)) => self.flush(&handle, written.len().max(before.len())),
             Some(Err(error)) => Err(error),
             None => return Vec::new(),
         };
@@ -208,22 +234,61 @@ impl Worker {
         Vec::new()
     }
 
-    fn flush(&mut self, handle: &OwnedFd) -> Result<()> {
+    fn flush(&mut self, handle: &OwnedFd, messages: usize) -> Result<()> {
         let start = Instant::now();
         let result = syncfs(handle).map_err(|e| Error::io("flush", "file system of the mail", e));
         self.average = (self.average * 7 + start.elapsed()) / 8;
+        self.batch = (self.batch * 7.0 + messages as f64) / 8.0;
         if self.average > SLOW {
-            tracing::info!(milliseconds = self.average.as_millis() as u64, "flushes are slow, deliveries go one by one for a while");
-            let until = self.started.elapsed() + GIVEN_UP_FOR;
-            self.shared.given_up_until.store(until.as_millis() as u64, Ordering::Relaxed);
-            self.average = Duration::ZERO;
+            self.consider_alone();
         }
         result
     }
+
+    /// Flushes are slow: lets messages go alone for a while, if that is faster, or to find out whether it is.
+    fn consider_alone(&mut self) {
+        let now = self.started.elapsed();
+        let alone = self.shared.alone_micros.load(Ordering::Relaxed);
+        let measured = Duration::from_millis(self.shared.alone_at.load(Ordering::Relaxed));
+        let pause = if alone == 0 || now > measured + BELIEVED_FOR {
+            self.shared.alone_micros.store(0, Ordering::Relaxed);
+            TRIAL
+        } else if is_alone_faster(self.batch, self.average, Duration::from_micros(alone)) {
+            GIVEN_UP_FOR
+        } else {
+            return;
+        };
+        tracing::debug!(
+            flush_milliseconds = self.average.as_millis() as u64,
+            alone_micros = alone,
+            "flushes are slow, deliveries go one by one for a while"
+        );
+        self.shared.given_up_until.store((now + pause).as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+/// Compares messages per second: a flush serves a batch, alone up to sixteen are at work.
+fn is_alone_faster(batch: f64, flush: Duration, alone: Duration) -> bool {
+    let at_once = batch.min(ALONE_AT_ONCE as f64).max(1.0);
+    at_once / alone.as_secs_f64() > batch.max(1.0) / flush.as_secs_f64()
 }
 
 /// A descriptor of its own (errors are reported once per open file).
 fn flush_handle(target: &Arc<Target>) -> Result<OwnedFd> {
     openat(&target.new, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|e| Error::io("open", target.new.path(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_faster_way_is_taken() {
+        let millis = Duration::from_millis;
+        assert!(is_alone_faster(2.0, millis(100), millis(5)));
+        assert!(is_alone_faster(16.0, millis(25), millis(5)));
+        assert!(!is_alone_faster(20.0, millis(23), millis(50)));
+        assert!(!is_alone_faster(400.0, millis(25), millis(5)));
+    }
 }

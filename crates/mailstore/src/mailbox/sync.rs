@@ -116,12 +116,25 @@ impl Mailbox {
         state.remove(&gone);
         let new: Vec<Found> = found.into_iter().filter(|(base, _)| state.by_base(base).is_none()).map(|(_, file)| file).collect();
         self.check_keywords(state, folder)?;
-        self.introduce(state, folder, new, patience)?;
+        let all_in = self.introduce_if_room(state, folder, new, patience)?;
         state.looked = match stamps {
-            (Some(new), Some(cur)) => Some((new, cur, when)),
+            (Some(new), Some(cur)) if all_in => Some((new, cur, when)),
             _ => None,
         };
         Ok(())
+    }
+
+    /// As `introduce`. A full disk hides new mail, which has no place in the uidlist, but what is known can be read and removed: false
+    /// then, and the next refresh tries again.
+    fn introduce_if_room(&self, state: &mut State, folder: &Folder, new: Vec<Found>, patience: Duration) -> Result<bool> {
+        match self.introduce(state, folder, new, patience) {
+            Err(error @ Error::NoSpace { .. }) if state.snapshot.uid_validity != 0 => {
+                tracing::warn!(mailbox = %self.name, %error, "new messages wait for room on the disk");
+                self.pending.lock().everything = true;
+                Ok(false)
+            }
+            done => done.map(|()| true),
+        }
     }
 
     /// Message files in `new/` and then `cur/` (files move that way) by base name.
@@ -223,7 +236,7 @@ impl Mailbox {
         self.check_keywords(state, &folder)?;
         new.dedup_by(|a, b| a.base() == b.base());
         new.retain(|file| state.by_base(file.base()).is_none());
-        self.introduce(state, &folder, new, patience)
+        self.introduce_if_room(state, &folder, new, patience).map(drop)
     }
 
     /// Gives UIDs to files not known yet: those the uidlist has for them, else new ones, appended to it and synced first.
