@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn lines_continue_and_unknown_names_are_told() {
         let text = "# comment\nuser = a\nquery = SELECT x\n  FROM y\n\tWHERE z = '%s'\n\npassword = p = q\n";
-        let settings = Settings::parse(text).ok().expect("sound");
+        let Ok(settings) = Settings::parse(text) else { panic!("sound") };
         assert_eq!(settings.get("query"), Some("SELECT x FROM y WHERE z = '%s'"));
         assert_eq!(settings.get("password"), Some("p = q"));
         assert_eq!(Settings::parse("quety = x").err(), Some((1, "quety is not known here".into())));
