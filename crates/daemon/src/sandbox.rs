@@ -40,6 +40,9 @@ pub fn writable(program: &str, config: &Config) -> Vec<PathBuf> {
             folders.push(main.state_directory.clone());
             // SQLite makes its journal beside the database.
             folders.extend(config.authd.accounts_database.parent().map(Path::to_owned));
+            // Its sockets may be anywhere, such as in Postfix's queue.
+            let sockets = config.authd.unix_listener.iter().map(|listener| main.run_directory.join(&listener.path));
+            folders.extend(sockets.filter_map(|socket| socket.parent().map(Path::to_owned)));
         }
         "deliver" | "imapd" | "pop3d" => {
             folders.push(main.state_directory.clone());
