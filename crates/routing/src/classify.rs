@@ -28,7 +28,7 @@ pub struct Classified {
 }
 
 /// Alias domains and `myorigin` lead from address to address; more of these steps is a loop in the tables.
-const STEPS: u8 = 8;
+pub(crate) const STEPS: u8 = 8;
 
 impl Router {
     /// Whether mail for `address` is taken, and why. [`Unavailable`] is a temporary failure (450 4.3.0), not "unknown".
@@ -93,21 +93,25 @@ impl Router {
             if let Some(hit) = self.catch_all(&self.virtual_alias_maps, address.domain()).await? {
                 return Ok(found(Class::Alias, "virtual_alias_maps", &hit));
             }
-            match class {
-                DomainClass::Mailbox => {
-                    if let Some(hit) = self.catch_all(&self.virtual_mailbox_maps, address.domain()).await? {
-                        return Ok(found(Class::Mailbox, "virtual_mailbox_maps", &hit));
-                    }
-                }
-                DomainClass::Local if *address.domain() != self.origin => {
-                    if let Some(there) = self.known_at(address, self.origin.clone(), steps).await? {
-                        return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("myorigin", there.reason.to_string()) }));
-                    }
-                }
-                _ => {}
+            if class == DomainClass::Mailbox
+                && let Some(hit) = self.catch_all(&self.virtual_mailbox_maps, address.domain()).await?
+            {
+                return Ok(found(Class::Mailbox, "virtual_mailbox_maps", &hit));
+            }
+            if self.leads_to_origin(address, class)
+                && let Some(there) = self.known_at(address, self.origin.clone(), steps).await?
+            {
+                return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("myorigin", there.reason.to_string()) }));
             }
             Ok(None)
         })
+    }
+
+    /// Whether an address that nothing else knows is looked for at `myorigin`: names of this machine, and the postmaster of every
+    /// domain of ours, who has to be reachable (RFC 5321 §4.5.1).
+    pub(crate) fn leads_to_origin(&self, address: &Address, class: DomainClass) -> bool {
+        let postmaster = matches!(class, DomainClass::Mailbox | DomainClass::Alias) && address.local().eq_ignore_ascii_case("postmaster");
+        (class == DomainClass::Local || postmaster) && *address.domain() != self.origin
     }
 
     async fn known_at(&self, address: &Address, domain: mail_types::Domain, steps: u8) -> Result<Option<Classified>, Unavailable> {

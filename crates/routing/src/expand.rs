@@ -8,10 +8,11 @@
 //! `:include:/file` in alias files is read; `|command` and `/file` are not offered here, and defer with a clear reason.
 
 use crate::Reason;
+use crate::classify::STEPS;
 use crate::router::{DomainClass, Router};
 use mail_types::{Address, DsnNotify, Failure, Outcome, Recipient};
 use std::collections::{HashSet, VecDeque};
-use tables::{AddressOrder, Maps, Unavailable};
+use tables::{AddressOrder, Unavailable};
 
 /// What the recipients of a message became.
 #[derive(Debug, Clone, Default)]
@@ -155,65 +156,50 @@ impl Router {
             let targets = self.targets(&hit.found.value, address, hit.unmatched_detail.as_deref());
             return Ok(Next::To(targets, Reason::new("virtual_alias_maps", hit.found.to_string())));
         }
-        let mailbox = |maps: &'_ Maps| {
-            let order = AddressOrder { bare: false, ..self.order(address, class) };
-            let maps = maps.clone();
-            async move { maps.address(address, order).await.map(|hit| hit.is_some()) }
-        };
-        match class {
-            DomainClass::Local => {
-                if let Some(found) = self.local_alias(address).await? {
-                    return Ok(Next::To(self.local_targets(&found.value, address), Reason::new("alias_maps", found.to_string())));
-                }
-                if *address.domain() == self.origin {
-                    return self.catch_all_step(address).await;
-                }
-                if mailbox(&self.virtual_mailbox_maps).await? || mailbox(&self.local_recipient_maps).await? {
-                    return Ok(Next::Final);
-                }
-                match self.catch_all_step(address).await? {
-                    Next::Final => {}
-                    step => return Ok(step),
-                }
-                // A name of this machine that only the mail domain knows.
-                let there = address.at(self.origin.clone());
-                let (origin_class, _) = self.domain_class(&self.origin).await?;
-                if origin_class != DomainClass::Other && self.known(&there, origin_class, 8).await?.is_some() {
-                    let reason = Reason::new("myorigin", format!("{address} is {there}"));
-                    return Ok(Next::To(vec![Target::Address(there)], reason));
-                }
-                Ok(Next::Final)
-            }
-            DomainClass::Mailbox => {
-                let alias_domain = self.alias_domain(address.domain()).await?;
-                let catch_all = self.catch_all(&self.virtual_alias_maps, address.domain()).await?;
-                if alias_domain.is_none() && catch_all.is_none() {
-                    return Ok(Next::Final);
-                }
-                if mailbox(&self.virtual_mailbox_maps).await? {
-                    return Ok(Next::Final);
-                }
-                if let Some((target, found)) = alias_domain {
-                    let there = address.at(target);
-                    let (class, _) = self.domain_class(there.domain()).await?;
-                    let known = class == DomainClass::Other || self.known(&there, class, 8).await?.is_some();
-                    if known || catch_all.is_none() {
-                        return Ok(Next::To(vec![Target::Address(there)], Reason::new("alias_domain_maps", found.to_string())));
-                    }
-                }
-                Ok(catch_all.map_or(Next::Final, |found| self.catch_all_targets(found, address)))
-            }
-            _ => self.catch_all_step(address).await,
+        if class == DomainClass::Local
+            && let Some(found) = self.local_alias(address).await?
+        {
+            return Ok(Next::To(self.local_targets(&found.value, address), Reason::new("alias_maps", found.to_string())));
         }
+        let alias_domain = if class == DomainClass::Mailbox { self.alias_domain(address.domain()).await? } else { None };
+        let catch_all = self.catch_all(&self.virtual_alias_maps, address.domain()).await?;
+        let to_origin = self.leads_to_origin(address, class);
+        // The usual recipient: nothing that a mailbox would have to be asked against.
+        if (alias_domain.is_none() && catch_all.is_none() && !to_origin) || self.has_mailbox(address, class).await? {
+            return Ok(Next::Final);
+        }
+        if let Some((target, found)) = alias_domain {
+            let there = address.at(target);
+            let (class, _) = self.domain_class(there.domain()).await?;
+            let known = class == DomainClass::Other || self.known(&there, class, STEPS).await?.is_some();
+            if known || catch_all.is_none() {
+                return Ok(Next::To(vec![Target::Address(there)], Reason::new("alias_domain_maps", found.to_string())));
+            }
+        }
+        if let Some(found) = catch_all {
+            let targets = self.targets(&found.value, address, None);
+            return Ok(Next::To(targets, Reason::new("virtual_alias_maps", found.to_string())));
+        }
+        if to_origin && self.catch_all(&self.virtual_mailbox_maps, address.domain()).await?.is_none() {
+            let there = address.at(self.origin.clone());
+            let (class, _) = self.domain_class(&self.origin).await?;
+            if class != DomainClass::Other && self.known(&there, class, STEPS).await?.is_some() {
+                let reason = Reason::new("myorigin", format!("{address} is {there}"));
+                return Ok(Next::To(vec![Target::Address(there)], reason));
+            }
+        }
+        Ok(Next::Final)
     }
 
-    async fn catch_all_step(&self, address: &Address) -> Result<Next, Unavailable> {
-        let found = self.catch_all(&self.virtual_alias_maps, address.domain()).await?;
-        Ok(found.map_or(Next::Final, |found| self.catch_all_targets(found, address)))
-    }
-
-    fn catch_all_targets(&self, found: tables::Found, address: &Address) -> Next {
-        Next::To(self.targets(&found.value, address, None), Reason::new("virtual_alias_maps", found.to_string()))
+    /// Whether the address itself has a mailbox here, which then is not hidden by a catch-all.
+    async fn has_mailbox(&self, address: &Address, class: DomainClass) -> Result<bool, Unavailable> {
+        let order = self.order(address, class);
+        let own = matches!(class, DomainClass::Local | DomainClass::Mailbox);
+        if own && self.virtual_mailbox_maps.address(address, AddressOrder { bare: false, ..order }).await?.is_some() {
+            return Ok(true);
+        }
+        let local = class == DomainClass::Local;
+        Ok(local && self.local_recipient_maps.address(address, AddressOrder { catch_all: true, ..order }).await?.is_some())
     }
 
     /// The right-hand side of virtual(5): addresses separated by commas or white space; `@domain` keeps the user; a bare name gets `myorigin`.

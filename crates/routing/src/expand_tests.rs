@@ -110,6 +110,38 @@ async fn local_names_go_through_the_alias_file() {
 }
 
 #[tokio::test]
+async fn the_postmaster_of_every_domain_is_reached_at_myorigin() {
+    let settings = r#"
+        virtual_mailbox_domains = ["x.org", "second.org"]
+        virtual_mailbox_maps = ["inline:{ ann@x.org=ann/, bob@second.org=bob/ }"]
+        virtual_alias_domains = ["alias.org"]
+        virtual_alias_maps = ["inline:{ postmaster@x.org=ann@x.org }"]
+    "#;
+    for (recipient, want) in [
+        ("Postmaster@second.org", "ann@x.org"),
+        ("postmaster@alias.org", "ann@x.org"),
+        ("postmaster@localhost", "ann@x.org"),
+        ("bob@second.org", "bob@second.org"),
+        ("postmaster@out.net", "postmaster@out.net"),
+    ] {
+        assert_eq!(expand(settings, &[recipient]).await, (vec![want.to_owned()], vec![]), "{recipient}");
+    }
+}
+
+#[tokio::test]
+async fn a_mailbox_at_the_hosts_own_name_is_not_hidden_by_a_catch_all() {
+    let settings = r#"
+        mydestination = ["x.org"]
+        virtual_mailbox_maps = ["inline:{ ann@x.org=ann/, all@x.org=all/ }"]
+        local_recipient_maps = ["inline:{ mailuser=1 }"]
+        virtual_alias_maps = ["inline:{ @x.org=all@x.org }"]
+    "#;
+    for (recipient, want) in [("ann@x.org", "ann@x.org"), ("mailuser@x.org", "mailuser@x.org"), ("who@x.org", "all@x.org")] {
+        assert_eq!(expand(settings, &[recipient]).await, (vec![want.to_owned()], vec![]), "{recipient}");
+    }
+}
+
+#[tokio::test]
 async fn copies_are_added_silently() {
     let settings = format!(
         "{BASE}\nvirtual_alias_maps = []\nrecipient_bcc_maps = [\"inline:{{ ann@x.org=recipient@example.net }}\"]\nalways_bcc = \"archive@x.org\"\nsender_bcc_maps = [\"inline:{{ @out.net=watch@x.org }}\"]"

@@ -7,15 +7,15 @@
 //!
 //! | class | domains | known when it is in |
 //! |---|---|---|
+//! | local | `mydestination` | `virtual_alias_maps`, `alias_maps`, `virtual_mailbox_maps`, `local_recipient_maps`, or the same name is known at `myorigin` |
 //! | alias | `virtual_alias_domains` | `virtual_alias_maps` |
-//! | local | `mydestination` | `virtual_alias_maps`, `alias_maps`, `local_recipient_maps`, or the same name is known at `myorigin` |
 //! | mailbox | `virtual_mailbox_domains` | `virtual_alias_maps`, `virtual_mailbox_maps`, or its domain is an alias domain and it is known there |
 //! | relay | `relay_domains` | `virtual_alias_maps`, `relay_recipient_maps`; all when that is empty |
 //! | other | all others | not ours |
 //!
 //! Two differences from Postfix, both on the side of not losing mail: a mailbox is not hidden by a catch-all alias (`@domain`) of its own
-//! domain, and names at `mydestination` that nothing knows are looked for at `myorigin`, so that `root@localhost` reaches the `root@` alias of the
-//! mail domain.
+//! domain; and names at `mydestination` that nothing knows, as well as the `postmaster` of every domain (RFC 5321 §4.5.1), are looked for at
+//! `myorigin`, so that `root@localhost` reaches the alias `root@` of the mail domain.
 //!
 //! A table that cannot tell is [`Unavailable`], never "no such user". Every decision carries its [`Reason`].
 

@@ -33,7 +33,7 @@ async fn addresses_are_classified() {
         r#"
         virtual_mailbox_domains = ["x.org", "old.org", "all.org", "catch.org"]
         virtual_mailbox_maps = ["inline:{ ann@x.org=ann/, @all.org=all/ }"]
-        virtual_alias_maps = ["inline:{ a@x.org=ann@x.org, v@alias.org=ann@x.org, @catch.org=ann@x.org, s@relay.org=ann@x.org, root@x.org=ann@x.org }"]
+        virtual_alias_maps = ["inline:{ a@x.org=ann@x.org, v@alias.org=ann@x.org, @catch.org=ann@x.org, s@relay.org=ann@x.org, root@x.org=ann@x.org, postmaster@x.org=root@x.org }"]
         virtual_alias_domains = ["alias.org"]
         alias_domain_maps = ["inline:{ old.org=x.org }"]
         relay_domains = ["relay.org", "list.org"]
@@ -56,6 +56,10 @@ async fn addresses_are_classified() {
         ("w@alias.org", Class::UnknownUser, "virtual_alias_maps"),
         ("root@localhost", Class::Alias, "myorigin"),
         ("ann@localhost", Class::Alias, "myorigin"),
+        ("Postmaster@catch.org", Class::Alias, "virtual_alias_maps"),
+        ("postmaster@all.org", Class::Mailbox, "virtual_mailbox_maps"),
+        ("postmaster@alias.org", Class::Alias, "myorigin"),
+        ("postmaster@x.org", Class::Alias, "virtual_alias_maps"),
         ("mailuser@mx.x.org", Class::Mailbox, "local_recipient_maps"),
         ("nobody@mx.x.org", Class::UnknownUser, "local_recipient_maps"),
         ("any@relay.org", Class::Relay, "relay_recipient_maps"),
