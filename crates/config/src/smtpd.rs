@@ -14,6 +14,17 @@ choices! {
 }
 
 choices! {
+    /// A property of SASL mechanisms (Postfix smtpd_sasl_security_options).
+    pub enum SaslOption {
+        NoAnonymous = "noanonymous",
+        NoPlaintext = "noplaintext",
+        NoDictionary = "nodictionary",
+        ForwardSecrecy = "forward_secrecy",
+        MutualAuth = "mutual_auth",
+    }
+}
+
+choices! {
     /// What happens to a bare LF or CR in a message.
     pub enum BareNewline { Normalize = "normalize", Reject = "reject" }
 }
@@ -38,6 +49,13 @@ settings! {
         smtpd_sasl_path: PathBuf = "", was "Postfix smtpd_sasl_path";
         /// The domain of login names that have none.
         smtpd_sasl_local_domain: String = "", was "Postfix smtpd_sasl_local_domain";
+        /// What a mechanism must not be to be offered without TLS: `noanonymous`, `noplaintext` (the password crosses the wire as it is, as with PLAIN
+        /// and LOGIN). `nodictionary`, `forward_secrecy` and `mutual_auth` are taken, and exclude nothing that authd offers.
+        smtpd_sasl_security_options: Vec<SaslOption> = vec![SaslOption::NoAnonymous], was "Postfix smtpd_sasl_security_options";
+        /// The same under TLS.
+        smtpd_sasl_tls_security_options: Vec<SaslOption> = vec![SaslOption::NoAnonymous], was "Postfix smtpd_sasl_tls_security_options";
+        /// With 1 or more each TLS handshake is logged with its version and cipher.
+        smtpd_tls_loglevel: u32 = 0u32, in 0..=4, was "Postfix smtpd_tls_loglevel";
         /// Clients that may do more, as addresses and networks (`192.0.2.0/24`, `[2001:db8::]/32`).
         mynetworks: Vec<String> = Vec::<String>::new(), was "Postfix mynetworks";
         /// Which clients belong to `mynetworks` when that is empty: `none`; `host`: this machine; `subnet`: the networks it is on.

@@ -73,7 +73,7 @@ impl Desk {
             _ => None,
         };
         tracing::debug!(service = %service.name, user = local_user.as_deref(), "connected");
-        Desk {
+        let mut desk = Desk {
             server,
             world,
             service,
@@ -81,13 +81,15 @@ impl Desk {
             session,
             local_user,
             name,
-            tls: tls.as_ref().map(describe),
+            tls: None,
             exchange: None,
             effects: Effects::default(),
             intake: None,
             accepted: 0,
             rejected: 0,
-        }
+        };
+        desk.tls_started(tls);
+        desk
     }
 
     pub(crate) fn hostname(&self) -> &str {
@@ -98,9 +100,15 @@ impl Desk {
         self.service.smtpd.smtpd_min_data_rate
     }
 
+    /// Notes what TLS agreed on.
     pub(crate) fn tls_started(&mut self, tls: Option<TlsInfo>) {
         self.tls = tls.as_ref().map(describe);
-        tracing::debug!(tls = self.tls.as_deref(), "TLS started");
+        let Some(tls) = self.tls.as_deref() else { return };
+        if self.service.smtpd.smtpd_tls_loglevel > 0 {
+            tracing::info!(tls, "TLS started");
+        } else {
+            tracing::debug!(tls, "TLS started");
+        }
     }
 
     pub(crate) fn cancel_auth(&mut self) {
@@ -123,7 +131,7 @@ impl Desk {
             Question::Connect => self.judge(Stage::Client, machine, None, None).await,
             Question::Hello { name, extended } => match self.judge(Stage::Helo, machine, Some(&name), None).await {
                 Answer::Accept if extended && self.service.smtpd.smtpd_sasl_auth_enable => {
-                    Answer::Mechanisms(self.service.mechanisms().await)
+                    Answer::Mechanisms(self.service.mechanisms(machine.is_tls()).await)
                 }
                 answer => answer,
             },

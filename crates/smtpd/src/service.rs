@@ -1,8 +1,8 @@
 //! One listener's settings, ready for use.
 
-use config::{Config, TlsLevel};
+use config::{Config, SaslOption, TlsLevel};
 use dns::Resolver;
-use ipc::auth::AuthClient;
+use ipc::auth::{AuthClient, Mechanism};
 use parking_lot::Mutex;
 use policy::Policy;
 use smtp_proto::server::Settings;
@@ -22,10 +22,8 @@ pub(crate) struct Service {
     pub(crate) auth: AuthClient,
     pub(crate) hostname: String,
     /// What AUTH offered when the SASL server was last heard of.
-    mechanisms: Mutex<Option<Offered>>,
+    mechanisms: Mutex<Option<Arc<[Mechanism]>>>,
 }
-
-type Offered = (Arc<[ipc::auth::Mechanism]>, Arc<str>);
 
 /// What a service is made from, beside its own settings.
 pub(crate) struct Parts<'a> {
@@ -77,20 +75,43 @@ impl Service {
 
     /// What the answer to EHLO may offer: what the SASL server has, or had when it was last there. A client that is told of no AUTH
     /// gives up for good; one that hears 454 comes again.
-    pub(crate) async fn mechanisms(&self) -> Arc<str> {
+    pub(crate) async fn mechanisms(&self, tls: bool) -> Arc<str> {
         const PATIENCE: Duration = Duration::from_secs(1);
         let asked = tokio::time::timeout(PATIENCE, self.auth.mechanisms()).await;
         let mut known = self.mechanisms.lock();
-        match (asked, &*known) {
-            (Ok(Ok(list)), Some((seen, words))) if Arc::ptr_eq(seen, &list) => words.clone(),
-            (Ok(Ok(list)), _) => {
-                let names: Vec<&str> = list.iter().filter(|m| !m.private && !m.anonymous).map(|m| m.name.as_str()).collect();
-                let words: Arc<str> = names.join(" ").into();
-                *known = Some((list, words.clone()));
-                words
-            }
-            (_, Some((_, words))) => words.clone(),
-            (_, None) => "PLAIN LOGIN".into(),
+        if let Ok(Ok(list)) = asked {
+            *known = Some(list);
+        }
+        let barred = if tls { &self.smtpd.smtpd_sasl_tls_security_options } else { &self.smtpd.smtpd_sasl_security_options };
+        match &*known {
+            Some(list) => offered(list, barred).into(),
+            None if barred.contains(&SaslOption::NoPlaintext) => "".into(),
+            None => "PLAIN LOGIN".into(),
+        }
+    }
+}
+
+fn offered(list: &[Mechanism], barred: &[SaslOption]) -> String {
+    let allowed = |m: &&Mechanism| {
+        !(m.private || m.anonymous && barred.contains(&SaslOption::NoAnonymous) || m.plaintext && barred.contains(&SaslOption::NoPlaintext))
+    };
+    list.iter().filter(allowed).map(|m| m.name.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mechanisms_are_offered_as_the_options_allow() {
+        let mechanism = |name: &str, plaintext, anonymous| Mechanism { name: name.into(), plaintext, private: false, anonymous };
+        let list = [mechanism("PLAIN", true, false), mechanism("ANONYMOUS", false, true), mechanism("SCRAM-SHA-256", false, false)];
+        for (barred, want) in [
+            (&[SaslOption::NoAnonymous][..], "PLAIN SCRAM-SHA-256"),
+            (&[SaslOption::NoAnonymous, SaslOption::NoDictionary, SaslOption::NoPlaintext], "SCRAM-SHA-256"),
+            (&[], "PLAIN ANONYMOUS SCRAM-SHA-256"),
+        ] {
+            assert_eq!(offered(&list, barred), want, "{barred:?}");
         }
     }
 }
