@@ -34,7 +34,7 @@ use tokio::sync::{Notify, mpsc};
 pub const QUEUE: Conversation = Conversation { name: "queue", kind: 2, version: 1, limit_bytes: 4 << 20 };
 
 /// A record that is larger is not carried along; qmgr reads it from the segment.
-pub const RECORD_LIMIT_BYTES: usize = 64 << 10;
+pub const RECORD_LIMIT_BYTES: usize = 320 << 10;
 /// What smtpd keeps for a qmgr that does not read.
 pub const PENDING_BYTES: usize = 8 << 20;
 /// Hints without records that smtpd keeps.

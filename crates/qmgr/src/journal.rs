@@ -79,6 +79,23 @@ impl Journal {
         Some(true)
     }
 
+    /// Takes back a hint that turned out to be of no use, so that a survey looks there.
+    pub fn unknow(&mut self, spot: Spot) {
+        if let Some(track) = self.tracks.get_mut(&spot.generation) {
+            track.known_to = spot.offset;
+            track.open.remove(&spot.offset);
+        }
+    }
+
+    /// Up to where the records of a segment are known.
+    pub fn known_to(&self, generation: u64) -> u64 {
+        self.tracks.get(&generation).map_or(0, |track| track.known_to)
+    }
+
+    pub fn knows(&self, generation: u64) -> bool {
+        self.tracks.contains_key(&generation)
+    }
+
     /// What a survey would have to look for; it is carried out elsewhere, because it blocks.
     pub fn plan(&self) -> Plan {
         let known = self.tracks.iter().map(|(g, t)| (*g, (t.known_to, t.limit))).collect();

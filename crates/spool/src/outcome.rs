@@ -451,7 +451,7 @@ impl Outcomes {
         let ledger = Ledger::read(&*disk, &layout)?;
         let old = layout.outcome_numbers(&*disk)?;
         let number = old.last().copied().unwrap_or(0);
-        let mut writer = Writer { disk, layout: layout.clone(), number, file: None, end: 0, zeroed: 0 };
+        let mut writer = Writer { disk, layout: layout.clone(), number, file: None, end: 0, zeroed: 0, unwritten: Vec::new() };
         let snapshot = ledger.snapshot();
         let written = snapshot.len();
         writer.begin(number + 1, &snapshot)?;
@@ -530,6 +530,8 @@ struct Writer {
     file: Option<File>,
     end: u64,
     zeroed: u64,
+    /// What could not be written even to a new file; it comes first when one can be made.
+    unwritten: Vec<Record>,
 }
 
 impl Writer {
@@ -596,11 +598,11 @@ impl Writer {
 
     /// After a failed sync nothing can be promised in the old file: what it says is written anew.
     fn start_over(&mut self, extra: &[Work]) -> Result<(), Error> {
+        self.unwritten.extend(extra.iter().flat_map(|w| &w.records).cloned());
         let mut ledger = Ledger::read(&*self.disk, &self.layout)?;
-        for record in extra.iter().flat_map(|w| &w.records) {
-            ledger.apply(record.clone());
-        }
+        self.unwritten.iter().for_each(|record| ledger.apply(record.clone()));
         self.begin(self.number + 1, &ledger.snapshot())?;
+        self.unwritten.clear();
         self.remove_others()?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use outbound::{Attempt, Destination, Message};
 
 /// A job whose partner was lost in the middle is begun anew so often before its recipients are deferred: a message that
 /// brings the partner down must not stand in everybody's way.
-const LOST: u8 = 3;
+const LOST: u8 = 10;
 
 impl Manager {
     pub(super) fn start_deliveries(&mut self) {
@@ -51,7 +51,7 @@ impl Manager {
         let Attempt { outcomes, relay, reached, .. } = attempt;
         // Lost connections are the partner's, not the message's.
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
-        let again = partner && active.jobs[job.number].lost < LOST && outcomes.iter().any(lost);
+        let again = partner && (!reached || active.jobs[job.number].lost < LOST) && outcomes.iter().any(lost);
         if again || !reached {
             self.note_unreached(&to, outcomes.iter().find_map(failure), partner);
         } else if self.announced_down.remove(&to) {

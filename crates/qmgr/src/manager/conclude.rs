@@ -10,7 +10,7 @@ use crate::notify::{self, Kind};
 use mail_types::{Outcome, QueueId};
 use outbound::Body;
 use spool::Stored;
-use spool::outcome::{Record, What};
+use spool::outcome::{Record, What, recipient_key};
 use std::sync::Arc;
 
 /// An attempt whose notifications are being written.
@@ -211,10 +211,18 @@ impl Manager {
             (Body::File { .. }, Place::Journal(_)) => return self.wait(id, then), // records are read to memory
         };
         let mut stored = (*active.stored).clone();
-        if !active.recipients.is_empty() {
+        let known = self.outcomes.ledger().get(&id);
+        let expanded = known.and_then(|m| m.expanded.clone());
+        if active.recipients.is_empty() {
+            // Held before it was looked at in this run; an earlier one may have expanded it and reached some.
+            let all = expanded.clone().unwrap_or(std::mem::take(&mut stored.envelope.recipients));
+            let done = |r: &mail_types::Recipient| known.is_some_and(|m| m.is_done(recipient_key(&r.address)));
+            stored.envelope.recipients = all.into_iter().filter(|r| !done(r)).collect();
+            stored.expanded |= expanded.is_some();
+        } else {
             stored.envelope.recipients = active.recipients.iter().filter(|t| is_deferred(t)).map(|t| t.recipient.clone()).collect();
             // What was deferred as a whole because an alias table is wrong has not been expanded.
-            stored.expanded = self.outcomes.ledger().get(&id).is_some_and(|m| m.expanded.is_some()) || !active.jobs.is_empty();
+            stored.expanded |= expanded.is_some() || !active.jobs.is_empty();
         }
         self.to_move.push(Move { id, stored, body, then });
     }

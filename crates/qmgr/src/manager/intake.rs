@@ -8,6 +8,11 @@ use mail_types::QueueId;
 use spool::envelope;
 use spool::outcome::Record;
 
+/// How long a gap between hints may take to close by itself.
+const GAP_MS: u64 = 100;
+/// Hints that wait behind a gap.
+const EARLY_LIMIT: usize = 5_000;
+
 impl Manager {
     pub(super) async fn peer_said(&mut self, word: FromPeer) {
         match word {
@@ -24,9 +29,8 @@ impl Manager {
                 }
             }
             FromPeer::Said(FromSmtpd::Hello(position) | FromSmtpd::Position(position)) => {
-                let told = Some((position.generation, position.synced_to));
-                if self.position.is_none_or(|known| Some(known) < told) {
-                    self.position = told;
+                self.position = self.position.max(Some((position.generation, position.synced_to)));
+                if self.journal.known_to(position.generation) < position.synced_to {
                     self.survey().await;
                 }
                 self.look_for_files();
@@ -44,10 +48,7 @@ impl Manager {
             match hint {
                 Hint::Journal { generation, offset, length, synced_to, record } => {
                     self.position = self.position.max(Some((generation, synced_to)));
-                    let spot = Spot { generation, offset, length };
-                    if record.is_empty() || !self.take_record(spot, record) {
-                        self.survey().await;
-                    }
+                    self.early.insert((generation, offset), (length, record));
                 }
                 Hint::File { id } => {
                     if let Ok(id) = QueueId::parse(&id) {
@@ -56,17 +57,40 @@ impl Manager {
                 }
             }
         }
+        if self.take_early() {
+            self.survey().await;
+        }
     }
 
-    /// A message that came with its hint. `false`: something before it is missing.
-    fn take_record(&mut self, spot: Spot, record: Vec<u8>) -> bool {
-        // What cannot be read as it came is read from the segment, and judged there.
-        let Ok((stored, body_at)) = envelope::decode(&record) else { return false };
-        match self.journal.hint(spot) {
-            None => return true,
-            Some(false) => return false,
-            Some(true) => {}
+    /// Takes the hints that continue what is known. Sessions of smtpd hand theirs in as they wake, so those of one batch may
+    /// come in any order, and a gap is given a moment to close. `true`: the segments have to be read.
+    fn take_early(&mut self) -> bool {
+        while let Some(((generation, offset), (length, record))) = self.early.pop_first() {
+            let spot = Spot { generation, offset, length };
+            match self.journal.hint(spot) {
+                None => {}
+                Some(true) => {
+                    if !self.take_record(spot, record) {
+                        // Not carried along, or damaged on the way.
+                        self.journal.unknow(spot);
+                        return true;
+                    }
+                }
+                Some(false) => {
+                    let new_segment = !self.journal.knows(generation);
+                    self.early.insert((generation, offset), (length, record));
+                    self.gap_until.get_or_insert(self.now.ms + GAP_MS);
+                    return new_segment || self.early.len() > EARLY_LIMIT;
+                }
+            }
         }
+        self.gap_until = None;
+        false
+    }
+
+    /// A message that came with its hint. `false`: what came is no message.
+    fn take_record(&mut self, spot: Spot, record: Vec<u8>) -> bool {
+        let Ok((stored, body_at)) = envelope::decode(&record) else { return false };
         let id = stored.envelope.id;
         if self.outcomes.ledger().is_settled(spot.generation, spot.offset) || self.entries.contains_key(&id) {
             self.journal.settle(spot);
@@ -95,7 +119,11 @@ impl Manager {
         });
         let (survey, safe) = match looked.await {
             Ok(Ok(found)) => found,
-            Ok(Err(error)) => return tracing::error!(%error, "the journal cannot be read; trying again"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the journal cannot be read; trying again");
+                self.gap_until = Some(self.clock.now().ms + 1000);
+                return;
+            }
             Err(_) => return,
         };
         self.journal.learn(&survey);
@@ -112,6 +140,11 @@ impl Manager {
         }
         for (spot, id) in survey.messages {
             self.found_record(spot, id);
+        }
+        self.gap_until = None;
+        // What was read is known now; the rest stays early.
+        if self.take_early() {
+            self.gap_until = Some(self.now.ms + GAP_MS);
         }
         // A segment may have become finished by this alone.
         self.flush_at.get_or_insert(self.now.ms + super::LAZY_FLUSH_MS);

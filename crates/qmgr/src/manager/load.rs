@@ -110,7 +110,7 @@ impl Manager {
             return self.delete_now(id);
         }
         let envelope = &loaded.stored.envelope;
-        if entry.attempts == 0 && !entry.repeat {
+        if entry.attempts == 0 {
             let from = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
             let (bytes, recipients) = (loaded.body_bytes, envelope.recipients.len());
             tracing::info!(queue_id = id.as_str(), from, size = bytes, nrcpt = recipients, "queued");

@@ -23,7 +23,7 @@ use outbound::{Attempt, Destination, Outbound};
 use parking_lot::Mutex;
 use routing::{Router, Unavailable};
 use spool::{Layout, Outcomes, QueueFiles, Stored};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -144,6 +144,9 @@ pub struct Manager {
     concluding: HashMap<QueueId, conclude::Conclusion>,
     peer: Option<(u64, mpsc::UnboundedSender<FromQmgr>)>,
     position: Option<(u64, u64)>,
+    /// Hints that came before those in front of them: length and record by place.
+    early: BTreeMap<(u64, u64), (u64, Vec<u8>)>,
+    gap_until: Option<u64>,
     look_at: u64,
     events: mpsc::UnboundedSender<Event>,
     counts: Arc<Mutex<Counts>>,
@@ -171,6 +174,9 @@ impl Manager {
         let mut said = Vec::with_capacity(64);
         tokio::pin!(stop);
         loop {
+            if self.gap_until.is_some_and(|until| until <= self.clock.now().ms) {
+                self.survey().await;
+            }
             self.step();
             let wake = Duration::from_millis(self.wake_at().saturating_sub(self.now.ms));
             tokio::select! {
@@ -263,7 +269,7 @@ impl Manager {
         let probe = (!self.stalled.is_empty()).then_some(self.probe_at);
         let partner = self.schedule.wake_at(self.now.ms);
         let flush = self.flush_at.filter(|_| self.flushing.is_none());
-        [timer, probe, partner, flush].into_iter().flatten().min().unwrap_or(u64::MAX).min(self.look_at)
+        [timer, probe, partner, flush, self.gap_until].into_iter().flatten().min().unwrap_or(u64::MAX).min(self.look_at)
     }
 
     fn settings(&self) -> &Settings {

@@ -11,7 +11,7 @@ use mail_types::QueueId;
 use parking_lot::Mutex;
 use spool::outcome::Record;
 use spool::{Layout, Outcomes, QueueFiles};
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -78,6 +78,8 @@ impl Manager {
             concluding: HashMap::new(),
             peer: None::<(u64, mpsc::UnboundedSender<FromQmgr>)>,
             position: None,
+            early: BTreeMap::new(),
+            gap_until: None,
             look_at: 0,
             events: events.clone(),
             counts: counts.clone(),
