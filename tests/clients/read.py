@@ -12,7 +12,7 @@ context.verify_mode = ssl.CERT_NONE
 imap = imaplib.IMAP4_SSL("127.0.0.1", imaps, ssl_context=context, timeout=30)
 imap.login(user, password)
 assert imap.select("INBOX")[1] == [b"3"]
-assert imap.search(None, "SUBJECT", "number 1")[1][0].split() == [b"2"]
+assert imap.search(None, 'SUBJECT', '"number 1"')[1][0].split() == [b"2"]
 status, data = imap.fetch("1:*", "(UID BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODYSTRUCTURE)")
 assert status == "OK" and len([d for d in data if isinstance(d, tuple)]) == 3
 assert imap.store("2", "+FLAGS", r"(\Flagged $Work)")[0] == "OK"

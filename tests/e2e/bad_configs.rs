@@ -10,7 +10,12 @@ fn each_broken_setup_is_refused_with_a_useful_sentence() {
     for entry in std::fs::read_dir(&folder).expect("bad-configs") {
         let case = entry.expect("entry").path();
         let want = std::fs::read_to_string(case.join("want")).expect("want");
-        let output = Command::new(e2e::binary("facteur")).arg("--config").arg(case.join("facteur.toml")).args(["config", "check"]).output().expect("facteur runs");
+        let output = Command::new(e2e::binary("facteur"))
+            .arg("--config")
+            .arg(case.join("facteur.toml"))
+            .args(["config", "check"])
+            .output()
+            .expect("facteur runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{}: {said}", case.display());
         for line in want.lines() {

@@ -17,12 +17,43 @@ fn swaks_receives_submits_and_is_refused() {
     let server = Server::start();
     let port = server.smtp_port().to_string();
     swaks.ok(["--server", "127.0.0.1", "--port", &port, "--from", "a@elsewhere.test", "--to", "alice@example.test", "--helo", "h.test"]);
-    swaks.ok(["--server", "127.0.0.1", "--port", &port, "--tls", "--from", "a@elsewhere.test", "--to", "alice@example.test", "--helo", "h.test"]);
-    let refused = swaks.run(["--server", "127.0.0.1", "--port", &port, "--from", "a@elsewhere.test", "--to", "x@elsewhere.test", "--helo", "h.test"]);
+    swaks.ok([
+        "--server",
+        "127.0.0.1",
+        "--port",
+        &port,
+        "--tls",
+        "--from",
+        "a@elsewhere.test",
+        "--to",
+        "alice@example.test",
+        "--helo",
+        "h.test",
+    ]);
+    let refused =
+        swaks.run(["--server", "127.0.0.1", "--port", &port, "--from", "a@elsewhere.test", "--to", "x@elsewhere.test", "--helo", "h.test"]);
     assert_eq!(refused.status.code(), Some(24), "swaks tells a refused recipient by 24: {}", String::from_utf8_lossy(&refused.stdout));
     for mechanism in ["PLAIN", "LOGIN"] {
         for (port, tls) in [(server.submission_port(), "--tls"), (server.submissions_port(), "--tls-on-connect")] {
-            swaks.ok(["--server", "127.0.0.1", "--port", &port.to_string(), tls, "--auth", mechanism, "--auth-user", "alice@example.test", "--auth-password", PASSWORD, "--from", "alice@example.test", "--to", "bob@example.test", "--helo", "h.test"]);
+            swaks.ok([
+                "--server",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                tls,
+                "--auth",
+                mechanism,
+                "--auth-user",
+                "alice@example.test",
+                "--auth-password",
+                PASSWORD,
+                "--from",
+                "alice@example.test",
+                "--to",
+                "bob@example.test",
+                "--helo",
+                "h.test",
+            ]);
         }
     }
     server.wait_for_mail("alice@example.test", 2);
@@ -39,9 +70,30 @@ fn curl_sends_and_reads_with_and_without_tls() {
     let login = format!("alice@example.test:{PASSWORD}");
     let common = ["-sS", "-k", "--max-time", "60"];
     let smtp = format!("smtp://127.0.0.1:{}/h.test", server.smtp_port());
-    curl.ok(common.iter().copied().chain([&*smtp, "--mail-from", "a@elsewhere.test", "--mail-rcpt", "alice@example.test", "--upload-file", text(&mail)]));
-    for url in [format!("smtp://127.0.0.1:{}/h.test", server.submission_port()), format!("smtps://127.0.0.1:{}/h.test", server.submissions_port())] {
-        curl.ok(common.iter().copied().chain([&*url, "--ssl-reqd", "-u", &login, "--mail-from", "alice@example.test", "--mail-rcpt", "alice@example.test", "--upload-file", text(&mail)]));
+    curl.ok(common.iter().copied().chain([
+        &*smtp,
+        "--mail-from",
+        "a@elsewhere.test",
+        "--mail-rcpt",
+        "alice@example.test",
+        "--upload-file",
+        text(&mail),
+    ]));
+    for url in
+        [format!("smtp://127.0.0.1:{}/h.test", server.submission_port()), format!("smtps://127.0.0.1:{}/h.test", server.submissions_port())]
+    {
+        curl.ok(common.iter().copied().chain([
+            &*url,
+            "--ssl-reqd",
+            "-u",
+            &login,
+            "--mail-from",
+            "alice@example.test",
+            "--mail-rcpt",
+            "alice@example.test",
+            "--upload-file",
+            text(&mail),
+        ]));
     }
     server.wait_for_mail("alice@example.test", 3);
     for (url, tls) in [
@@ -53,7 +105,8 @@ fn curl_sends_and_reads_with_and_without_tls() {
         let out = curl.ok(common.iter().copied().chain([&*url, tls, "-u", &login]));
         assert!(out.contains("Subject: by curl") && out.ends_with("body\r\n"), "{url}: {out}");
     }
-    let wrong = curl.run(common.iter().copied().chain([&*format!("imaps://127.0.0.1:{}/", server.imaps_port()), "-u", "alice@example.test:wrong"]));
+    let wrong =
+        curl.run(common.iter().copied().chain([&*format!("imaps://127.0.0.1:{}/", server.imaps_port()), "-u", "alice@example.test:wrong"]));
     assert_eq!(wrong.status.code(), Some(67), "curl tells a refused login by 67");
 }
 
@@ -65,7 +118,13 @@ fn python_reads_with_imaplib_and_poplib() {
         server.send("a@elsewhere.test", &["alice@example.test"], &format!("Subject: number {n}\n\nbody {n}\n"));
     }
     server.wait_for_mail("alice@example.test", 3);
-    let out = python.ok([text(&e2e::client("read.py")), &server.imaps_port().to_string(), &server.pop3s_port().to_string(), "alice@example.test", PASSWORD]);
+    let out = python.ok([
+        text(&e2e::client("read.py")),
+        &server.imaps_port().to_string(),
+        &server.pop3s_port().to_string(),
+        "alice@example.test",
+        PASSWORD,
+    ]);
     assert_eq!(out.trim(), "all well");
 }
 
@@ -74,7 +133,18 @@ fn msmtp_submits() {
     let Some(msmtp) = tool("msmtp", "msmtp_submits") else { return };
     let server = Server::start();
     let output = msmtp.run_with_input(
-        ["--host=127.0.0.1", &format!("--port={}", server.submission_port()), "--tls=on", "--tls-starttls=on", "--tls-certcheck=off", "--auth=plain", "--user=alice@example.test", &format!("--passwordeval=echo {PASSWORD}"), "--from=alice@example.test", "bob@example.test"],
+        [
+            "--host=127.0.0.1",
+            &format!("--port={}", server.submission_port()),
+            "--tls=on",
+            "--tls-starttls=on",
+            "--tls-certcheck=off",
+            "--auth=plain",
+            "--user=alice@example.test",
+            &format!("--passwordeval=echo {PASSWORD}"),
+            "--from=alice@example.test",
+            "bob@example.test",
+        ],
         "Subject: by msmtp\n\nbody\n",
     );
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -111,7 +181,8 @@ fn mbsync_synchronises_both_ways_and_then_has_nothing_to_do() {
     imap.ok("CREATE Archive2");
     imap.append("Archive2", "", "Subject: archived\r\n\r\nx\r\n");
     mbsync.ok(["-c", text(&rc), "-a"]);
-    let flagged = std::fs::read_dir(inbox.join("cur")).expect("cur").any(|e| e.expect("entry").file_name().to_string_lossy().contains(":2,F"));
+    let flagged =
+        std::fs::read_dir(inbox.join("cur")).expect("cur").any(|e| e.expect("entry").file_name().to_string_lossy().contains(":2,F"));
     assert!(flagged, "the flag came over");
     assert_eq!(count(&local.join("Archive2")), 1);
     mbsync.ok(["-c", text(&rc), "-a"]);
@@ -144,7 +215,12 @@ fn fetchmail_fetches_each_message_once() {
             fetchmail.run(["-f", text(&rc), "-i", text(&ids), "--pidfile", text(&pid), "--nosyslog"])
         };
         let first = run();
-        assert!(first.status.success(), "{protocol}: {} {}", String::from_utf8_lossy(&first.stdout), String::from_utf8_lossy(&first.stderr));
+        assert!(
+            first.status.success(),
+            "{protocol}: {} {}",
+            String::from_utf8_lossy(&first.stdout),
+            String::from_utf8_lossy(&first.stderr)
+        );
         assert!(std::fs::read_to_string(&out).expect("fetched").contains("Subject: to fetch"));
         assert_eq!(run().status.code(), Some(1), "{protocol}: nothing new the second time");
     }

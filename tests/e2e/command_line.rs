@@ -16,7 +16,7 @@ fn status_names_all_six_daemons() {
 fn domains_users_and_aliases_are_added_listed_and_deleted() {
     let server = Server::start();
     server.facteur_ok(&["domain", "add", "second.test"]);
-    server.facteur_ok(&["user", "add", "carol@second.test", "--password", "pass word"]);
+    server.facteur_with_input(&["user", "add", "carol@second.test"], "pass word\n");
     assert!(server.facteur_ok(&["--json", "domain", "list"]).contains("second.test"));
     assert!(server.facteur_ok(&["--json", "user", "list"]).contains("carol@second.test"));
     server.send("a@elsewhere.test", &["carol@second.test"], "Subject: x\n\nx\n");
@@ -25,7 +25,7 @@ fn domains_users_and_aliases_are_added_listed_and_deleted() {
     assert!(server.facteur_ok(&["--json", "alias", "list"]).contains("info@second.test"));
     server.facteur_ok(&["alias", "delete", "info@second.test"]);
     assert!(!server.facteur_ok(&["--json", "alias", "list"]).contains("info@second.test"));
-    server.facteur_ok(&["user", "passwd", "carol@second.test", "--password", "other"]);
+    server.facteur_with_input(&["user", "passwd", "carol@second.test"], "other\n");
     server.facteur_ok(&["user", "delete", "carol@second.test"]);
     assert!(!server.facteur_ok(&["--json", "user", "list"]).contains("carol"));
     server.facteur_ok(&["domain", "delete", "second.test"]);

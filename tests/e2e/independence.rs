@@ -86,7 +86,11 @@ fn daemons_killed_at_random_lose_and_double_nothing() {
     });
     let accepted = accepted.into_inner().expect("ids");
     let all = || [queue_ids(&server, "alice@example.test"), queue_ids(&server, "bob@example.test")].concat();
-    eventually("an empty queue", || (server.facteur(&["--json", "queue", "list"]).stdout.trim_ascii() == b"[]").then_some(()), || server.log());
+    eventually(
+        "an empty queue",
+        || (server.facteur(&["--json", "queue", "list"]).stdout.trim_ascii() == b"[]").then_some(()),
+        || server.log(),
+    );
     let mut count: HashMap<String, usize> = HashMap::new();
     for id in all() {
         *count.entry(id).or_default() += 1;

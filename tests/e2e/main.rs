@@ -8,6 +8,6 @@ mod independence;
 mod mailboxes;
 mod peers;
 mod queue;
-mod receiving;
 mod reading;
+mod receiving;
 mod submission;

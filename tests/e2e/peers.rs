@@ -1,6 +1,6 @@
 //! Real Postfix and real Dovecot on the other side, in both directions.
 
-use e2e::{Dovecot, Imap, PASSWORD, Postfix, Server, Smtp, eventually, open_to_all};
+use e2e::{Dovecot, Imap, PASSWORD, Postfix, Server, Smtp, chown_all, eventually, open_to_all};
 
 const FROM_HERE: &str = "[smtpd]\nmynetworks = [\"127.0.0.0/8\"]\n";
 
@@ -23,9 +23,12 @@ fn postfix_relays_to_us() {
 fn we_relay_to_postfix_and_its_refusals_come_back() {
     let ports = e2e::PortBase::take();
     let settings = "virtual_mailbox_domains = far.test\nvirtual_mailbox_maps = texthash:$config_directory/boxes\nsmtpd_reject_unlisted_recipient = yes\n";
-    let Some(postfix) = Postfix::start("we_relay_to_postfix", ports.spare(1), settings, &[("boxes", "carol@far.test carol/\n")]) else { return };
-    let server =
-        Server::builder().settings(&format!("{FROM_HERE}[routing]\ntransport_maps = [\"inline:{{far.test=smtp:[127.0.0.1]:{}}}\"]\n", postfix.port())).start();
+    let Some(postfix) = Postfix::start("we_relay_to_postfix", ports.spare(1), settings, &[("boxes", "carol@far.test carol/\n")]) else {
+        return;
+    };
+    let server = Server::builder()
+        .settings(&format!("{FROM_HERE}[routing]\ntransport_maps = [\"inline:{{far.test=smtp:[127.0.0.1]:{}}}\"]\n", postfix.port()))
+        .start();
     for n in 0..10 {
         server.send("alice@example.test", &["carol@far.test"], &format!("Subject: {n}\n\n.dots\n"));
     }
@@ -55,11 +58,17 @@ fn we_hand_mail_to_dovecot_by_lmtp() {
     let ports = e2e::PortBase::take();
     let Some(dovecot) = Dovecot::start("we_hand_mail_to_dovecot_by_lmtp", None, (ports.spare(3), ports.spare(4))) else { return };
     let socket = dovecot.lmtp_socket();
-    let server = Server::builder().settings(&format!("[routing]\ntransport_maps = [\"inline:{{example.test=lmtp:unix:{}}}\"]\n", socket.display())).start();
+    let server = Server::builder()
+        .settings(&format!("[routing]\ntransport_maps = [\"inline:{{example.test=lmtp:unix:{}}}\"]\n", socket.display()))
+        .start();
     server.send("a@elsewhere.test", &["alice@example.test"], "Subject: to Dovecot\n\nx\n");
     let mut imap = Imap::connect(dovecot.imap_port());
     imap.ok(&format!("LOGIN alice@example.test {PASSWORD}"));
-    eventually("the message at Dovecot", || imap.ok("STATUS INBOX (MESSAGES)").join("").contains("MESSAGES 1").then_some(()), || dovecot.log() + &server.log());
+    eventually(
+        "the message at Dovecot",
+        || imap.ok("STATUS INBOX (MESSAGES)").join("").contains("MESSAGES 1").then_some(()),
+        || dovecot.log() + &server.log(),
+    );
 }
 
 #[test]
@@ -70,7 +79,11 @@ fn postfix_authenticates_against_our_authd() {
         open_to_all(&folder);
     }
     let socket = server.root().join("run/auth-postfix");
-    let settings = format!("smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\nrelayhost = [127.0.0.1]:{}\n", socket.display(), server.smtp_port());
+    let settings = format!(
+        "smtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\nrelayhost = [127.0.0.1]:{}\n",
+        socket.display(),
+        server.smtp_port()
+    );
     let Some(postfix) = Postfix::start("postfix_authenticates_against_our_authd", server.ports().spare(1), &settings, &[]) else { return };
     let mut smtp = Smtp::connect(postfix.port());
     assert!(smtp.command("EHLO client.test", 250).contains("AUTH PLAIN LOGIN") || smtp.command("EHLO client.test", 250).contains("PLAIN"));
@@ -115,7 +128,8 @@ fn listing(port: u16) -> Vec<String> {
             let word = |name: &str| response.split(name).nth(1).expect(name).trim_start().to_owned();
             let uid = word("UID ").split([' ', ')']).next().expect("uid").to_owned();
             let flags = word("FLAGS (");
-            let mut flags: Vec<&str> = flags.split(')').next().expect("flags").split(' ').filter(|f| !f.is_empty() && *f != "\\Recent").collect();
+            let mut flags: Vec<&str> =
+                flags.split(')').next().expect("flags").split(' ').filter(|f| !f.is_empty() && *f != "\\Recent").collect();
             flags.sort();
             let subject = word("Subject: ");
             all.push(format!("{uid} {flags:?} {}", subject.lines().next().expect("subject")));
@@ -149,6 +163,8 @@ fn a_store_moves_from_dovecot_to_us_and_back_with_every_uid_and_flag() {
     let before = listing(dovecot.imap_port());
     assert_eq!(before.len(), 2 + 4 + 5);
     drop(dovecot);
+    // Mail belongs to whoever serves it: one uid for all of it.
+    chown_all(&mail, nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     server.up();
     assert_eq!(listing(server.imap_port()), before, "as Dovecot left it");
     let mut imap = server.imap("alice@example.test");

@@ -118,14 +118,18 @@ fn pop3_reads_and_deletes_only_at_quit() {
     assert!(all.iter().all(|l| !l.starts_with("-ERR")), "{all:?}");
     assert!(all.contains(&"..dot".to_owned()), "{all:?}");
     // The connection was cut without QUIT: nothing is deleted.
-    eventually("the lock to be released", || session(&[login[0], login[1], "STAT", "QUIT"])[3].starts_with("+OK 1 ").then_some(()), || server.log());
+    eventually(
+        "the lock to be released",
+        || session(&[login[0], login[1], "STAT", "QUIT"])[3].starts_with("+OK 1 ").then_some(()),
+        || server.log(),
+    );
     session(&[login[0], login[1], "DELE 1", "QUIT"]);
     assert!(server.inbox("alice@example.test").is_empty());
 }
 
 #[test]
 fn clear_text_logins_are_refused_by_default_settings_that_require_tls() {
-    let server = Server::builder().settings("[imapd]\ndisable_plaintext_auth = true\n[pop3d]\ndisable_plaintext_auth = true\n").start();
+    let server = Server::builder().settings("[imapd]\nsame_host_is_secured = false\n[pop3d]\nsame_host_is_secured = false\n").start();
     let mut imap = e2e::Imap::connect(server.imap_port());
     assert!(imap.ok("CAPABILITY").join("").contains("LOGINDISABLED"));
     let refused = imap.command("LOGIN alice@example.test secret").pop().expect("tagged");

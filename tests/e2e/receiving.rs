@@ -48,7 +48,8 @@ fn the_telnet_session_of_the_guide_works_line_by_line() {
 
 #[test]
 fn with_mynetworks_style_host_the_guides_outside_recipient_is_taken() {
-    let server = Server::builder().settings("[smtpd]\nmynetworks_style = \"host\"\n[routing]\ntransport_maps = [\"inline:{*=discard:}\"]\n").start();
+    let server =
+        Server::builder().settings("[smtpd]\nmynetworks_style = \"host\"\n[routing]\ntransport_maps = [\"inline:{*=discard:}\"]\n").start();
     let mut smtp = Smtp::connect(server.smtp_port());
     smtp.command("ehlo localhost", 250);
     smtp.command("mail from: root@localhost", 250);
@@ -75,7 +76,9 @@ fn a_smuggled_message_stays_inside_the_first() {
         smtp.command("MAIL FROM:<a@elsewhere.test>", 250);
         smtp.command("RCPT TO:<alice@example.test>", 250);
         smtp.command("DATA", 354);
-        let text = format!("Subject: one {at}\r\n\r\nbody{end}MAIL FROM:<b@elsewhere.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nsmuggled\r\n.\r\n");
+        let text = format!(
+            "Subject: one {at}\r\n\r\nbody{end}MAIL FROM:<b@elsewhere.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nsmuggled\r\n.\r\n"
+        );
         smtp.write(text.as_bytes());
         let reply = smtp.reply().expect("one reply");
         assert!(reply.starts_with("250") || reply.starts_with('5'), "{end:?}: {reply}");

@@ -178,6 +178,12 @@ impl Server {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// The same with a text as its standard input.
+    pub fn facteur_with_input(&self, args: &[&str], input: &str) {
+        let output = crate::run(Command::new(binary("facteur")).arg("--root").arg(self.root()).args(args), input);
+        assert!(output.status.success(), "facteur {args:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+
     /// The process id of a daemon, by `facteur status`.
     pub fn pid(&self, daemon: &str) -> Option<i32> {
         let output = self.facteur(&["--json", "status"]);

@@ -50,7 +50,8 @@ impl Smtp {
             self.command(&format!("RCPT TO:<{recipient}>"), 250);
         }
         self.command("DATA", 354);
-        let body: String = text.lines().map(|line| if line.starts_with('.') { format!(".{line}\r\n") } else { format!("{line}\r\n") }).collect();
+        let body: String =
+            text.lines().map(|line| if line.starts_with('.') { format!(".{line}\r\n") } else { format!("{line}\r\n") }).collect();
         self.write(body.as_bytes());
         let reply = self.command(".", 250);
         reply.rsplit(' ').next().expect("a queue id").to_owned()

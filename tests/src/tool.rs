@@ -15,7 +15,8 @@ pub struct Tool {
 /// `FACTEUR_REQUIRE_PEERS` set, it fails.
 pub fn tool(name: &str, test: &str) -> Option<Tool> {
     let folders = std::env::var("PATH").unwrap_or_default();
-    let found = folders.split(':').chain(["/usr/sbin", "/sbin", "/usr/lib/postfix/sbin"]).map(|f| Path::new(f).join(name)).find(|p| p.is_file());
+    let found =
+        folders.split(':').chain(["/usr/sbin", "/sbin", "/usr/lib/postfix/sbin"]).map(|f| Path::new(f).join(name)).find(|p| p.is_file());
     if let Some(path) = found {
         return Some(Tool { path });
     }
