@@ -237,8 +237,8 @@ impl Mail {
             false => config.directory().join(location).display().to_string(),
         };
         Ok(Mail {
-            location: format!("maildir:{location}"),
-            base: config.mail.virtual_mailbox_base.display().to_string(),
+            location: format!("maildir:{}", tidy(&location)),
+            base: tidy(&config.mail.virtual_mailbox_base.display().to_string()),
             uid: own(config.mail.mail_uid, nix::unistd::geteuid().as_raw()),
             gid: own(config.mail.mail_gid, nix::unistd::getegid().as_raw()),
         })
@@ -277,6 +277,23 @@ impl Mail {
         let fields = [("uid", self.uid.to_string()), ("gid", self.gid.to_string()), ("home", home.to_owned()), ("mail", mail)];
         Ok(Found { name: user.to_owned(), fields: fields.map(|(name, value)| (name.to_owned(), value)).to_vec() })
     }
+}
+
+/// An absolute path without `.` and `..` in it: settings such as `../mail` name the same folder in both forms, and have to
+/// compare as the same. Nothing that comes from a user goes through here.
+fn tidy(path: &str) -> String {
+    if !path.starts_with('/') {
+        return path.to_owned();
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 fn open_file(path: &Path, names: &Names) -> anyhow::Result<PasswdFile> {

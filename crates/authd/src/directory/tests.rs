@@ -85,11 +85,32 @@ async fn the_column_of_new_mailboxes_follows_mail_location() {
         ("maildir:/home/vmail/%d/%n", "/home/vmail/", "x.org/ann/"),
         ("maildir:/home/vmail/%d/%n/Maildir:INDEX=/var/%u", "/home/vmail", "x.org/ann/Maildir/"),
         ("maildir:/srv/%u", "/home/vmail", "x.org/ann/"),
+        ("maildir:/d/mail/%d/%n/Maildir", "/d/etc/../mail", "x.org/ann/Maildir/"),
         ("maildir:%h/Maildir", "/home/vmail", "x.org/ann/"),
     ] {
         let settings = format!("[mail]\nmail_location = \"{location}\"\nvirtual_mailbox_base = \"{base}\"\n");
         assert_eq!(place.open(&settings).expect("directory").new_maildir("ann@x.org").expect("path"), want, "{location}");
     }
+}
+
+#[tokio::test]
+async fn a_mail_root_that_goes_up_from_the_settings_works() {
+    let place = Place::new().await;
+    let dir = place.dir.path().display();
+    let settings = format!("[mail]\nmail_location = \"maildir:{dir}/mail/%d/%n/Maildir\"\nvirtual_mailbox_base = \"x/../mail\"\n");
+    let directory = place.open(&settings).expect("directory");
+    let domain = Domain::parse("example.org").expect("domain");
+    place.accounts.domain_add(&domain, "").await.expect("domain");
+    let new = NewMailbox {
+        address: Address::parse("ann@example.org").expect("address"),
+        password: Zeroizing::new("{PLAIN}pw".into()),
+        name: String::new(),
+        maildir: directory.new_maildir("ann@example.org").expect("path"),
+        quota_bytes: 0,
+    };
+    place.accounts.mailbox_add(&new).await.expect("mailbox");
+    let ann = directory.user("ann@example.org").await.expect("answer").expect("there");
+    assert_eq!(field(&ann, "mail").map(str::to_owned), Some(format!("maildir:{dir}/mail/example.org/ann/Maildir")));
 }
 
 #[tokio::test]
