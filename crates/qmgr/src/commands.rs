@@ -66,7 +66,8 @@ pub fn register(ctx: &Context, spool: PathBuf, events: mpsc::UnboundedSender<Eve
             Ok::<_, String>([found.envelope_text.into_bytes(), found.body].concat())
         }
     });
-    let commands: [(&'static str, fn(Which) -> Command); 4] = [
+    type Make = fn(Which) -> Command;
+    let commands: [(&'static str, Make); 4] = [
         ("queue.flush", Command::Flush),
         ("queue.hold", Command::Hold),
         ("queue.release", Command::Release),

@@ -35,11 +35,14 @@
 //! Order: a final outcome is synced before the message's last copy may go (the segment by `finished`, the queue file by
 //! removal). A torn or damaged record is skipped; the worst that follows is a delivery repeated.
 
+mod ledger;
+
+pub use ledger::{Ledger, MessageLedger};
+
 use crate::envelope::{parse_recipient, write_recipient};
 use crate::{Error, Layout};
 use durable::{Batch, Committer, Disk, File};
 use mail_types::{Address, QueueId, Recipient};
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -215,158 +218,7 @@ impl<'a> Take<'a> {
     }
 }
 
-/// What the records say together.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    segments: BTreeMap<u64, SegmentLedger>,
-    messages: HashMap<QueueId, MessageLedger>,
-    /// Queue files that may still be there, or come back after a power cut.
-    removed: HashSet<QueueId>,
-    /// Reasons are often the same for thousands of messages.
-    reasons: HashSet<Arc<str>>,
-}
-
-#[derive(Debug, Default)]
-struct SegmentLedger {
-    limit: Option<u64>,
-    // Offsets are multiples of 64 in files below 256 GiB.
-    settled: HashSet<u32>,
-}
-
-/// What is known of a message beside its envelope.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MessageLedger {
-    /// The recipients that stand for the envelope's, once aliases were expanded.
-    pub expanded: Option<Vec<Recipient>>,
-    /// Recipients with a final outcome.
-    pub done: Vec<(u64, What)>,
-    pub next_seconds: u64,
-    pub attempts: u32,
-    pub reasons: Vec<(u64, Arc<str>)>,
-    /// `None`: as the envelope says.
-    pub held: Option<bool>,
-    pub warned: bool,
-}
-
-impl MessageLedger {
-    pub fn is_done(&self, key: u64) -> bool {
-        self.done.iter().any(|(k, _)| *k == key)
-    }
-
-    pub fn reason(&self, key: u64) -> Option<&Arc<str>> {
-        self.reasons.iter().find(|(k, _)| *k == key).map(|(_, reason)| reason)
-    }
-}
-
 impl Ledger {
-    fn apply(&mut self, record: Record) {
-        match record {
-            Record::Settled { generation, id, offsets } => {
-                let settled = &mut self.segments.entry(generation).or_default().settled;
-                settled.extend(offsets.iter().map(|o| (o / 64) as u32));
-                // A message that was moved has its state from its queue file's records, which come after this one.
-                self.messages.remove(&id);
-            }
-            Record::Expanded { id, recipients } => self.message(id).expanded = Some(recipients),
-            Record::Done { id, what, key } => {
-                let message = self.message(id);
-                if !message.is_done(key) {
-                    message.done.push((key, what));
-                }
-            }
-            Record::Deferred { id, next_seconds, attempts, reasons } => {
-                let reasons = reasons.into_iter().map(|(key, reason)| (key, self.intern(reason))).collect();
-                let message = self.message(id);
-                message.next_seconds = next_seconds;
-                message.attempts = attempts;
-                message.reasons = reasons;
-            }
-            Record::Held { id, held } => self.message(id).held = Some(held),
-            Record::Removed { id } => {
-                self.messages.remove(&id);
-                self.removed.insert(id);
-            }
-            Record::Limit { generation, limit } => self.segments.entry(generation).or_default().limit = Some(limit),
-            Record::Recycled { generation } => drop(self.segments.remove(&generation)),
-            Record::Warned { id } => self.message(id).warned = true,
-        }
-    }
-
-    fn message(&mut self, id: QueueId) -> &mut MessageLedger {
-        self.messages.entry(id).or_default()
-    }
-
-    fn intern(&mut self, reason: Arc<str>) -> Arc<str> {
-        if let Some(known) = self.reasons.get(&reason) {
-            return known.clone();
-        }
-        if self.reasons.len() >= 4096 {
-            self.reasons.clear(); // messages keep what they have
-        }
-        self.reasons.insert(reason.clone());
-        reason
-    }
-
-    /// Whether the record at this place needs nothing more.
-    pub fn is_settled(&self, generation: u64, offset: u64) -> bool {
-        self.segments.get(&generation).is_some_and(|s| s.settled.contains(&((offset / 64) as u32)))
-    }
-
-    /// How far a segment was synced, where that is known for good.
-    pub fn limit(&self, generation: u64) -> Option<u64> {
-        self.segments.get(&generation)?.limit
-    }
-
-    /// Segments of which something is remembered.
-    pub fn generations(&self) -> impl Iterator<Item = u64> + '_ {
-        self.segments.keys().copied()
-    }
-
-    pub fn get(&self, id: &QueueId) -> Option<&MessageLedger> {
-        self.messages.get(id)
-    }
-
-    /// Whether a queue file of this name needs nothing more.
-    pub fn is_removed(&self, id: &QueueId) -> bool {
-        self.removed.contains(id)
-    }
-
-    /// Ids of all messages of which something is remembered.
-    pub fn ids(&self) -> impl Iterator<Item = &QueueId> + '_ {
-        self.messages.keys()
-    }
-
-    fn snapshot(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        // Any id serves where a settled record stands for many.
-        let nobody = QueueId::from_parts(0, 0, 0);
-        for (&generation, segment) in &self.segments {
-            if let Some(limit) = segment.limit {
-                records.push(Record::Limit { generation, limit });
-            }
-            let offsets: Vec<u64> = segment.settled.iter().map(|o| u64::from(*o) * 64).collect();
-            records.extend(offsets.chunks(4096).map(|c| Record::Settled { generation, id: nobody, offsets: c.to_vec() }));
-        }
-        for (&id, m) in &self.messages {
-            if let Some(recipients) = &m.expanded {
-                records.push(Record::Expanded { id, recipients: recipients.clone() });
-            }
-            records.extend(m.done.iter().map(|&(key, what)| Record::Done { id, what, key }));
-            if m.attempts > 0 || m.next_seconds > 0 {
-                let reasons = m.reasons.clone();
-                records.push(Record::Deferred { id, next_seconds: m.next_seconds, attempts: m.attempts, reasons });
-            }
-            if let Some(held) = m.held {
-                records.push(Record::Held { id, held });
-            }
-            if m.warned {
-                records.push(Record::Warned { id });
-            }
-        }
-        records.extend(self.removed.iter().map(|&id| Record::Removed { id }));
-        records
-    }
-
     /// Reads what the newest outcome file says, without changing anything. For a reader beside a running qmgr.
     pub fn read(disk: &dyn Disk, layout: &Layout) -> Result<Ledger, Error> {
         let mut ledger = Ledger::default();
@@ -496,7 +348,7 @@ impl Outcomes {
         directories.sort();
         directories.dedup();
         for id in self.unlinked.drain(..) {
-            self.ledger.removed.remove(&id);
+            self.ledger.forget_removed(&id);
         }
         (self.ledger.snapshot(), directories)
     }
@@ -508,7 +360,7 @@ impl Outcomes {
 
     /// Ends the writer; what was noted is written first. Blocks.
     pub fn close(&mut self) {
-        let _ = self.flush();
+        drop(self.flush()); // the committer has it; closing waits
         self.committer.close();
     }
 }

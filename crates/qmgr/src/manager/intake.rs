@@ -65,16 +65,15 @@ impl Manager {
     /// Takes the hints that continue what is known. Sessions of smtpd hand theirs in as they wake, so those of one batch may
     /// come in any order, and a gap is given a moment to close. `true`: the segments have to be read.
     fn take_early(&mut self) -> bool {
-        while let Some(((generation, offset), (length, record))) = self.early.pop_first() {
+        while let Some(((generation, offset), (length, mut record))) = self.early.pop_first() {
             let spot = Spot { generation, offset, length };
             match self.journal.hint(spot) {
                 None => {}
+                Some(true) if self.take_record(spot, &mut record) => {}
                 Some(true) => {
-                    if !self.take_record(spot, record) {
-                        // Not carried along, or damaged on the way.
-                        self.journal.unknow(spot);
-                        return true;
-                    }
+                    // Not carried along, or damaged on the way.
+                    self.journal.unknow(spot);
+                    return true;
                 }
                 Some(false) => {
                     let new_segment = !self.journal.knows(generation);
@@ -89,8 +88,8 @@ impl Manager {
     }
 
     /// A message that came with its hint. `false`: what came is no message.
-    fn take_record(&mut self, spot: Spot, record: Vec<u8>) -> bool {
-        let Ok((stored, body_at)) = envelope::decode(&record) else { return false };
+    fn take_record(&mut self, spot: Spot, record: &mut Vec<u8>) -> bool {
+        let Ok((stored, body_at)) = envelope::decode(record) else { return false };
         let id = stored.envelope.id;
         if self.outcomes.ledger().is_settled(spot.generation, spot.offset) || self.entries.contains_key(&id) {
             self.journal.settle(spot);
@@ -101,7 +100,7 @@ impl Manager {
         let room = self.active_count < settings.active_limit && self.memory_bytes + record.len() <= settings.body_memory_bytes;
         if room && self.ready.is_empty() {
             self.set_state(&id, State::Active);
-            self.loaded(id, Ok(super::Loaded::from_record(stored, record, body_at)));
+            self.loaded(id, Ok(super::Loaded::from_record(stored, std::mem::take(record), body_at)));
         } else {
             self.ready.push_back(id);
         }

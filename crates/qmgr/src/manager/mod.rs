@@ -360,7 +360,7 @@ impl Manager {
 
     fn flushed(&mut self, result: Result<(), spool::Error>) {
         let Some(work) = self.flushing.take() else { return };
-        let answer = result.as_ref().map(|()| ()).map_err(ToString::to_string);
+        let answer = result.clone().map_err(|error| error.to_string());
         for waiter in work.waiters {
             let _ = waiter.send(answer.clone());
         }
