@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod table;
 pub mod up;
 
 use clap::Parser;

@@ -12,6 +12,9 @@
 //!     status      each daemon: process, age, sessions, last reload
 //!     reload      read settings, tables and certificates again
 //!     config      show settings, check them
+//!     domain, user, alias, alias-domain   the accounts that authd keeps
+//!     queue       what waits to be delivered: list, cat, flush, hold, release, delete
+//!     map         what a lookup table answers
 //!     completions, man   for shells and man(1)
 //!
 //! PROTOCOL

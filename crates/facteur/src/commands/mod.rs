@@ -1,8 +1,11 @@
 //! The commands, one file each. To add one: its module, its variant in [`Command`], its line in [`run`].
 
+pub mod account;
 pub mod completions;
 pub mod config;
 pub mod man;
+pub mod map;
+pub mod queue;
 pub mod reload;
 pub mod status;
 
@@ -21,6 +24,12 @@ pub enum Command {
     Status(status::Arguments),
     Reload(reload::Arguments),
     Config(config::Arguments),
+    Domain(account::DomainArguments),
+    User(account::UserArguments),
+    Alias(account::AliasArguments),
+    AliasDomain(account::AliasDomainArguments),
+    Queue(queue::Arguments),
+    Map(map::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -33,6 +42,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status(arguments) => wait(status::run(globals, arguments)),
         Command::Reload(arguments) => wait(reload::run(globals, arguments)),
         Command::Config(arguments) => config::run(&globals, &arguments),
+        Command::Domain(arguments) => wait(account::domain(globals, arguments)),
+        Command::User(arguments) => wait(account::user(globals, arguments)),
+        Command::Alias(arguments) => wait(account::alias(globals, arguments)),
+        Command::AliasDomain(arguments) => wait(account::alias_domain(globals, arguments)),
+        Command::Queue(arguments) => wait(queue::run(globals, arguments)),
+        Command::Map(arguments) => wait(map::run(globals, arguments)),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

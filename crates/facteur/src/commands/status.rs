@@ -2,12 +2,13 @@
 
 use super::DAEMONS;
 use crate::cli::Globals;
+use crate::table;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use ipc::control::{ControlClient, ControlError, Status};
 use serde_json::{Value, json};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Show each daemon: process, age, sessions, version, and why its last reload was refused
 ///
@@ -65,8 +66,8 @@ fn as_json(daemon: &str, answer: &Result<Status, ControlError>) -> Value {
 
 fn print_table(answers: &[(&str, Result<Status, ControlError>)]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["daemon", "pid", "up", "sessions", "since start", "version", ""]);
+    let mut shown = Table::new();
+    shown.load_style(NOTHING).set_header(["daemon", "pid", "up", "sessions", "since start", "version", ""]);
     for (daemon, answer) in answers {
         match answer {
             Ok(status) => {
@@ -74,10 +75,10 @@ fn print_table(answers: &[(&str, Result<Status, ControlError>)]) {
                 if status.stopping {
                     notes.push("stopping".into());
                 }
-                table.add_row([
+                shown.add_row([
                     (*daemon).to_owned(),
                     status.pid.to_string(),
-                    age(Duration::from_secs(now.saturating_sub(status.started))),
+                    table::age(now.saturating_sub(status.started)),
                     status.sessions.to_string(),
                     status.sessions_total.to_string(),
                     status.version.clone(),
@@ -85,11 +86,11 @@ fn print_table(answers: &[(&str, Result<Status, ControlError>)]) {
                 ]);
             }
             Err(_) => {
-                table.add_row([*daemon, "-", "-", "-", "-", "-", "does not answer"]);
+                shown.add_row([*daemon, "-", "-", "-", "-", "-", "does not answer"]);
             }
         }
     }
-    println!("{table}");
+    println!("{shown}");
     for (daemon, answer) in answers {
         match answer {
             Ok(status) if !status.reload_error.is_empty() => println!("\n{daemon}: the last reload was refused:\n{}", status.reload_error),
@@ -99,28 +100,9 @@ fn print_table(answers: &[(&str, Result<Status, ControlError>)]) {
     }
 }
 
-/// `3d 4h`, `5h 10m`, `12m 3s`, `7s`.
-fn age(age: Duration) -> String {
-    let seconds = age.as_secs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, m) => format!("{m}m {}s", seconds % 60),
-        (0, h, m) => format!("{h}h {m}m"),
-        (d, h, _) => format!("{d}d {h}h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ages_have_two_units() {
-        for (seconds, want) in [(7, "7s"), (723, "12m 3s"), (18_600, "5h 10m"), (273_600, "3d 4h")] {
-            assert_eq!(age(Duration::from_secs(seconds)), want);
-        }
-    }
 
     #[test]
     fn a_daemon_that_does_not_answer_is_in_the_json_too() {
