@@ -165,7 +165,6 @@ impl Framer {
         }
     }
 
-
     pub fn next_frame(&mut self) -> Frame {
         loop {
             match self.cut {

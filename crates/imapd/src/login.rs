@@ -228,10 +228,10 @@ async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
 }
 
 fn location(connection: &Connection, user: &User) -> Result<Location, String> {
-    // All mail of one installation belongs to one user, ours; another uid could not be read, or should not.
-    let ours = nix::unistd::geteuid().as_raw();
-    if let Some(uid) = user.uid.filter(|uid| *uid != ours) {
-        return Err(format!("the user database says uid {uid}, this program runs as {ours}"));
+    // All mail of one installation belongs to one user; another uid means that somebody set up something else.
+    let owner = connection.config.mail.mail_uid;
+    if let Some(uid) = user.uid.filter(|uid| owner != 0 && *uid != owner) {
+        return Err(format!("the user database says uid {uid}, mail.mail_uid is {owner}"));
     }
     let template = user.mail.as_deref().unwrap_or(&connection.config.mail.mail_location);
     Location::expand(template, &user.name, user.home.as_deref()).map_err(|error| error.to_string())
