@@ -6,6 +6,7 @@ pub mod table;
 pub mod up;
 
 use clap::Parser;
+use nix::sys::signal::SigSet;
 use std::process::ExitCode;
 
 /// Wrong arguments, as clap has it, or wrong settings.
@@ -16,6 +17,10 @@ pub fn main() -> ExitCode {
     // A closed pipe (`facteur queue list | head`) ends us quietly, as it does every other command.
     // SAFETY: no other thread runs yet, and the default action needs no handler.
     if unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) }.is_err() {
+        return ExitCode::FAILURE;
+    }
+    // Signals that a parent has blocked would reach neither us nor the daemons that `up` starts.
+    if SigSet::empty().thread_set_mask().is_err() {
         return ExitCode::FAILURE;
     }
     let cli = cli::Cli::parse();

@@ -1,6 +1,6 @@
 //! `cargo xtask install`: the files of a release, where an installation has them.
 
-use crate::{docs, tools};
+use crate::tools;
 use anyhow::Context as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -95,8 +95,7 @@ fn settings(places: &Places) -> anyhow::Result<()> {
     if place.exists() {
         println!("{} is kept", place.display());
     } else {
-        let [(sample, _), _] = docs::generated();
-        copy(&sample, &place, 0o644)?;
+        copy(&tools::root().join("etc/facteur.toml"), &place, 0o644)?;
     }
     let etc = tools::root().join("etc");
     for table in tools::files(&etc, "")? {

@@ -42,12 +42,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     tools::run(&mut build)?;
     let binaries = tools::target().join(if arguments.release { "release" } else { "debug" });
     let root = arguments.root.clone().unwrap_or_else(|| tools::root().join("var"));
-    // Before the first thread, so that every thread leaves these to the one that waits for them. Children start with none blocked.
+    let mut server = Server::start(&binaries, &root, arguments.port_base)?;
+    // A child inherits what is blocked, so these are blocked after it started; and before the first thread, so that only the one that
+    // waits for them gets them.
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
     signals.thread_block()?;
-    let mut server = Server::start(&binaries, &root, arguments.port_base)?;
     let pid = server.pid();
     std::thread::spawn(move || {
         while signals.wait().is_ok() {

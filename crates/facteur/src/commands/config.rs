@@ -93,7 +93,7 @@ fn check(globals: &Globals) -> anyhow::Result<ExitCode> {
                     .collect();
                 println!("{}", serde_json::to_string_pretty(&problems)?);
             } else {
-                println!("{report}");
+                eprintln!("{report}");
             }
             return Ok(ExitCode::from(EXIT_SETTINGS));
         }

@@ -42,6 +42,9 @@ pub struct Arguments {
 pub const DEFAULT_ROOT: &str = "./var";
 
 pub async fn run(globals: Globals, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    // The server goes on when nobody reads its log any more.
+    // SAFETY: to ignore a signal needs no handler.
+    unsafe { nix::sys::signal::signal(nix::sys::signal::Signal::SIGPIPE, nix::sys::signal::SigHandler::SigIgn) }?;
     let file = match (&globals.root, &globals.config) {
         (None, Some(file)) => std::path::absolute(file)?,
         (root, _) => {

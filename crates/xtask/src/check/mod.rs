@@ -21,9 +21,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut problems = layering::problems()?;
     problems.extend(source::problems()?);
-    for (path, text) in docs::generated() {
+    for (path, text) in docs::generated()? {
         if std::fs::read_to_string(&path).unwrap_or_default() != text {
-            problems.push(format!("{} is not what the settings say: run cargo xtask docs", path.display()));
+            problems.push(format!("{} is not what the source says: run cargo xtask docs", path.display()));
         }
     }
     match units::problems()? {
