@@ -28,7 +28,7 @@ mail_max_userip_connections = 0
 [pop3d]
 disable_plaintext_auth = false
 [log]
-file = "../facteur.log"
+file = "../../facteur.log"
 ${FACTEUR_EXTRA:-}
 CF
     args=(); for u in $(users); do args+=(--user "$u@example.test:secret"); done

@@ -17,7 +17,7 @@ settings! {
         /// Whether passwords are taken only under TLS.
         disable_plaintext_auth: bool = true, was "Dovecot disable_plaintext_auth";
         /// Whether a client on this machine (its address is the one it connected to) counts as if it used TLS, as with Dovecot.
-        same_host_is_secured: bool = false;
+        same_host_is_secured: bool = true;
         /// The socket where logins are checked, in Dovecot's auth protocol. Empty: authd's own, `auth` in `run_directory`.
         auth_socket_path: PathBuf = "", was "Dovecot login_auth_socket_path";
         /// The socket that tells where an account's mail is, in Dovecot's auth master protocol. Empty: authd's own, `userdb` in `run_directory`.
