@@ -33,6 +33,12 @@ impl Desk {
         self.user.as_deref()
     }
 
+    /// Gives the mailbox back, with nothing changed that QUIT has not changed.
+    pub fn close(&mut self) {
+        self.reading = None;
+        self.maildrop = None;
+    }
+
     pub async fn answer(&mut self, question: Question) -> Answer {
         match question {
             Question::Mechanisms => Answer::Mechanisms(self.server.mechanisms().await),

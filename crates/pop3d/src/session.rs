@@ -78,7 +78,14 @@ impl Driver {
             implementation: "Facteur".into(),
             error_limit: config.pop3d.error_limit,
         });
-        let end = self.drive(stream, &mut session).await;
+        let mut stream = Some(stream);
+        let end = self.drive(&mut stream, &mut session).await;
+        // First the mailbox, then the connection: a client that comes back at once finds it free.
+        self.desk.close();
+        if let (Some(mut stream), End::Closed | End::Shutdown) = (stream, &end) {
+            // close_notify, and what the kernel still holds goes out.
+            let _ = timeout(Duration::from_secs(5), stream.shutdown()).await;
+        }
         let done = session.statistics();
         let user = self.desk.user().map(mail_types::printable);
         if let End::Tls(error) = &end {
@@ -106,12 +113,13 @@ impl Driver {
         }
     }
 
-    async fn drive(&mut self, mut stream: Stream, session: &mut Session) -> End {
+    async fn drive(&mut self, stream: &mut Option<Stream>, session: &mut Session) -> End {
         let login_by = Instant::now() + self.server.config().pop3d.login_timeout;
         let mut buffer = Zeroizing::new(vec![0; READ_BYTES]);
         loop {
+            let Some(open) = stream.as_mut() else { return End::Gone };
             match session.step() {
-                Step::Send(bytes) => match self.send(&mut stream, &bytes).await {
+                Step::Send(bytes) => match self.send(open, &bytes).await {
                     Ok(true) => {}
                     Ok(false) => return End::SlowReader,
                     Err(_) => return End::Gone,
@@ -119,11 +127,10 @@ impl Driver {
                 Step::Ask(question) => {
                     let answer = self.desk.answer(question).await;
                     session.answer(answer);
-                    self.tell_login(&stream);
+                    self.tell_login(open);
                 }
-                Step::StartTls => match stream.upgrade_tls(&self.server.ctx.tls).await {
-                    Ok(secured) => {
-                        stream = secured;
+                Step::StartTls => match self.upgrade(stream).await {
+                    Ok(()) => {
                         self.desk.secured = true;
                         session.tls_started();
                     }
@@ -135,27 +142,28 @@ impl Driver {
                     } else {
                         login_by.saturating_duration_since(Instant::now())
                     };
-                    match self.read(&mut stream, &mut buffer, patience).await {
+                    match self.read(open, &mut buffer, patience).await {
                         Ok(0) => return End::Gone,
                         Ok(length) => session.receive(&buffer[..length]),
                         Err(End::Shutdown) => {
                             session.end("The server is shutting down.");
                             if let Step::Send(bytes) = session.step() {
-                                let _ = self.send(&mut stream, &bytes).await;
+                                let _ = self.send(open, &bytes).await;
                             }
-                            let _ = stream.shutdown().await;
                             return End::Shutdown;
                         }
                         Err(end) => return end,
                     }
                 }
-                Step::Close => {
-                    // close_notify, and what the kernel still holds goes out.
-                    let _ = timeout(Duration::from_secs(5), stream.shutdown()).await;
-                    return End::Closed;
-                }
+                Step::Close => return End::Closed,
             }
         }
+    }
+
+    async fn upgrade(&mut self, stream: &mut Option<Stream>) -> io::Result<()> {
+        let plain = stream.take().ok_or(io::ErrorKind::NotConnected)?;
+        *stream = Some(plain.upgrade_tls(&self.server.ctx.tls).await?);
+        Ok(())
     }
 
     // RFC 1939 §3: a client that is silent is cut off without a word, and nothing is deleted.

@@ -47,7 +47,7 @@ impl World {
         let text = format!(
             "hostname = \"mail.example.org\"\nrun_directory = \"run\"\nstate_directory = \"state\"\nspool_directory = \"spool\"\n\
              [tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n[mail]\nmail_uid = 0\nmail_gid = 0\n\
-             [pop3d]\nlisten = [\"127.0.0.1:{plain}\"]\nlisten_tls = [\"127.0.0.1:{tls}\"]\n{settings}"
+             [pop3d]\nlisten = [\"127.0.0.1:{plain}\"]\nlisten_tls = [\"127.0.0.1:{tls}\"]\nsame_host_is_secured = false\n{settings}"
         );
         let file = folder.path().join("facteur.toml");
         std::fs::write(&file, text).expect("write");
