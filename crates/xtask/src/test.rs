@@ -16,6 +16,9 @@ pub struct Arguments {
     /// Install no packages
     #[arg(long)]
     offline: bool,
+    /// Fail when anything was skipped
+    #[arg(long)]
+    require_all: bool,
 }
 
 #[derive(Debug, Default)]
@@ -58,6 +61,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{} passed, {} failed, {} skipped", counts.passed, counts.failed, counts.skipped.len());
     if !tests_passed || fuzzed.is_err() {
         bail!("not everything passed");
+    }
+    if arguments.require_all && !counts.skipped.is_empty() {
+        bail!("not everything was tested");
     }
     Ok(())
 }
