@@ -1,62 +1,21 @@
 //! Each daemon dies and comes back alone; what got 250 arrives exactly once, and clients see a temporary failure at worst.
 
-use e2e::{PASSWORD, Server, Smtp, eventually};
+use e2e::{PASSWORD, Server, Smtp, eventually, queue_ids, try_send};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 const DAEMONS: [&str; 6] = ["smtpd", "qmgr", "deliver", "imapd", "pop3d", "authd"];
 
-/// One try to send a message; gives the queue id of its 250. Anything else has to be a temporary failure or a lost connection.
-fn try_send(port: u16, n: usize) -> Option<String> {
-    let mut writer = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    writer.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
-    let mut reader = BufReader::new(writer.try_clone().ok()?);
-    let mut reply = || -> Option<String> {
-        loop {
-            let mut line = String::new();
-            if reader.read_line(&mut line).ok()? == 0 {
-                return None;
-            }
-            assert!(!line.starts_with('5'), "a permanent failure for a good message: {line}");
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return line.starts_with(['2', '3']).then(|| line.trim_end().to_owned());
-            }
-        }
-    };
-    reply()?;
-    let user = if n.is_multiple_of(2) { "alice" } else { "bob" };
-    let rcpt = format!("RCPT TO:<{user}@example.test>\r\n");
-    for command in ["EHLO client.test\r\n", "MAIL FROM:<a@elsewhere.test>\r\n", &rcpt, "DATA\r\n"] {
-        writer.write_all(command.as_bytes()).ok()?;
-        reply()?;
-    }
-    writer.write_all(format!("Subject: {n}\r\n\r\nmessage {n}\r\n.\r\n").as_bytes()).ok()?;
-    reply()?.rsplit(' ').next().map(str::to_owned)
-}
-
-/// The queue id inside the name of a Maildir file.
-fn queue_ids(server: &Server, user: &str) -> Vec<String> {
-    let mut ids = Vec::new();
-    for folder in ["new", "cur"] {
-        for entry in std::fs::read_dir(server.maildir(user).join(folder)).into_iter().flatten() {
-            let name = entry.expect("entry").file_name().into_string().expect("text");
-            ids.push(name.split('.').nth(1).and_then(|part| part.split('_').next()).expect("a queue id").to_owned());
-        }
-    }
-    ids
-}
-
 #[test]
 fn daemons_killed_at_random_lose_and_double_nothing() {
     let server = Server::builder().settings("[smtpd]\nsmtpd_client_connection_count_limit = 0\n").start();
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("clock").as_nanos() as u64;
     eprintln!("seed {seed}");
+    let rounds = std::env::var("FACTEUR_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
     let (sent, killing) = (AtomicUsize::new(0), AtomicBool::new(true));
     let accepted = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -72,7 +31,7 @@ fn daemons_killed_at_random_lose_and_double_nothing() {
             });
         }
         let mut random = seed | 1;
-        for _ in 0..20 {
+        for _ in 0..rounds {
             for daemon in DAEMONS {
                 random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 std::thread::sleep(Duration::from_millis((random >> 33) % 100));

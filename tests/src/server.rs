@@ -40,15 +40,25 @@ impl ServerBuilder {
 
     pub fn start(self) -> Server {
         let folder = tempfile::Builder::new().prefix("facteur-e2e-").tempdir().expect("temporary folder");
+        let root = folder.path().to_owned();
+        self.start_in(root, Some(folder))
+    }
+
+    /// Starts it in a folder that the test looks after itself.
+    pub fn start_at(self, root: &Path) -> Server {
+        self.start_in(root.to_owned(), None)
+    }
+
+    fn start_in(self, root: PathBuf, folder: Option<tempfile::TempDir>) -> Server {
         let ports = PortBase::take();
-        let etc = folder.path().join("etc");
+        let etc = root.join("etc");
         std::fs::create_dir_all(etc.join("conf.d")).expect("etc folder");
         let settings = self.settings.replace("$BASE", &ports.base().to_string());
         std::fs::write(etc.join("conf.d/50-test.toml"), settings).expect("test settings");
         for (name, text) in &self.files {
             std::fs::write(etc.join(name), text).expect("test file");
         }
-        let mut server = Server { folder: Some(folder), ports, users: self.users, up: None };
+        let mut server = Server { root, folder, ports, users: self.users, up: None };
         server.up();
         server
     }
@@ -57,6 +67,7 @@ impl ServerBuilder {
 /// A running server. Dropped: stopped, and its folder removed; after a failed test the folder stays and is named.
 #[derive(Debug)]
 pub struct Server {
+    root: PathBuf,
     folder: Option<tempfile::TempDir>,
     ports: PortBase,
     users: Vec<String>,
@@ -131,8 +142,24 @@ impl Server {
         }
     }
 
+    /// Kills `facteur up` and every daemon at once, as a power cut does.
+    pub fn kill(&mut self) {
+        let Some(mut up) = self.up.take() else { return };
+        let daemons: Vec<i32> = crate::children(up.child.id() as i32);
+        for pid in std::iter::once(up.child.id() as i32).chain(daemons.iter().copied()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+        let _ = up.child.wait();
+        eventually("the daemons to be gone", || daemons.iter().all(|pid| !is_alive(*pid)).then_some(()), String::new);
+    }
+
+    /// The process ids of the daemons.
+    pub fn daemons(&self) -> Vec<i32> {
+        self.up.as_ref().map(|up| crate::children(up.child.id() as i32)).unwrap_or_default()
+    }
+
     pub fn root(&self) -> &Path {
-        self.folder.as_ref().expect("a running server has its folder").path()
+        &self.root
     }
 
     pub fn ports(&self) -> &PortBase {
@@ -255,6 +282,23 @@ impl Drop for Server {
             self.stop();
         }
     }
+}
+
+/// Whether a process is there and no zombie.
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// The processes that `parent` has started.
+pub fn children(parent: i32) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc");
+    let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<i32>().ok()) == Some(parent)
+    };
+    pids.filter(is_child).collect()
 }
 
 /// Asks `look` again and again until it gives something, for a minute at most.

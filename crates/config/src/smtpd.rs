@@ -179,7 +179,9 @@ impl Service {
         submit.smtpd.smtpd_tls_security_level = TlsLevel::None;
         submit.smtpd.always_add_missing_headers = true;
         submit.smtpd.smtpd_relay_restrictions = ["permit_mynetworks", "reject"].map(String::from).into();
-        [("smtp", smtp), ("submission", submission), ("submissions", submissions), ("submit", submit)].map(|(name, service)| (name.to_owned(), service)).into()
+        [("smtp", smtp), ("submission", submission), ("submissions", submissions), ("submit", submit)]
+            .map(|(name, service)| (name.to_owned(), service))
+            .into()
     }
 }
 

@@ -1,5 +1,5 @@
-use crate::{choices, settings};
 use crate::setting::{minutes, secs};
+use crate::{choices, settings};
 use std::path::PathBuf;
 use std::time::Duration;
 

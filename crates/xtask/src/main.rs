@@ -2,7 +2,7 @@
 //!     cargo xtask - the project's chores
 //!
 //! SYNOPSIS
-//!     cargo xtask up | test | check | docs | bench | fuzz | install [OPTIONS]
+//!     cargo xtask up | test | check | docs | bench | fuzz | campaign | install [OPTIONS]
 //!
 //! DESCRIPTION
 //!     One command for each thing that is done to the project rather than by it. `up` shows that it works on this machine; `test` is what
@@ -15,6 +15,7 @@
 //!     The exit code is 0 when all went well, else 1; what failed stands on standard error.
 
 mod bench;
+mod campaign;
 mod check;
 mod docs;
 mod fuzz;
@@ -38,6 +39,7 @@ enum Chore {
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
     Install(install::Arguments),
+    Campaign(campaign::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Install(arguments) => install::run(&arguments),
+        Chore::Campaign(arguments) => campaign::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
