@@ -42,19 +42,31 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         for made in [&corpus, &artifacts] {
             std::fs::create_dir_all(made).with_context(|| format!("cannot make {}", made.display()))?;
         }
+        let seeds = seeds(&built.join("seeds"))?;
         let mut command = Command::new(built.join(TRIPLE).join("release").join(&target));
         command.arg(&corpus);
         // The second folder is read only: sessions written by people are better seeds than bytes.
-        let seeds = tools::root().join("tests/transcripts");
-        if seeds.is_dir() {
-            command.arg(seeds);
-        }
+        command.arg(seeds);
         command.arg(format!("-max_total_time={}", arguments.seconds)).arg(format!("-artifact_prefix={}/", artifacts.display()));
         // One input may take ten seconds and half a gigabyte: more is a find too.
         command.args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", "-print_final_stats=0", "-verbosity=0"]);
         tools::run(command.current_dir(&folder))?;
     }
     Ok(())
+}
+
+/// What the clients of the transcripts say, a file each, behind the two bytes that the targets take for options and cuts.
+fn seeds(folder: &std::path::Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (at, path) in tools::files(&tools::root().join("tests/transcripts"), ".txt")?.iter().enumerate() {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let said: String = text.lines().filter_map(|line| line.strip_prefix("C: ")).map(|line| format!("{line}\r\n")).collect();
+        for (options, name) in [(0, "a"), (1, "b")] {
+            let seed = [&[options, at as u8], said.as_bytes()].concat();
+            std::fs::write(folder.join(format!("{at}{name}")), seed).with_context(|| format!("cannot write into {}", folder.display()))?;
+        }
+    }
+    Ok(folder.to_owned())
 }
 
 fn targets(folder: &std::path::Path, wanted: &[String]) -> anyhow::Result<Vec<String>> {

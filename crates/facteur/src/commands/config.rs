@@ -2,11 +2,12 @@
 
 use crate::EXIT_SETTINGS;
 use crate::cli::Globals;
-use config::{Config, Shown};
+use config::{Config, Problem, Report, Shown};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Show the settings, or look for mistakes in them
 #[derive(Debug, clap::Args)]
@@ -81,24 +82,54 @@ fn as_toml(settings: &[Shown]) -> String {
 
 fn check(globals: &Globals) -> anyhow::Result<ExitCode> {
     let file = globals.settings_file();
-    match Config::load(&file) {
-        Ok(_) if globals.json => println!("[]"),
-        Ok(config) => println!("{}: no mistakes", config.file.display()),
-        Err(report) => {
-            if globals.json {
-                let problems: Vec<Value> = report
-                    .problems
-                    .iter()
-                    .map(|p| json!({ "file": p.file, "line": p.line, "message": p.message, "hint": p.hint }))
-                    .collect();
-                println!("{}", serde_json::to_string_pretty(&problems)?);
-            } else {
-                eprintln!("{report}");
-            }
-            return Ok(ExitCode::from(EXIT_SETTINGS));
+    let report = match Config::load(&file) {
+        Ok(config) => Report { problems: behind_the_settings(&config) },
+        Err(report) => report,
+    };
+    if globals.json {
+        let problems: Vec<Value> =
+            report.problems.iter().map(|p| json!({ "file": p.file, "line": p.line, "message": p.message, "hint": p.hint })).collect();
+        println!("{}", serde_json::to_string_pretty(&problems)?);
+    }
+    if report.problems.is_empty() {
+        if !globals.json {
+            println!("{}: no mistakes", file.display());
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !globals.json {
+        eprintln!("{report}");
+    }
+    Ok(ExitCode::from(EXIT_SETTINGS))
+}
+
+/// What is wrong in the files that good settings name: tables, restriction lists, certificates. The programs would not start with it.
+fn behind_the_settings(config: &Config) -> Vec<Problem> {
+    let mut messages = Vec::new();
+    let remote: Arc<dyn tables::Remote> = Arc::new(tables::NoRemote);
+    if let Err(error) = routing::Router::new(config, remote.clone()) {
+        messages.push(error.to_string());
+    }
+    let context = tables::Context::new(config.directory(), remote);
+    for (name, service) in &config.services {
+        let smtpd = &service.smtpd;
+        let judged = routing::mynetworks(&smtpd.mynetworks, smtpd.mynetworks_style, &context)
+            .map_err(|error| format!("mynetworks: {error}"))
+            .and_then(|networks| {
+                let policy = policy::Policy::new(smtpd, &config.routing.recipient_delimiter, networks, None, &context);
+                policy.map(drop).map_err(|error| error.to_string())
+            });
+        if let Err(error) = judged {
+            messages.push(format!("smtpd.service.{name}: {error}"));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    let more = config.tls.certificate.iter().flat_map(|c| [&c.cert_file, &c.key_file]);
+    for path in [&config.tls.cert_file, &config.tls.key_file].into_iter().chain(more).filter(|p| !p.as_os_str().is_empty()) {
+        if let Err(error) = std::fs::File::open(path) {
+            messages.push(format!("tls: {}: {error}", path.display()));
+        }
+    }
+    messages.into_iter().map(|message| Problem { file: config.file.clone(), line: None, message, hint: None }).collect()
 }
 
 #[cfg(test)]
