@@ -43,7 +43,7 @@ fn we_relay_to_postfix_and_its_refusals_come_back() {
 fn postfix_hands_mail_to_our_deliver_by_lmtp() {
     let ports = e2e::PortBase::take();
     let lmtp = ports.spare(2);
-    let server = Server::builder().settings(&format!("[deliver]\nlisten = [\"unix:../../run/lmtp\", \"127.0.0.1:{lmtp}\"]\n")).start();
+    let server = Server::builder().settings(&format!("[deliver]\nlisten = [\"unix:lmtp\", \"127.0.0.1:{lmtp}\"]\n")).start();
     let settings = format!("virtual_mailbox_domains = example.test\nvirtual_transport = lmtp:inet:127.0.0.1:{lmtp}\n");
     let Some(postfix) = Postfix::start("postfix_hands_mail_to_our_deliver", ports.spare(1), &settings, &[]) else { return };
     let mut smtp = Smtp::connect(postfix.port());

@@ -222,6 +222,12 @@ impl Config {
         for service in self.services.values_mut() {
             service.resolve(&self.main.run_directory);
         }
+        let (imapd, pop3d) = (&mut self.imapd, &mut self.pop3d);
+        for list in [&mut self.deliver.listen, &mut imapd.listen, &mut imapd.listen_tls, &mut pop3d.listen, &mut pop3d.listen_tls] {
+            for endpoint in list {
+                endpoint.start_in(&self.main.run_directory);
+            }
+        }
         let mut fault = |message: String| problems.push(Problem { file: self.file.clone(), line: None, message, hint: None });
         for (name, text) in [("mydomain", &self.main.mydomain), ("myorigin", &self.main.myorigin)] {
             if let Err(error) = Domain::parse(text) {

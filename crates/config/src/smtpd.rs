@@ -155,9 +155,7 @@ impl Service {
     /// Unix sockets without a folder lie in `run_directory`.
     pub(crate) fn resolve(&mut self, run_directory: &std::path::Path) {
         for endpoint in &mut self.listener.listen {
-            if let Endpoint::Unix(path) = endpoint {
-                *path = run_directory.join(&*path);
-            }
+            endpoint.start_in(run_directory);
         }
     }
 

@@ -12,7 +12,7 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.main.mydomain, "mail.example.org");
     assert_eq!(config.main.myorigin, "mx.mail.example.org");
     assert_eq!(config.qmgr.minimal_backoff_time, Duration::from_secs(300));
-    assert_eq!(config.services.keys().collect::<Vec<_>>(), ["smtp", "submission", "submissions"]);
+    assert_eq!(config.services.keys().collect::<Vec<_>>(), ["smtp", "submission", "submissions", "submit"]);
     assert!(config.services["submission"].smtpd.smtpd_sasl_auth_enable);
     assert!(!config.services["smtp"].smtpd.smtpd_sasl_auth_enable);
 }
@@ -127,5 +127,8 @@ fn the_sample_without_its_hashes_is_the_defaults() {
     config.services.remove("spare");
     let mut defaults = Config::defaults(Path::new("/etc/facteur/facteur.toml")).expect("defaults hold");
     defaults.main.mydomain = config.main.mydomain.clone();
+    for (read, default) in config.values().into_iter().zip(defaults.values()) {
+        assert_eq!(read, default);
+    }
     assert_eq!(config, defaults);
 }

@@ -262,6 +262,15 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
+impl Endpoint {
+    /// Gives the relative path of a Unix socket the folder it starts in.
+    pub fn start_in(&mut self, folder: &std::path::Path) {
+        if let Endpoint::Unix(path) = self {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -271,19 +280,19 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `port` on every address of both families.
+/// `port` on every address: a socket bound to `[::]` takes IPv4 too.
 pub fn on_all_addresses(port: u16) -> Vec<Endpoint> {
-    vec![Endpoint::Tcp(([0, 0, 0, 0], port).into()), Endpoint::Tcp((std::net::Ipv6Addr::UNSPECIFIED, port).into())]
+    vec![Endpoint::Tcp((std::net::Ipv6Addr::UNSPECIFIED, port).into())]
 }
 
 impl Value for Endpoint {
     fn kind() -> String {
-        "endpoint (`address:port` or `unix:path`)".into()
+        "endpoint (`address:port`, or `unix:path`, where a relative path starts in `run_directory`)".into()
     }
     fn read(value: &Spanned<DeValue<'_>>, name: &str, source: &mut Source<'_>) -> Option<Endpoint> {
         let text = String::read(value, name, source)?;
         if let Some(path) = text.strip_prefix("unix:").filter(|p| !p.is_empty()) {
-            return Some(Endpoint::Unix(absolute(source, path)));
+            return Some(Endpoint::Unix(path.into()));
         }
         let text = text.strip_prefix("inet:").unwrap_or(&text);
         // `*:25` listens on every address of both families.
@@ -421,7 +430,7 @@ mod tests {
     fn endpoints_are_addresses_or_unix_sockets() {
         assert_eq!(read::<Endpoint>("\"127.0.0.1:25\"").map(|e| e.to_string()), Ok("127.0.0.1:25".into()));
         assert_eq!(read::<Endpoint>("\"*:25\"").map(|e| e.to_string()), Ok("[::]:25".into()));
-        assert_eq!(read::<Endpoint>("\"unix:../run/auth\""), Ok(Endpoint::Unix("/etc/run/auth".into())));
+        assert_eq!(read::<Endpoint>("\"unix:auth\""), Ok(Endpoint::Unix("auth".into())));
         for text in ["\"25\"", "\"localhost:25\"", "\"unix:\"", "25"] {
             assert!(read::<Endpoint>(text).is_err(), "{text}");
         }

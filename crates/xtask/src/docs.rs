@@ -95,7 +95,12 @@ fn manual(text: &str) -> String {
             let (first, rest) = title.split_at(1);
             let _ = writeln!(out, "\n## {first}{}\n", rest.to_lowercase());
         } else {
-            let _ = writeln!(out, "{}", line.strip_prefix("    ").unwrap_or(line));
+            let line = line.strip_prefix("    ").unwrap_or(line);
+            // Columns become a list.
+            let _ = match line.trim().split_once("   ") {
+                Some((left, right)) => writeln!(out, "- `{left}`: {}", right.trim()),
+                None => writeln!(out, "{line}"),
+            };
         }
     }
     tidy(&out)
