@@ -92,7 +92,8 @@ fn load_leaves_nothing_behind() {
     assert_eq!((early.len(), late.len()), (6, 6), "all daemons are there");
     for (early, late) in early.iter().zip(&late) {
         assert!(late.descriptors <= early.descriptors + 30, "{early:?}, later {late:?}");
-        assert!(late.threads <= early.threads + 20, "{early:?}, later {late:?}");
+        // Pools grow when the disk is slow, up to their limits.
+        assert!(late.threads <= 64, "{early:?}, later {late:?}");
         assert!(late.memory_kib <= early.memory_kib * 5 / 4 + 8192, "{early:?}, later {late:?}");
     }
 }

@@ -28,8 +28,8 @@ settings! {
         default_process_limit: u32 = 100u32, in 1..=10_000, was "Postfix default_process_limit";
         /// Recipients of one delivery.
         default_destination_recipient_limit: u32 = 50u32, in 1..=1000, was "Postfix default_destination_recipient_limit";
-        /// Connections to deliver at the same time.
-        local_destination_concurrency_limit: u32 = 20u32, in 1..=1000, was "Postfix local_destination_concurrency_limit";
+        /// Connections to deliver (or another LMTP server on this machine) at the same time. Each delivery waits for the disk; the more wait together, the fewer syncs each of them costs.
+        local_destination_concurrency_limit: u32 = 128u32, in 1..=1000, was "Postfix local_destination_concurrency_limit";
         /// How much of a message is returned in a bounce; longer ones are returned with their header only.
         bounce_size_limit: Size = Size(50_000), in Size(0)..=Size::mib(100), was "Postfix bounce_size_limit";
         /// Who gets bounces that cannot be delivered to the sender. Empty: nobody.

@@ -20,8 +20,8 @@ pub enum Coming {
     Small(Vec<u8>),
     /// On disk, in the mailbox of one of its recipients.
     Large(Box<Large>),
-    /// The disk refused it; the rest is thrown away.
-    Failed(Error),
+    /// The disk refused it; the rest is thrown away. What was decided about single recipients holds.
+    Failed { error: Error, decided: Vec<Option<Reply>> },
 }
 
 /// A large message: the file of the recipient at `carrier`, from which the others get copies.
@@ -74,9 +74,9 @@ impl Coming {
             }
             Coming::Large(mut large) => {
                 let written = server.delivery.blocking(move || large.letter.write(&chunk).map(|()| large)).await;
-                written.map_or_else(Coming::Failed, Coming::Large)
+                written.map_or_else(|error| Coming::Failed { error, decided: Vec::new() }, Coming::Large)
             }
-            Coming::Failed(error) => Coming::Failed(error),
+            failed @ Coming::Failed { .. } => failed,
         };
     }
 
@@ -87,7 +87,11 @@ impl Coming {
             Coming::Empty => file_small(server, &facts, Vec::new(), destinations).await,
             Coming::Small(bytes) => file_small(server, &facts, bytes, destinations).await,
             Coming::Large(large) => file_large(server, &facts, *large, destinations).await,
-            Coming::Failed(error) => destinations.iter().map(|destination| settle(server, &facts, destination, Err(&error))).collect(),
+            Coming::Failed { error, mut decided } => {
+                decided.resize(destinations.len(), None);
+                let settled = destinations.iter().zip(decided);
+                settled.map(|(destination, reply)| reply.unwrap_or_else(|| settle(server, &facts, destination, Err(&error)))).collect()
+            }
         }
     }
 }
@@ -160,7 +164,7 @@ async fn start_large(bytes: Vec<u8>, server: &Server, mail: &MailFrom, destinati
                 };
                 return match server.delivery.blocking(begin).await {
                     Ok(letter) => Coming::Large(Box::new(Large { letter, carrier, decided })),
-                    Err(error) => Coming::Failed(error),
+                    Err(error) => Coming::Failed { error, decided },
                 };
             }
             Err(error) => {
@@ -169,7 +173,7 @@ async fn start_large(bytes: Vec<u8>, server: &Server, mail: &MailFrom, destinati
             }
         }
     }
-    Coming::Failed(last.unwrap_or(Error::Expunged))
+    Coming::Failed { error: last.unwrap_or(Error::Expunged), decided }
 }
 
 async fn file_large(server: &Arc<Server>, facts: &Facts, large: Large, destinations: Vec<Destination>) -> Vec<Reply> {

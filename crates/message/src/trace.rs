@@ -65,9 +65,10 @@ impl Received<'_> {
     }
 }
 
-// HELO names are hostile text: what could end the word or the line becomes `?`.
+// HELO names are hostile text: what could end the word or the line becomes `?`; so does what is not ASCII, which would make an 8-bit
+// header in a message that was declared to have none.
 fn one_word(text: &str) -> Cow<'_, str> {
-    let fine = |c: char| !c.is_control() && !c.is_whitespace() && !"()<>;\"\\".contains(c);
+    let fine = |c: char| c.is_ascii_graphic() && !"()<>;\"\\".contains(c);
     if text.chars().all(fine) && text.len() <= 255 {
         return Cow::Borrowed(text);
     }

@@ -127,6 +127,10 @@ impl Inner {
 
     async fn carry_tcp(&self, destination: &Destination, job: &mut Job<'_>, mut sessions: usize, tried: Option<String>) {
         let Some((name, port, mx)) = destination.tcp(&self.settings) else { return };
+        // A password goes to the host that the administrator named, whose certificate is checked; an MX record, which anybody may have
+        // forged, cannot name another.
+        let login = matches!(destination, Destination::Smtp { host, port, .. } if self.settings.login_at(host, *port).is_some());
+        let mx = mx && !login;
         let configured = destination.is_lmtp() || job.recipients.iter().any(|r| r.address.domain() != name);
         let hosts = match hosts::find(name, port, mx, configured, &self.settings, &*self.resolver).await {
             Ok(hosts) => hosts,

@@ -273,7 +273,6 @@ fn a_large_message_is_whole_or_absent_after_a_power_cut_at_any_step() {
                 file.verify().expect("its body");
                 assert!(file.stored.envelope.hold);
                 assert_eq!(file.body_bytes, 500_000);
-                files.adopt(&id).expect("adopt");
                 assert_eq!(files.list().expect("list"), [id]);
                 files.remove(&id).expect("remove");
                 assert!(files.open(&id).expect_err("gone").is_not_found());

@@ -462,7 +462,11 @@ impl Writer {
     fn compact(&mut self, snapshot: &[Record], directories: &[PathBuf]) -> Result<(), durable::Error> {
         for directory in directories {
             if self.disk.exists(directory).map_err(durable::Error::io("stat", directory))? {
-                self.disk.sync_dir(directory).map_err(durable::Error::io("sync", directory))?;
+                match self.disk.sync_dir(directory) {
+                    // Large messages lie in `queue/in` and need no directory of their own.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    synced => synced.map_err(durable::Error::io("sync", directory))?,
+                }
             }
         }
         self.begin(self.number + 1, snapshot)?;

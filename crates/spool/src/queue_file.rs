@@ -162,13 +162,6 @@ impl QueueFiles {
         Ok(QueueFile { stored, body_offset: body as u64, body_bytes, file })
     }
 
-    /// Moves a large message from `queue/in` to its place. Either place is good after a crash, so nothing is synced.
-    pub fn adopt(&self, id: &QueueId) -> Result<(), Error> {
-        let from = self.layout.incoming_file(id);
-        create_dir_all(&*self.disk, &self.layout.queue(), &self.layout.queue_directory(id), 0o700)?;
-        Ok(self.disk.rename(&from, &self.layout.queue_file(id)).map_err(durable::Error::io("rename", &from))?)
-    }
-
     /// Removes the file of a message whose outcomes are synced. That it is gone already is no error.
     pub fn remove(&self, id: &QueueId) -> Result<(), Error> {
         for path in [self.layout.queue_file(id), self.layout.incoming_file(id)] {

@@ -5,6 +5,7 @@ use crate::entry::{JobId, failure};
 use crate::schedule::Reached;
 use mail_types::{Failure, Outcome, QueueId};
 use outbound::{Attempt, Destination, Message};
+use spool::outcome::{Record, What};
 
 /// A job whose partner was lost in the middle is begun anew so often before its recipients are deferred: a message that
 /// brings the partner down must not stand in everybody's way.
@@ -60,15 +61,20 @@ impl Manager {
         if reached && !again {
             self.unreached.remove(&to);
         }
+        let members = self.active[&job.id].jobs[job.number].members.clone();
         if again {
             self.start_again(job, &to, reached, outcomes, relay);
+            self.note_delivered(job.id, &members);
         } else {
-            let members = self.active[&job.id].jobs[job.number].members.clone();
-            for (at, outcome) in members.into_iter().zip(outcomes) {
-                self.take_outcome(job.id, at, outcome, relay.clone());
+            let others = self.active[&job.id].outstanding > 1;
+            for (at, outcome) in members.iter().zip(outcomes) {
+                self.take_outcome(job.id, *at, outcome, relay.clone());
             }
             if let Some(active) = self.active.get_mut(&job.id) {
                 active.outstanding -= 1;
+            }
+            if others {
+                self.note_delivered(job.id, &members);
             }
             let (back, until) = self.schedule.done(self.now.ms, &to, if reached { Reached::Yes } else { Reached::No });
             for job in back {
@@ -77,6 +83,21 @@ impl Manager {
             }
         }
         self.conclude_if_done(job.id);
+    }
+
+    /// Journals what was delivered while other recipients of the message are still waited for, which may be for hours: a restart must
+    /// not deliver it again. A recipient whose sender wants to hear of success is journalled with that notification.
+    fn note_delivered(&mut self, id: QueueId, members: &[usize]) {
+        let Some(active) = self.active.get(&id) else { return };
+        let done: Vec<_> = members
+            .iter()
+            .map(|at| &active.recipients[*at])
+            .filter(|t| matches!(t.result, Some(Outcome::Delivered { .. })) && !t.recipient.notify.wants_success())
+            .map(|t| (t.key, t.relayed))
+            .collect();
+        for (key, relayed) in done {
+            self.note(Record::Done { id, what: What::Delivered, key }, relayed);
+        }
     }
 
     /// The partner was not there, or was lost: what is undecided goes back to the front of its line.

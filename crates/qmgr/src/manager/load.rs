@@ -44,11 +44,6 @@ impl Loaded {
     }
 
     fn from_file(files: &QueueFiles, id: QueueId) -> Result<Loaded, spool::Error> {
-        // Those of smtpd come to their place now.
-        match files.adopt(&id) {
-            Err(error) if !error.is_not_found() => return Err(error),
-            _ => {}
-        }
         let file = files.open(&id)?;
         let body_bytes = file.body_bytes;
         if body_bytes > spool::LARGE_BYTES as u64
@@ -235,6 +230,8 @@ impl Manager {
             tracing::warn!(queue_id = id.as_str(), reason = why, "deferred for a moment");
         }
         entry.stalls = entry.stalls.saturating_add(1);
+        // A partner may have filed it before it was lost, and the next attempt knows nothing of this one.
+        entry.repeat = true;
         self.set_state(&id, State::Stalled);
     }
 

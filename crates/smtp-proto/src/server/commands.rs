@@ -101,8 +101,10 @@ impl Session {
     }
 
     fn count_junk(&mut self) {
+        // As Postfix, the limit is what may have come before: with a limit of 1 (under load) EHLO, STARTTLS and EHLO still pass.
+        let over = self.junk > self.settings.junk_command_limit;
         self.junk = self.junk.saturating_add(1);
-        if self.junk > self.settings.junk_command_limit {
+        if over {
             self.count_error();
         }
     }

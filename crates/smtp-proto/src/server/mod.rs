@@ -194,6 +194,7 @@ impl Session {
         self.hello = None;
         self.mechanisms = None;
         self.login = None;
+        self.junk = 0;
         self.state = State::Commands;
     }
 
