@@ -299,3 +299,19 @@ fn lmtp_answers_a_refused_last_chunk_per_recipient() {
     assert_eq!(said.matches("451 4.3.0 later").count(), 2);
     assert!(said.ends_with("250 2.1.0 Ok\r\n"), "{said}");
 }
+
+/// Under load smtpd lowers both limits to 1 (Postfix's stress mode): the commands of an ordinary session still pass.
+#[test]
+fn an_ordinary_tls_session_passes_the_limits_under_load() {
+    let mut session = session(|s| (s.junk_command_limit, s.hard_error_limit) = (1, 1));
+    run(&mut session);
+    assert!(tell(&mut session, "EHLO c\r\n")[0].starts_with("250"));
+    assert!(tell(&mut session, "STARTTLS\r\n").concat().contains("StartTls"));
+    session.tls_started();
+    for command in ["EHLO c\r\n", "MAIL FROM:<a@x.test>\r\n", "RCPT TO:<b@x.test>\r\n"] {
+        let said = tell(&mut session, command).concat();
+        assert!(said.starts_with("250"), "{command:?}: {said:?}");
+    }
+    let said: String = (0..5).map(|_| tell(&mut session, "NOOP\r\n").concat()).collect();
+    assert!(said.contains("421"), "a flood is still cut off: {said:?}");
+}
