@@ -30,6 +30,7 @@ pub(crate) fn machine(config: &Config, smtpd: &config::Smtpd, wrapped: bool, tls
             TlsLevel::May if tls_available => TlsOffer::May,
             TlsLevel::May | TlsLevel::None => TlsOffer::Off,
         },
+        tls_available,
         tls_auth_only: smtpd.smtpd_tls_auth_only,
         forbid_unauth_pipelining: smtpd.smtpd_forbid_unauth_pipelining,
         forbidden_commands: upper(&smtpd.smtpd_forbidden_commands),

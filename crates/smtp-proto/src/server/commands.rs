@@ -162,6 +162,8 @@ impl Session {
             out_of_order("Error: TLS already active")
         } else if self.settings.tls == TlsOffer::Off {
             Reply::with(502, (5, 5, 1), "Error: TLS is not offered here")
+        } else if !self.settings.tls_available {
+            Reply::with(454, (4, 7, 0), "TLS not available due to temporary reason")
         } else {
             Reply::with(220, (2, 0, 0), "Ready to start TLS").write(&mut self.out);
             self.state = State::TlsNext;

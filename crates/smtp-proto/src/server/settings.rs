@@ -33,6 +33,8 @@ pub struct Settings {
     pub junk_command_limit: u32,
     pub bare_newline: BareNewline,
     pub tls: TlsOffer,
+    /// Whether a handshake could be made now. Without a certificate STARTTLS is answered with 454.
+    pub tls_available: bool,
     /// AUTH only under TLS (`smtpd_tls_auth_only`).
     pub tls_auth_only: bool,
     /// Commands that run ahead of a reply that they must wait for (RFC 2920 §3.1) end the session with 554.
@@ -84,6 +86,7 @@ impl Settings {
             junk_command_limit: 100,
             bare_newline: BareNewline::Normalise,
             tls: TlsOffer::Off,
+            tls_available: true,
             tls_auth_only: true,
             forbid_unauth_pipelining: true,
             forbidden_commands: ["CONNECT", "GET", "POST"].map(String::from).to_vec(),

@@ -315,3 +315,11 @@ fn an_ordinary_tls_session_passes_the_limits_under_load() {
     let said: String = (0..5).map(|_| tell(&mut session, "NOOP\r\n").concat()).collect();
     assert!(said.contains("421"), "a flood is still cut off: {said:?}");
 }
+
+/// RFC 3207 §4: a server that cannot start TLS now says 454 and stays.
+#[test]
+fn starttls_without_a_certificate_is_refused_for_now() {
+    let mut session = greeted(|s| (s.tls, s.tls_available) = (TlsOffer::Required, false));
+    assert!(tell(&mut session, "STARTTLS\r\n")[0].starts_with("454 4.7.0"));
+    assert!(tell(&mut session, "NOOP\r\n")[0].starts_with("250"));
+}
