@@ -76,7 +76,8 @@ impl SessionLock {
                         Err((_, Errno::EWOULDBLOCK)) => return Err(LockError::InUse),
                         Err((_, error)) => return Err(fail(error.into())),
                     };
-                    file.write_all(format!("{}:{}", std::process::id(), host()).as_bytes()).map_err(fail)?;
+                    // Who holds it is for people to read. On a full disk one must still be able to log in and delete mail.
+                    let _ = file.write_all(format!("{}:{}", std::process::id(), host()).as_bytes());
                     return Ok(file);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match remove_stale(&path) {

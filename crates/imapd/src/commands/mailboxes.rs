@@ -29,9 +29,12 @@ pub async fn delete(session: &mut Session, mailbox: &Mailbox) -> Answer {
         Ok(name) => name,
         Err(error) => return error.into(),
     };
-    leave(session, |selected| *selected == name);
+    let gone = name.clone();
     match session.with_account(move |account| account.delete(&name)).await {
-        Ok(()) => Answer::ok("Delete completed"),
+        Ok(()) => {
+            leave(session, |selected| *selected == gone);
+            Answer::ok("Delete completed")
+        }
         Err(error) => error.into(),
     }
 }
@@ -45,15 +48,18 @@ pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answ
     if to.is_inbox() {
         return Answer::no("ALREADYEXISTS", "INBOX exists already");
     }
-    // Renaming INBOX only moves its messages; any other mailbox, and those below, are elsewhere afterwards.
-    leave(session, |selected| !from.is_inbox() && (*selected == from || selected.is_below(&from)));
+    let gone = from.clone();
     match session.with_account(move |account| account.rename(&from, &to)).await {
-        Ok(()) => Answer::ok("Rename completed"),
+        Ok(()) => {
+            // Renaming INBOX only moves its messages; any other mailbox, and those below, are elsewhere afterwards.
+            leave(session, |selected| !gone.is_inbox() && (*selected == gone || selected.is_below(&gone)));
+            Answer::ok("Rename completed")
+        }
         Err(error) => error.into(),
     }
 }
 
-/// Closes the open mailbox when it is about to go by this session's own wish, as Dovecot does.
+/// Closes the open mailbox when it went by this session's own wish, as Dovecot does. After a NO it stays open.
 fn leave(session: &mut Session, goes: impl Fn(&MailboxName) -> bool) {
     if session.selected.as_ref().is_some_and(|selected| goes(&selected.name)) {
         session.selected = None;
