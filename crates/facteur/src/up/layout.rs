@@ -20,7 +20,9 @@ pub fn prepare(root: &Path, port_base: u16) -> anyhow::Result<PathBuf> {
         Ok(new) => {
             use std::io::Write;
             let text = settings(root, port_base, name.as_deref());
-            (&new).write_all(text.as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
+            // Synced with its folder: after a power cut an empty file would mean the default folders, and the mail would seem gone.
+            let written = (&new).write_all(text.as_bytes()).and_then(|()| new.sync_all());
+            written.and_then(|()| std::fs::File::open(&etc)?.sync_all()).with_context(|| format!("cannot write {}", file.display()))?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error).with_context(|| format!("cannot write {}", file.display())),
