@@ -23,7 +23,7 @@
 //!
 //! FILES
 //!     spool/journal/*.segment     read only; smtpd's
-//!     spool/queue/in/ID           large messages from smtpd; moved to queue/XX/ID
+//!     spool/queue/in/ID           large messages from smtpd; they stay there until they are removed
 //!     spool/queue/XX/ID           messages that wait
 //!     spool/queue/outcomes/*      the journal of outcomes
 //!     spool/corrupt/*             what was damaged; look at it, then remove it by hand
