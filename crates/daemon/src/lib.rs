@@ -33,6 +33,7 @@ mod start;
 mod stream;
 
 pub use context::{Context, Reloadable};
+pub use ipc::LocalStream;
 pub use ipc::unix::{bind as bind_unix, connect as connect_unix};
 pub use limits::{Limits, Refusal, Slot};
 pub use listen::{Listener, SocketOptions, bind, group_id, user_id};

@@ -123,7 +123,7 @@ impl Listener {
             Kind::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let credentials = stream.peer_cred().ok().map(|c| (c.uid(), c.gid(), c.pid().unwrap_or(0)));
-                Ok((stream.into(), Peer { credentials, ..Peer::default() }))
+                Ok((stream.try_into()?, Peer { credentials, ..Peer::default() }))
             }
         }
     }

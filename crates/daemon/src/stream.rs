@@ -1,6 +1,7 @@
 //! A connection of any kind, and who is at its other end.
 
 use crate::tls::ServerTls;
+use ipc::LocalStream;
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +62,7 @@ pub struct Stream {
 #[derive(Debug)]
 enum Kind {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    Unix(LocalStream),
     Tls(Box<TlsStream<Stream>>),
 }
 
@@ -71,9 +72,11 @@ impl From<TcpStream> for Stream {
     }
 }
 
-impl From<UnixStream> for Stream {
-    fn from(stream: UnixStream) -> Stream {
-        Stream { kind: Kind::Unix(stream), fresh: true }
+impl TryFrom<UnixStream> for Stream {
+    type Error = io::Error;
+
+    fn try_from(stream: UnixStream) -> io::Result<Stream> {
+        Ok(Stream { kind: Kind::Unix(stream.try_into()?), fresh: false })
     }
 }
 
@@ -135,8 +138,7 @@ impl Stream {
         }
         let sent = match &self.kind {
             Kind::Tcp(stream) => SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT),
-            Kind::Unix(stream) => SockRef::from(stream).send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT),
-            Kind::Tls(_) => return None,
+            Kind::Unix(_) | Kind::Tls(_) => return None,
         };
         match sent {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.kind() == io::ErrorKind::Interrupted => None,

@@ -12,8 +12,9 @@ use crate::frame::{Conversation, FrameError, FrameReader, FrameWriter};
 use bincode::{Decode, Encode};
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::LocalStream;
+use tokio::io::{ReadHalf, WriteHalf};
 
 /// Version 1. A request or a part has at most 1 MiB.
 pub const CONTROL: Conversation = Conversation { name: "control", kind: 1, version: 1, limit_bytes: 1 << 20 };
@@ -93,8 +94,8 @@ pub enum ControlError {
 /// The asking side.
 #[derive(Debug)]
 pub struct ControlClient {
-    reader: FrameReader<OwnedReadHalf>,
-    writer: FrameWriter<OwnedWriteHalf>,
+    reader: FrameReader<ReadHalf<LocalStream>>,
+    writer: FrameWriter<WriteHalf<LocalStream>>,
 }
 
 impl ControlClient {
@@ -103,7 +104,7 @@ impl ControlClient {
         Ok(ControlClient::new(stream))
     }
 
-    pub fn new(stream: UnixStream) -> ControlClient {
+    pub fn new(stream: LocalStream) -> ControlClient {
         let (read, write) = stream.into_split();
         ControlClient { reader: FrameReader::new(read, CONTROL), writer: FrameWriter::new(write, CONTROL) }
     }
@@ -157,8 +158,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_in_parts_is_put_together() {
-        let (ours, theirs) = UnixStream::pair().expect("pair");
-        let mut client = ControlClient::new(ours);
+        let (ours, theirs) = tokio::net::UnixStream::pair().expect("pair");
+        let mut client = ControlClient::new(ours.try_into().expect("stream"));
         let (read, write) = theirs.into_split();
         let (mut reader, mut writer) = (FrameReader::new(read, CONTROL), FrameWriter::new(write, CONTROL));
         let server = async {
@@ -175,8 +176,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_carries_its_reason() {
-        let (ours, theirs) = UnixStream::pair().expect("pair");
-        let mut client = ControlClient::new(ours);
+        let (ours, theirs) = tokio::net::UnixStream::pair().expect("pair");
+        let mut client = ControlClient::new(ours.try_into().expect("stream"));
         let mut writer = FrameWriter::new(theirs, CONTROL);
         writer.send(&Response::Failed("line 3: unknown key".into())).await.expect("sent");
         let error = client.reload().await.expect_err("refused");

@@ -18,6 +18,7 @@ pub mod accounts;
 pub mod auth;
 pub mod control;
 pub mod frame;
+mod local_stream;
 pub mod lookup;
 mod mux;
 pub mod queue;
@@ -27,6 +28,7 @@ pub mod usage;
 pub mod userdb;
 
 pub use frame::{Conversation, FrameError, FrameReader, FrameWriter};
+pub use local_stream::LocalStream;
 pub use mux::{Input, Unavailable};
 
 #[cfg(test)]

@@ -244,7 +244,7 @@ impl<C: Talk> Mux<C> {
 
     async fn connect(&self) -> Result<Arc<Connection<C>>, Unavailable> {
         let fail = |what: &str, e: io::Error| Unavailable::new(&self.path, format!("{what}: {e}"));
-        let stream = crate::unix::connect(&self.path).await.map_err(|e| fail("connect", e))?;
+        let stream = crate::unix::connect_plain(&self.path).await.map_err(|e| fail("connect", e))?;
         let (mut read, write) = stream.into_split();
         let greeting = self.conversation.greeting();
         let mut sent = 0;
@@ -354,7 +354,7 @@ impl<C: Talk> Connection<C> {
     async fn still_greets(&self) -> bool {
         const AT_ONCE: Duration = Duration::from_millis(500);
         let greets = async {
-            let mut stream = crate::unix::connect(&self.path).await.ok()?;
+            let mut stream = crate::unix::connect_plain(&self.path).await.ok()?;
             let mut byte = [0];
             stream.read_exact(&mut byte).await.ok()
         };

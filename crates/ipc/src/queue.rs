@@ -20,6 +20,7 @@
 //!
 //! Limits: a frame of 4 MiB; a frame that has begun arrives within five seconds; one connection counts, the newest.
 
+use crate::LocalStream;
 use crate::frame::{Conversation, FrameError, FrameReader, FrameWriter};
 use bincode::{Decode, Encode};
 use parking_lot::Mutex;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 
 pub const QUEUE: Conversation = Conversation { name: "queue", kind: 2, version: 1, limit_bytes: 4 << 20 };
@@ -179,7 +180,12 @@ async fn keep_connected(socket: PathBuf, journal: Arc<dyn JournalSide>, pending:
 }
 
 /// One connection; returns why it ended.
-async fn tell(read: OwnedReadHalf, write: OwnedWriteHalf, journal: &Arc<dyn JournalSide>, pending: &Arc<Pending>) -> FrameError {
+async fn tell(
+    read: ReadHalf<LocalStream>,
+    write: WriteHalf<LocalStream>,
+    journal: &Arc<dyn JournalSide>,
+    pending: &Arc<Pending>,
+) -> FrameError {
     let (recycled, answers) = mpsc::channel(64);
     tokio::select! {
         error = hear(read, journal.clone(), recycled) => error,

@@ -3,6 +3,7 @@
 //! `sun_path` holds 107 bytes; a path such as `var/run/…` below a deep directory is longer. Then the directory is opened
 //! and the socket named `/proc/self/fd/N/name`, which the kernel resolves to the same place.
 
+use crate::LocalStream;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -35,7 +36,12 @@ fn shorten(path: &Path) -> io::Result<ShortPath> {
 }
 
 /// Connects to the stream socket at `path`. `ECONNREFUSED` and `ENOENT` mean that nobody serves it at the moment.
-pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+pub async fn connect(path: &Path) -> io::Result<LocalStream> {
+    connect_plain(path).await?.try_into()
+}
+
+/// As [`connect`], for a writer that is tried without waiting by many tasks at once.
+pub(crate) async fn connect_plain(path: &Path) -> io::Result<UnixStream> {
     let short = shorten(path)?;
     UnixStream::connect(&short.path).await
 }

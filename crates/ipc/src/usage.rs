@@ -3,6 +3,7 @@
 //! One way, lossy: a [`Note`] per account at most once a second, the latest state wins, nothing is answered, nothing waits for it. What
 //! was not sent when `authd` is away, or more than [`WAITING_LIMIT`] accounts, is dropped: the next note brings the state again.
 
+use crate::LocalStream;
 use crate::frame;
 use bincode::{Decode, Encode};
 use parking_lot::Mutex;
@@ -12,7 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::UnixStream;
 
 /// The conversation's frames.
 pub const USAGE: frame::Conversation = frame::Conversation { name: "usage", kind: 5, version: 1, limit_bytes: 4 << 10 };
@@ -103,7 +103,7 @@ impl UsageClient {
 
 /// Sends what waits, a second after the first note, and ends when a second brought nothing new.
 async fn send(inner: Arc<Inner>) {
-    let mut stream: Option<UnixStream> = None;
+    let mut stream: Option<LocalStream> = None;
     loop {
         tokio::time::sleep(EVERY).await;
         let notes = std::mem::take(&mut *inner.waiting.lock());

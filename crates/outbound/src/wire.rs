@@ -1,16 +1,17 @@
 //! One connection: TCP, TCP under TLS, or a Unix socket.
 
+use daemon::LocalStream;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 #[derive(Debug)]
 pub(crate) enum Wire {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    Unix(LocalStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 

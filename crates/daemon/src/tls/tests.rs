@@ -43,7 +43,7 @@ async fn talk(tls: &ServerTls, roots: &RootCertStore, name: &str, alpn: &[&str])
     client.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
     let (a, b) = UnixStream::pair()?;
     let server = async {
-        let mut stream = Stream::from(b).upgrade_tls(tls).await?;
+        let mut stream = Stream::try_from(b)?.upgrade_tls(tls).await?;
         let info = stream.tls_info().expect("under TLS");
         assert_eq!(info.version, "TLSv1.3");
         assert!(stream.tls_exporter().is_some());
@@ -118,5 +118,5 @@ async fn without_certificates_tls_is_not_offered() {
     let tls = files.server("").expect("sound");
     assert!(!tls.is_available());
     let (a, _b) = UnixStream::pair().expect("pair");
-    assert!(Stream::from(a).upgrade_tls(&tls).await.is_err());
+    assert!(Stream::try_from(a).expect("stream").upgrade_tls(&tls).await.is_err());
 }
