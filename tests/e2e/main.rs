@@ -5,6 +5,7 @@ mod clients;
 mod command_line;
 mod documents;
 mod independence;
+mod installed;
 mod mailboxes;
 mod peers;
 mod power_cut;

@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Install what was built before
     #[arg(long)]
     no_build: bool,
+    /// The folder of the built programs [default: target/release]
+    #[arg(long)]
+    built: Option<PathBuf>,
 }
 
 struct Places {
@@ -48,7 +51,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         None => PathBuf::from("/"),
     };
     let places = Places { destdir, prefix: arguments.prefix.clone() };
-    let built = tools::target().join("release");
+    let built = arguments.built.clone().unwrap_or_else(|| tools::target().join("release"));
     for daemon in tools::DAEMONS {
         copy(&built.join(daemon), &places.prefix("lib/facteur").join(daemon), 0o755)?;
     }
@@ -69,8 +72,9 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     println!("installed below {}", places.at(&places.prefix).display());
     if arguments.destdir.is_none() {
-        println!("next: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload && systemctl enable --now facteur.target");
-        println!("The sockets are enabled with: systemctl enable --now 'facteur-*.socket'");
+        println!(
+            "next: systemd-sysusers && systemd-tmpfiles --create, then the settings, then systemctl daemon-reload && systemctl enable --now facteur.target"
+        );
     }
     Ok(())
 }
