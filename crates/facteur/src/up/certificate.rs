@@ -1,9 +1,6 @@
 //! A certificate that signs itself: enough to try TLS with, and for clients that are told to trust it.
 
-use anyhow::Context as _;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -22,19 +19,10 @@ pub fn make(cert: &Path, key: &Path, names: &[String]) -> anyhow::Result<()> {
     params.not_after = (SystemTime::now() + LIFETIME).into();
     let pair = KeyPair::generate()?;
     let made = params.self_signed(&pair)?;
-    write(key, 0o600, &pair.serialize_pem())?;
-    write(cert, 0o644, &made.pem())
-}
-
-fn write(path: &Path, mode: u32, text: &str) -> anyhow::Result<()> {
-    let mut file = std::fs::File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    // Both outlive a power cut: a start that finds an empty file has no way on.
+    durable::replace(&durable::OsDisk, key, pair.serialize_pem().as_bytes(), 0o600)?;
+    durable::replace(&durable::OsDisk, cert, made.pem().as_bytes(), 0o644)?;
+    Ok(())
 }
 
 #[cfg(test)]

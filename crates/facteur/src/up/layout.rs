@@ -3,10 +3,11 @@
 use super::certificate;
 use anyhow::Context as _;
 use config::{Config, Endpoint};
+use durable::OsDisk;
 use mail_types::Domain;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Makes settings and certificate where they are missing, and gives the settings file. Says so on standard error when the ports in
@@ -16,16 +17,9 @@ pub fn prepare(root: &Path, port_base: u16) -> anyhow::Result<PathBuf> {
     make_folder(&etc.join("tls"))?;
     let file = etc.join("facteur.toml");
     let name = host_name();
-    match std::fs::File::options().write(true).create_new(true).open(&file) {
-        Ok(new) => {
-            use std::io::Write;
-            let text = settings(root, port_base, name.as_deref());
-            // Synced with its folder: after a power cut an empty file would mean the default folders, and the mail would seem gone.
-            let written = (&new).write_all(text.as_bytes()).and_then(|()| new.sync_all());
-            written.and_then(|()| std::fs::File::open(&etc)?.sync_all()).with_context(|| format!("cannot write {}", file.display()))?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot write {}", file.display())),
+    if !file.try_exists().with_context(|| format!("cannot look at {}", file.display()))? {
+        // Durable: after a power cut an empty file would mean the default folders, and the mail would seem gone.
+        durable::replace(&OsDisk, &file, settings(root, port_base, name.as_deref()).as_bytes(), 0o644)?;
     }
     let names = [name.unwrap_or_else(|| "localhost".into()), "localhost".into(), "127.0.0.1".into(), "::1".into()];
     let mut unique: Vec<String> = Vec::new();
@@ -72,7 +66,9 @@ pub async fn lock(config: &Config) -> anyhow::Result<Lock> {
 }
 
 fn make_folder(folder: &Path) -> anyhow::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(|| format!("cannot make {}", folder.display()))
+    let folder = std::path::absolute(folder)?;
+    durable::create_dir_all(&OsDisk, Path::new("/"), &folder, 0o700)?;
+    Ok(())
 }
 
 /// The machine's name when it can be a mail server's name.
