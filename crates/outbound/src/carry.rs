@@ -40,6 +40,10 @@ pub struct Attempt {
     pub tls: Option<String>,
     /// Some host was ready for mail. When not, the destination as a whole is down, and other messages need not try now.
     pub reached: bool,
+    /// The message could not be read here, which says nothing about the destination.
+    pub unreadable: bool,
+    /// For each recipient: a host has taken it together with what reports its sender wants, and reports further itself.
+    pub passed_on: Vec<bool>,
 }
 
 /// The recipients of a message on their way.
@@ -53,6 +57,8 @@ struct Job<'a> {
     relay: Option<String>,
     tls: Option<String>,
     reached: bool,
+    unreadable: bool,
+    passed_on: Vec<bool>,
 }
 
 /// What is to be done after a message was sent on a connection.
@@ -86,9 +92,30 @@ impl Outbound {
             relay: None,
             tls: None,
             reached: false,
+            unreadable: false,
+            passed_on: vec![false; recipients.len()],
         };
         self.0.carry(destination, &mut job).await;
         job.into_attempt(destination)
+    }
+
+    /// Whether the destination is ready for mail now. The connection is kept for the next message.
+    pub async fn greets(&self, destination: &Destination) -> bool {
+        let inner = &self.0;
+        let opened = match destination {
+            Destination::LmtpUnix(path) => inner.open_unix(path).await.ok(),
+            _ => {
+                let Some((name, port, mx)) = destination.tcp(&inner.settings) else { return false };
+                let hosts = hosts::find(name, port, mx, true, &inner.settings, &*inner.resolver).await;
+                match hosts.unwrap_or_default().first() {
+                    Some(host) => inner.open_tcp(destination, host).await.ok(),
+                    None => None,
+                }
+            }
+        };
+        let there = opened.is_some();
+        opened.into_iter().for_each(|connection| inner.keep(destination, connection, true));
+        there
     }
 
     /// Says goodbye on all idle connections.
@@ -194,6 +221,7 @@ impl Inner {
             let message = match job.client_message(&open, connection.capabilities()).await {
                 Ok(message) => message,
                 Err(outcome) => {
+                    job.unreadable = matches!(outcome, Outcome::Deferred(_));
                     job.fail_all(outcome);
                     return (Next::Done, true);
                 }
@@ -201,6 +229,7 @@ impl Inner {
             let Sent { report, lost, local_fault } = connection.send(message, &job.message.body, &self.settings).await;
             if let Some(error) = local_fault {
                 tracing::error!(queue_id = job.message.id.as_str(), %error, "the message cannot be read from the spool");
+                job.unreadable = true;
                 job.fail_all(Outcome::Deferred(Failure::local((4, 3, 0), "the message cannot be read from the spool at the moment")));
                 return (Next::Done, false);
             }
@@ -214,6 +243,7 @@ impl Inner {
                 let Some(said) = said else { continue };
                 match verdict::of_reply(said, &connection.host) {
                     Verdict::Final(outcome) => {
+                        job.passed_on[*at] = connection.capabilities().dsn && matches!(outcome, Outcome::Delivered { .. });
                         job.outcomes[*at] = Some(outcome);
                         progress = true;
                     }
@@ -374,7 +404,14 @@ impl Job<'_> {
             })
         };
         let outcomes = self.outcomes.into_iter().zip(self.soft).map(decide).collect();
-        Attempt { outcomes, relay: self.relay, tls: self.tls, reached: self.reached }
+        Attempt {
+            outcomes,
+            relay: self.relay,
+            tls: self.tls,
+            reached: self.reached,
+            unreadable: self.unreadable,
+            passed_on: self.passed_on,
+        }
     }
 
     /// The message for these recipients, in a form that the server takes. `Err`: there is none.

@@ -116,7 +116,30 @@ async fn a_file_that_is_too_short_is_our_fault_and_sends_no_half_message() {
     let body = Body::File { file, offset, length: 100_000 };
     let attempt = plain().await.deliver(&at(&sink), &Message { body, ..message("") }, &to(&["a@x.org"])).await;
     assert_eq!(short(&attempt), ["deferred 4.3.0"]);
-    assert!(sink.messages().is_empty());
+    assert!(attempt.unreadable && attempt.reached && sink.messages().is_empty());
+}
+
+#[tokio::test]
+async fn it_is_known_which_hosts_report_further_by_themselves() {
+    for (keywords, want) in [("PIPELINING DSN", [true, false]), ("PIPELINING", [false, false])] {
+        let sink = Sink::smtp().keywords(keywords).on("RCPT TO:<bad@", Act::reply("550 5.1.1 no such user")).start().await;
+        let attempt = plain().await.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org", "bad@x.org"])).await;
+        assert_eq!(short(&attempt), ["delivered", "bounced 5.1.1"]);
+        assert_eq!((attempt.passed_on, attempt.unreadable), (want.to_vec(), false), "{keywords}");
+    }
+}
+
+#[tokio::test]
+async fn a_destination_is_greeted_without_a_message() {
+    let sink = Sink::smtp().start().await;
+    let outbound = plain().await;
+    assert!(outbound.greets(&at(&sink)).await);
+    assert_eq!(short(&outbound.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await), ["delivered"]);
+    assert_eq!(sink.connections(), 1, "the connection is used");
+    let busy = Sink::smtp().on("connect", Act::reply("421 4.3.2 busy")).start().await;
+    assert!(!outbound.greets(&at(&busy)).await);
+    let dir = testkit::temp_dir();
+    assert!(!outbound.greets(&Destination::LmtpUnix(dir.path().join("none"))).await);
 }
 
 #[tokio::test]

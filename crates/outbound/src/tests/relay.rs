@@ -55,6 +55,23 @@ async fn a_refused_login_defers() {
 }
 
 #[tokio::test]
+async fn the_relay_host_that_knows_our_password_is_taken_by_its_name() {
+    let sink = Sink::smtp().keyword("AUTH PLAIN").starttls().start().await;
+    let dir = temp_dir();
+    let ca_file = dir.path().join("ca.pem");
+    std::fs::write(&ca_file, sink.certificate()).expect("write");
+    let dns = FakeDns::start("mx.test A 127.0.0.1\nmx.test MX 10 thief.test\nthief.test A 127.0.0.9").await;
+    let credentials = Credentials { login: "me@free.fr".into(), password: Secret::new("pw") };
+    // Written without brackets, which elsewhere asks for MX records.
+    let login = (format!("mx.test:{}", sink.port()), credentials);
+    let outbound = outbound(Settings { relay_login: Some(login), ca_file, ..settings() }, &dns);
+    let destination = Destination::Smtp { host: Domain::parse("mx.test").expect("name"), port: Some(sink.port()), mx: true };
+    let attempt = outbound.deliver(&destination, &message(TEXT), &to(&["a@gmail.com"])).await;
+    assert_eq!(short(&attempt), ["delivered"], "{}", reason(&attempt));
+    assert!(!dns.asked().iter().any(|question| question.ends_with("MX")), "{:?}", dns.asked());
+}
+
+#[tokio::test]
 async fn a_missing_certificate_file_is_an_error_at_start() {
     let credentials = Credentials { login: "me".into(), password: Secret::new("pw") };
     let settings = Settings { relay_login: Some(("relay".into(), credentials)), ca_file: "/none/ca.pem".into(), ..settings() };
