@@ -1,6 +1,7 @@
 //! What is held in memory of every message: little, so that a hundred thousand of them cost little.
 
 use crate::journal::Spot;
+use crate::schedule::Weight;
 use mail_types::{Failure, Outcome, QueueId, Recipient, Reply};
 use outbound::{Body, Destination};
 use spool::Stored;
@@ -24,6 +25,8 @@ pub enum State {
     Deferred(u64),
     /// A partner on this machine could not tell; it is asked again in a moment.
     Stalled,
+    /// So much waits for its destination that it stands aside.
+    Aside,
     /// Until somebody releases it.
     Held,
 }
@@ -42,11 +45,13 @@ pub struct Entry {
     pub delete: bool,
     /// The same for hold.
     pub hold: bool,
+    /// The absence of a partner that it is deferred for; 0: none.
+    pub absence: u32,
 }
 
 impl Entry {
     pub fn new(place: Place) -> Entry {
-        Entry { place, state: State::Ready, attempts: 0, repeat: false, stalls: 0, delete: false, hold: false }
+        Entry { place, state: State::Ready, attempts: 0, repeat: false, stalls: 0, delete: false, hold: false, absence: 0 }
     }
 }
 
@@ -63,6 +68,8 @@ pub struct Active {
     pub outstanding: usize,
     /// The destinations it waits for are dead until this moment.
     pub not_before: u64,
+    /// The absence of a partner that it has to wait for; 0: none.
+    pub absence: u32,
 }
 
 /// One recipient of an active message.
@@ -73,8 +80,17 @@ pub struct Target {
     pub result: Option<Outcome>,
     /// The host or socket that gave the result.
     pub relay: Option<String>,
-    /// Handed to a host that does not report further by itself, rather than to a mailbox.
+    /// Handed to another host, rather than to a mailbox.
     pub relayed: bool,
+    /// That host was told what reports the sender wants, and reports further itself (RFC 3461 §5.2.2).
+    pub passed_on: bool,
+}
+
+impl Target {
+    /// Whether its sender wants to hear of its delivery from us.
+    pub fn wants_success(&self) -> bool {
+        self.recipient.notify.wants_success() && !(self.relayed && self.passed_on)
+    }
 }
 
 /// Recipients that go to one destination in one transaction.
@@ -92,7 +108,21 @@ pub struct Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobId {
     pub id: QueueId,
-    pub number: usize,
+    pub number: u32,
+    /// What its message takes of the memory for bodies.
+    pub bytes: u32,
+}
+
+impl JobId {
+    pub fn at(&self) -> usize {
+        self.number as usize
+    }
+}
+
+impl Weight for JobId {
+    fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
 }
 
 pub fn delivered(reply: Reply) -> Outcome {

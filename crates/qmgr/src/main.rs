@@ -14,7 +14,9 @@
 //!
 //!     Many destinations take turns; each begins with a few deliveries at a time and gets more with success; one that cannot be
 //!     reached is left alone for `minimal_backoff_time`. When deliver or authd is away, mail for it waits and is tried about
-//!     every second, and no attempt is counted.
+//!     every second (`partner_retry_time`), and no attempt is counted. After ten such tries mail for deliver, or for another
+//!     LMTP server at a Unix socket, is deferred like any other, and goes on as soon as the server greets again. No
+//!     destination may take more than three quarters of the places and of the memory for bodies.
 //!
 //! PROTOCOL
 //!     The socket `queue` in `run_directory`: smtpd's hints (crate ipc, queue.rs).

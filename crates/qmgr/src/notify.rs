@@ -45,7 +45,7 @@ pub fn wants(kind: Kind, target: &Target) -> bool {
     let notify = &target.recipient.notify;
     match kind {
         Kind::Failure => notify.wants_failure(),
-        Kind::Success => notify.wants_success(),
+        Kind::Success => target.wants_success(),
         Kind::Delay => notify.wants_delay(),
     }
 }

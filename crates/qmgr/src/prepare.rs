@@ -59,7 +59,8 @@ pub async fn prepare(
         if known.is_done(key) || (targets.len() < 64 && targets.iter().any(|t| t.key == key)) {
             continue;
         }
-        let mut target = Target { recipient, key, result: fresh_failures.get(&key).cloned(), relay: None, relayed: false };
+        let mut target =
+            Target { recipient, key, result: fresh_failures.get(&key).cloned(), relay: None, relayed: false, passed_on: false };
         if target.result.is_none() {
             let routed = router.route(&target.recipient.address, envelope.sender.as_ref()).await?;
             let (to, partner) = match routed.route {
@@ -115,6 +116,7 @@ fn all_deferred(stored: &Stored, at: usize, outcome: &Outcome) -> Prepared {
         result: Some(if n == at { outcome.clone() } else { because.clone() }),
         relay: None,
         relayed: false,
+        passed_on: false,
     };
     Prepared { expanded: None, targets: stored.envelope.recipients.iter().enumerate().map(target).collect(), jobs: Vec::new() }
 }

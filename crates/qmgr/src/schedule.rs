@@ -9,8 +9,11 @@
 //! - **Dead site**: a delivery that reaches no host of the destination narrows the window by one. When it is closed, the
 //!   destination is dead for the minimal back-off: all that waits for it, and what comes meanwhile, is handed back to be
 //!   deferred without an attempt.
-//! - **Partner**: `deliver` on this machine is never dead. When it is not reached, its work waits for a moment (a second
-//!   or so), then one delivery tries; nothing is deferred for it.
+//! - **Partner**: `deliver` on this machine may be started again at any moment. When it is not reached, its work waits for a
+//!   moment (a second or so), then one delivery tries; nothing is deferred. When that has gone on for ten moments, the
+//!   partner is absent: its work is handed back, and so is what comes meanwhile, but for one try each moment.
+//! - **Share**: how much of the places and memory one destination's work takes is known, so that the caller can keep some
+//!   of both for the others.
 //! - **Ceiling**: all deliveries to other hosts together have a limit; the partner is outside of it.
 
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +31,20 @@ pub struct Limits {
     pub dead_ms: u64,
     /// How long a partner is left alone, in milliseconds.
     pub partner_retry_ms: u64,
+    /// After how long a partner counts as absent, in milliseconds.
+    pub partner_patience_ms: u64,
+}
+
+/// Work that is measured by the memory it takes.
+pub trait Weight {
+    fn bytes(&self) -> usize;
+}
+
+/// What a destination's work takes, waiting and running.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    pub jobs: usize,
+    pub bytes: usize,
 }
 
 /// Deliveries `J` to destinations `D`.
@@ -49,7 +66,30 @@ struct Destination<J> {
     /// Not before this time.
     closed_until: u64,
     partner: bool,
+    /// Since when a partner was not reached.
+    lost_since: Option<u64>,
+    share: Share,
     in_ring: bool,
+}
+
+impl<J> Destination<J> {
+    fn is_absent(&self, now: u64, limits: &Limits) -> bool {
+        self.lost_since.is_some_and(|since| now >= since + limits.partner_patience_ms)
+    }
+
+    fn hand_back(&mut self) -> Vec<J>
+    where
+        J: Weight,
+    {
+        let jobs: Vec<J> = self.waiting.drain(..).collect();
+        jobs.iter().for_each(|job| self.leaves(job));
+        jobs
+    }
+
+    fn leaves(&mut self, job: &impl Weight) {
+        self.share.jobs = self.share.jobs.saturating_sub(1);
+        self.share.bytes = self.share.bytes.saturating_sub(job.bytes());
+    }
 }
 
 /// What `Schedule::done` is told.
@@ -57,9 +97,11 @@ struct Destination<J> {
 pub enum Reached {
     Yes,
     No,
+    /// It was not tried; nothing is learnt.
+    Untried,
 }
 
-impl<D: Clone + Eq + Hash, J> Schedule<D, J> {
+impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn new(limits: Limits) -> Schedule<D, J> {
         Schedule { limits, destinations: HashMap::new(), ring: VecDeque::new(), busy: 0 }
     }
@@ -77,11 +119,15 @@ impl<D: Clone + Eq + Hash, J> Schedule<D, J> {
             window: u64::from(initial) * 1000,
             closed_until: 0,
             partner,
+            lost_since: None,
+            share: Share::default(),
             in_ring: false,
         });
-        if !partner && destination.closed_until > now {
+        if destination.closed_until > now && (!partner || destination.is_absent(now, &self.limits)) {
             return Err((job, destination.closed_until));
         }
+        destination.share.jobs += 1;
+        destination.share.bytes += job.bytes();
         destination.waiting.push_back(job);
         if !destination.in_ring {
             destination.in_ring = true;
@@ -115,21 +161,51 @@ impl<D: Clone + Eq + Hash, J> Schedule<D, J> {
         None
     }
 
-    /// A delivery has ended. Gives back the work of a destination that is dead from now on, and until when.
-    pub fn done(&mut self, now: u64, to: &D, reached: Reached) -> (Vec<J>, u64) {
+    /// A delivery has ended. Gives back the work of a destination that is dead or absent from now on, and until when.
+    pub fn done(&mut self, now: u64, to: &D, job: &J, reached: Reached) -> (Vec<J>, u64) {
+        if let Some(destination) = self.destinations.get_mut(to) {
+            destination.leaves(job);
+        }
+        self.ended(now, to, reached)
+    }
+
+    /// A delivery has ended, and is to be begun anew: before all others (`first`), or after those that wait. For a partner
+    /// that was not reached, or was lost in the middle.
+    pub fn again(&mut self, now: u64, to: &D, job: J, first: bool) -> (Vec<J>, u64) {
+        if let Some(destination) = self.destinations.get_mut(to) {
+            if first {
+                destination.waiting.push_front(job)
+            } else {
+                destination.waiting.push_back(job)
+            }
+            if !destination.in_ring {
+                destination.in_ring = true;
+                self.ring.push_back(to.clone());
+            }
+        }
+        self.ended(now, to, Reached::No)
+    }
+
+    fn ended(&mut self, now: u64, to: &D, reached: Reached) -> (Vec<J>, u64) {
         let Some(destination) = self.destinations.get_mut(to) else { return (Vec::new(), 0) };
         destination.busy = destination.busy.saturating_sub(1);
         self.busy -= u32::from(!destination.partner && self.busy > 0);
         let limits = &self.limits;
         match (reached, destination.partner) {
+            (Reached::Untried, _) => {}
             (Reached::Yes, true) => {
                 destination.window = u64::from(limits.partner_window) * 1000;
                 destination.closed_until = 0;
+                destination.lost_since = None;
             }
             (Reached::No, true) => {
                 // One at a time until it answers again.
                 destination.window = 1000;
                 destination.closed_until = now + limits.partner_retry_ms;
+                destination.lost_since.get_or_insert(now);
+                if destination.is_absent(now, limits) {
+                    return (destination.hand_back(), destination.closed_until);
+                }
             }
             (Reached::Yes, false) => {
                 let more = 1_000_000 / destination.window.max(1000);
@@ -141,21 +217,36 @@ impl<D: Clone + Eq + Hash, J> Schedule<D, J> {
                 if destination.window < 1000 && destination.closed_until <= now {
                     destination.closed_until = now + limits.dead_ms;
                     destination.window = 1000; // the first attempt afterwards goes alone
-                    return (destination.waiting.drain(..).collect(), destination.closed_until);
+                    return (destination.hand_back(), destination.closed_until);
                 }
             }
         }
         (Vec::new(), destination.closed_until)
     }
 
-    /// Puts work back at the front, as if it had not been started. For a partner that was not reached.
-    pub fn put_back(&mut self, to: &D, job: J) {
-        if let Some(destination) = self.destinations.get_mut(to) {
-            destination.waiting.push_front(job);
-            if !destination.in_ring {
-                destination.in_ring = true;
-                self.ring.push_back(to.clone());
+    /// Takes waiting work out.
+    pub fn take_waiting(&mut self, mut wanted: impl FnMut(&J) -> bool) -> Vec<J> {
+        let mut taken = Vec::new();
+        for destination in self.destinations.values_mut() {
+            if destination.waiting.iter().any(&mut wanted) {
+                let (out, rest) = std::mem::take(&mut destination.waiting).into_iter().partition::<Vec<_>, _>(&mut wanted);
+                destination.waiting = rest.into();
+                out.iter().for_each(|job| destination.leaves(job));
+                taken.extend(out);
             }
+        }
+        taken
+    }
+
+    /// What the work for this destination takes.
+    pub fn share(&self, to: &D) -> Share {
+        self.destinations.get(to).map_or(Share::default(), |d| d.share)
+    }
+
+    /// An absent partner may be tried at once.
+    pub fn reopen(&mut self, to: &D) {
+        if let Some(destination) = self.destinations.get_mut(to) {
+            destination.closed_until = 0;
         }
     }
 
@@ -169,12 +260,16 @@ impl<D: Clone + Eq + Hash, J> Schedule<D, J> {
     pub fn revive(&mut self) {
         for destination in self.destinations.values_mut() {
             destination.closed_until = 0;
+            destination.lost_since = None;
         }
     }
 
     /// Drops what is remembered of destinations without work. To be called now and then.
     pub fn tidy(&mut self, now: u64) {
-        self.destinations.retain(|_, d| d.busy > 0 || !d.waiting.is_empty() || d.closed_until > now);
+        // An absence is remembered a little longer.
+        let patience = self.limits.partner_patience_ms;
+        let until = |d: &Destination<J>| if d.lost_since.is_some() { d.closed_until + patience } else { d.closed_until };
+        self.destinations.retain(|_, d| d.busy > 0 || !d.waiting.is_empty() || until(d) > now);
     }
 
     /// Deliveries that run or wait.
@@ -193,7 +288,21 @@ impl<D: Clone + Eq + Hash, J> Schedule<D, J> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { initial_window: 2, window: 4, partner_window: 3, total: 5, dead_ms: 300_000, partner_retry_ms: 1000 };
+    const LIMITS: Limits = Limits {
+        initial_window: 2,
+        window: 4,
+        partner_window: 3,
+        total: 5,
+        dead_ms: 300_000,
+        partner_retry_ms: 1000,
+        partner_patience_ms: 10_000,
+    };
+
+    impl Weight for u32 {
+        fn bytes(&self) -> usize {
+            100
+        }
+    }
 
     fn schedule() -> Schedule<&'static str, u32> {
         Schedule::new(LIMITS)
@@ -225,7 +334,7 @@ mod tests {
         assert_eq!(start_all(&mut s, 0).len(), 2);
         let mut busy = 2;
         for _ in 0..30 {
-            s.done(0, &"a", Reached::Yes);
+            s.done(0, &"a", &0, Reached::Yes);
             busy = busy - 1 + start_all(&mut s, 0).len();
         }
         assert_eq!(busy, 4);
@@ -238,14 +347,14 @@ mod tests {
             s.add(0, &"a", false, n).expect("alive");
         }
         assert_eq!(start_all(&mut s, 0).len(), 2);
-        assert!(s.done(5, &"a", Reached::No).0.is_empty());
-        let (back, until) = s.done(5, &"a", Reached::No);
+        assert!(s.done(5, &"a", &0, Reached::No).0.is_empty());
+        let (back, until) = s.done(5, &"a", &0, Reached::No);
         assert_eq!((back.len(), until), (8, 300_005));
         assert_eq!(s.add(6, &"a", false, 50), Err((50, 300_005)));
         s.add(300_005, &"a", false, 51).expect("tried again");
         s.add(300_005, &"a", false, 52).expect("tried again");
         assert_eq!(start_all(&mut s, 300_005), [("a", 51)], "alone at first");
-        assert_eq!(s.done(300_006, &"a", Reached::No).0, [52]);
+        assert_eq!(s.done(300_006, &"a", &0, Reached::No).0, [52]);
     }
 
     #[test]
@@ -257,14 +366,70 @@ mod tests {
         let started = start_all(&mut s, 0);
         assert_eq!(started.len(), 3);
         for (to, job) in started.into_iter().rev() {
-            s.put_back(&to, job);
-            assert!(s.done(10, &to, Reached::No).0.is_empty());
+            assert!(s.again(10, &to, job, true).0.is_empty());
         }
         assert_eq!(s.next(500), None);
         assert_eq!(s.wake_at(500), Some(1010));
         assert_eq!(start_all(&mut s, 1010), [("deliver", 0)], "one probe");
-        s.done(1011, &"deliver", Reached::Yes);
+        s.done(1011, &"deliver", &0, Reached::Yes);
         assert_eq!(start_all(&mut s, 1011), [("deliver", 1), ("deliver", 2), ("deliver", 3)]);
+    }
+
+    #[test]
+    fn an_absent_partner_gets_its_work_back_and_one_try_each_moment() {
+        let mut s = schedule();
+        for n in 0..5 {
+            s.add(0, &"deliver", true, n).expect("patience");
+        }
+        let mut now = 0;
+        let back = loop {
+            let (to, job) = s.next(now).expect("a try each moment");
+            let (back, until) = s.again(now, &to, job, true);
+            if !back.is_empty() {
+                break back;
+            }
+            assert_eq!(s.share(&"deliver"), Share { jobs: 5, bytes: 500 });
+            now = until;
+        };
+        assert_eq!((now, back.len(), s.share(&"deliver")), (10_000, 5, Share::default()));
+        assert_eq!(s.add(10_500, &"deliver", true, 7), Err((7, 11_000)));
+        s.add(11_000, &"deliver", true, 8).expect("one try");
+        let (to, job) = s.next(11_000).expect("one try");
+        assert_eq!(s.again(11_001, &to, job, true).0, [8]);
+        s.reopen(&"deliver");
+        s.add(11_002, &"deliver", true, 9).expect("it greets");
+        s.next(11_002).expect("it greets");
+        s.done(11_003, &"deliver", &9, Reached::Yes);
+        for n in 0..5 {
+            s.add(11_004, &"deliver", true, n).expect("it is there");
+        }
+        assert_eq!(start_all(&mut s, 11_004).len(), 3);
+        s.again(11_005, &"deliver", 0, true);
+        assert!(s.add(11_006, &"deliver", true, 10).is_ok(), "patience begins anew");
+    }
+
+    #[test]
+    fn work_that_brings_its_partner_down_lets_the_others_go_first() {
+        let mut s = schedule();
+        for n in 0..2 {
+            s.add(0, &"deliver", true, n).expect("always");
+        }
+        s.next(0).expect("the first");
+        s.again(0, &"deliver", 0, false);
+        assert_eq!(s.next(1000), Some(("deliver", 1)));
+    }
+
+    #[test]
+    fn waiting_work_can_be_taken_out() {
+        let mut s = schedule();
+        for n in 0..6 {
+            s.add(0, &"a", false, n).expect("alive");
+        }
+        assert_eq!(start_all(&mut s, 0).len(), 2);
+        assert_eq!(s.take_waiting(|n| n % 2 == 0), [2, 4]);
+        assert_eq!((s.len(), s.share(&"a").jobs), (4, 4));
+        s.done(0, &"a", &0, Reached::Untried);
+        assert_eq!(start_all(&mut s, 0), [("a", 3)], "the window is as it was");
     }
 
     #[test]
@@ -278,7 +443,7 @@ mod tests {
         let started = start_all(&mut s, 0);
         assert_eq!(started.len(), 6);
         assert!(started.contains(&("deliver", 9)));
-        s.done(0, &"a", Reached::Yes);
+        s.done(0, &"a", &0, Reached::Yes);
         assert_eq!(start_all(&mut s, 0).len(), 1);
     }
 
@@ -287,7 +452,7 @@ mod tests {
         let mut s = schedule();
         s.add(0, &"a", false, 1).expect("alive");
         s.next(0);
-        s.done(0, &"a", Reached::Yes);
+        s.done(0, &"a", &0, Reached::Yes);
         s.tidy(1);
         assert!(s.is_empty() && s.destinations.is_empty());
     }

@@ -49,6 +49,7 @@ impl Settings {
                 total: own.default_process_limit,
                 dead_ms: own.minimal_backoff_time.as_millis() as u64,
                 partner_retry_ms: own.partner_retry_time.as_millis() as u64,
+                partner_patience_ms: 10 * own.partner_retry_time.as_millis() as u64,
             },
             delay_warning: (!own.delay_warning_time.is_zero()).then_some(own.delay_warning_time),
             active_limit: own.qmgr_message_active_limit as usize,

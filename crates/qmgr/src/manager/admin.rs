@@ -22,6 +22,10 @@ impl Manager {
             Which::These(ids) => ids.into_iter().partition::<Vec<_>, _>(|id| self.entries.contains_key(id)),
         };
         let changed = known.into_iter().filter(|id| act(self, *id)).count();
+        // Deliveries that have not begun do not begin any more.
+        let entries = &self.entries;
+        let unwanted = self.schedule.take_waiting(|job| entries.get(&job.id).is_some_and(|entry| entry.delete || entry.hold));
+        unwanted.into_iter().for_each(|job| self.not_wanted(job));
         // The answer goes out when what was noted is durable.
         let (sender, waiter) = tokio::sync::oneshot::channel();
         self.sync_waiters.push(sender);
@@ -38,7 +42,7 @@ impl Manager {
                 self.set_state(&id, State::Ready);
                 true
             }
-            Some(state) => matches!(state, State::Ready | State::Active | State::Stalled),
+            Some(state) => matches!(state, State::Ready | State::Active | State::Stalled | State::Aside),
             None => false,
         }
     }

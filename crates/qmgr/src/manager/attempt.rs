@@ -14,12 +14,13 @@ const LOST: u8 = 10;
 impl Manager {
     pub(super) fn start_deliveries(&mut self) {
         while let Some((to, job)) = self.schedule.next(self.now.ms) {
-            let Some(active) = self.active.get(&job.id) else {
-                self.schedule.done(self.now.ms, &to, Reached::Yes);
+            let entry = self.entries.get(&job.id);
+            let Some(active) = self.active.get(&job.id).filter(|_| entry.is_some_and(|e| !e.delete && !e.hold)) else {
+                self.schedule.done(self.now.ms, &to, &job, Reached::Untried);
+                self.not_wanted(job);
                 continue;
             };
             let envelope = &active.stored.envelope;
-            let entry = self.entries.get(&job.id);
             let message = Message {
                 id: job.id,
                 sender: envelope.sender.clone(),
@@ -28,10 +29,10 @@ impl Manager {
                 ret: envelope.ret,
                 envid: envelope.envid.clone(),
                 accepted_seconds: envelope.arrived_micros / 1_000_000,
-                repeat: entry.is_some_and(|e| e.repeat) || active.jobs[job.number].lost > 0,
+                repeat: entry.is_some_and(|e| e.repeat) || active.jobs[job.at()].lost > 0,
                 body: active.body.clone(),
             };
-            let members = &active.jobs[job.number].members;
+            let members = &active.jobs[job.at()].members;
             let recipients: Vec<_> = members.iter().map(|at| active.recipients[*at].recipient.clone()).collect();
             let (outbound, events) = (self.carriers.outbound.clone(), self.events.clone());
             self.in_flight += 1;
@@ -45,23 +46,28 @@ impl Manager {
     pub(super) fn delivered(&mut self, job: JobId, to: Destination, attempt: Attempt) {
         self.in_flight -= 1;
         let Some(active) = self.active.get_mut(&job.id) else {
-            self.schedule.done(self.now.ms, &to, Reached::Yes);
+            self.schedule.done(self.now.ms, &to, &job, Reached::Untried);
             return;
         };
-        let partner = active.jobs[job.number].partner;
-        let Attempt { outcomes, relay, reached, .. } = attempt;
-        // Lost connections are the partner's, not the message's.
+        let partner = active.jobs[job.at()].partner;
+        let Attempt { outcomes, relay, reached, unreadable, passed_on, .. } = attempt;
+        // Lost connections are the partner's, not the message's; what cannot be read here is neither's.
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
-        let again = partner && (!reached || active.jobs[job.number].lost < LOST) && outcomes.iter().any(lost);
+        let was_lost = partner && !unreadable && outcomes.iter().any(lost);
+        let again = was_lost && (!reached || active.jobs[job.at()].lost < LOST);
+        for (at, passed_on) in active.jobs[job.at()].members.iter().zip(passed_on) {
+            active.recipients[*at].passed_on = passed_on;
+        }
         if again || !reached {
             self.note_unreached(&to, outcomes.iter().find_map(failure), partner);
         } else if self.announced_down.remove(&to) {
             tracing::info!(relay = %to, "it answers again");
         }
-        if reached && !again {
+        if reached && !was_lost {
             self.unreached.remove(&to);
+            self.partner_is_back(&to);
         }
-        let members = self.active[&job.id].jobs[job.number].members.clone();
+        let members = self.active[&job.id].jobs[job.at()].members.clone();
         if again {
             self.start_again(job, &to, reached, outcomes, relay);
             self.note_delivered(job.id, &members);
@@ -76,11 +82,8 @@ impl Manager {
             if others {
                 self.note_delivered(job.id, &members);
             }
-            let (back, until) = self.schedule.done(self.now.ms, &to, if reached { Reached::Yes } else { Reached::No });
-            for job in back {
-                self.not_tried(job, until);
-                self.conclude_if_done(job.id);
-            }
+            let (back, until) = self.schedule.done(self.now.ms, &to, &job, if reached && !was_lost { Reached::Yes } else { Reached::No });
+            self.hand_back(back, until);
         }
         self.conclude_if_done(job.id);
     }
@@ -92,7 +95,7 @@ impl Manager {
         let done: Vec<_> = members
             .iter()
             .map(|at| &active.recipients[*at])
-            .filter(|t| matches!(t.result, Some(Outcome::Delivered { .. })) && !t.recipient.notify.wants_success())
+            .filter(|t| matches!(t.result, Some(Outcome::Delivered { .. })) && !t.wants_success())
             .map(|t| (t.key, t.relayed))
             .collect();
         for (key, relayed) in done {
@@ -100,9 +103,18 @@ impl Manager {
         }
     }
 
-    /// The partner was not there, or was lost: what is undecided goes back to the front of its line.
+    /// Jobs of a destination that is dead or absent.
+    fn hand_back(&mut self, jobs: Vec<JobId>, until: u64) {
+        for job in jobs {
+            self.not_tried(job, until);
+            self.conclude_if_done(job.id);
+        }
+    }
+
+    /// The partner was not there, or was lost: what is undecided goes back into its line. A message in whose middle the partner was lost
+    /// may be the reason for that, so that the others go first.
     fn start_again(&mut self, job: JobId, to: &Destination, reached: bool, outcomes: Vec<Outcome>, relay: Option<String>) {
-        let members = self.active[&job.id].jobs[job.number].members.clone();
+        let members = self.active[&job.id].jobs[job.at()].members.clone();
         let mut rest = Vec::new();
         for (at, outcome) in members.into_iter().zip(outcomes) {
             match outcome {
@@ -111,20 +123,19 @@ impl Manager {
             }
         }
         if let Some(active) = self.active.get_mut(&job.id) {
-            active.jobs[job.number].members = rest;
-            active.jobs[job.number].lost += u8::from(reached);
+            active.jobs[job.at()].members = rest;
+            active.jobs[job.at()].lost += u8::from(reached);
         }
-        self.schedule.put_back(to, job);
-        self.schedule.done(self.now.ms, to, Reached::No);
+        let (back, until) = self.schedule.again(self.now.ms, to, job, !reached);
+        self.hand_back(back, until);
     }
 
     fn note_unreached(&mut self, to: &Destination, why: Option<&Failure>, partner: bool) {
         let Some(why) = why else { return };
-        if partner {
-            if self.announced_down.insert(to.clone()) {
-                tracing::warn!(relay = %to, reason = %why.reason, "it does not answer; mail for it waits and is tried every moment");
-            }
-        } else if self.unreached.len() < 10_000 {
+        if partner && self.announced_down.insert(to.clone()) {
+            tracing::warn!(relay = %to, reason = %why.reason, "it does not answer; mail for it waits and is tried every moment");
+        }
+        if self.unreached.len() < 10_000 {
             self.unreached.insert(to.clone(), why.clone());
         }
     }

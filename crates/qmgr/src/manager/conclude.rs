@@ -3,7 +3,7 @@
 //! Order: notifications are durable before the outcome `bounced` is noted; outcomes are synced before a queue file is
 //! removed or a segment reported finished; a message is in its queue file, synced, before its record is settled.
 
-use super::{BATCH, Event, Manager};
+use super::{BATCH, Event, Manager, STALLS};
 use crate::entry::{Active, Entry, Place, State, Target, failure};
 use crate::journal::Spot;
 use crate::notify::{self, Kind};
@@ -13,6 +13,9 @@ use spool::Stored;
 use spool::outcome::{Record, What, recipient_key};
 use std::sync::Arc;
 
+/// When notifications that could not be written are tried again.
+const REPORT_AGAIN_MS: u64 = 2_000;
+
 /// An attempt whose notifications are being written.
 pub struct Conclusion {
     active: Active,
@@ -20,6 +23,14 @@ pub struct Conclusion {
     /// Recipients that are given up now, with a last temporary failure.
     expired: bool,
     warned: bool,
+    /// Only a partner could not tell: why.
+    stalled: Option<String>,
+}
+
+/// Notifications about a message that are to be written.
+pub struct Report {
+    about: QueueId,
+    notifications: Vec<(Stored, Arc<[u8]>)>,
 }
 
 /// A message on its way from the journal to a queue file.
@@ -27,6 +38,7 @@ pub struct Move {
     id: QueueId,
     stored: Stored,
     body: Arc<[u8]>,
+    memory_bytes: usize,
     then: Then,
 }
 
@@ -44,22 +56,24 @@ impl Manager {
     }
 
     fn conclude(&mut self, id: QueueId) {
-        let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.deactivate(&id)) else { return };
+        let Some(entry) = self.entries.get(&id).copied() else { return };
         if entry.delete {
             return self.delete_now(id);
         }
-        if self.is_stalled(&id, &active) {
-            self.note_done(&active, false);
-            let why = active.recipients.iter().filter_map(|t| t.result.as_ref().and_then(failure)).next().map(|f| f.reason.clone());
-            return self.stall(id, &why.unwrap_or_default());
-        }
-        if entry.stalls > 0 {
+        // Its body is in memory, and counted, until the message is gone, waits or is in its file.
+        let Some(active) = self.active.remove(&id) else { return };
+        let stalled = self.is_stalled(&entry, &active).then(|| {
+            let why = active.recipients.iter().filter_map(|t| t.result.as_ref().and_then(failure)).next();
+            why.map_or_else(String::new, |failure| failure.reason.clone())
+        });
+        if stalled.is_none() && entry.stalls > 0 {
             self.release_stalled();
         }
         let envelope = &active.stored.envelope;
         let (arrived, is_bounce) = (envelope.arrived_micros / 1_000_000, envelope.sender.is_none());
         let backoff = self.settings().backoff;
-        let any_deferred = active.recipients.iter().any(is_deferred);
+        // What is held has not failed, and what has stalled has not been tried.
+        let any_deferred = stalled.is_none() && !entry.hold && active.recipients.iter().any(is_deferred);
         let expired = any_deferred && backoff.is_over(self.now.unix(), arrived, entry.attempts + 1, is_bounce);
         let known = self.outcomes.ledger().get(&id);
         let late = self.settings().delay_warning.is_some_and(|after| self.now.unix() >= arrived + after.as_secs());
@@ -76,16 +90,16 @@ impl Manager {
             let id = &stored.envelope.id;
             !self.outcomes.ledger().is_removed(id) && !self.entries.contains_key(id)
         });
-        let conclusion = Conclusion { active, notifications, expired, warned: warn };
+        let conclusion = Conclusion { active, notifications, expired, warned: warn, stalled };
         if written.is_empty() {
             return self.finish(id, conclusion);
         }
         self.concluding.insert(id, conclusion);
-        self.write_files(written, move || Event::Reported(id));
+        self.write_reports(vec![Report { about: id, notifications: written }]);
     }
 
     /// Whether only a partner on this machine could not tell (deliver without authd, say): not an attempt that counts.
-    fn is_stalled(&self, id: &QueueId, active: &Active) -> bool {
+    fn is_stalled(&self, entry: &Entry, active: &Active) -> bool {
         let by_partner = |target: &Target| match &target.result {
             // 4.3.x: the mail system there, not the mailbox (RFC 3463 §3.4).
             Some(Outcome::Deferred(failure)) => !target.relayed && failure.status.1 == 3 && failure.remote.is_some(),
@@ -93,7 +107,8 @@ impl Manager {
         };
         active.recipients.iter().any(is_deferred)
             && active.recipients.iter().all(by_partner)
-            && self.may_stall(id)
+            && entry.stalls < STALLS
+            && !entry.hold
             && !active.recipients.iter().any(|t| matches!(t.result, Some(Outcome::Bounced(_))))
     }
 
@@ -118,19 +133,51 @@ impl Manager {
         Some((stored, body))
     }
 
-    /// The notifications are durable.
-    pub(super) fn reported(&mut self, id: QueueId) {
-        if let Some(conclusion) = self.concluding.remove(&id) {
-            for &notification in &conclusion.notifications {
-                self.new_file(notification);
+    /// Writes notifications in the background. After a fault the others are not tried.
+    fn write_reports(&self, reports: Vec<Report>) {
+        let (files, events) = (self.files.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut written = Vec::new();
+            let mut reports = reports.into_iter();
+            let mut unwritten = None;
+            while let Some(report) = reports.next() {
+                match files.write(&report.notifications) {
+                    Ok(()) => written.push(report.about),
+                    Err(error) => unwritten = Some((std::iter::once(report).chain(reports.by_ref()).collect(), error)),
+                }
             }
-            self.finish(id, conclusion);
+            let _ = events.send(Event::Reported(written, unwritten));
+        });
+    }
+
+    /// Notifications are durable; those that are not are tried again in a moment, and their messages wait for that.
+    pub(super) fn reported(&mut self, written: Vec<QueueId>, unwritten: Option<(Vec<Report>, spool::Error)>) {
+        for id in written {
+            if let Some(conclusion) = self.concluding.remove(&id) {
+                for &notification in &conclusion.notifications {
+                    self.new_file(notification);
+                }
+                self.finish(id, conclusion);
+            }
+        }
+        if let Some((reports, error)) = unwritten {
+            tracing::error!(%error, messages = reports.len(), "notifications cannot be written; trying again");
+            self.unreported.extend(reports);
+            self.report_at = Some(self.now.ms + REPORT_AGAIN_MS);
+        }
+    }
+
+    pub(super) fn report_again(&mut self) {
+        if self.report_at.is_some_and(|at| at <= self.now.ms) {
+            self.report_at = None;
+            let reports = std::mem::take(&mut self.unreported);
+            self.write_reports(reports);
         }
     }
 
     fn finish(&mut self, id: QueueId, conclusion: Conclusion) {
-        let Conclusion { active, expired, warned, notifications } = conclusion;
-        let Some(entry) = self.entries.get(&id).copied() else { return };
+        let Conclusion { active, expired, warned, notifications, stalled } = conclusion;
+        let Some(entry) = self.entries.get(&id).copied() else { return self.release(active.memory_bytes) };
         if expired {
             for target in active.recipients.iter().filter(|t| is_deferred(t)) {
                 let reason = target.result.as_ref().and_then(failure).map_or("", |f| f.reason.as_str());
@@ -141,10 +188,14 @@ impl Manager {
         let prompt = !notifications.is_empty()
             || active.recipients.iter().any(|t| t.relayed || !matches!(t.result, Some(Outcome::Delivered { .. })));
         if !waits {
-            self.remove(id, entry.place, prompt);
-            return;
+            self.release(active.memory_bytes);
+            return self.remove(id, entry.place, prompt);
         }
-        self.note_done(&active, prompt);
+        self.note_done(&active, prompt && stalled.is_none());
+        if let Some(why) = stalled {
+            self.release(active.memory_bytes);
+            return self.stall(id, &why);
+        }
         if warned {
             self.note(Record::Warned { id }, prompt);
         }
@@ -196,6 +247,7 @@ impl Manager {
         let then = Then::Defer { next_unix, due, reasons: reasons.collect() };
         if let Some(kept) = self.entries.get_mut(&id) {
             (kept.attempts, kept.repeat, kept.stalls) = (entry.attempts, entry.repeat, entry.stalls);
+            kept.absence = active.absence;
         }
         if entry.hold {
             return self.keep(id, entry.place, &active, Then::Hold);
@@ -206,9 +258,12 @@ impl Manager {
     /// The message waits from now on: in a file of its own, where it is not in one already.
     fn keep(&mut self, id: QueueId, place: Place, active: &Active, then: Then) {
         let body = match (&active.body, place) {
-            (_, Place::File) => return self.wait(id, then),
             (Body::Memory(bytes), Place::Journal(_)) => Arc::<[u8]>::from(bytes.as_ref().as_ref()),
-            (Body::File { .. }, Place::Journal(_)) => return self.wait(id, then), // records are read to memory
+            // Records are read to memory, so that this is in a file.
+            (_, Place::File) | (Body::File { .. }, Place::Journal(_)) => {
+                self.release(active.memory_bytes);
+                return self.wait(id, then);
+            }
         };
         let mut stored = (*active.stored).clone();
         let known = self.outcomes.ledger().get(&id);
@@ -224,13 +279,15 @@ impl Manager {
             // What was deferred as a whole because an alias table is wrong has not been expanded.
             stored.expanded |= expanded.is_some() || !active.jobs.is_empty();
         }
-        self.to_move.push(Move { id, stored, body, then });
+        self.to_move.push(Move { id, stored, body, memory_bytes: active.memory_bytes, then });
     }
 
     fn wait(&mut self, id: QueueId, then: Then) {
         match then {
             Then::Defer { next_unix, due, reasons } => {
-                let attempts = self.entries.get(&id).map_or(1, |e| e.attempts);
+                let (attempts, absence) = self.entries.get(&id).map_or((1, 0), |e| (e.attempts, e.absence));
+                // The partner that it is deferred for came back meanwhile.
+                let due = if absence != 0 && !self.is_absent(absence) { self.now.ms } else { due };
                 self.note(Record::Deferred { id, next_seconds: next_unix, attempts, reasons }, false);
                 self.set_state(&id, State::Deferred(due));
             }
@@ -259,7 +316,8 @@ impl Manager {
     }
 
     pub(super) fn moved(&mut self, result: Result<(), spool::Error>) {
-        for Move { id, then, .. } in std::mem::take(&mut self.moving) {
+        for Move { id, memory_bytes, then, .. } in std::mem::take(&mut self.moving) {
+            self.release(memory_bytes);
             let Some(entry) = self.entries.get(&id).copied() else { continue };
             if let (Ok(()), Place::Journal(spot)) = (&result, entry.place) {
                 self.settle_record(id, spot, false);
@@ -272,7 +330,7 @@ impl Manager {
                 continue;
             }
             // Where no file could be written (a full disk) the message waits in the journal.
-            self.wait(id, then);
+            self.wait(id, if entry.hold { Then::Hold } else { then });
         }
         if let Err(error) = result {
             tracing::error!(%error, "deferred messages could not be moved to files; they stay in the journal");
@@ -281,7 +339,7 @@ impl Manager {
 
     /// Takes an active message that nobody has tried yet out of the flow.
     pub(super) fn put_on_hold(&mut self, id: QueueId) {
-        let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.deactivate(&id)) else { return };
+        let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.active.remove(&id)) else { return };
         self.keep(id, entry.place, &active, Then::Hold);
     }
 

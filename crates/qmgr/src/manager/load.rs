@@ -1,7 +1,7 @@
 //! From the line of ready messages to active ones: read from the spool, expanded, routed.
 
-use super::{BATCH, Event, Manager, STALLS};
-use crate::entry::{Active, JobId, Place, State};
+use super::{BATCH, Event, Manager};
+use crate::entry::{Active, Job, JobId, Place, State};
 use crate::prepare::{Prepared, prepare};
 use mail_types::{Failure, Outcome, QueueId};
 use outbound::Body;
@@ -61,7 +61,11 @@ impl Loaded {
 impl Manager {
     /// Fills free places among the active messages.
     pub(super) fn activate(&mut self) {
-        if self.loading || self.ready.is_empty() {
+        if self.loading {
+            return;
+        }
+        self.call_back();
+        if self.ready.is_empty() {
             return;
         }
         let settings = self.settings();
@@ -120,6 +124,7 @@ impl Manager {
             jobs: Vec::new(),
             outstanding: 0,
             not_before: 0,
+            absence: 0,
         };
         self.memory_bytes += active.memory_bytes;
         let stored = active.stored.clone();
@@ -198,28 +203,56 @@ impl Manager {
                 self.log_outcome(id, at, None);
             }
         }
+        let tight = self.is_tight();
+        if tight && self.stands_aside(id) {
+            return;
+        }
+        let bytes = u32::try_from(self.active[&id].memory_bytes).unwrap_or(u32::MAX);
         let jobs: Vec<_> = self.active[&id].jobs.iter().map(|job| (job.to.clone(), job.partner)).collect();
         for (number, (to, partner)) in jobs.into_iter().enumerate() {
-            if let Err((job, until)) = self.schedule.add(self.now.ms, &to, partner, JobId { id, number }) {
+            let job = JobId { id, number: number as u32, bytes };
+            if tight && self.is_crowded(&to) {
+                self.defer_job(job, &Manager::crowded(&to));
+            } else if let Err((job, until)) = self.schedule.add(self.now.ms, &to, partner, job) {
                 self.not_tried(job, until);
             }
         }
         self.conclude_if_done(id);
     }
 
-    /// The job's destination is dead: its recipients are deferred without an attempt.
+    /// The job's destination is dead or absent: its recipients are deferred without an attempt.
     pub(super) fn not_tried(&mut self, job: JobId, until: u64) {
-        let Some(active) = self.active.get_mut(&job.id) else { return };
-        let why = self.unreached.get(&active.jobs[job.number].to).cloned();
+        let Some(active) = self.active.get(&job.id) else { return };
+        let Job { to, partner, lost, .. } = &active.jobs[job.at()];
+        let why = self.unreached.get(to).cloned();
         let why = why.unwrap_or_else(|| Failure::local((4, 4, 1), "the destination could not be reached"));
         let failure = Failure { reason: format!("delivery temporarily suspended: {}", why.reason), remote: None, ..why };
+        // What was lost in the middle may be what brings the partner down: that waits as long as any other.
+        let absent = (*partner && *lost == 0).then(|| to.clone());
+        let absence = absent.map_or(0, |to| self.absence_of(&to));
+        let Some(active) = self.active.get_mut(&job.id) else { return };
         active.not_before = active.not_before.max(until);
+        active.absence = active.absence.max(absence);
+        self.defer_job(job, &failure);
+    }
+
+    /// Its recipients are deferred for this reason.
+    pub(super) fn defer_job(&mut self, job: JobId, failure: &Failure) {
+        let Some(active) = self.active.get_mut(&job.id) else { return };
         active.outstanding -= 1;
-        for at in active.jobs[job.number].members.clone() {
+        for at in active.jobs[job.at()].members.clone() {
             active.recipients[at].result.get_or_insert(Outcome::Deferred(failure.clone()));
         }
-        for at in self.active[&job.id].jobs[job.number].members.clone() {
+        for at in self.active[&job.id].jobs[job.at()].members.clone() {
             self.log_outcome(job.id, at, None);
+        }
+    }
+
+    /// Its message was held or deleted while it waited.
+    pub(super) fn not_wanted(&mut self, job: JobId) {
+        if let Some(active) = self.active.get_mut(&job.id) {
+            active.outstanding -= 1;
+            self.conclude_if_done(job.id);
         }
     }
 
@@ -233,10 +266,6 @@ impl Manager {
         // A partner may have filed it before it was lost, and the next attempt knows nothing of this one.
         entry.repeat = true;
         self.set_state(&id, State::Stalled);
-    }
-
-    pub(super) fn may_stall(&self, id: &QueueId) -> bool {
-        self.entries.get(id).is_some_and(|e| e.stalls < STALLS)
     }
 
     /// A partner answers again: what waited for it goes on.

@@ -4,6 +4,7 @@
 //! schedule allows, hand outcomes to the disk. Whatever waits (disk, network, tables that are not in memory) does so in
 //! tasks of its own that report by an [`Event`].
 
+mod absence;
 mod admin;
 mod attempt;
 mod conclude;
@@ -22,7 +23,7 @@ use mail_types::{Failure, QueueId};
 use outbound::{Attempt, Destination, Outbound};
 use parking_lot::Mutex;
 use routing::{Router, Unavailable};
-use spool::{Layout, Outcomes, QueueFiles, Stored};
+use spool::{Layout, Outcomes, QueueFiles};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,9 @@ const PROBES: usize = 20;
 /// How often a message stalls before it is deferred in the ordinary way.
 const STALLS: u8 = 8;
 
+/// How long the last outcomes may take to be written at the end.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// What others report.
 pub enum Event {
     Loaded(Vec<(QueueId, Result<Loaded, spool::Error>)>),
@@ -50,8 +54,13 @@ pub enum Event {
         to: Destination,
         attempt: Attempt,
     },
-    /// Notifications of a message are durable.
-    Reported(QueueId),
+    /// A partner that was absent was asked whether it is there again.
+    Greeted {
+        to: Destination,
+        there: bool,
+    },
+    /// Notifications of these messages are durable; those were not written.
+    Reported(Vec<QueueId>, Option<(Vec<conclude::Report>, spool::Error)>),
     Moved(Result<(), spool::Error>),
     Flushed(Result<(), spool::Error>),
     Unlinked(Vec<QueueId>),
@@ -151,6 +160,13 @@ pub struct Manager {
     events: mpsc::UnboundedSender<Event>,
     counts: Arc<Mutex<Counts>>,
     announced_down: HashSet<Destination>,
+    absences: HashMap<Destination, absence::Absence>,
+    last_absence: u32,
+    /// What waits for crowded destinations.
+    aside: HashMap<Destination, VecDeque<QueueId>>,
+    /// Notifications that could not be written are tried again then.
+    unreported: Vec<conclude::Report>,
+    report_at: Option<u64>,
 }
 
 #[derive(Default)]
@@ -187,6 +203,15 @@ impl Manager {
                 Some(carriers) = inputs.carriers.recv() => self.reload(carriers),
                 () = tokio::time::sleep(wake) => {}
             }
+            // What comes in never waits for a pause of what goes out.
+            while said.len() < 16
+                && let Ok(word) = inputs.peer.try_recv()
+            {
+                said.push(word);
+            }
+            if let Ok(carriers) = inputs.carriers.try_recv() {
+                self.reload(carriers);
+            }
             self.now = self.clock.now();
             for event in events.drain(..) {
                 self.happened(event);
@@ -202,7 +227,9 @@ impl Manager {
     async fn drain(mut self, mut events: mpsc::UnboundedReceiver<Event>, grace: Duration) {
         let end = tokio::time::Instant::now() + grace;
         self.ready.clear();
-        while self.in_flight > 0 || !self.concluding.is_empty() || !self.moving.is_empty() || !self.to_move.is_empty() {
+        // Notifications that could not be written are made again after the start.
+        let reporting = |manager: &Manager| manager.concluding.len() > manager.unreported.len();
+        while self.in_flight > 0 || reporting(&self) || !self.moving.is_empty() || !self.to_move.is_empty() {
             match tokio::time::timeout_at(end, events.recv()).await {
                 Ok(Some(event)) => {
                     self.now = self.clock.now();
@@ -212,8 +239,14 @@ impl Manager {
                 _ => break,
             }
         }
+        // Who asks now is told at once that we are stopping.
+        drop(events);
         let carriers = self.carriers.clone();
-        let _ = tokio::task::spawn_blocking(move || self.outcomes.close()).await;
+        // A disk that does not answer does not keep the program; what is not written is delivered again.
+        let closing = tokio::task::spawn_blocking(move || self.outcomes.close());
+        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+            tracing::error!("the outcomes could not be written in time; deliveries may be repeated");
+        }
         let _ = tokio::time::timeout(Duration::from_millis(500), carriers.outbound.close()).await;
     }
 
@@ -227,7 +260,8 @@ impl Manager {
             }
             Event::Prepared(id, result) => self.prepared(id, result),
             Event::Delivered { job, to, attempt } => self.delivered(job, to, attempt),
-            Event::Reported(id) => self.reported(id),
+            Event::Greeted { to, there } => self.greeted(&to, there),
+            Event::Reported(written, unwritten) => self.reported(written, unwritten),
             Event::Moved(result) => self.moved(result),
             Event::Flushed(result) => self.flushed(result),
             Event::Unlinked(ids) => ids.into_iter().for_each(|id| self.outcomes.unlinked(id)),
@@ -256,6 +290,8 @@ impl Manager {
             self.look_for_files();
             self.schedule.tidy(self.now.ms);
         }
+        self.greet_absent();
+        self.report_again();
         self.activate();
         self.start_deliveries();
         self.move_some();
@@ -269,7 +305,12 @@ impl Manager {
         let probe = (!self.stalled.is_empty()).then_some(self.probe_at);
         let partner = self.schedule.wake_at(self.now.ms);
         let flush = self.flush_at.filter(|_| self.flushing.is_none());
-        [timer, probe, partner, flush, self.gap_until].into_iter().flatten().min().unwrap_or(u64::MAX).min(self.look_at)
+        [timer, probe, partner, flush, self.gap_until, self.greet_at(), self.report_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX)
+            .min(self.look_at)
     }
 
     fn settings(&self) -> &Settings {
@@ -295,9 +336,14 @@ impl Manager {
     fn deactivate(&mut self, id: &QueueId) -> Option<Active> {
         let active = self.active.remove(id);
         if let Some(active) = &active {
-            self.memory_bytes -= active.memory_bytes.min(self.memory_bytes);
+            self.release(active.memory_bytes);
         }
         active
+    }
+
+    /// A body is no longer in memory.
+    fn release(&mut self, memory_bytes: usize) {
+        self.memory_bytes -= memory_bytes.min(self.memory_bytes);
     }
 
     fn set_state(&mut self, id: &QueueId, state: State) {
@@ -319,7 +365,7 @@ impl Manager {
                 self.stalled.push_back(*id);
             }
             State::Ready => self.ready.push_back(*id),
-            State::Active | State::Held => {}
+            State::Active | State::Held | State::Aside => {}
         }
     }
 
@@ -391,20 +437,5 @@ impl Manager {
                 let _ = events.send(Event::Unlinked(work.unlink.into_iter().filter(gone).collect()));
             });
         }
-    }
-
-    /// Writes queue files in the background, for as long as it takes.
-    fn write_files(&self, messages: Vec<(Stored, Arc<[u8]>)>, then: impl FnOnce() -> Event + Send + 'static) {
-        let (files, events) = (self.files.clone(), self.events.clone());
-        tokio::task::spawn_blocking(move || {
-            while let Err(error) = files.write(&messages) {
-                tracing::error!(%error, "a notification cannot be written; trying again");
-                if events.is_closed() {
-                    return;
-                }
-                std::thread::sleep(Duration::from_secs(2));
-            }
-            let _ = events.send(then());
-        });
     }
 }

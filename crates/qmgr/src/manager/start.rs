@@ -84,6 +84,11 @@ impl Manager {
             events: events.clone(),
             counts: counts.clone(),
             announced_down: HashSet::new(),
+            absences: HashMap::new(),
+            last_absence: 0,
+            aside: HashMap::new(),
+            unreported: Vec::new(),
+            report_at: None,
         };
         manager.take_files(names);
         manager.take_segments(&generations);

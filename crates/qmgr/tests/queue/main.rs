@@ -1,0 +1,5 @@
+//! The whole queue manager, with a spool writer as smtpd has it in front and scripted servers behind.
+
+mod flow;
+mod house;
+mod partners;
