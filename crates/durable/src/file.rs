@@ -46,6 +46,13 @@ impl File {
         self.promise("sync", |f| f.sync_data())
     }
 
+    /// Overwrites a range with zeros where a write or sync has failed, so that what lies there is not taken for a promise by whoever
+    /// reads it next. Nothing is promised by that; the file stays what it is.
+    pub fn wipe(&self, from: u64, length: usize) -> Result<(), Error> {
+        let wiped = self.inner.write_at(&vec![0; length], from).and_then(|()| self.inner.sync_data());
+        wiped.map_err(Error::io("wipe", &self.path))
+    }
+
     fn promise(&self, step: &'static str, act: impl FnOnce(&dyn DiskFile) -> std::io::Result<()>) -> Result<(), Error> {
         if self.poisoned.load(Ordering::Acquire) {
             return Err(Error::Poisoned { path: self.path.clone() });
@@ -104,5 +111,8 @@ mod tests {
         assert!(matches!(file.sync(), Err(Error::Io { step: "sync", .. })));
         assert!(matches!(file.sync(), Err(Error::Poisoned { .. })));
         assert!(matches!(file.write_at(b"two", 0), Err(Error::Poisoned { .. })));
+        file.wipe(1, 2).expect("a last word");
+        assert_eq!(file.read_all(10).expect("read"), b"o\0\0");
+        assert!(file.is_poisoned());
     }
 }

@@ -25,6 +25,7 @@ struct State {
     pending: Vec<NameChange>,
     steps: u64,
     power_off_at: Option<u64>,
+    fail_at: Option<u64>,
     fail_next_sync: bool,
     full: bool,
 }
@@ -78,6 +79,17 @@ impl SimulatedDisk {
     pub fn is_off(&self) -> bool {
         let state = self.0.lock();
         state.power_off_at.is_some_and(|at| state.steps >= at)
+    }
+
+    /// After `steps` more changing calls one fails and does nothing.
+    pub fn fail_once_after(&self, steps: u64) {
+        let mut state = self.0.lock();
+        state.fail_at = Some(state.steps + steps);
+    }
+
+    /// Whether the one failure is still to come.
+    pub fn is_failure_ahead(&self) -> bool {
+        self.0.lock().fail_at.is_some()
     }
 
     /// How many changing calls there were.
@@ -138,7 +150,7 @@ impl SimulatedDisk {
     /// The disk as the next process finds it when this one was killed.
     pub fn after_kill(&self) -> SimulatedDisk {
         let mut state = self.0.lock().clone();
-        state.power_off_at = None;
+        (state.power_off_at, state.fail_at) = (None, None);
         SimulatedDisk(Arc::new(Mutex::new(state)))
     }
 }
@@ -211,6 +223,10 @@ impl State {
             return Err(io::Error::other("the power is off"));
         }
         self.steps += 1;
+        if self.fail_at.is_some_and(|at| at < self.steps) {
+            self.fail_at = None;
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         Ok(())
     }
 
@@ -347,8 +363,11 @@ impl DiskFile for SimulatedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        state.step()?;
-        let failed = std::mem::take(&mut state.fail_next_sync);
+        let fails_now = state.fail_at.is_some_and(|at| at <= state.steps);
+        if !fails_now {
+            state.step()?;
+        }
+        let failed = std::mem::take(&mut state.fail_next_sync) || (fails_now && state.step().is_err());
         let inode = &mut state.inodes[self.inode];
         let changes = std::mem::take(&mut inode.unsynced);
         if failed {

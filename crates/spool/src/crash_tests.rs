@@ -168,6 +168,20 @@ fn what_a_failed_sync_refused_is_never_delivered_and_the_next_batch_is_taken() {
 }
 
 #[test]
+fn what_was_refused_is_not_found_after_a_kill_when_no_segment_can_be_begun() {
+    let disk = SimulatedDisk::new();
+    // Room for one segment, and none in stock.
+    let small = WriterSettings { journal_limit_bytes: 20 << 10, ..settings() };
+    let writer = SpoolWriter::open_on(Arc::new(disk.clone()), small).expect("open");
+    let mut promises = Promises::default();
+    accept(&writer, 3, &mut promises);
+    disk.fail_next_sync();
+    accept(&writer, 3, &mut promises);
+    assert_eq!((promises.kept.len(), promises.refused.is_empty()), (3, false));
+    check(&disk.after_kill(), &promises, "after a kill");
+}
+
+#[test]
 fn recycling_survives_a_power_cut_at_any_step() {
     for step in 0..12 {
         let disk = SimulatedDisk::new();
@@ -335,6 +349,41 @@ fn queue_files_are_whole_or_absent_after_a_power_cut_at_any_step() {
         }
         step += 1;
     }
+}
+
+/// A move to a file fails after the file got its name; the message goes on in the journal, one of its recipients gets it, and it is moved
+/// again: then the file has those that are left, and at any moment it is one of the two, whole.
+#[test]
+fn a_file_of_a_failed_move_is_replaced_at_any_step() {
+    let id = QueueId::from_parts(5, 5, 1);
+    let mut both = envelope(id);
+    both.recipients.push(Recipient::new(Address::parse("ann@example.org").expect("address")));
+    let one = envelope(id);
+    let stored = |envelope: &Envelope| Stored { expanded: true, ..Stored::new(envelope.clone()) };
+    let mut step = 0;
+    loop {
+        let disk = SimulatedDisk::new();
+        let layout = Layout::new("/spool");
+        layout.create_for_qmgr(&disk).expect("directories");
+        let files = QueueFiles::new(Arc::new(disk.clone()), layout.clone());
+        files.write(&[(stored(&both), Arc::from(body(1)))]).expect("the first move");
+        disk.power_off_after(step);
+        let done = files.write(&[(stored(&one), Arc::from(body(1)))]).is_ok();
+        for after in (0..10).map(|seed| disk.reboot(seed)).chain([disk.after_kill()]) {
+            let files = QueueFiles::new(Arc::new(after.clone()), layout.clone());
+            assert_eq!(files.list().expect("list"), [id], "step {step}");
+            let file = files.open(&id).expect("whole");
+            assert_eq!(file.body(1 << 20).expect("body"), body(1));
+            assert!(file.stored.envelope == one || (!done && file.stored.envelope == both), "step {step}");
+            files.write(&[(stored(&one), Arc::from(body(1)))]).expect("again");
+            assert_eq!(files.open(&id).expect("whole").stored.envelope, one);
+        }
+        if done {
+            break;
+        }
+        step += 1;
+    }
+    assert!(step > 3, "{step}");
 }
 
 #[test]

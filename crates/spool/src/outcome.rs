@@ -44,13 +44,13 @@ use crate::{Error, Layout};
 use durable::{Batch, Committer, Disk, File};
 use mail_types::{Address, QueueId, Recipient};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const MAGIC: &[u8; 8] = b"FCTOUTC1";
 const FIRST_RECORD: usize = 64;
-/// So much is filled with zeros ahead.
-const AHEAD_BYTES: u64 = 4 << 20;
+/// So much is filled with zeros ahead. Crash tests copy all of it many times.
+const AHEAD_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 4 << 20 };
 /// Outcome files are compacted long before.
 const LIMIT_BYTES: u64 = 4 << 30;
 
@@ -284,6 +284,8 @@ pub struct Outcomes {
     pending: Vec<Record>,
     /// Files unlinked since the last compaction: their directories are synced before they are forgotten.
     unlinked: Vec<QueueId>,
+    /// Those that a compaction under way forgets, if it comes through.
+    forgetting: Option<(Vec<QueueId>, Arc<OnceLock<bool>>)>,
     committer: Committer<Writer>,
     written: usize,
     compact_at: usize,
@@ -304,13 +306,23 @@ impl Outcomes {
         let old = layout.outcome_numbers(&*disk)?;
         let number = old.last().copied().unwrap_or(0);
         let mut writer = Writer { disk, layout: layout.clone(), number, file: None, end: 0, zeroed: 0, unwritten: Vec::new() };
-        let snapshot = ledger.snapshot();
+        let snapshot = ledger.snapshot(&[]);
         let written = snapshot.len();
         writer.begin(number + 1, &snapshot)?;
-        writer.remove_others()?;
+        writer.remove_others();
         let committer = Committer::start("outcome-committer", writer)?;
         let compact_at = compact_after(written);
-        Ok(Outcomes { ledger, pending: Vec::new(), unlinked: Vec::new(), committer, written, compact_at, layout, _lock: lock })
+        Ok(Outcomes {
+            ledger,
+            pending: Vec::new(),
+            unlinked: Vec::new(),
+            forgetting: None,
+            committer,
+            written,
+            compact_at,
+            layout,
+            _lock: lock,
+        })
     }
 
     pub fn ledger(&self) -> &Ledger {
@@ -332,25 +344,37 @@ impl Outcomes {
     pub fn flush(&mut self) -> impl Future<Output = Result<(), Error>> + Send + use<> {
         self.written += self.pending.len();
         let mut work = Work { records: std::mem::take(&mut self.pending), compact: None };
-        if self.written >= self.compact_at {
-            let snapshot = self.snapshot_for_compaction();
-            self.written = snapshot.0.len();
+        self.end_forgetting();
+        if self.written >= self.compact_at && self.forgetting.is_none() {
+            let compaction = self.compaction();
+            self.written = compaction.snapshot.len();
             self.compact_at = compact_after(self.written);
-            work.compact = Some(snapshot);
+            work.compact = Some(compaction);
         }
         let done = self.committer.submit(work);
         async move { done.await? }
     }
 
-    fn snapshot_for_compaction(&mut self) -> (Vec<Record>, Vec<PathBuf>) {
-        let mut directories: Vec<PathBuf> = self.unlinked.iter().map(|id| self.layout.queue_directory(id)).collect();
+    fn compaction(&mut self) -> Compaction {
+        let gone = std::mem::take(&mut self.unlinked);
+        let mut directories: Vec<PathBuf> = gone.iter().map(|id| self.layout.queue_directory(id)).collect();
         directories.push(self.layout.incoming());
         directories.sort();
         directories.dedup();
-        for id in self.unlinked.drain(..) {
-            self.ledger.forget_removed(&id);
+        let (snapshot, done) = (self.ledger.snapshot(&gone), Arc::default());
+        self.forgetting = Some((gone, Arc::clone(&done)));
+        Compaction { snapshot, directories, done }
+    }
+
+    /// What is gone is forgotten once the file that does not mention it is there; else the next compaction has it again.
+    fn end_forgetting(&mut self) {
+        let Some(done) = self.forgetting.as_ref().and_then(|(_, done)| done.get().copied()) else { return };
+        let gone = self.forgetting.take().map_or_else(Vec::new, |(gone, _)| gone);
+        if done {
+            gone.iter().for_each(|id| self.ledger.forget_removed(id));
+        } else {
+            self.unlinked.extend(gone);
         }
-        (self.ledger.snapshot(), directories)
     }
 
     /// A removed queue file has been unlinked.
@@ -371,8 +395,21 @@ fn compact_after(live_records: usize) -> usize {
 
 struct Work {
     records: Vec<Record>,
-    /// A new file begins with this snapshot, after these directories were synced.
-    compact: Option<(Vec<Record>, Vec<PathBuf>)>,
+    compact: Option<Compaction>,
+}
+
+/// A new file is to begin with this snapshot, after these directories were synced.
+struct Compaction {
+    snapshot: Vec<Record>,
+    directories: Vec<PathBuf>,
+    /// Whether it came through.
+    done: Arc<OnceLock<bool>>,
+}
+
+impl Drop for Compaction {
+    fn drop(&mut self) {
+        let _ = self.done.set(false); // unless it was said to be done
+    }
 }
 
 struct Writer {
@@ -409,21 +446,24 @@ impl Writer {
         let end = bytes.len() as u64;
         file.zero(end, end + AHEAD_BYTES)?;
         file.sync()?;
+        // From here on the new file may be what the next start reads: nothing more may go to the old one.
+        (self.number, self.file) = (number, None);
         self.disk.rename(&fresh, &path).map_err(durable::Error::io("rename", &fresh))?;
         let directory = self.layout.outcomes();
         self.disk.sync_dir(&directory).map_err(durable::Error::io("sync", &directory))?;
-        (self.number, self.file, self.end, self.zeroed) = (number, Some(file), end, end + AHEAD_BYTES);
+        (self.file, self.end, self.zeroed) = (Some(file), end, end + AHEAD_BYTES);
         Ok(())
     }
 
-    fn remove_others(&self) -> Result<(), durable::Error> {
-        for number in self.layout.outcome_numbers(&*self.disk)? {
-            if number != self.number {
-                let path = self.layout.outcome_file(number);
-                self.disk.remove(&path).map_err(durable::Error::io("remove", &path))?;
+    /// Removes what came before the file. What stays has a lower number, counts for nothing and goes the next time.
+    fn remove_others(&self) {
+        let numbers = self.layout.outcome_numbers(&*self.disk).inspect_err(|error| tracing::warn!(%error, "old outcome files stay"));
+        for number in numbers.unwrap_or_default().into_iter().filter(|number| *number < self.number) {
+            let path = self.layout.outcome_file(number);
+            if let Err(error) = self.disk.remove(&path) {
+                tracing::warn!(file = %path.display(), %error, "an old outcome file stays");
             }
         }
-        Ok(())
     }
 
     fn append(&mut self, works: &[Work]) -> Result<(), durable::Error> {
@@ -453,14 +493,14 @@ impl Writer {
         self.unwritten.extend(extra.iter().flat_map(|w| &w.records).cloned());
         let mut ledger = Ledger::read(&*self.disk, &self.layout)?;
         self.unwritten.iter().for_each(|record| ledger.apply(record.clone()));
-        self.begin(self.number + 1, &ledger.snapshot())?;
+        self.begin(self.number + 1, &ledger.snapshot(&[]))?;
         self.unwritten.clear();
-        self.remove_others()?;
+        self.remove_others();
         Ok(())
     }
 
-    fn compact(&mut self, snapshot: &[Record], directories: &[PathBuf]) -> Result<(), durable::Error> {
-        for directory in directories {
+    fn compact(&mut self, compaction: &Compaction) -> Result<(), durable::Error> {
+        for directory in &compaction.directories {
             if self.disk.exists(directory).map_err(durable::Error::io("stat", directory))? {
                 match self.disk.sync_dir(directory) {
                     // Large messages lie in `queue/in` and need no directory of their own.
@@ -469,8 +509,10 @@ impl Writer {
                 }
             }
         }
-        self.begin(self.number + 1, snapshot)?;
-        self.remove_others()
+        self.begin(self.number + 1, &compaction.snapshot)?;
+        let _ = compaction.done.set(true);
+        self.remove_others();
+        Ok(())
     }
 }
 
@@ -490,18 +532,22 @@ impl Batch for Writer {
         if let Err(error) = &result {
             tracing::error!(%error, "the outcome journal cannot be written; deliveries may be repeated after a crash");
         } else if let Some(at) = works.iter().rposition(|w| w.compact.is_some()) {
-            let (snapshot, directories) = works[at].compact.take().expect("found above");
+            let compaction = works[at].compact.take().expect("found above");
             // The snapshot knows what was noted up to its own work; what was handed in since follows it.
-            match self.compact(&snapshot, &directories) {
-                Ok(()) => {
-                    if let Err(error) = self.append(&works[at + 1..]) {
-                        tracing::error!(%error, "outcomes were not made durable");
-                        self.file = None;
-                        let later = self.start_over(&works[at + 1..]);
-                        return works.iter().enumerate().map(|(n, _)| if n > at { later.clone() } else { Ok(()) }).collect();
-                    }
+            let later = match self.compact(&compaction) {
+                Ok(()) => self.append(&works[at + 1..]),
+                // The old file is still the one that counts, and has everything.
+                Err(error) if self.file.is_some() => {
+                    tracing::warn!(%error, "the outcome journal could not be compacted");
+                    Ok(())
                 }
-                Err(error) => tracing::warn!(%error, "the outcome journal could not be compacted"),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = later {
+                tracing::error!(%error, "outcomes were not made durable; beginning a new file");
+                self.file = None;
+                let later = self.start_over(&works[at + 1..]);
+                return works.iter().enumerate().map(|(n, _)| if n > at { later.clone() } else { Ok(()) }).collect();
             }
         }
         works.iter().map(|_| result.clone()).collect()

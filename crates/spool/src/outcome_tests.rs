@@ -81,6 +81,78 @@ fn a_flushed_record_survives_a_power_cut_at_every_step() {
     }
 }
 
+/// Compaction falls into the middle, and a step of it fails: the records before and after it are kept all the same.
+#[test]
+fn a_flushed_record_survives_a_fault_at_every_step() {
+    let mut step = 0;
+    loop {
+        let disk = SimulatedDisk::new();
+        let mut outcomes = open(&disk);
+        disk.fail_once_after(step);
+        let mut promised = Vec::new();
+        for n in 0..8 {
+            outcomes.compact_at = if n == 4 { 0 } else { usize::MAX };
+            outcomes.note(Record::Settled { generation: 1, id: id(n), offsets: vec![4096 + u64::from(n) * 64] });
+            if wait(outcomes.flush()).is_ok() {
+                promised.push(n);
+            }
+        }
+        let killed = disk.after_kill();
+        let failed = !disk.is_failure_ahead();
+        assert!(!failed || promised.len() >= 7, "step {step}: {promised:?}");
+        drop(outcomes);
+        for after in (0..2).map(|seed| disk.reboot(seed)).chain([killed]) {
+            let again = open(&after);
+            for n in &promised {
+                assert!(again.ledger().is_settled(1, 4096 + u64::from(*n) * 64), "step {step}: {n} is forgotten");
+            }
+        }
+        if !failed {
+            break;
+        }
+        step += 1;
+    }
+    assert!(step > 20, "{step}");
+}
+
+/// A queue file that was unlinked may come back after a power cut until its directory is synced, so that its removal is not
+/// forgotten before that.
+#[test]
+fn a_removal_is_forgotten_only_when_a_compaction_has_come_through() {
+    let mut step = 0;
+    loop {
+        let disk = SimulatedDisk::new();
+        let mut outcomes = open(&disk);
+        let files = crate::QueueFiles::new(Arc::new(disk.clone()), Layout::new("/spool"));
+        let path = Layout::new("/spool").queue_file(&id(1));
+        disk.create_dir(path.parent().expect("directory"), 0o700).expect("directory");
+        disk.create(&path, 0o600).expect("file").sync_data().expect("sync");
+        disk.sync_dir(&Layout::new("/spool").queue()).expect("sync");
+        disk.sync_dir(path.parent().expect("directory")).expect("sync");
+        outcomes.note(Record::Removed { id: id(1) });
+        wait(outcomes.flush()).expect("flush");
+        files.remove(&id(1)).expect("remove");
+        outcomes.unlinked(id(1));
+        disk.fail_once_after(step);
+        for n in 2..5 {
+            outcomes.compact_at = if n == 4 { usize::MAX } else { 0 };
+            outcomes.note(Record::Settled { generation: 1, id: id(n), offsets: vec![4096 * u64::from(n)] });
+            let _ = wait(outcomes.flush());
+        }
+        drop(outcomes);
+        for seed in 0..4 {
+            let after = disk.reboot(seed);
+            let there = after.exists(&path).expect("exists");
+            assert!(!there || open(&after).ledger().is_removed(&id(1)), "step {step} seed {seed}: it would be delivered again");
+        }
+        if disk.is_failure_ahead() {
+            break;
+        }
+        step += 1;
+    }
+    assert!(step > 10, "{step}");
+}
+
 #[test]
 fn after_a_failed_sync_the_outcomes_are_written_anew() {
     let disk = SimulatedDisk::new();

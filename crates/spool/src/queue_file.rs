@@ -88,15 +88,17 @@ impl QueueFiles {
         QueueFiles { disk, layout }
     }
 
-    /// Writes files for these messages; when it returns `Ok` all of them are durable. One that is there already is kept:
-    /// the same id always means the same message.
+    /// Writes files for these messages; when it returns `Ok` all of them are durable. One that is there already and says the same is
+    /// kept. One that says something else was left by a move that failed, after which its message went on in the journal and some of its
+    /// recipients were delivered to: it is replaced.
     pub fn write(&self, messages: &[(Stored, Arc<[u8]>)]) -> Result<(), Error> {
         let mut directories = BTreeSet::new();
         let mut fresh = Vec::new();
         for (stored, body) in messages {
             let id = stored.envelope.id;
             let path = self.layout.queue_file(&id);
-            if self.disk.exists(&path).map_err(durable::Error::io("stat", &path))? {
+            let exists = self.disk.exists(&path).map_err(durable::Error::io("stat", &path))?;
+            if exists && self.says_the_same(&path, stored)? {
                 // It may have been named just before a crash, so its directory is synced again.
                 directories.insert(self.layout.queue_directory(&id));
                 continue;
@@ -124,6 +126,14 @@ impl QueueFiles {
             self.disk.sync_dir(&directory).map_err(durable::Error::io("sync", &directory))?;
         }
         Ok(())
+    }
+
+    fn says_the_same(&self, path: &Path, stored: &Stored) -> Result<bool, Error> {
+        match self.open_path(path, &stored.envelope.id) {
+            Ok(there) => Ok(there.stored.envelope == stored.envelope && there.stored.expanded == stored.expanded),
+            Err(Error::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Opens the file of a message, in `queue/XX` or `queue/in`. `Error::is_not_found` when there is none.

@@ -94,11 +94,25 @@ impl Stock {
             });
             match renamed {
                 Ok(file) => return Ok((fresh, file)),
-                Err(error) => tracing::warn!(%error, bytes = size, "a prepared segment is not used"),
+                Err(error) => {
+                    tracing::warn!(%error, bytes = size, "a prepared segment is not used");
+                    self.discard(generation, fresh);
+                }
             }
         }
         // Nothing in stock: a small one is soon made.
         self.create(self.first_segment_bytes.max(need.next_multiple_of(4096)))
+    }
+
+    /// A prepared segment that could not get a new name goes, under whichever it has: it holds nothing. What cannot be removed counts.
+    fn discard(&self, generation: u64, fresh: u64) {
+        let gone = |generation| match self.disk.remove(&self.layout.segment(generation)) {
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+            Ok(()) => true,
+        };
+        if [gone(generation), gone(fresh)] == [true, true] {
+            self.state.lock().sizes.remove(&fresh);
+        }
     }
 
     fn create(&self, size: u64) -> Result<(u64, File), Error> {

@@ -319,10 +319,16 @@ impl Journal {
             Err(error) => {
                 tracing::error!(%error, messages = count, "a batch was not made durable; its clients are told to come again");
                 let error = Error::from(error);
-                // The next header states the limit before anybody hears of the failure. When no segment can be begun
-                // at all there is nothing left to write to; the next batch tries again with the same statement.
+                // The next header states the limit before anybody hears of the failure. When no segment can be begun at all, what was
+                // refused is at least overwritten, so that a start after a kill does not find it; the next batch tries again
+                // with the same statement.
+                let failed = self.segment.take().expect("written to above");
+                self.previous = (failed.generation, failed.synced);
                 if let Err(error) = self.begin(0) {
                     tracing::error!(%error, "no segment can be written");
+                    if let Err(error) = failed.file.wipe(failed.synced, self.buffer.len()) {
+                        tracing::error!(%error, "what was refused may be delivered all the same");
+                    }
                 }
                 done.extend((0..count).map(|_| Err(error.clone())));
             }

@@ -43,6 +43,26 @@ impl MessageLedger {
         self.done.iter().any(|(k, _)| *k == key)
     }
 
+    /// What says all of this again, for a message that lives on when its record is settled.
+    pub fn records(&self, id: QueueId) -> Vec<Record> {
+        let mut records = Vec::new();
+        if let Some(recipients) = &self.expanded {
+            records.push(Record::Expanded { id, recipients: recipients.clone() });
+        }
+        records.extend(self.done.iter().map(|&(key, what)| Record::Done { id, what, key }));
+        if self.attempts > 0 || self.next_seconds > 0 {
+            let (next_seconds, attempts, reasons) = (self.next_seconds, self.attempts, self.reasons.clone());
+            records.push(Record::Deferred { id, next_seconds, attempts, reasons });
+        }
+        if let Some(held) = self.held {
+            records.push(Record::Held { id, held });
+        }
+        if self.warned {
+            records.push(Record::Warned { id });
+        }
+        records
+    }
+
     pub fn reason(&self, key: u64) -> Option<&Arc<str>> {
         self.reasons.iter().find(|(k, _)| *k == key).map(|(_, reason)| reason)
     }
@@ -121,6 +141,11 @@ impl Ledger {
         self.removed.contains(id)
     }
 
+    /// Ids of queue files that need nothing more.
+    pub fn removed(&self) -> impl Iterator<Item = &QueueId> + '_ {
+        self.removed.iter()
+    }
+
     /// Ids of all messages of which something is remembered.
     pub fn ids(&self) -> impl Iterator<Item = &QueueId> + '_ {
         self.messages.keys()
@@ -131,7 +156,8 @@ impl Ledger {
         self.removed.remove(id);
     }
 
-    pub(super) fn snapshot(&self) -> Vec<Record> {
+    /// All of it as records, but for queue files in `gone`.
+    pub(super) fn snapshot(&self, gone: &[QueueId]) -> Vec<Record> {
         let mut records = Vec::new();
         // Any id serves where a settled record stands for many.
         let nobody = QueueId::from_parts(0, 0, 0);
@@ -142,23 +168,9 @@ impl Ledger {
             let offsets: Vec<u64> = segment.settled.iter().map(|o| u64::from(*o) * 64).collect();
             records.extend(offsets.chunks(4096).map(|c| Record::Settled { generation, id: nobody, offsets: c.to_vec() }));
         }
-        for (&id, m) in &self.messages {
-            if let Some(recipients) = &m.expanded {
-                records.push(Record::Expanded { id, recipients: recipients.clone() });
-            }
-            records.extend(m.done.iter().map(|&(key, what)| Record::Done { id, what, key }));
-            if m.attempts > 0 || m.next_seconds > 0 {
-                let reasons = m.reasons.clone();
-                records.push(Record::Deferred { id, next_seconds: m.next_seconds, attempts: m.attempts, reasons });
-            }
-            if let Some(held) = m.held {
-                records.push(Record::Held { id, held });
-            }
-            if m.warned {
-                records.push(Record::Warned { id });
-            }
-        }
-        records.extend(self.removed.iter().map(|&id| Record::Removed { id }));
+        records.extend(self.messages.iter().flat_map(|(&id, message)| message.records(id)));
+        let gone: HashSet<&QueueId> = gone.iter().collect();
+        records.extend(self.removed.iter().filter(|id| !gone.contains(id)).map(|&id| Record::Removed { id }));
         records
     }
 }
