@@ -47,11 +47,13 @@ pub struct Entry {
     pub hold: bool,
     /// The absence of a partner that it is deferred for; 0: none.
     pub absence: u32,
+    /// It lies in the journal, but a move to a file that failed may have left one.
+    pub stray: bool,
 }
 
 impl Entry {
     pub fn new(place: Place) -> Entry {
-        Entry { place, state: State::Ready, attempts: 0, repeat: false, stalls: 0, delete: false, hold: false, absence: 0 }
+        Entry { place, state: State::Ready, attempts: 0, repeat: false, stalls: 0, delete: false, hold: false, absence: 0, stray: false }
     }
 }
 

@@ -27,7 +27,8 @@ struct Track {
     limit: Option<u64>,
     /// Records without a final outcome.
     open: HashSet<u64>,
-    told_finished: bool,
+    /// When smtpd was told that it is finished.
+    told_at: Option<u64>,
 }
 
 /// Bytes that are no message.
@@ -137,13 +138,13 @@ impl Journal {
 
     /// Segments whose records all have final outcomes, and which smtpd has not been told of. To be told once the outcomes
     /// noted so far are synced.
-    pub fn take_finished(&mut self) -> Vec<u64> {
+    pub fn take_finished(&mut self, now: u64) -> Vec<u64> {
         let done = self
             .tracks
             .iter_mut()
-            .filter(|(_, t)| !t.told_finished && t.open.is_empty() && t.limit.is_some_and(|limit| t.known_to >= limit));
+            .filter(|(_, t)| t.told_at.is_none() && t.open.is_empty() && t.limit.is_some_and(|limit| t.known_to >= limit));
         done.map(|(generation, track)| {
-            track.told_finished = true;
+            track.told_at = Some(now);
             *generation
         })
         .collect()
@@ -151,7 +152,13 @@ impl Journal {
 
     /// On a new connection all of them are told again.
     pub fn forget_told(&mut self) {
-        self.tracks.values_mut().for_each(|t| t.told_finished = false);
+        self.tracks.values_mut().for_each(|t| t.told_at = None);
+    }
+
+    /// smtpd may have failed to use a segment again: those that it was told of before then are told again. `true`: there are some.
+    pub fn forget_told_before(&mut self, then: u64) -> bool {
+        let late = self.tracks.values_mut().filter(|t| t.told_at.is_some_and(|at| at < then));
+        late.map(|t| t.told_at = None).count() > 0
     }
 
     /// smtpd has taken the segment out of use.
@@ -383,17 +390,19 @@ mod tests {
         }
         let last = all.pop().expect("one");
         for (n, spot) in all.iter().enumerate() {
-            assert!(journal.take_finished().is_empty(), "{n}");
+            assert!(journal.take_finished(5).is_empty(), "{n}");
             journal.settle(*spot);
         }
-        assert_eq!(journal.take_finished(), [start.generation]);
-        assert!(journal.take_finished().is_empty(), "told once");
+        assert_eq!(journal.take_finished(5), [start.generation]);
+        assert!(!journal.forget_told_before(5) && journal.take_finished(5).is_empty(), "told once");
+        assert!(journal.forget_told_before(6), "smtpd did nothing");
+        assert_eq!(journal.take_finished(7), [start.generation]);
         journal.forget_told();
-        assert_eq!(journal.take_finished(), [start.generation]);
+        assert_eq!(journal.take_finished(5), [start.generation]);
         writer.recycle(start.generation).expect("recycle");
         journal.recycled(start.generation);
         journal.settle(last);
-        assert!(journal.take_finished().is_empty(), "it is still written");
+        assert!(journal.take_finished(5).is_empty(), "it is still written");
     }
 
     #[test]

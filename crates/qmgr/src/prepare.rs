@@ -7,7 +7,7 @@ use outbound::Destination;
 use routing::{LmtpTarget, Route, Router, Unavailable};
 use spool::Stored;
 use spool::outcome::{MessageLedger, recipient_key};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// What became of it.
@@ -45,7 +45,8 @@ pub async fn prepare(
             let failed = failures.iter().filter_map(|(at, _)| envelope.recipients.get(*at)).cloned();
             let all: Vec<Recipient> = recipients.iter().cloned().chain(failed).collect();
             let same = all.len() == envelope.recipients.len() && all.iter().zip(&envelope.recipients).all(|(a, b)| a == b);
-            expanded = (!same).then_some(all.clone());
+            // What has failed is no address to deliver to, and the journal could not tell: it is expanded anew after a restart.
+            expanded = (!same && failures.is_empty()).then_some(all.clone());
             all
         }
     };
@@ -54,9 +55,11 @@ pub async fn prepare(
     let mut targets: Vec<Target> = Vec::with_capacity(recipients.len());
     let mut jobs: Vec<Job> = Vec::new();
     let mut open_jobs: HashMap<Destination, usize> = HashMap::new();
+    let mut settled: HashSet<u64> = known.done.iter().map(|(key, _)| *key).collect();
+    let several = recipients.len() > 1;
     for recipient in recipients {
         let key = recipient_key(&recipient.address);
-        if known.is_done(key) || (targets.len() < 64 && targets.iter().any(|t| t.key == key)) {
+        if settled.contains(&key) || (several && !settled.insert(key)) {
             continue;
         }
         let mut target =

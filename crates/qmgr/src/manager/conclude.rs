@@ -206,10 +206,11 @@ impl Manager {
     fn remove(&mut self, id: QueueId, place: Place, prompt: bool) {
         match place {
             Place::Journal(spot) => self.settle_record(id, spot, prompt),
-            Place::File => {
-                self.note(Record::Removed { id }, true);
-                self.unlink_after_flush.push(id);
-            }
+            Place::File => {}
+        }
+        if place == Place::File || self.entries.get(&id).is_some_and(|entry| entry.stray) {
+            self.note(Record::Removed { id }, true);
+            self.unlink_after_flush.push(id);
         }
         self.drop_entry(&id);
         tracing::info!(queue_id = id.as_str(), "removed");
@@ -218,6 +219,14 @@ impl Manager {
     pub(super) fn settle_record(&mut self, id: QueueId, spot: Spot, prompt: bool) {
         self.note(Record::Settled { generation: spot.generation, id, offsets: vec![spot.offset] }, prompt);
         self.journal.settle(spot);
+    }
+
+    /// The record of a message that lives on in a file needs nothing more. `Settled` forgets what is known of the message, so that what
+    /// of it matters to the file is noted again behind it.
+    pub(super) fn settle_living(&mut self, id: QueueId, spot: Spot, matters: impl Fn(&Record) -> bool) {
+        let known = self.outcomes.ledger().get(&id).map_or_else(Vec::new, |known| known.records(id));
+        self.settle_record(id, spot, false);
+        known.into_iter().filter(matters).for_each(|record| self.note(record, false));
     }
 
     /// Notes the recipients that are final, for a message that goes on.
@@ -319,11 +328,12 @@ impl Manager {
         for Move { id, memory_bytes, then, .. } in std::mem::take(&mut self.moving) {
             self.release(memory_bytes);
             let Some(entry) = self.entries.get(&id).copied() else { continue };
+            if let Some(kept) = self.entries.get_mut(&id) {
+                (kept.place, kept.stray) = if result.is_ok() { (Place::File, false) } else { (entry.place, true) };
+            }
             if let (Ok(()), Place::Journal(spot)) = (&result, entry.place) {
-                self.settle_record(id, spot, false);
-                if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.place = Place::File;
-                }
+                // The file has the recipients that are left.
+                self.settle_living(id, spot, |record| matches!(record, Record::Held { .. } | Record::Warned { .. }));
             }
             if entry.delete {
                 self.delete_now(id);

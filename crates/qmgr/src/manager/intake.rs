@@ -91,8 +91,9 @@ impl Manager {
     fn take_record(&mut self, spot: Spot, record: &mut Vec<u8>) -> bool {
         let Ok((stored, body_at)) = envelope::decode(record) else { return false };
         let id = stored.envelope.id;
-        if self.outcomes.ledger().is_settled(spot.generation, spot.offset) || self.entries.contains_key(&id) {
-            self.journal.settle(spot);
+        let ledger = self.outcomes.ledger();
+        if ledger.is_settled(spot.generation, spot.offset) || ledger.is_removed(&id) || self.entries.contains_key(&id) {
+            self.found_record(spot, id);
             return true;
         }
         self.entries.insert(id, Entry::new(Place::Journal(spot)));
@@ -154,13 +155,11 @@ impl Manager {
             return self.journal.settle(spot);
         }
         match self.entries.get(&id) {
-            // The file wins over the record.
-            Some(entry) if entry.place == Place::File => {
-                self.journal.settle(spot);
-                self.note(Record::Settled { generation: spot.generation, id, offsets: vec![spot.offset] }, false);
-                // `Settled` forgets what is known of the message in the journal; its file is still to be delivered.
-            }
+            // The file wins over the record. It may be older than outcomes in the journal.
+            Some(entry) if entry.place == Place::File => self.settle_living(id, spot, |_| true),
             Some(_) => {}
+            // It was moved to a file, and delivered; what said that it was moved is lost.
+            None if self.outcomes.ledger().is_removed(&id) => self.settle_record(id, spot, false),
             None => {
                 let known = self.outcomes.ledger().get(&id);
                 let mut entry = Entry::new(Place::Journal(spot));

@@ -35,6 +35,8 @@ pub use load::Loaded;
 const LAZY_FLUSH_MS: u64 = 100;
 /// `queue/in` is looked at so often, should a hint be lost.
 const LOOK_MS: u64 = 5_000;
+/// smtpd is told again that a segment is finished when it has not taken it out of use by then.
+const FINISHED_MS: u64 = 60_000;
 /// Messages read from the disk, or moved to files, in one go.
 const BATCH: usize = 128;
 /// Stalled messages that are tried again at once.
@@ -289,6 +291,9 @@ impl Manager {
             self.look_at = self.now.ms + LOOK_MS;
             self.look_for_files();
             self.schedule.tidy(self.now.ms);
+            if self.journal.forget_told_before(self.now.ms.saturating_sub(FINISHED_MS)) {
+                self.flush_at.get_or_insert(self.now.ms);
+            }
         }
         self.greet_absent();
         self.report_again();
@@ -393,7 +398,7 @@ impl Manager {
         self.flush_at = None;
         let work = FlushWork {
             unlink: std::mem::take(&mut self.unlink_after_flush),
-            finished: self.journal.take_finished(),
+            finished: self.journal.take_finished(self.now.ms),
             waiters: std::mem::take(&mut self.sync_waiters),
         };
         self.flushing = Some(work);

@@ -100,6 +100,10 @@ impl Manager {
 
     fn take_files(&mut self, names: Vec<QueueId>) {
         let backoff = self.settings().backoff;
+        // Those that are gone already are forgotten with the next compaction.
+        let there: HashSet<QueueId> = names.iter().copied().collect();
+        let gone: Vec<QueueId> = self.outcomes.ledger().removed().filter(|id| !there.contains(id)).copied().collect();
+        gone.into_iter().for_each(|id| self.outcomes.unlinked(id));
         for id in names {
             if self.outcomes.ledger().is_removed(&id) {
                 self.unlink_after_flush.push(id);

@@ -142,7 +142,7 @@ async fn what_is_deferred_waits_in_a_file_over_a_restart_and_goes_out_when_flush
     house.start().await;
     wait_for("the delivery", || remote.messages().len() == 2).await;
     house.emptied().await;
-    assert_eq!(files(&house.path("spool/queue").join(id.directory())), 0);
+    wait_for("its file to go", || files(&house.path("spool/queue").join(id.directory())) == 0).await;
     house.stop().await;
 }
 
