@@ -1,7 +1,7 @@
 //! Queue files: a file per message for what waits longer.
 //!
 //! `queue/XX/ID`, where XX are the last two characters of the id: the text of `envelope.rs` with the lines `size` and
-//! `xxh3`, then the body. A file never changes once it has its name; what became of its recipients stands in the outcome
+//! `xxh3`, then the body. A file never changes once its message lives in it; what became of its recipients stands in the outcome
 //! journal (outcome.rs). While it is written it is called `ID.new`; such a file means nothing and is removed.
 //!
 //! Large messages come the same way into `queue/in/ID` from smtpd (large.rs), and qmgr moves them to `queue/XX/ID`.

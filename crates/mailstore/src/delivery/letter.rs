@@ -223,7 +223,11 @@ pub(crate) fn place(target: &Target, tmp: &str, file: &str, size: u64) -> Result
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
             give_up(target, &target.tmp, tmp, size);
             let earlier = target.new.open_file(file)?;
-            earlier.sync_all().map_err(|e| Error::io("sync", target.new.at(file), e))?;
+            if let Err(error) = earlier.sync_all() {
+                // A second sync would say that all is well. The message comes again, and is written anew then.
+                give_up(target, &target.new, file, size);
+                return Err(Error::io("sync", target.new.at(file), error));
+            }
             Ok(Delivered { file: file.to_owned(), duplicate: true, size, usage: None })
         }
         Err(error) => {
