@@ -34,7 +34,14 @@ impl JournalSide for Side {
 
 impl House {
     pub async fn new(settings: &str) -> House {
+        House::over(None, settings).await
+    }
+
+    async fn over(spool: Option<&Path>, settings: &str) -> House {
         let dir = testkit::temp_dir();
+        if let Some(spool) = spool {
+            copy_dir(spool, &dir.path().join("spool"));
+        }
         std::fs::create_dir_all(dir.path().join("run")).expect("directory");
         let writer = SpoolWriter::open(WriterSettings {
             segment_bytes: 256 << 10,
@@ -44,6 +51,11 @@ impl House {
         });
         let dns = FakeDns::start("").await;
         House { writer: writer.expect("spool"), dir, client: None, qmgr: None, dns, settings: settings.into() }
+    }
+
+    /// The house as a kill leaves it: its spool as it is on the disk now, under another roof.
+    pub async fn killed(&self, settings: &str) -> House {
+        House::over(Some(&self.path("spool")), settings).await
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -82,6 +94,13 @@ impl House {
         let ids: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
         let mut client = ControlClient::connect(&self.path("run/control/qmgr")).await.expect("the control socket");
         client.command_text(command, &format!("{{\"ids\": [{}]}}", ids.join(", "))).await.expect("an answer")
+    }
+
+    /// A line of `facteur status`.
+    pub async fn status(&self, fact: &str) -> String {
+        let mut client = ControlClient::connect(&self.path("run/control/qmgr")).await.expect("the control socket");
+        let facts = client.status().await.expect("status").facts;
+        facts.into_iter().find(|(name, _)| name == fact).map(|(_, value)| value).unwrap_or_default()
     }
 
     pub async fn stop(&mut self) {
@@ -166,4 +185,13 @@ pub fn ids(sink: &Sink) -> Vec<String> {
 pub fn files(directory: &Path) -> usize {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 }).sum()
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("directory");
+    for entry in std::fs::read_dir(from).expect("list").flatten() {
+        let to = to.join(entry.file_name());
+        // What comes and goes while it is copied may be missed, as by a kill.
+        if entry.path().is_dir() { copy_dir(&entry.path(), &to) } else { drop(std::fs::copy(entry.path(), to)) }
+    }
 }

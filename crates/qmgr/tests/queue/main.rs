@@ -3,3 +3,5 @@
 mod flow;
 mod house;
 mod partners;
+mod reports;
+mod restart;
