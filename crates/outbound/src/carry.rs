@@ -258,6 +258,7 @@ impl Inner {
                 }
             }
             if let Some((error, timed_out)) = lost {
+                job.unreadable |= matches!(error, client::Error::BodySize);
                 let outcome = soft(verdict::of_error(&error, &connection.host, timed_out));
                 if has_nothing_of_the_message(&error) {
                     job.fail_undecided(outcome);

@@ -56,7 +56,7 @@ impl Manager {
     }
 
     fn conclude(&mut self, id: QueueId) {
-        let Some(entry) = self.entries.get(&id).copied() else { return };
+        let Some(entry) = self.entries.get(&id).copied() else { return drop(self.deactivate(&id)) };
         if entry.delete {
             return self.delete_now(id);
         }
@@ -295,9 +295,10 @@ impl Manager {
         match then {
             Then::Defer { next_unix, due, reasons } => {
                 let (attempts, absence) = self.entries.get(&id).map_or((1, 0), |e| (e.attempts, e.absence));
-                // The partner that it is deferred for came back meanwhile.
+                // The partner that it is deferred for may have come back meanwhile; another qmgr does not know of it and tries at once.
                 let due = if absence != 0 && !self.is_absent(absence) { self.now.ms } else { due };
-                self.note(Record::Deferred { id, next_seconds: next_unix, attempts, reasons }, false);
+                let next_seconds = if absence != 0 { self.now.unix() } else { next_unix };
+                self.note(Record::Deferred { id, next_seconds, attempts, reasons }, false);
                 self.set_state(&id, State::Deferred(due));
             }
             Then::Hold => {

@@ -54,6 +54,20 @@ async fn mail_for_an_absent_partner_takes_no_place_and_goes_on_at_its_return() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_mail_for_an_absent_partner_is_tried_at_once() {
+    let mut house = house(1, 1, "partner_retry_time = \"100ms\"\n").await;
+    house.start().await;
+    house.send("ann@ours.test", &["zoe@gone.test"]).await;
+    wait_for("the deferral", || house.listed().iter().any(|l| matches!(l.state, ListedState::Deferred { .. }))).await;
+    house.stop().await;
+    let gone = Sink::lmtp().start_unix(&house.path("run/gone")).await;
+    house.start().await;
+    house.emptied().await;
+    assert_eq!(gone.messages().len(), 1);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_partner_is_held_and_deleted_at_once() {
     let mut house = house(1, 1, "partner_retry_time = \"1m\"\n").await;
     house.start().await;
