@@ -66,7 +66,7 @@ fn curl_sends_and_reads_with_and_without_tls() {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("folder");
     let mail = folder.path().join("mail");
-    std::fs::write(&mail, "From: a@elsewhere.test\r\nSubject: by curl\r\n\r\nbody\r\n").expect("mail");
+    std::fs::write(&mail, "From: alice@example.test\r\nSubject: by curl\r\n\r\nbody\r\n").expect("mail");
     let login = format!("alice@example.test:{PASSWORD}");
     let common = ["-sS", "-k", "--max-time", "60"];
     let smtp = format!("smtp://127.0.0.1:{}/h.test", server.smtp_port());

@@ -47,3 +47,91 @@ fn python_submits_with_login_under_starttls_and_implicit_tls() {
     assert!(!anonymous.status.success());
     assert!(!server.log().contains("secret"), "no password in the log");
 }
+
+/// Port 587 as it is from the start, but for TLS, so that replies can be looked at one by one.
+const CLEAR: &str = "[smtpd.service.submission]\nsmtpd_tls_security_level = \"may\"\nsmtpd_tls_auth_only = false\n";
+
+/// A session on port 587 that has logged in as alice@example.test.
+fn alice(server: &Server) -> Smtp {
+    let mut smtp = Smtp::connect(server.submission_port());
+    smtp.command("EHLO client.test", 250);
+    smtp.command("AUTH PLAIN AGFsaWNlQGV4YW1wbGUudGVzdABzZWNyZXQ=", 235);
+    smtp
+}
+
+#[test]
+fn a_login_sends_as_itself_and_its_aliases_only() {
+    let server = Server::builder().settings(CLEAR).start();
+    server.facteur_ok(&["alias", "add", "info@example.test", "alice@example.test"]);
+    server.facteur_ok(&["alias", "add", "team@example.test", "alice@example.test", "bob@example.test"]);
+    let mut smtp = alice(&server);
+    for (sender, code) in [
+        ("alice@example.test", 250),
+        ("Alice+news@Example.test", 250),
+        ("info@example.test", 250),
+        ("", 250),
+        ("bob@example.test", 553),
+        ("team@example.test", 553),
+        ("ceo@elsewhere.test", 553),
+    ] {
+        smtp.command(&format!("MAIL FROM:<{sender}>"), 250);
+        let reply = smtp.command("RCPT TO:<bob@example.test>", code);
+        assert!(code == 250 || reply.contains("5.7.1") && reply.contains("not owned by user alice@example.test"), "{reply}");
+        smtp.command("RSET", 250);
+    }
+}
+
+#[test]
+fn the_from_header_is_the_logins_own() {
+    let server = Server::builder().settings(CLEAR).start();
+    server.facteur_ok(&["alias", "add", "info@example.test", "alice@example.test"]);
+    let mut smtp = alice(&server);
+    let mut send = |header: &str, code: u16| {
+        smtp.command("MAIL FROM:<alice@example.test>", 250);
+        smtp.command("RCPT TO:<bob@example.test>", 250);
+        smtp.command("DATA", 354);
+        smtp.write(format!("{header}Subject: x\r\n\r\nbody\r\n").as_bytes());
+        smtp.command(".", code)
+    };
+    for from in [
+        "From: alice@example.test\r\n",
+        "From: \"The boss, ceo@elsewhere.test\" <alice+x@example.test>, info@example.test\r\n",
+        "From: us: info@example.test, alice@example.test;\r\n",
+        "",
+    ] {
+        send(from, 250);
+    }
+    let large = "X: y\r\n".repeat(100_000);
+    for from in [
+        "From: bob@example.test\r\n",
+        "From: alice@example.test, ceo@elsewhere.test\r\n",
+        "From: us: alice@example.test, bob@example.test;\r\n",
+        "From: =?utf-8?q?alice=40example=2Etest?= <bob@example.test>\r\n",
+        "From: =?utf-8?q?alice=40example=2Etest?=\r\n",
+        "From: alice@example.test\r\nFrom: alice@example.test\r\n",
+        "From: alice@example.test\r\nfROM :\r\n bob@example.test\r\n",
+        "From: nobody:;\r\n",
+        // Far down in a header that does not fit the journal.
+        &format!("{large}From: bob@example.test\r\n"),
+    ] {
+        let reply = send(from, 550);
+        assert!(reply.contains("5.7.1") && reply.contains("From header rejected"), "{reply}");
+    }
+    assert_eq!(server.wait_for_mail("bob@example.test", 4).len(), 4);
+}
+
+#[test]
+fn sending_as_somebody_else_can_be_allowed() {
+    let free = "smtpd_sender_restrictions = []\nsmtpd_reject_header_from_mismatch = false\n";
+    let server = Server::builder().settings(&format!("{CLEAR}{free}")).start();
+    alice(&server).send("ceo@elsewhere.test", &["bob@example.test"], "From: ceo@elsewhere.test\n\nbody\n");
+    server.wait_for_mail("bob@example.test", 1);
+    drop(server);
+    let table = "smtpd_sender_login_maps = [\"inline:{ ceo@elsewhere.test=alice@example.test }\"]\n";
+    let server = Server::builder().settings(&format!("{CLEAR}{table}")).start();
+    let mut smtp = alice(&server);
+    smtp.send("ceo@elsewhere.test", &["bob@example.test"], "From: ceo@elsewhere.test\n\nbody\n");
+    smtp.command("MAIL FROM:<alice@example.test>", 250);
+    smtp.command("RCPT TO:<bob@example.test>", 553);
+    server.wait_for_mail("bob@example.test", 1);
+}

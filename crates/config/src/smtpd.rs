@@ -79,8 +79,11 @@ settings! {
         /// Whether a recipient that nobody knows is refused although the restrictions would let it through.
         smtpd_reject_unlisted_recipient: bool = true, was "Postfix smtpd_reject_unlisted_recipient";
         /// Tables that say which logins may use a sender address (`user@domain`, or `@domain` for all of it); for `reject_sender_login_mismatch`
-        /// and its kin.
+        /// and its kin. Empty: a login may use its own address, with or without `+extension`, and those aliases that lead to it alone.
         smtpd_sender_login_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_sender_login_maps";
+        /// Whether the From header is held to the same rule when the client has logged in: one From field, and each address in it the login's own.
+        /// On for `submission` and `submissions`.
+        smtpd_reject_header_from_mismatch: bool = false;
         /// Whether MAIL is taken after HELO or EHLO only.
         smtpd_helo_required: bool = true, was "Postfix smtpd_helo_required";
         /// Whether the name of a client is looked up in the DNS, for logs, the Received header and restrictions.
@@ -119,6 +122,8 @@ settings! {
         smtpd_forbid_bare_newline: BareNewline = BareNewline::Normalize, was "Postfix smtpd_forbid_bare_newline";
         /// `Received:` headers after which a message counts as looping.
         hopcount_limit: u32 = 50u32, in 10..=1000, was "Postfix hopcount_limit";
+        /// The largest header of a message, all fields together; above, the message is refused. It is kept in memory while it comes in.
+        smtpd_message_header_limit: Size = Size::mib(1), in Size::kib(64)..=Size::mib(16);
         /// Space that has to be left in the queue; below, or below 1.5 times `message_size_limit`, MAIL is answered with 452.
         queue_minfree: Size = Size(0), was "Postfix queue_minfree";
         /// The greeting behind `220 hostname`.
@@ -163,7 +168,12 @@ impl Service {
     pub(crate) fn built_in(smtpd: &Smtpd) -> BTreeMap<String, Service> {
         let mut smtp = Service::over(smtpd);
         smtp.listener.listen = on(25);
+        // Whoever logs in speaks for himself. In front of the list: what stands behind a `permit` is not asked.
+        let mut own_senders = vec!["reject_authenticated_sender_login_mismatch".to_owned()];
+        own_senders.extend(smtpd.smtpd_sender_restrictions.iter().cloned());
         let mut submission = Service::over(smtpd);
+        submission.smtpd.smtpd_sender_restrictions = own_senders.clone();
+        submission.smtpd.smtpd_reject_header_from_mismatch = true;
         submission.listener.listen = on(587);
         submission.smtpd.smtpd_tls_security_level = TlsLevel::Encrypt;
         submission.smtpd.smtpd_sasl_auth_enable = true;
@@ -176,6 +186,8 @@ impl Service {
         submit.listener.listen = vec![Endpoint::Unix("submit".into())];
         submit.smtpd.smtpd_tls_security_level = TlsLevel::None;
         submit.smtpd.always_add_missing_headers = true;
+        submit.smtpd.smtpd_sender_restrictions = own_senders;
+        submit.smtpd.smtpd_reject_header_from_mismatch = true;
         submit.smtpd.smtpd_relay_restrictions = ["permit_mynetworks", "reject"].map(String::from).into();
         [("smtp", smtp), ("submission", submission), ("submissions", submissions), ("submit", submit)]
             .map(|(name, service)| (name.to_owned(), service))

@@ -130,6 +130,14 @@ pub fn find<'a>(message: &'a [u8], name: &str) -> Option<Field<'a>> {
     fields(message).find(|field| field.is(name))
 }
 
+/// Whether the whole header is there, when more bytes may follow: an empty line or a line that is no field ends it. What is not closed
+/// by a line end can still become anything.
+pub fn header_ends(bytes: &[u8]) -> bool {
+    let mut fields = fields(bytes);
+    let ended = fields.by_ref().any(|field| field.name().is_empty() && memchr(b'\n', field.raw()).is_some());
+    ended || empty_line(&bytes[fields.position()..]) > 0
+}
+
 /// Where the body begins: after the empty line, or at the end when there is none.
 pub fn header_length(message: &[u8]) -> usize {
     let mut at = 0;
@@ -149,6 +157,25 @@ pub fn header_length(message: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_header_is_known_to_be_whole() {
+        for (bytes, want) in [
+            ("A: b\r\n\r\n", true),
+            ("A: b\r\n\r\nbody", true),
+            ("A: b\n\n", true),
+            ("\r\nbody", true),
+            ("A: b\r\nno field\r\n", true),
+            ("A: b\r\nno field", false),
+            ("A: b\r\n", false),
+            ("A: b\r\n\r", false),
+            ("A: b", false),
+            ("A: b\r\n c", false),
+            ("", false),
+        ] {
+            assert_eq!(header_ends(bytes.as_bytes()), want, "{bytes:?}");
+        }
+    }
     use proptest::prelude::*;
 
     fn names(message: &[u8]) -> Vec<String> {

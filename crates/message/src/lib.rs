@@ -37,7 +37,7 @@ pub use address::{Entry, Mailbox};
 pub use content::{ContentType, Disposition, Param, Params};
 pub use date::Date;
 pub use envelope::Envelope;
-pub use header::{Field, Fields, fields, find, header_length};
+pub use header::{Field, Fields, fields, find, header_ends, header_length};
 pub use mime::{Kind, Message, Part};
 pub use section::{Section, Want};
 pub use transfer::Encoding;

@@ -3,6 +3,7 @@
 //! What is written ends in CRLF, and nothing of a peer's can break out of its line.
 
 use crate::header::fields;
+use crate::lexer::Lexer;
 use crate::{Date, Field};
 use mail_types::{Address, Client, QueueId};
 use std::borrow::Cow;
@@ -126,6 +127,22 @@ pub fn was_delivered_to(message: &[u8], address: &Address) -> bool {
     delivered_to_values(message).any(|value| value.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
+/// The name under which an Authentication-Results field speaks (RFC 8601 §2.2), from the field's value.
+///
+/// ```text
+/// authres-header-field = "Authentication-Results:" authres-payload
+/// authres-payload = [CFWS] authserv-id [ CFWS authres-version ] ( no-result / 1*resinfo ) [CFWS] CRLF
+/// authserv-id = value
+/// ```
+pub fn authserv_id(value: &[u8]) -> Cow<'_, [u8]> {
+    let mut lexer = Lexer::new(value);
+    lexer.skip_cfws();
+    match lexer.peek() {
+        Some(b'"') => lexer.quoted(),
+        _ => Cow::Borrowed(lexer.until(|b| b.is_ascii_whitespace() || matches!(b, b';' | b'(' | b'"'))),
+    }
+}
+
 /// The message without the Return-Path fields of others; final delivery writes its own (RFC 5321 §4.4). The pieces
 /// put together are the message; usually it is one.
 pub fn without_return_path(message: &[u8]) -> Vec<&[u8]> {
@@ -166,6 +183,22 @@ pub fn missing(message: &[u8]) -> Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_name_their_server() {
+        for (value, want) in [
+            (" mx.test; spf=pass", "mx.test"),
+            ("mx.test 1; none", "mx.test"),
+            (" (a (b)) MX.test (c) ; none", "MX.test"),
+            ("\r\n\tmx.test;\r\n dkim=pass", "mx.test"),
+            (" \"mx.test\"; none", "mx.test"),
+            (" \"m\\x.test\"; none", "mx.test"),
+            ("", ""),
+            (";", ""),
+        ] {
+            assert_eq!(&*authserv_id(value.as_bytes()), want.as_bytes(), "{value:?}");
+        }
+    }
     use mail_types::Protocol;
 
     fn client() -> Client {

@@ -2,7 +2,7 @@
 
 use crate::access::{self, Word};
 use crate::restriction::{Check, List, Restriction, Subject, Verb};
-use crate::{Action, Destination, Effects, Facts, Policy, Stage, Verdict};
+use crate::{Action, Destination, Effects, Facts, Ownership, Policy, Stage, Verdict};
 use mail_types::{Address, Reply};
 use tables::Unavailable;
 
@@ -322,32 +322,51 @@ impl<'a> Run<'a> {
         Said::DeferIfPermit(self.about(subject, Reply::with(450, (4, 4, 3), "Name service error, try again later")))
     }
 
-    /// Who may use a sender address (Postfix smtpd_sender_login_maps): a value is a list of login names.
+    /// Who may use a sender address: those that `smtpd_sender_login_maps` names. Without such a table a login has its own address and
+    /// the aliases that lead to it alone; nothing is known then of senders without a login, nor for `reject_known_sender_login_mismatch`.
     async fn sender_login(&self, verb: Verb) -> Said {
-        let (Some(sender), maps) = (self.facts.sender.flatten(), &self.policy.sender_login_maps) else { return Said::Dunno };
-        let applies = verb != Verb::RejectAuthenticatedSenderLoginMismatch || self.facts.login.is_some();
-        if !applies || maps.is_empty() {
+        let Some(sender) = self.facts.sender.flatten() else { return Said::Dunno };
+        if verb == Verb::RejectAuthenticatedSenderLoginMismatch && self.facts.login.is_none() {
             return Said::Dunno;
         }
-        let order = tables::AddressOrder { delimiters: &self.policy.delimiters, bare: false, catch_all: true };
-        let owners = match maps.address(sender, order).await {
-            Ok(found) => found.map(|f| f.found.value.to_string()),
-            Err(Unavailable { .. }) => return lookup_error(&self.subject_text(Subject::Sender)),
-        };
-        let owns = |login: &str| {
-            owners.iter().any(|o| o.split(|c: char| c == ',' || c.is_whitespace()).any(|owner| owner.eq_ignore_ascii_case(login)))
-        };
+        if self.policy.sender_login_maps.is_empty() {
+            return match (self.facts.login, self.facts.sender_is_own) {
+                (Some(login), Some(Ownership::Foreign)) if verb != Verb::RejectKnownSenderLoginMismatch => self.not_owned(login),
+                (Some(_), Some(Ownership::Unavailable)) if verb != Verb::RejectKnownSenderLoginMismatch => {
+                    lookup_error(&self.subject_text(Subject::Sender))
+                }
+                _ => Said::Dunno,
+            };
+        }
+        let Ok(owners) = self.policy.owners(sender).await else { return lookup_error(&self.subject_text(Subject::Sender)) };
         match (self.facts.login, &owners) {
-            (Some(login), _) if owns(login) => Said::Dunno,
+            (Some(login), Some(owners)) if owners.has(login) => Said::Dunno,
             (Some(_), None) if verb == Verb::RejectKnownSenderLoginMismatch => Said::Dunno,
-            (Some(login), _) => Said::Refuse(Reply::with(
-                553,
-                (5, 7, 1),
-                format!("<{}>: Sender address rejected: not owned by user {login}", self.subject_text(Subject::Sender)),
-            )),
+            (Some(login), _) => self.not_owned(login),
             (None, Some(_)) => self.refuse(Subject::Sender, 553, (5, 7, 1), "not logged in"),
             (None, None) => Said::Dunno,
         }
+    }
+
+    fn not_owned(&self, login: &str) -> Said {
+        let text = format!("<{}>: Sender address rejected: not owned by user {login}", self.subject_text(Subject::Sender));
+        Said::Refuse(Reply::with(553, (5, 7, 1), text))
+    }
+}
+
+/// A value of `smtpd_sender_login_maps`: login names.
+pub(crate) struct Owners(String);
+
+impl Owners {
+    pub(crate) fn has(&self, login: &str) -> bool {
+        self.0.split(|c: char| c == ',' || c.is_whitespace()).any(|owner| owner.eq_ignore_ascii_case(login))
+    }
+}
+
+impl Policy {
+    pub(crate) async fn owners(&self, address: &Address) -> Result<Option<Owners>, Unavailable> {
+        let order = tables::AddressOrder { delimiters: &self.delimiters, bare: false, catch_all: true };
+        Ok(self.sender_login_maps.address(address, order).await?.map(|hit| Owners(hit.found.value.to_string())))
     }
 }
 

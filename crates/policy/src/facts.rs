@@ -53,6 +53,18 @@ pub struct Facts<'a> {
     pub destination: Option<&'a Destination>,
     /// How many recipients the transaction has.
     pub recipients: usize,
+    /// Whether the sender is the login's own without any table that says so: its name, or an alias that leads to it alone. Asked when
+    /// `smtpd_sender_login_maps` is empty; `None`: nobody is logged in, or there is no sender.
+    pub sender_is_own: Option<Ownership>,
+}
+
+/// Whether an address belongs to a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    Own,
+    Foreign,
+    /// Cannot be told at the moment.
+    Unavailable,
 }
 
 /// Whose a recipient is.

@@ -19,11 +19,12 @@ mod facts;
 mod restriction;
 mod verdict;
 
-pub use facts::{Destination, Facts, Stage};
+pub use facts::{Destination, Facts, Ownership, Stage};
 pub use restriction::SetupError;
 pub use verdict::{Action, Effects, Verdict};
 
 use dns::Resolver;
+use mail_types::Address;
 use restriction::List;
 use std::sync::Arc;
 use tables::{Context, Maps, NetworkList};
@@ -91,6 +92,23 @@ impl Policy {
             Some(ip) => self.mynetworks.contains(ip).await,
             None => Ok(false),
         }
+    }
+
+    /// Whether tables say which logins may use an address.
+    pub fn has_sender_logins(&self) -> bool {
+        !self.sender_login_maps.is_empty()
+    }
+
+    /// Whether `smtpd_sender_login_maps` gives `address` to `login`; `None` when it is empty, so that only the address itself can tell.
+    pub async fn owned_by_table(&self, login: &str, address: &Address) -> Option<Ownership> {
+        if self.sender_login_maps.is_empty() {
+            return None;
+        }
+        Some(match self.owners(address).await {
+            Ok(owners) if owners.iter().any(|owners| owners.has(login)) => Ownership::Own,
+            Ok(_) => Ownership::Foreign,
+            Err(_) => Ownership::Unavailable,
+        })
     }
 
     /// Judges one stage. At [`Stage::Recipient`] all lists that belong to RCPT are asked, the relay list among them.

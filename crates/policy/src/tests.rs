@@ -239,6 +239,31 @@ async fn warn_if_reject_only_remarks() {
 }
 
 #[tokio::test]
+async fn without_a_table_the_login_has_its_own_address() {
+    let mismatch = "553 5.7.1 <user@domain.com>: Sender address rejected: not owned by user bob";
+    let later = "451 4.3.0 <user@domain.com>: Temporary lookup failure";
+    for (verb, login, own, want) in [
+        ("reject_authenticated_sender_login_mismatch", Some("bob"), Some(Ownership::Own), "permit"),
+        ("reject_authenticated_sender_login_mismatch", Some("bob"), Some(Ownership::Foreign), mismatch),
+        ("reject_authenticated_sender_login_mismatch", Some("bob"), Some(Ownership::Unavailable), later),
+        ("reject_authenticated_sender_login_mismatch", None, None, "permit"),
+        ("reject_sender_login_mismatch", Some("bob"), Some(Ownership::Foreign), mismatch),
+        ("reject_sender_login_mismatch", None, None, "permit"),
+        // "Known" is what a table has; there is none.
+        ("reject_known_sender_login_mismatch", Some("bob"), Some(Ownership::Foreign), "permit"),
+    ] {
+        let policy = policy(|s| s.smtpd_sender_restrictions = list(&[verb])).expect("policy");
+        let case = Case { login, ..Case::default() };
+        let verdict = policy.judge(Stage::Recipient, &Facts { sender_is_own: own, ..case.facts() }).await;
+        let got = match verdict.action {
+            Action::Permit => "permit".to_owned(),
+            Action::Refuse(reply) => reply.to_string(),
+        };
+        assert_eq!(got, want, "{verb} {login:?} {own:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_sender_belongs_to_its_login() {
     let policy = policy(|s| {
         s.smtpd_sender_login_maps = list(&["inline:{ user@domain.com=ann, @here.test=bob }"]);

@@ -23,6 +23,7 @@ mod classify;
 mod expand;
 mod networks;
 mod nexthop;
+mod owner;
 mod reason;
 mod router;
 mod transport;

@@ -1,7 +1,7 @@
 //! Answers the machine's questions: policy, routing, logins, the spool.
 
 use crate::auth::Exchange;
-use crate::intake::Intake;
+use crate::intake::{Intake, Terms};
 use crate::server::{Server, World};
 use crate::service::Service;
 use crate::session::End;
@@ -11,7 +11,7 @@ use ipc::queue::Hint;
 use mail_types::{Address, Client, Envelope, Protocol, Recipient, Reply, Secret, printable};
 use message::Date;
 use message::trace::Received;
-use policy::{Action, Destination, Effects, Facts, Stage, Verdict};
+use policy::{Action, Destination, Effects, Facts, Ownership, Stage, Verdict};
 use routing::Class;
 use smtp_proto::server::{Answer, MailFrom, Question, Session, Transaction};
 use spool::Place;
@@ -25,8 +25,8 @@ const NAME_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Desk {
     server: Arc<Server>,
-    world: Arc<World>,
-    service: Arc<Service>,
+    pub(crate) world: Arc<World>,
+    pub(crate) service: Arc<Service>,
     peer: Peer,
     session: String,
     /// The user behind a local socket.
@@ -35,6 +35,8 @@ pub(crate) struct Desk {
     tls: Option<String>,
     exchange: Option<Exchange>,
     effects: Effects,
+    /// Whether the sender of the transaction is the login's own.
+    sender_is_own: Option<Ownership>,
     intake: Option<Intake>,
     accepted: u32,
     rejected: u32,
@@ -84,6 +86,7 @@ impl Desk {
             tls: None,
             exchange: None,
             effects: Effects::default(),
+            sender_is_own: None,
             intake: None,
             accepted: 0,
             rejected: 0,
@@ -184,6 +187,10 @@ impl Desk {
                 _ => Reply::with(451, (4, 3, 0), "Error: the queue is not available"),
             });
         }
+        self.sender_is_own = match (machine.login(), &mail.sender) {
+            (Some(login), Some(sender)) if !self.service.policy.has_sender_logins() => Some(self.owns(login, sender).await),
+            _ => None,
+        };
         self.judge_sender(machine, mail.sender.as_ref()).await
     }
 
@@ -252,6 +259,7 @@ impl Desk {
             recipient: None,
             destination: None,
             recipients: transaction.map_or(0, |t| t.recipients.len()),
+            sender_is_own: self.sender_is_own,
         }
     }
 
@@ -330,10 +338,25 @@ impl Desk {
             front.push_str("\r\n");
         }
         let smtpd = &self.service.smtpd;
-        let submission = smtpd.always_add_missing_headers;
-        let limit = smtpd.journal_message_limit.0;
-        self.intake = Some(Intake::new(envelope, front, &self.service.hostname, submission, self.world.hopcount_limit, limit));
+        let bytes = |size: config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        let terms = Terms {
+            front,
+            submission: smtpd.always_add_missing_headers,
+            authors: machine.login().is_some() && smtpd.smtpd_reject_header_from_mismatch,
+            trusted: self.is_trusted_relay(machine).await,
+            hostname: self.service.hostname.clone(),
+            hopcount_limit: self.world.hopcount_limit,
+            header_limit: bytes(smtpd.smtpd_message_header_limit),
+            journal_limit: bytes(smtpd.journal_message_limit),
+        };
+        self.intake = Some(Intake::new(envelope, terms));
         Answer::Accept
+    }
+
+    /// A mail system of ours, such as a content filter that hands mail back; people on the local socket and logins are none.
+    async fn is_trusted_relay(&self, machine: &Session) -> bool {
+        let facts = self.facts(machine, None);
+        !facts.local && facts.login.is_none() && matches!(self.service.policy.in_mynetworks(&facts).await, Ok(true))
     }
 
     fn envelope(&self, machine: &Session, transaction: &Transaction) -> Envelope {
@@ -372,6 +395,10 @@ impl Desk {
         }
         let Some(mut intake) = self.intake.take() else { return Answer::Reply(Reply::with(451, (4, 3, 0), "Internal error")) };
         let id = intake.envelope.id;
+        if let Err(reply) = self.inspect(machine, &mut intake).await {
+            self.rejected += 1;
+            return Answer::Reply(reply);
+        }
         if self.effects.discard {
             tracing::info!(queue_id = %id, from = %Path(intake.envelope.sender.as_ref()), "discarded, as a table says");
             return Answer::Reply(queued(id));
@@ -456,7 +483,7 @@ fn describe(tls: &TlsInfo) -> String {
 }
 
 /// An envelope sender in a log line; the null sender is `<>`.
-struct Path<'a>(Option<&'a Address>);
+pub(crate) struct Path<'a>(pub(crate) Option<&'a Address>);
 
 impl std::fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

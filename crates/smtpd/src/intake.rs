@@ -1,44 +1,49 @@
 //! One message on its way into the spool: small ones through memory into the journal, large ones streamed to a file.
 
-use crate::headers::{Submission, assemble};
+use crate::headers::{Authors, Edits, Submission, assemble};
 use crate::server::seconds_since_1970;
 use mail_types::{Envelope, Reply};
 use spool::{LargeWriter, Receipt, SpoolWriter};
 
 pub(crate) struct Intake {
     pub(crate) envelope: Envelope,
-    /// Our Received field and whatever tables want in front.
-    front: String,
-    submission: bool,
-    hostname: String,
-    hopcount_limit: usize,
-    journal_limit: usize,
+    terms: Terms,
     pub(crate) size: u64,
     pub(crate) message_id: String,
+    /// Known once the header is.
+    pub(crate) authors: Authors,
+    /// The message from its beginning, until the header is whole and edited; after that the edited one, unless it went to a file.
     memory: Vec<u8>,
+    edited: bool,
     large: Option<LargeWriter>,
     failed: Option<Reply>,
 }
 
+/// How a message is taken.
+pub(crate) struct Terms {
+    /// Our Received field and whatever tables want in front.
+    pub(crate) front: String,
+    pub(crate) submission: bool,
+    /// Whether the From header will be compared with the login.
+    pub(crate) authors: bool,
+    /// Whether the client's Authentication-Results may speak in our name.
+    pub(crate) trusted: bool,
+    pub(crate) hostname: String,
+    pub(crate) hopcount_limit: usize,
+    pub(crate) header_limit: usize,
+    pub(crate) journal_limit: usize,
+}
+
 impl Intake {
-    pub(crate) fn new(
-        envelope: Envelope,
-        front: String,
-        hostname: &str,
-        submission: bool,
-        hopcount_limit: usize,
-        journal_limit: u64,
-    ) -> Intake {
+    pub(crate) fn new(envelope: Envelope, terms: Terms) -> Intake {
         Intake {
             envelope,
-            front,
-            submission,
-            hostname: hostname.to_owned(),
-            hopcount_limit,
-            journal_limit: usize::try_from(journal_limit).unwrap_or(usize::MAX),
+            terms,
             size: 0,
             message_id: String::new(),
+            authors: Authors::default(),
             memory: Vec::new(),
+            edited: false,
             large: None,
             failed: None,
         }
@@ -56,7 +61,7 @@ impl Intake {
             } else {
                 self.memory.extend_from_slice(&piece);
             }
-            if self.memory.len() > self.journal_limit {
+            if self.memory.len() > self.terms.journal_limit {
                 self.begin_file(spool).await;
             }
             return;
@@ -69,8 +74,17 @@ impl Intake {
     }
 
     async fn begin_file(&mut self, spool: &SpoolWriter) {
-        // The header is in here: nobody's is longer than what fits the journal.
-        let Some(bytes) = self.assembled() else { return };
+        // What is private stands anywhere in the header: nothing is written before all of it is here.
+        if !message::header_ends(&self.memory) {
+            if self.memory.len() > self.terms.header_limit {
+                self.refuse_header();
+            }
+            return;
+        }
+        if !self.edit() {
+            return;
+        }
+        let bytes = std::mem::take(&mut self.memory);
         let mut large = spool.large(&self.envelope);
         match large.append(&bytes).await {
             Ok(()) => self.large = Some(large),
@@ -78,23 +92,50 @@ impl Intake {
         }
     }
 
-    /// The message with its new head, or `None` when it goes in circles.
-    fn assembled(&mut self) -> Option<Vec<u8>> {
-        let memory = std::mem::take(&mut self.memory);
-        let submission = self.submission.then(|| Submission {
+    /// All of the message is here: gives the header its new form. The reply says why the message cannot be taken.
+    pub(crate) fn finish(&mut self) -> Result<(), Reply> {
+        if self.failed.is_none() && !self.edited {
+            self.edit();
+        }
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Edits the header; false when the message cannot be taken.
+    fn edit(&mut self) -> bool {
+        let submission = self.terms.submission.then(|| Submission {
             sender: self.envelope.sender.as_ref(),
-            hostname: &self.hostname,
+            hostname: &self.terms.hostname,
             now_seconds: seconds_since_1970(),
             random: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) << 32 | self.size),
         });
-        let assembled = assemble(&self.front, &memory, submission);
-        self.message_id = assembled.message_id;
-        if assembled.hops > self.hopcount_limit {
-            tracing::info!(queue_id = %self.envelope.id, hops = assembled.hops, "rejected: the message goes in circles (hopcount_limit)");
-            self.failed = Some(Reply::with(554, (5, 4, 6), "Error: too many hops"));
-            return None;
+        let edits = Edits {
+            front: &self.terms.front,
+            submission,
+            authors: self.terms.authors,
+            not_from: (!self.terms.trusted).then_some(&*self.terms.hostname),
+        };
+        let assembled = assemble(&self.memory, edits);
+        if assembled.header_bytes > self.terms.header_limit {
+            self.refuse_header();
+            return false;
         }
-        Some(assembled.bytes)
+        self.message_id = assembled.message_id;
+        self.authors = assembled.authors;
+        if assembled.hops > self.terms.hopcount_limit {
+            tracing::info!(queue_id = %self.envelope.id, hops = assembled.hops, "rejected: the message goes in circles (hopcount_limit)");
+            self.memory = Vec::new();
+            self.failed = Some(Reply::with(554, (5, 4, 6), "Error: too many hops"));
+            return false;
+        }
+        self.memory = assembled.bytes;
+        self.edited = true;
+        true
+    }
+
+    fn refuse_header(&mut self) {
+        tracing::info!(queue_id = %self.envelope.id, "rejected: the header is too large (smtpd_message_header_limit)");
+        self.memory = Vec::new();
+        self.failed = Some(Reply::with(552, (5, 3, 4), "Error: message header too big"));
     }
 
     fn fail(&mut self, error: &spool::Error) {
@@ -103,17 +144,12 @@ impl Intake {
         self.failed = Some(spool_reply(error, &self.envelope));
     }
 
-    /// Makes the message durable; the reply says why not. Nothing is left behind then.
+    /// Makes the message durable, after `finish`; the reply says why not. Nothing is left behind then.
     pub(crate) async fn commit(mut self, spool: &SpoolWriter) -> Result<(Receipt, Intake), Reply> {
-        if let Some(reply) = self.failed.take() {
-            return Err(reply);
-        }
+        self.finish()?;
         let kept = match self.large.take() {
             Some(large) => large.commit(&self.envelope).await,
-            None => match self.assembled() {
-                Some(bytes) => spool.accept(&self.envelope, &bytes).await,
-                None => return Err(self.failed.take().unwrap_or_else(|| Reply::with(451, (4, 3, 0), "Error: queue file write error"))),
-            },
+            None => spool.accept(&self.envelope, &std::mem::take(&mut self.memory)).await,
         };
         match kept {
             Ok(receipt) => Ok((receipt, self)),

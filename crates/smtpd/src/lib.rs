@@ -7,6 +7,7 @@ mod auth;
 mod desk;
 mod headers;
 mod intake;
+mod ownership;
 mod server;
 mod service;
 mod session;

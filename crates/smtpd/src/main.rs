@@ -14,8 +14,9 @@
 //!
 //! Whether a message is wanted is decided by the restriction lists (`smtpd_recipient_restrictions` and its kin, with Postfix's
 //! words) and by the same routing tables that qmgr delivers by: unknown users are refused at RCPT. An accepted message gets a Received field,
-//! on submission also the Date, Message-ID and From that it lacks; its Bcc is removed there. It is written to the spool, and
-//! 250 is said when it is on disk. qmgr is told; when qmgr is away, mail is accepted all the same.
+//! on submission also the Date, Message-ID and From that it lacks; its Bcc is removed there. There the sender and the addresses in the
+//! From header have to be the login's own, too. `Authentication-Results` that speak in our name are removed, unless a host of `mynetworks`
+//! has sent them. The message is written to the spool, and 250 is said when it is on disk. qmgr is told; when qmgr is away, mail is accepted all the same.
 //!
 //! # PROTOCOL
 //!
@@ -32,14 +33,14 @@
 //!
 //! Runs as `facteur-smtp`. It parses bytes of strangers and trusts no name that a client gives. It sees passwords pass by on
 //! their way to the SASL server, and never checks one; it cannot read mailboxes. A hole in it could damage the spool and forge mail.
-//! What a client can cost is bounded: 4 KiB of a command, 64 KiB of a message in memory besides `journal_message_limit`, the time of
-//! `smtpd_timeout` per command and of `smtpd_min_data_rate` for a message, errors, recipients and connections by their limits.
+//! What a client can cost is bounded: 4 KiB of a command; of a message in memory what `journal_message_limit` and, for its
+//! header, `smtpd_message_header_limit` allow; the time of `smtpd_timeout` per command and of `smtpd_min_data_rate` for a message, errors, recipients and connections by their limits.
 //! Whoever reaches the `submit` socket may send mail; who it is is asked of the kernel and logged.
 //!
 //! # STANDARDS
 //!
 //! RFC 5321 (SMTP), RFC 6409 (submission), RFC 8314 (port 465), RFC 2920, 1870, 6152, 6531, 2034, 3030 (without BINARYMIME), 3207, 3461,
-//! 4954, 7505 (null MX).
+//! 4954, 7505 (null MX), 8601 §5 (foreign results).
 //!
 //! # DIAGNOSTICS
 //!

@@ -211,6 +211,49 @@ async fn client_disconnect_in_data_leaves_no_spool_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_private_is_removed_from_all_of_a_header_however_long() {
+    let server = Server::start("journal_message_limit = \"4K\"\nalways_add_missing_headers = true").await;
+    let mut client = server.connect().await;
+    let filler = format!("X-Filler: {}\r\n", "x".repeat(68));
+    let long = filler.repeat(8_000);
+    let text = format!("{long}Bcc: hidden@x.test\r\nSubject: x\r\n\r\nBcc: not private\r\n");
+    assert_eq!(code(&client.message("a@x.test", "ann@here.test", &text).await), "250 2.0.0");
+    let too_long = filler.repeat(14_000);
+    for text in [format!("{too_long}\r\nbody"), too_long.clone(), format!("{}\r\n", "x".repeat(1_200_000))] {
+        assert_eq!(code(&client.message("a@x.test", "ann@here.test", &text).await), "552 5.3.4");
+    }
+    let body_only = format!("\r\n{}", "x\r\n".repeat(500_000));
+    assert_eq!(code(&client.message("a@x.test", "ann@here.test", &body_only).await), "250 2.0.0");
+    let spool = server.stop().await;
+    let listed = spool.list();
+    let body = spool.body(&listed[0]);
+    assert!(!body.contains("hidden@x.test") && body.contains("Bcc: not private"));
+    assert_eq!((listed.len(), spool.files()), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_limit_below_the_journals_holds_too() {
+    let server = Server::start("journal_message_limit = \"4M\"\nsmtpd_message_header_limit = \"64K\"").await;
+    let mut client = server.connect().await;
+    let header = "X: y\r\n".repeat(20_000);
+    assert_eq!(code(&client.message("a@x.test", "ann@here.test", &format!("{header}\r\nbody")).await), "552 5.3.4");
+    assert_eq!(code(&client.message("a@x.test", "ann@here.test", &format!("Subject: x\r\n\r\n{header}")).await), "250 2.0.0");
+    assert_eq!(server.stop().await.list().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_speak_in_our_name() {
+    let text = "Authentication-Results: HERE.test; dkim=pass\r\nAuthentication-Results: other.test; dkim=pass\r\nSubject: x\r\n";
+    for (settings, kept) in [("", false), ("mynetworks = [\"127.0.0.1\"]", true)] {
+        let server = Server::start(settings).await;
+        server.connect().await.message("a@x.test", "ann@here.test", text).await;
+        let spool = server.stop().await;
+        let body = spool.body(&spool.list()[0]);
+        assert_eq!((body.contains("HERE.test"), body.contains("other.test")), (kept, true), "{settings} {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_goes_in_circles_is_refused() {
     let server = Server::start("hopcount_limit = 10").await;
     let mut client = server.connect().await;
