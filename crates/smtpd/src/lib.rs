@@ -4,6 +4,7 @@
 //! [`desk`] answers the machine's questions, [`intake`] takes a message in and makes it durable.
 
 mod auth;
+mod deadline;
 mod desk;
 mod headers;
 mod intake;

@@ -1,16 +1,17 @@
 //! Drives one connection: bytes, deadlines, TLS, the end.
 
+use crate::deadline::Deadline;
 use crate::desk::Desk;
 use crate::server::Server;
 use daemon::{Peer, Stream};
 use mail_types::Reply;
 use smtp_proto::server::{Session, Step};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 /// Commands and small messages are read in pieces of the first size, large messages in growing ones.
@@ -75,7 +76,8 @@ impl Connection {
         let shutdown = self.server.shutdown.clone();
         let mut stop = pin!(shutdown.wait());
         let mut stopping = false;
-        let mut clock = pin!(tokio::time::sleep(self.timeout));
+        let mut deadline = Deadline::new(Instant::now(), self.timeout, self.desk.min_data_rate());
+        let mut clock = pin!(tokio::time::sleep_until(deadline.at()));
         let (mut buffer, mut filled) = (Vec::new(), false);
         let mut timed_out = false;
         loop {
@@ -87,7 +89,7 @@ impl Connection {
                         Ok(Err(error)) => return End::Lost(Some(error)),
                         Err(_) => return End::Timeout,
                     }
-                    clock.as_mut().reset(Instant::now() + self.timeout);
+                    deadline.said(Instant::now(), self.machine.is_receiving());
                 }
                 Step::Ask(question) => {
                     let answer = Box::pin(self.desk.answer(&self.machine, question)).await;
@@ -107,7 +109,7 @@ impl Connection {
                         Err(error) => return End::TlsFailed(error),
                     }
                     self.machine.tls_started();
-                    clock.as_mut().reset(Instant::now() + self.timeout);
+                    deadline.said(Instant::now(), false);
                 }
                 Step::NeedInput => {
                     if shutdown.is_set() {
@@ -116,12 +118,14 @@ impl Connection {
                             continue;
                         }
                         if !std::mem::replace(&mut stopping, true) {
-                            // What has begun may come to its end, for so long.
-                            clock.as_mut().reset(Instant::now() + *self.server.grace.read());
+                            deadline.ends_within(Instant::now(), *self.server.grace.read());
                         }
                     }
                     let receiving = self.machine.is_receiving();
                     fit(&mut buffer, receiving, filled);
+                    if clock.deadline() != deadline.at() {
+                        clock.as_mut().reset(deadline.at());
+                    }
                     tokio::select! {
                         biased;
                         read = open.read(&mut buffer) => match read {
@@ -129,15 +133,21 @@ impl Connection {
                             Ok(count) => {
                                 self.machine.receive(&buffer[..count]);
                                 filled = count == buffer.len();
-                                if receiving && !stopping {
-                                    self.extend(clock.as_mut(), count);
+                                // What is thrown away buys no time either: a message that is too large ends soon.
+                                if receiving && !stopping && !self.machine.is_over_limit() {
+                                    deadline.took(Instant::now(), count);
                                 }
                             }
                             Err(error) => return End::Lost(Some(error)),
                         },
                         () = clock.as_mut() => {
                             timed_out = true;
-                            let reply = if stopping { goodbye(self.desk.hostname()) } else { too_slow(self.desk.hostname()) };
+                            let reply = match stopping {
+                                true => goodbye(self.desk.hostname()),
+                                // It would be no smaller at the next try.
+                                false if self.machine.is_over_limit() => smtp_proto::server::too_big(),
+                                false => too_slow(self.desk.hostname()),
+                            };
                             self.machine.disconnect(reply);
                         }
                         () = stop.as_mut(), if !stopping && !shutdown.is_set() => {}
@@ -146,16 +156,6 @@ impl Connection {
                 Step::Close => return if timed_out { End::Timeout } else { End::Closed },
             }
         }
-    }
-
-    /// RFC 5321 §4.5.3.2.5 gives time for each block; here each byte buys its share, so that one byte a minute does not last for ever
-    /// (Postfix smtpd_min_data_rate).
-    fn extend(&self, clock: Pin<&mut Sleep>, count: usize) {
-        let latest = Instant::now() + self.timeout;
-        let rate = self.desk.min_data_rate();
-        let deadline =
-            if rate == 0 { latest } else { (clock.deadline() + Duration::from_secs_f64(count as f64 / f64::from(rate))).min(latest) };
-        clock.reset(deadline);
     }
 }
 

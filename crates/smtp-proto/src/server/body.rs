@@ -33,6 +33,10 @@ impl Body {
         Body { decoder, bytes: Vec::with_capacity(room), handed_out: 0, over_limit: false }
     }
 
+    pub(super) fn is_over_limit(&self) -> bool {
+        self.over_limit
+    }
+
     fn size(&self) -> u64 {
         self.handed_out + self.bytes.len() as u64
     }
@@ -140,7 +144,7 @@ impl Session {
     fn body_fault(&self) -> Option<Reply> {
         let body = self.body.as_ref()?;
         if body.over_limit {
-            return Some(Reply::with(552, (5, 3, 4), "Error: message file too big"));
+            return Some(super::too_big());
         }
         let rejected = self.settings.bare_newline == BareNewline::Reject && body.decoder.saw_bare_newline();
         rejected.then(|| Reply::with(550, (5, 5, 2), "Error: a bare CR or LF in the message"))

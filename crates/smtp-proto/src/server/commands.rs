@@ -300,7 +300,7 @@ impl Session {
         let chunk = Chunk { size, remaining: size, last, refused: false };
         let limit = self.settings.size_limit;
         if limit > 0 && size > limit {
-            self.refuse_chunk(chunk, Reply::with(552, (5, 3, 4), "Error: message file too big"));
+            self.refuse_chunk(chunk, super::too_big());
             return None;
         }
         if self.body.is_some() {
@@ -404,12 +404,22 @@ impl Session {
         self.body = Some(Body::new(decoder, expected));
     }
 
+    /// The greeting of a client that is refused: RFC 5321 §4.3.2 and RFC 7504 §3 know 554, 521 and 421 there, and nothing else.
+    fn unwelcome(reply: &Reply) -> Reply {
+        let code = match reply.code() {
+            code @ (421 | 521 | 554) => code,
+            400..500 => 421,
+            _ => 554,
+        };
+        Reply::new(code, reply.enhanced(), reply.text().to_owned())
+    }
+
     /// The owner said no.
     pub(super) fn refused(&mut self, pending: Pending, reply: Reply) {
         match pending {
             Pending::Connect => {
                 // RFC 5321 §3.1: after 554 the client may only QUIT; most just go, so do we.
-                reply.write(&mut self.out);
+                Self::unwelcome(&reply).write(&mut self.out);
                 return self.close();
             }
             Pending::FirstChunk(chunk) => return self.refuse_chunk(chunk, reply),

@@ -236,6 +236,11 @@ impl Session {
         self.body.is_some()
     }
 
+    /// The message that is coming in is too large already: the rest of it is thrown away, and 552 is said at its end.
+    pub fn is_over_limit(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_over_limit)
+    }
+
     /// Nothing would be lost if the session ended now.
     pub fn is_idle(&self) -> bool {
         self.transaction.is_none() && !matches!(self.state, State::Asked(_))
@@ -361,6 +366,11 @@ impl Session {
         self.reply(reply);
         None
     }
+}
+
+/// RFC 1870 §6.3: what is said of a message that turned out larger than we take.
+pub fn too_big() -> Reply {
+    Reply::with(552, (5, 3, 4), "Error: message file too big")
 }
 
 #[cfg(test)]

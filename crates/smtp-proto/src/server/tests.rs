@@ -262,10 +262,21 @@ fn tls_that_is_required_comes_before_all_else() {
 
 #[test]
 fn a_refused_connection_hears_why_and_nothing_else() {
-    let mut session = session(|_| {});
-    assert_eq!(session.step(), Step::Ask(Question::Connect));
-    session.answer(Answer::Reply(Reply::with(554, (5, 7, 1), "Client host rejected")));
-    assert_eq!(run(&mut session), ["554 5.7.1 Client host rejected\r\n", "Close"]);
+    for (code, status, want) in [
+        (554, (5, 7, 1), "554 5.7.1 Client host rejected\r\n"),
+        (521, (5, 7, 1), "521 5.7.1 Client host rejected\r\n"),
+        (421, (4, 7, 1), "421 4.7.1 Client host rejected\r\n"),
+        // Replies to commands; a greeting has no such.
+        (450, (4, 7, 25), "421 4.7.25 Client host rejected\r\n"),
+        (451, (4, 3, 0), "421 4.3.0 Client host rejected\r\n"),
+        (530, (5, 7, 0), "554 5.7.0 Client host rejected\r\n"),
+        (550, (5, 7, 1), "554 5.7.1 Client host rejected\r\n"),
+    ] {
+        let mut session = session(|_| {});
+        assert_eq!(session.step(), Step::Ask(Question::Connect));
+        session.answer(Answer::Reply(Reply::with(code, status, "Client host rejected")));
+        assert_eq!(run(&mut session), [want, "Close"]);
+    }
 }
 
 #[test]
