@@ -118,6 +118,8 @@ settings! {
         smtpd_client_limit: u32 = 2000u32, in 1..=100_000, was "Postfix default_process_limit";
         /// Connections at the same time from one address (IPv6: one /64). Does not hold for `mynetworks`.
         smtpd_client_connection_count_limit: u32 = 50u32, in 0..=100_000, was "Postfix smtpd_client_connection_count_limit";
+        /// Connections at the same time from one user of this machine, over the socket `submit`; 0: no limit. Does not hold for root.
+        smtpd_local_connection_count_limit: u32 = 50u32, in 0..=100_000;
         /// A bare LF or CR inside a message: turned into CRLF (`normalize`; some web programs send such), or refused (`reject`).
         smtpd_forbid_bare_newline: BareNewline = BareNewline::Normalize, was "Postfix smtpd_forbid_bare_newline";
         /// `Received:` headers after which a message counts as looping.

@@ -1,4 +1,4 @@
-//! How many connections a program holds: in all, and from one address.
+//! How many connections a program holds: in all, from one address, and from one user of this machine.
 
 use crate::stream::Peer;
 use parking_lot::{Mutex, RwLock};
@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub struct Limits {
     total: AtomicUsize,
     per_ip: AtomicUsize,
+    per_user: AtomicUsize,
     open: AtomicUsize,
     accepted: AtomicU64,
     refused: AtomicU64,
     // Seeded hashing: the keys are chosen by strangers.
-    by_ip: Mutex<HashMap<IpAddr, usize>>,
+    by_origin: Mutex<HashMap<Origin, usize>>,
     exempt: RwLock<Option<Exempt>>,
 }
 
@@ -28,18 +29,27 @@ impl std::fmt::Debug for Exempt {
     }
 }
 
+/// Whom a connection is counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Origin {
+    Ip(IpAddr),
+    /// The uid of a process on a Unix socket.
+    User(u32),
+}
+
 /// Why a connection was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     TooMany,
     TooManyFromThisAddress,
+    TooManyFromThisUser,
 }
 
 /// The place of one connection; given back when dropped.
 #[derive(Debug)]
 pub struct Slot {
     limits: Arc<Limits>,
-    ip: Option<IpAddr>,
+    origin: Option<Origin>,
 }
 
 impl Limits {
@@ -47,10 +57,11 @@ impl Limits {
         Arc::new(Limits {
             total: AtomicUsize::new(total),
             per_ip: AtomicUsize::new(per_ip),
+            per_user: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            by_ip: Mutex::default(),
+            by_origin: Mutex::default(),
             exempt: RwLock::default(),
         })
     }
@@ -59,6 +70,11 @@ impl Limits {
     pub fn set(&self, total: usize, per_ip: usize) {
         self.total.store(total, Ordering::Relaxed);
         self.per_ip.store(per_ip, Ordering::Relaxed);
+    }
+
+    /// Connections of one user over Unix sockets; root has no limit. 0, as it is from the start: nobody has.
+    pub fn set_per_user(&self, per_user: usize) {
+        self.per_user.store(per_user, Ordering::Relaxed);
     }
 
     /// Addresses that the limit per address does not hold for.
@@ -98,21 +114,33 @@ impl Limits {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Refusal::TooMany);
         }
-        let per_ip = self.per_ip.load(Ordering::Relaxed);
-        let ip = peer.ip().filter(|ip| per_ip > 0 && !self.is_exempt(*ip)).map(counted_as);
-        if let Some(ip) = ip {
-            let mut by_ip = self.by_ip.lock();
-            let count = by_ip.entry(ip).or_insert(0);
-            if *count >= per_ip {
-                drop(by_ip);
+        let counted = self.counted(peer);
+        if let Some((origin, limit)) = counted {
+            let mut by_origin = self.by_origin.lock();
+            let count = by_origin.entry(origin).or_insert(0);
+            if *count >= limit {
+                drop(by_origin);
                 self.open.fetch_sub(1, Ordering::Relaxed);
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                return Err(Refusal::TooManyFromThisAddress);
+                return Err(match origin {
+                    Origin::Ip(_) => Refusal::TooManyFromThisAddress,
+                    Origin::User(_) => Refusal::TooManyFromThisUser,
+                });
             }
             *count += 1;
         }
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(Slot { limits: self.clone(), ip })
+        Ok(Slot { limits: self.clone(), origin: counted.map(|(origin, _)| origin) })
+    }
+
+    /// Whom a connection is counted for, and how many of his there may be.
+    fn counted(&self, peer: &Peer) -> Option<(Origin, usize)> {
+        let (per_ip, per_user) = (self.per_ip.load(Ordering::Relaxed), self.per_user.load(Ordering::Relaxed));
+        match (peer.ip(), peer.credentials) {
+            (Some(ip), _) if per_ip > 0 && !self.is_exempt(ip) => Some((Origin::Ip(counted_as(ip)), per_ip)),
+            (None, Some((uid, _, _))) if per_user > 0 && uid != 0 => Some((Origin::User(uid), per_user)),
+            _ => None,
+        }
     }
 }
 
@@ -130,12 +158,12 @@ fn counted_as(ip: IpAddr) -> IpAddr {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.limits.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(ip) = self.ip {
-            let mut by_ip = self.limits.by_ip.lock();
-            if let Some(count) = by_ip.get_mut(&ip) {
+        if let Some(origin) = self.origin {
+            let mut by_origin = self.limits.by_origin.lock();
+            if let Some(count) = by_origin.get_mut(&origin) {
                 *count -= 1;
                 if *count == 0 {
-                    by_ip.remove(&ip);
+                    by_origin.remove(&origin);
                 }
             }
         }
@@ -167,6 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn one_user_of_this_machine_cannot_take_all_places() {
+        let local = |uid| Peer { credentials: Some((uid, uid, 7)), ..Peer::default() };
+        let limits = Limits::new(10, 1);
+        let _unlimited: Vec<_> = (0..3).map(|_| limits.enter(&local(33)).expect("no limit per user yet")).collect();
+        limits.set_per_user(2);
+        let first = limits.enter(&local(34)).expect("first");
+        let _second = limits.enter(&local(34)).expect("second");
+        assert_eq!(limits.enter(&local(34)).expect_err("third"), Refusal::TooManyFromThisUser);
+        let _other = limits.enter(&local(35)).expect("another user");
+        let _root: Vec<_> = (0..3).map(|_| limits.enter(&local(0)).expect("root")).collect();
+        drop(first);
+        let _again = limits.enter(&local(34)).expect("a place came back");
+    }
+
+    #[test]
     fn counts_return_to_nothing() {
         let limits = Limits::new(0, 5);
         for n in 0..100 {
@@ -178,7 +221,7 @@ mod tests {
         let local: Vec<_> = (0..9).filter_map(|_| limits.enter(&peer("127.0.0.1")).ok()).collect();
         assert_eq!(local.len(), 9);
         drop(local);
-        assert!(limits.by_ip.lock().is_empty());
+        assert!(limits.by_origin.lock().is_empty());
         assert!(!limits.is_under_load());
     }
 }

@@ -64,6 +64,7 @@ fn refuse(mut stream: Stream, peer: &Peer, why: Refusal, text: &'static [u8]) {
     let reason = match why {
         Refusal::TooMany => "too many connections",
         Refusal::TooManyFromThisAddress => "too many connections from this address",
+        Refusal::TooManyFromThisUser => "too many connections from this user",
     };
     tracing::info!(peer = %peer, reason, "connection refused");
     if text.is_empty() {

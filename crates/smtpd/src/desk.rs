@@ -293,9 +293,10 @@ impl Desk {
             }
             Action::Refuse(reply) => reply,
         };
-        // A client that may log in is told to (RFC 4954 §6): "access denied" would be passed on to a person.
+        // A client that may log in is told to (RFC 4954 §6): "access denied" would be passed on to a person. Whoever is refused before
+        // the answer to EHLO cannot.
         let plain_reject = verdict.reason.ends_with(": reject") && reply.code() == 554;
-        let may_log_in = self.service.smtpd.smtpd_sasl_auth_enable && machine.login().is_none();
+        let may_log_in = self.service.smtpd.smtpd_sasl_auth_enable && machine.login().is_none() && machine.hello().is_some();
         let reply = if plain_reject && may_log_in { Reply::with(530, (5, 7, 0), "Authentication required") } else { reply };
         self.rejected += 1;
         tracing::info!(

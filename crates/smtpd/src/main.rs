@@ -35,7 +35,9 @@
 //! their way to the SASL server, and never checks one; it cannot read mailboxes. A hole in it could damage the spool and forge mail.
 //! What a client can cost is bounded: 4 KiB of a command; of a message in memory what `journal_message_limit` and, for its
 //! header, `smtpd_message_header_limit` allow; the time of `smtpd_timeout` per command and of `smtpd_min_data_rate` for a message, errors, recipients and connections by their limits.
-//! Whoever reaches the `submit` socket may send mail; who it is is asked of the kernel and logged.
+//! Chunks (BDAT) buy time by their octets only, and the rest of a message that is too large buys none.
+//! Whoever reaches the `submit` socket may send mail; who it is is asked of the kernel and logged, and one user has
+//! `smtpd_local_connection_count_limit` connections of all.
 //!
 //! # STANDARDS
 //!

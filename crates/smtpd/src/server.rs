@@ -63,6 +63,7 @@ impl Server {
         });
         let smtpd = &config.smtpd;
         let limits = ctx.limits(smtpd.smtpd_client_limit as usize, smtpd.smtpd_client_connection_count_limit as usize);
+        limits.set_per_user(smtpd.smtpd_local_connection_count_limit as usize);
         let auth = Mutex::default();
         let world =
             build(&config, &Outside { remote: &remote, resolver: &resolver, tls: &ctx.tls, auth: &auth }).map_err(anyhow::Error::msg)?;
@@ -112,6 +113,7 @@ impl Server {
     pub(crate) async fn reload(self: &Arc<Self>, config: Arc<Config>) {
         let smtpd = &config.smtpd;
         self.limits.set(smtpd.smtpd_client_limit as usize, smtpd.smtpd_client_connection_count_limit as usize);
+        self.limits.set_per_user(smtpd.smtpd_local_connection_count_limit as usize);
         *self.grace.write() = config.main.shutdown_grace;
         let (server, wanted) = (Arc::clone(self), Arc::clone(&config));
         match tokio::task::spawn_blocking(move || server.build(&wanted)).await {

@@ -326,6 +326,60 @@ async fn the_local_socket_knows_who_speaks_and_completes_messages() {
     assert!(!body.contains("hidden"), "{body}");
 }
 
+/// S18: what keeps to the letter of each deadline, and would never end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_only_buys_time_is_cut_off() {
+    let server = Server::start("smtpd_timeout = \"1s\"\nmessage_size_limit = 1024").await;
+    // One octet per chunk, each command well in time.
+    let mut client = server.connect().await;
+    client.say("EHLO client.test").await;
+    client.say("MAIL FROM:<a@x.test>").await;
+    client.say("RCPT TO:<ann@here.test>").await;
+    let mut last = String::new();
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if client.stream.write_all(b"BDAT 1\r\nx").await.is_err() {
+            break;
+        }
+        last = client.reply().await;
+        if !last.starts_with("250") {
+            break;
+        }
+    }
+    assert!(last.is_empty() || last.starts_with("421 4.4.2"), "{last}");
+    // What will be refused at its end anyway, at a good rate.
+    let mut client = server.connect().await;
+    client.envelope("a@x.test", "ann@here.test").await;
+    let mut ended = None;
+    for _ in 0..200 {
+        let _ = client.stream.write_all(&[b'x'; 100]).await;
+        match tokio::time::timeout(Duration::from_millis(50), client.reply()).await {
+            Ok(reply) => {
+                ended = Some(reply);
+                break;
+            }
+            Err(_) => continue,
+        }
+    }
+    assert_eq!(ended.as_deref().map(code), Some("552 5.3.4"));
+    assert!(server.stop().await.list().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_client_is_greeted_with_a_code_that_greetings_have() {
+    for (settings, want) in [
+        ("smtpd_client_restrictions = [\"reject\"]\nsmtpd_sasl_auth_enable = true", "554 5.7.1"),
+        ("smtpd_client_restrictions = [\"defer\"]", "421 4.7.1"),
+        ("smtpd_client_restrictions = [\"check_client_access inline:{ {127.0.0.1 = 550 5.7.1 go away} }\"]", "554 5.7.1"),
+    ] {
+        let server = Server::start(&format!("smtpd_delay_reject = false\n{settings}")).await;
+        let mut client = Client { stream: BufReader::new(TcpStream::connect(("127.0.0.1", server.port)).await.expect("connect")) };
+        assert_eq!(code(&client.reply().await), want, "{settings}");
+        assert_eq!(client.reply().await, "");
+        server.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_a_temporary_failure() {
     let server = Server::start("").await;
