@@ -24,8 +24,10 @@ settings! {
         smtp_connect_timeout: Duration = secs(30), in secs(1)..=minutes(10), was "Postfix smtp_connect_timeout";
         /// Time for the greeting and for the answers to EHLO, MAIL and RCPT.
         smtp_command_timeout: Duration = minutes(5), in secs(1)..=hours(1), was "Postfix smtp_helo_timeout, smtp_mail_timeout, smtp_rcpt_timeout";
-        /// Time for each piece of the message to be sent.
+        /// Time in which the other host has to take something of the message; what it takes buys it more, by `smtp_min_data_rate`, but never more than this.
         smtp_data_xfer_timeout: Duration = minutes(3), in secs(1)..=hours(1), was "Postfix smtp_data_xfer_timeout";
+        /// Bytes a second that the other host has to take at least of a message, so that one octet a minute does not last for ever. 0: no minimum.
+        smtp_min_data_rate: u32 = 500u32, in 0..=1_000_000, was "Postfix smtp_min_data_rate, smtp_per_request_deadline";
         /// Time for the answer to the whole message.
         smtp_data_done_timeout: Duration = minutes(10), in secs(1)..=hours(1), was "Postfix smtp_data_done_timeout";
         /// How long an idle connection is kept for the next message.

@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// Octets read from a file at once.
@@ -63,6 +64,14 @@ struct Driving<'a> {
     answer: Duration,
     timed_out: bool,
     file: Option<FileReader>,
+    /// What is left of the time for a request and the message behind it (Postfix smtp_per_request_deadline).
+    transfer: Duration,
+}
+
+impl<'a> Driving<'a> {
+    fn new(settings: &'a Settings, answer: Duration) -> Driving<'a> {
+        Driving { settings, answer, timed_out: false, file: None, transfer: settings.data_xfer_timeout }
+    }
 }
 
 impl Connection {
@@ -84,7 +93,7 @@ impl Connection {
             connection = connection.start_tls(name, verify, settings, tls).await?;
         }
         loop {
-            let mut driving = Driving { settings, answer, timed_out: false, file: None };
+            let mut driving = Driving::new(settings, answer);
             match connection.drive(&mut driving).await {
                 Ended::Ready => return Ok(connection),
                 Ended::StartTls => {
@@ -131,7 +140,7 @@ impl Connection {
         };
         let count = message.recipients.len();
         self.session.deliver(message);
-        let mut driving = Driving { settings, answer: settings.data_done_timeout, timed_out: false, file };
+        let mut driving = Driving { file, ..Driving::new(settings, settings.data_done_timeout) };
         let mut sent = Sent { report: Report { recipients: vec![None; count] }, lost: None, local_fault: None };
         loop {
             match self.drive(&mut driving).await {
@@ -159,7 +168,7 @@ impl Connection {
     /// Says goodbye and closes; waits for the answer only shortly.
     pub async fn quit(mut self, settings: &Settings) {
         self.session.quit();
-        let mut driving = Driving { settings, answer: Duration::from_secs(2), timed_out: false, file: None };
+        let mut driving = Driving::new(settings, Duration::from_secs(2));
         self.drive(&mut driving).await;
     }
 
@@ -170,11 +179,7 @@ impl Connection {
         loop {
             match self.session.step() {
                 Step::Send(bytes) => {
-                    let written = timeout(driving.settings.data_xfer_timeout, async {
-                        self.wire.write_all(&bytes).await?;
-                        self.wire.flush().await
-                    });
-                    match written.await {
+                    match self.write(&bytes, driving).await {
                         Ok(Ok(())) => {}
                         Ok(Err(_)) => self.last_words(&mut buffer).await,
                         Err(_) => {
@@ -185,7 +190,10 @@ impl Connection {
                     deadline = tokio::time::Instant::now() + driving.answer;
                 }
                 Step::NeedInput => match tokio::time::timeout_at(deadline, self.wire.read(&mut buffer)).await {
-                    Ok(Ok(n)) if n > 0 => self.session.receive(&buffer[..n]),
+                    Ok(Ok(n)) if n > 0 => {
+                        driving.transfer = driving.settings.data_xfer_timeout;
+                        self.session.receive(&buffer[..n]);
+                    }
                     Ok(_) => self.session.closed(),
                     Err(_) => {
                         driving.timed_out = true;
@@ -207,6 +215,29 @@ impl Connection {
                 Step::Close => return Ended::Closed,
             }
         }
+    }
+
+    /// Writes what the other host takes in time: each octet buys it its share, so that a host that drains slowly ends some day.
+    async fn write(&mut self, bytes: &[u8], driving: &mut Driving<'_>) -> Result<io::Result<()>, Elapsed> {
+        let (longest, rate) = (driving.settings.data_xfer_timeout, driving.settings.min_data_rate);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let began = Instant::now();
+            let count = match timeout(driving.transfer, self.wire.write(rest)).await? {
+                Ok(0) => return Ok(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => count,
+                Err(error) => return Ok(Err(error)),
+            };
+            rest = &rest[count..];
+            driving.transfer = match rate {
+                0 => longest,
+                rate => {
+                    let bought = Duration::from_secs_f64(count as f64 / f64::from(rate));
+                    (driving.transfer.saturating_sub(began.elapsed()) + bought).min(longest)
+                }
+            };
+        }
+        timeout(driving.transfer, self.wire.flush()).await
     }
 
     /// The server closed while we were writing: it may have said why before.

@@ -23,6 +23,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     pub command_timeout: Duration,
     pub data_xfer_timeout: Duration,
+    /// Octets a second; 0 for no minimum.
+    pub min_data_rate: u32,
     pub data_done_timeout: Duration,
     pub smtp_cache_time: Duration,
     pub lmtp_cache_time: Duration,
@@ -61,6 +63,7 @@ impl Settings {
             connect_timeout: own.smtp_connect_timeout,
             command_timeout: own.smtp_command_timeout,
             data_xfer_timeout: own.smtp_data_xfer_timeout,
+            min_data_rate: own.smtp_min_data_rate,
             data_done_timeout: own.smtp_data_done_timeout,
             smtp_cache_time: own.smtp_connection_cache_time_limit,
             lmtp_cache_time: own.lmtp_connection_cache_time_limit,

@@ -1,6 +1,7 @@
 //! Servers that do not keep to the protocol: each costs bounded time and memory and defers.
 
 use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn hostile_replies_are_cut_and_defer() {
@@ -38,6 +39,42 @@ async fn silence_ends_by_the_clock() {
         assert_eq!(short(&attempt), ["deferred 4.4.2"], "{moment}");
         assert!(reason(&attempt).contains("did not answer in time"), "{moment}: {}", reason(&attempt));
     }
+}
+
+/// The host takes a little of the message well before each deadline.
+#[tokio::test]
+async fn a_host_that_drains_slowly_ends_by_the_clock() {
+    /// More than the buffers between us.
+    const SIZE: usize = 16_000_000;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let host = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        let mut buffer = vec![0; 16 * 1024];
+        for reply in ["220 x.org\r\n", "250 x.org\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n"] {
+            if !reply.starts_with("220") {
+                assert!(stream.read(&mut buffer).await.expect("a command") > 0);
+            }
+            stream.write_all(reply.as_bytes()).await.expect("reply");
+        }
+        let mut taken = 0;
+        while taken < SIZE {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            match stream.read(&mut buffer).await {
+                Ok(count @ 1..) => taken += count,
+                _ => return,
+            }
+        }
+        stream.write_all(b"250 ok\r\n").await.expect("reply");
+    });
+    let settings = Settings { data_xfer_timeout: Duration::from_secs(1), min_data_rate: 1_000_000_000, ..settings() };
+    let outbound = outbound(settings, &FakeDns::start("").await);
+    let destination = Destination::Smtp { host: Domain::parse("[127.0.0.1]").expect("literal"), port: Some(address.port()), mx: false };
+    let text = "x".repeat(78) + "\r\n";
+    let large = Message { body: in_file(text.repeat(SIZE / 80).as_bytes()), ..message("") };
+    let attempt = outbound.deliver(&destination, &large, &to(&["a@x.org"])).await;
+    assert_eq!(short(&attempt), ["deferred 4.4.2"], "{}", reason(&attempt));
+    host.abort();
 }
 
 #[tokio::test]
