@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 
 /// Questions to other databases that run at a time, per connection.
 const SLOW_LIMIT: usize = 64;
+/// Those that wait for their turn, per connection. More are told at once that it cannot be said: their askers would not wait so long.
+const WAITING_LIMIT: usize = 1024;
 /// Answers after which the batch is written, however many more questions wait.
 const BATCH: usize = 256;
 
@@ -39,6 +41,8 @@ pub(super) async fn serve(stream: daemon::Stream, state: &Arc<ArcSwap<State>>) -
             batch += 1;
             if state.tables.is_quick(&question.table) {
                 writer.push(&answer(&state, question).await)?;
+            } else if slow.len() >= SLOW_LIMIT + WAITING_LIMIT {
+                writer.push(&Answer { id: question.id, result: Found::Unavailable("too many lookups wait for the database".into()) })?;
             } else {
                 let (state, free) = (state.clone(), free.clone());
                 slow.spawn(async move {

@@ -421,6 +421,29 @@ async fn the_database_is_readable_by_nobody_else_and_survives_kill() {
     authd.stop().await;
 }
 
+#[tokio::test]
+async fn questions_that_a_slow_database_cannot_follow_are_answered_at_once() {
+    use ipc::lookup::{Answer, Found, LOOKUP, Question};
+    let authd = Running::start("").await;
+    let path = authd.dir.path().join("slow.cf");
+    let query = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n WHERE '%s' <> ''";
+    std::fs::write(&path, format!("dbpath = accounts.sqlite\nquery = {query}\n")).expect("write");
+    let (read, write) = UnixStream::connect(authd.socket("lookup")).await.expect("connect").into_split();
+    let (mut reader, mut writer) = (ipc::FrameReader::new(read, LOOKUP), ipc::FrameWriter::new(write, LOOKUP));
+    let table = format!("sqlite:{}", path.display());
+    for id in 0..1200 {
+        writer.push(&Question { id, table: table.clone(), key: id.to_string() }).expect("fits");
+    }
+    writer.flush().await.expect("sent");
+    let answer = tokio::time::timeout(Duration::from_secs(60), reader.next::<Answer>()).await.expect("in time").expect("sound");
+    let answer = answer.expect("an answer");
+    assert!(matches!(&answer.result, Found::Unavailable(reason) if reason.contains("too many lookups")), "{answer:?}");
+    // Others are served meanwhile.
+    let lookup = LookupClient::new(authd.socket("lookup"));
+    assert_eq!(lookup.get("accounts:mailboxes", "nobody@x.org").await.expect("answered"), None);
+    authd.stop().await;
+}
+
 #[test]
 fn peers_of_userdb_and_accounts_are_looked_at() {
     let peers = Peers { own: 990, mail: 5000, group: Some(980), members: vec![1000], owner: Some(105) };

@@ -15,6 +15,8 @@ use std::time::Duration;
 const CONNECTIONS: u32 = 4;
 /// Longer than the askers wait: a slow answer still warms the connection for the next one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// The whole answer of one host. What takes longer is a query without an index, or a server that hangs.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(4);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const ROWS_LIMIT: usize = 10_000;
 
@@ -111,18 +113,11 @@ impl Database {
     pub async fn fetch(&self, text: Arc<str>, parameters: &[String]) -> Result<Vec<String>, String> {
         let mut last = String::new();
         for pool in &self.0 {
-            let fetched = match pool {
-                Pool::Sqlite(pool) => {
-                    let query = parameters.iter().fold(sqlx::query(AssertSqlSafe(text.clone())), |q, p| q.bind(p.as_str()));
-                    query.fetch_all(pool).await.and_then(|rows| texts(&rows, sqlite_text))
-                }
-                Pool::Mysql(pool) => {
-                    let query = parameters.iter().fold(sqlx::query(AssertSqlSafe(text.clone())), |q, p| q.bind(p.as_str()));
-                    query.fetch_all(pool).await.and_then(|rows| texts(&rows, mysql_text))
-                }
-                Pool::Pgsql(pool) => {
-                    let query = parameters.iter().fold(sqlx::query(AssertSqlSafe(text.clone())), |q, p| q.bind(p.as_str()));
-                    query.fetch_all(pool).await.and_then(|rows| texts(&rows, pgsql_text))
+            let fetched = match tokio::time::timeout(QUERY_TIMEOUT, pool.fetch(&text, parameters)).await {
+                Ok(fetched) => fetched,
+                Err(_) => {
+                    last = format!("no answer within {QUERY_TIMEOUT:?}");
+                    continue;
                 }
             };
             match fetched {
@@ -135,6 +130,22 @@ impl Database {
             }
         }
         Err(last)
+    }
+}
+
+impl Pool {
+    async fn fetch(&self, text: &Arc<str>, parameters: &[String]) -> Result<Vec<String>, sqlx::Error> {
+        macro_rules! fetch {
+            ($pool:expr, $text_of:ident) => {{
+                let query = parameters.iter().fold(sqlx::query(AssertSqlSafe(text.clone())), |q, p| q.bind(p.as_str()));
+                query.fetch_all($pool).await.and_then(|rows| texts(&rows, $text_of))
+            }};
+        }
+        match self {
+            Pool::Sqlite(pool) => fetch!(pool, sqlite_text),
+            Pool::Mysql(pool) => fetch!(pool, mysql_text),
+            Pool::Pgsql(pool) => fetch!(pool, pgsql_text),
+        }
     }
 }
 

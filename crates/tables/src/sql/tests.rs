@@ -51,6 +51,15 @@ async fn older_settings_limits_and_formats_work() {
 }
 
 #[tokio::test]
+async fn an_endless_query_is_given_up() {
+    let dir = place().await;
+    let endless =
+        table(&dir, "query = WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n WHERE '%s' = 'k'");
+    let error = tokio::time::timeout(std::time::Duration::from_secs(60), endless.lookup("k")).await.expect("an answer").expect_err("none");
+    assert!(error.to_string().contains("no answer within"), "{error}");
+}
+
+#[tokio::test]
 async fn faults_are_told_and_never_mean_not_there() {
     let dir = place().await;
     let missing = table(&dir, "query = SELECT x FROM nowhere WHERE y = '%s'");
