@@ -125,6 +125,22 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The command word of a client's line (without its LF) and what stands behind it. `Err` is a client that does not speak the protocol:
+/// its connection is to be closed.
+pub fn command(line: &[u8], limit_bytes: usize) -> Result<(String, Fields<'_>), &'static str> {
+    if line.len() > limit_bytes {
+        return Err("a line is too long");
+    }
+    let mut fields = Fields::of(line);
+    let word = fields.text().and_then(Result::ok).ok_or("a command is no text")?;
+    Ok((word, fields))
+}
+
+/// The argument of VERSION, with which each side begins: the major version.
+pub fn version(fields: &mut Fields<'_>) -> Result<u32, &'static str> {
+    fields.number().ok_or("VERSION has no number")
+}
+
 /// A field held bytes that are no UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a field is no UTF-8")]

@@ -1,7 +1,7 @@
 //! The server's side of the auth client protocol: lines of clients read, answers written. Pure.
 
 use super::{AuthFail, LINE_LIMIT_BYTES, Mechanism};
-use crate::tabbed::{Fields, Line};
+use crate::tabbed::{self, Line};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::net::IpAddr;
@@ -65,13 +65,9 @@ fn response(text: &str) -> Response {
 
 /// Reads a line without its LF. `Err` is a client that does not speak the protocol: its connection is to be closed.
 pub fn parse(line: &[u8]) -> Result<ClientLine, &'static str> {
-    if line.len() > LINE_LIMIT_BYTES {
-        return Err("a line is too long");
-    }
-    let mut fields = Fields::of(line);
-    let word = fields.text().and_then(Result::ok).ok_or("a command is no text")?;
+    let (word, mut fields) = tabbed::command(line, LINE_LIMIT_BYTES)?;
     match word.as_str() {
-        "VERSION" => Ok(ClientLine::Version { major: fields.number().ok_or("VERSION has no number")? }),
+        "VERSION" => Ok(ClientLine::Version { major: tabbed::version(&mut fields)? }),
         "CPID" => Ok(ClientLine::Cpid(fields.number().ok_or("CPID has no number")?)),
         "CANCEL" => Ok(ClientLine::Cancel(fields.number().ok_or("CANCEL has no number")?)),
         "CONT" => {

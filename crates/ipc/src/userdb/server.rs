@@ -1,7 +1,7 @@
 //! The server's side of the auth master protocol: questions read, answers written. Pure.
 
 use super::LINE_LIMIT_BYTES;
-use crate::tabbed::{Fields, Line};
+use crate::tabbed::{self, Line};
 
 /// A line of a client.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,13 +30,9 @@ pub enum ClientLine {
 
 /// Reads a line without its LF. `Err` is a client that does not speak the protocol: its connection is to be closed.
 pub fn parse(line: &[u8]) -> Result<ClientLine, &'static str> {
-    if line.len() > LINE_LIMIT_BYTES {
-        return Err("a line is too long");
-    }
-    let mut fields = Fields::of(line);
-    let word = fields.text().and_then(Result::ok).ok_or("a command is no text")?;
+    let (word, mut fields) = tabbed::command(line, LINE_LIMIT_BYTES)?;
     match word.as_str() {
-        "VERSION" => Ok(ClientLine::Version { major: fields.number().ok_or("VERSION has no number")? }),
+        "VERSION" => Ok(ClientLine::Version { major: tabbed::version(&mut fields)? }),
         "USER" | "PASS" => {
             let id = fields.number().ok_or("a question has no number")?;
             let name = fields.text().and_then(Result::ok).ok_or("a question names no user")?;
