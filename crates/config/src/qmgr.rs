@@ -34,6 +34,8 @@ settings! {
         bounce_size_limit: Size = Size(50_000), in Size(0)..=Size::mib(100), was "Postfix bounce_size_limit";
         /// Who gets bounces that cannot be delivered to the sender. Empty: nobody.
         double_bounce_recipient: String = "postmaster", was "Postfix 2bounce_notice_recipient";
+        /// Users whose programs may tell over the socket `queue` which mail has come; that is smtpd's. Root and the user qmgr runs as always may.
+        queue_trusted_users: Vec<String> = ["facteur-smtp"].map(String::from);
         /// How soon deliver, authd or another partner on this machine is asked again when it does not answer.
         partner_retry_time: Duration = secs(1), in crate::setting::millis(100)..=minutes(1);
     }

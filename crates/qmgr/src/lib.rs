@@ -61,10 +61,14 @@ pub async fn run_with(ctx: Context, resolver: Arc<dyn Resolver>) -> anyhow::Resu
     let managing = ctx.shutdown.spawn(async move { manager.run(inputs, async move { stop.wait().await }, grace).await });
     let listener = ctx.listen(&Endpoint::Unix(ipc::queue::socket(&config.main.run_directory)), &SocketOptions::mode(0o660))?;
     let peer = handles.peer;
+    let trusted = Arc::new(listener::Trusted::new(&config.qmgr.queue_trusted_users));
     let shutdown = ctx.shutdown.clone();
     tokio::spawn(daemon::serve(listener, ctx.limits(CONNECTIONS, 0), shutdown.clone(), move |stream, from| {
-        let (peer, shutdown) = (peer.clone(), shutdown.clone());
+        let (peer, shutdown, admitted) = (peer.clone(), shutdown.clone(), trusted.admits(&from));
         async move {
+            if !admitted {
+                return tracing::warn!(peer = %from, "refused at the queue socket: not among queue_trusted_users");
+            }
             tokio::select! {
                 () = listener::serve(stream, from, peer) => {}
                 () = shutdown.wait() => {}
