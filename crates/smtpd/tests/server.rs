@@ -329,7 +329,7 @@ async fn the_local_socket_knows_who_speaks_and_completes_messages() {
 /// S18: what keeps to the letter of each deadline, and would never end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_only_buys_time_is_cut_off() {
-    let server = Server::start("smtpd_timeout = \"1s\"\nmessage_size_limit = 1024").await;
+    let server = Server::start("smtpd_timeout = \"3s\"\nmessage_size_limit = 1024").await;
     // One octet per chunk, each command well in time.
     let mut client = server.connect().await;
     client.say("EHLO client.test").await;
@@ -378,6 +378,104 @@ async fn a_refused_client_is_greeted_with_a_code_that_greetings_have() {
         assert_eq!(client.reply().await, "");
         server.stop().await;
     }
+}
+
+/// S26: whatever a client has said when it goes, only a whole message stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_cut_at_any_octet_leaves_nothing_but_whole_messages() {
+    let server = Server::start("journal_message_limit = \"4K\"").await;
+    let large = format!("Subject: x\r\n\r\n{}.\r\n", "y\r\n".repeat(2_000));
+    let parts = ["EHLO c.test\r\n", "MAIL FROM:<a@x.test>\r\n", "RCPT TO:<ann@here.test>\r\n", "DATA\r\n", &large];
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let head = length - large.len();
+    // Every octet of the commands, and of both ends of the message.
+    let mut whole = 0;
+    for cut in (0..head + 40).chain(length - 40..=length) {
+        let mut client = server.connect().await;
+        let mut left = cut;
+        for part in parts {
+            client.send(&part.as_bytes()[..left.min(part.len())]).await;
+            if left < part.len() {
+                break;
+            }
+            left -= part.len();
+            whole += usize::from(client.reply().await.starts_with("250 2.0.0 Ok: queued"));
+        }
+    }
+    let spool = server.stop().await;
+    assert_eq!((whole, spool.list().len(), spool.files()), (1, 1, 1));
+    assert!(spool.body(&spool.list()[0]).ends_with("y\r\n"));
+}
+
+/// S28: the client does not wait for what it asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_kept_when_the_client_goes_before_its_reply() {
+    let server = Server::start("").await;
+    for half_close in [true, false] {
+        let mut client = server.connect().await;
+        client.envelope("a@x.test", "ann@here.test").await;
+        client.send(b"Subject: x\r\n\r\nbody\r\n.\r\nQUIT\r\n").await;
+        if half_close {
+            client.stream.shutdown().await.expect("shutdown");
+            assert_eq!(code(&client.reply().await), "250 2.0.0");
+        }
+        drop(client);
+    }
+    let spool = loop {
+        let mut client = server.connect().await;
+        client.say("QUIT").await;
+        let reader = Reader::open(&server.path("spool")).expect("spool");
+        if reader.list().expect("list").len() == 2 {
+            break server.stop().await;
+        }
+    };
+    assert_eq!(spool.list().len(), 2);
+}
+
+/// S15.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_lines_stay_as_they_are() {
+    let server = Server::start("").await;
+    let mut client = server.connect().await;
+    let text: String = [998, 1000, 2000, 65_536, 300_000].map(|length| format!("{}\r\n", "z".repeat(length))).concat();
+    assert_eq!(code(&client.message("a@x.test", "ann@here.test", &format!("Subject: x\r\n\r\n{text}end")).await), "250 2.0.0");
+    let spool = server.stop().await;
+    assert!(spool.body(&spool.list()[0]).ends_with(&format!("Subject: x\r\n\r\n{text}end\r\n")));
+}
+
+/// S11, S23, S27: odd words are refused or taken as what they are, and the session goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_arguments_are_data_or_errors() {
+    let server = Server::start("smtpd_hard_error_limit = 1000").await;
+    let mut client = server.connect().await;
+    for (line, want) in [
+        ("XCLIENT ADDR=127.0.0.1 LOGIN=ann@here.test", "500 5.5.2"),
+        ("XFORWARD NAME=spike.test", "500 5.5.2"),
+        ("PROXY TCP4 127.0.0.1 127.0.0.1 1 25", "500 5.5.2"),
+        ("EHLO a\0b", "501 5.5.2"),
+        ("EHLO \x1b[31m", "501 5.5.2"),
+        ("HELO [::1]", "250 here."),
+        ("HELO p\u{e9}l\u{e9}.test", "250 here."),
+        ("MAIL FROM:<;touch /tmp/p;>", "501 5."),
+        ("MAIL FROM:<`id`@x.test>", "250 2.1.0"),
+        ("RSET", "250 2.0.0"),
+        ("MAIL FROM:<|id@x.test>", "250 2.1.0"),
+        ("RCPT TO:<${run{id}}@here.test>", "550 5.1.1"),
+        ("RCPT TO:<../../x@here.test>", "550 5.1.1"),
+        ("RCPT TO:<\"/etc/passwd\"@here.test>", "550 5.1.1"),
+        ("RCPT TO:<-oQ/tmp@here.test>", "550 5.1.1"),
+        ("RCPT TO:<\"\"@here.test>", "5"),
+        ("RSET", "250 2.0.0"),
+    ] {
+        let reply = client.say(line).await;
+        assert!(reply.starts_with(want), "{line:?}: {reply}");
+    }
+    server.stop().await;
+    let server = Server::start("").await;
+    let mut client = server.connect().await;
+    assert_eq!(code(&client.say(&format!("EHLO {}", "x".repeat(65_536))).await), "500 5.5.2");
+    assert!(client.say("EHLO c.test").await.starts_with("250"));
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
