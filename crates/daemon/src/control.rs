@@ -1,6 +1,7 @@
 //! The daemon's side of the control socket, `control/<daemon>` in `run_directory`; `ipc::control` has the conversation.
 //!
-//! The socket's owner and mode decide who may ask (0660; the units give it to facteur-admin): the kernel checks them at connect.
+//! The socket's owner and mode decide who may ask (0660; the units give it to facteur-admin): the kernel checks them at connect. A mode
+//! is easily set too wide, so the peer is looked at as well: root, our own user, and those in the group of the socket may ask.
 
 use crate::context::Context;
 use crate::limits::Limits;
@@ -14,6 +15,8 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
@@ -85,7 +88,7 @@ pub(crate) fn start(ctx: &Context, started: u64) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let listener = ctx.listen(&Endpoint::Unix(path), &SocketOptions::mode(0o660))?.without_readiness();
+    let listener = ctx.listen(&Endpoint::Unix(path.clone()), &SocketOptions::mode(0o660))?.without_readiness();
     let (ctx, limits) = (ctx.clone(), Limits::new(CONNECTIONS, 0));
     // The administrator may ask during the drain too; this task ends with the process.
     tokio::spawn(async move {
@@ -95,9 +98,13 @@ pub(crate) fn start(ctx: &Context, started: u64) -> io::Result<()> {
                 continue;
             };
             let Ok(slot) = limits.enter(&peer) else { continue };
-            let ctx = ctx.clone();
+            let (ctx, path) = (ctx.clone(), path.clone());
             tokio::spawn(async move {
-                if let Err(error) = converse(&ctx, stream, &peer, started).await {
+                let asking = peer.clone();
+                let admitted = tokio::task::spawn_blocking(move || may_ask(&asking, &path)).await.unwrap_or(false);
+                if !admitted {
+                    tracing::warn!(peer = %peer, "refused at the control socket: neither root nor in the group of the socket");
+                } else if let Err(error) = converse(&ctx, stream, &peer, started).await {
                     tracing::info!(peer = %peer, error = %error, "control connection ended");
                 }
                 drop(slot);
@@ -105,6 +112,22 @@ pub(crate) fn start(ctx: &Context, started: u64) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Root, our own user, and the members of the group that the socket at `path` belongs to. Asks the user database of the machine.
+fn may_ask(peer: &Peer, path: &Path) -> bool {
+    let Some((uid, gid, _)) = peer.credentials else { return false };
+    if uid == 0 || uid == nix::unistd::geteuid().as_raw() {
+        return true;
+    }
+    let Ok(group) = std::fs::metadata(path).map(|socket| socket.gid()) else { return false };
+    gid == group || is_member(uid, gid, group)
+}
+
+fn is_member(uid: u32, gid: u32, group: u32) -> bool {
+    let Ok(Some(user)) = nix::unistd::User::from_uid(uid.into()) else { return false };
+    let Ok(name) = std::ffi::CString::new(user.name) else { return false };
+    nix::unistd::getgrouplist(&name, gid.into()).is_ok_and(|groups| groups.iter().any(|member| member.as_raw() == group))
 }
 
 async fn converse(ctx: &Context, stream: Stream, peer: &Peer, started: u64) -> Result<(), FrameError> {
@@ -211,6 +234,19 @@ mod tests {
         assert_eq!(client.command("x", "").await.expect_err("no").to_string(), "qmgr has no command x");
         assert!(matches!(client.command("panic", "").await, Err(ControlError::Failed(_))));
         assert_eq!(client.command_text("queue.cat", "").await.expect("empty"), "");
+    }
+
+    #[test]
+    fn strangers_may_not_ask_whatever_the_mode_of_the_socket() {
+        let dir = tempfile::tempdir().expect("directory");
+        let group = std::fs::metadata(dir.path()).expect("metadata").gid();
+        let own = nix::unistd::geteuid().as_raw();
+        let peer = |uid: u32, gid: u32| Peer { credentials: Some((uid, gid, 1)), ..Peer::default() };
+        for (uid, gid, want) in [(0, 0, true), (own, 4711, true), (4711, group, true), (4711, group + 4711, false)] {
+            assert_eq!(may_ask(&peer(uid, gid), dir.path()), want, "{uid} {gid}");
+        }
+        assert!(!may_ask(&Peer::default(), dir.path()), "no credentials");
+        assert!(!may_ask(&peer(4711, group), &dir.path().join("gone")));
     }
 
     fn ctx_is_fine() -> bool {
