@@ -443,6 +443,37 @@ async fn long_lines_stay_as_they_are() {
     assert!(spool.body(&spool.list()[0]).ends_with(&format!("Subject: x\r\n\r\n{text}end\r\n")));
 }
 
+/// S9: no way of writing an address makes a relay of us.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_do_not_get_through_us_by_any_spelling() {
+    let server = Server::start("smtpd_hard_error_limit = 1000").await;
+    for sender in ["", "ann@here.test", "a@x.test"] {
+        let mut client = server.connect().await;
+        client.say("EHLO c.test").await;
+        assert_eq!(code(&client.say(&format!("MAIL FROM:<{sender}>")).await), "250 2.1.0");
+        for recipient in [
+            "a@ext.test",
+            "@here.test:a@ext.test",
+            "@ext.test,@here.test:a@ext.test",
+            "a%ext.test@here.test",
+            "ext.test!a@here.test",
+            "\"a@ext.test\"@here.test",
+            "a@ext.test@here.test",
+            "a@here.test@ext.test",
+            "a@[127.0.0.1]",
+            "a@[IPv6:::1]",
+            "a@ext.test,ann@here.test",
+            "a@ext.test.",
+            "a@here.test.",
+        ] {
+            let reply = client.say(&format!("RCPT TO:<{recipient}>")).await;
+            assert!(reply.starts_with('5'), "{sender:?} {recipient}: {reply}");
+        }
+        assert_eq!(code(&client.say("DATA").await), "554 5.5.1");
+    }
+    assert!(server.stop().await.list().is_empty());
+}
+
 /// S11, S23, S27: odd words are refused or taken as what they are, and the session goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_arguments_are_data_or_errors() {
