@@ -33,7 +33,7 @@
 //!
 //! SECURITY
 //!     Runs as facteur-queue, without any privilege. Reads replies and DNS answers of strangers, and the envelope of mail
-//!     that anybody may send; trusts smtpd to have written valid records, and checks each all the same. Can lose or repeat
+//!     that anybody may send; trusts smtpd, known by its uid (`queue_trusted_users`), to have written valid records, and checks each all the same. Can lose or repeat
 //!     mail in the queue, and read it; cannot read mailboxes or passwords. Never runs a program.
 //!
 //! STANDARDS
