@@ -228,13 +228,41 @@ impl Dir {
 
     /// Calls `each` with the name of every entry.
     pub fn each_name(&self, mut each: impl FnMut(&str)) -> Result<()> {
+        self.each_entry(|name, _| each(name))
+    }
+
+    /// Names of the regular files for which `wanted` is true. What else may lie in a mail directory (directories, links, FIFOs) is left alone:
+    /// nothing of it is opened or followed.
+    pub fn each_file(&self, wanted: impl Fn(&str) -> bool, mut each: impl FnMut(&str)) -> Result<()> {
+        let mut unsure = Vec::new();
+        self.each_entry(|name, kind| match kind {
+            _ if !wanted(name) => {}
+            Some(nix::dir::Type::File) => each(name),
+            Some(_) => tracing::debug!(file = %self.at(name).display(), "not a regular file, left alone"),
+            // a file system that does not tell with the name
+            None => unsure.push(name.to_owned()),
+        })?;
+        for name in unsure {
+            if self.is_file(&name)? {
+                each(&name);
+            }
+        }
+        Ok(())
+    }
+
+    /// True when the name is there and is a regular file.
+    pub fn is_file(&self, name: &str) -> Result<bool> {
+        Ok(self.stat(name)?.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG))
+    }
+
+    fn each_entry(&self, mut each: impl FnMut(&str, Option<nix::dir::Type>)) -> Result<()> {
         // a descriptor of its own: reading moves the offset, which clones of this one share
         let mut open = nix::dir::Dir::openat(&*self.fd, ".", DIRECTORY, Mode::empty()).map_err(|e| Error::io("open", &self.path, e))?;
         for entry in open.iter() {
             let entry = entry.map_err(|e| Error::io("read", &self.path, e))?;
             match entry.file_name().to_str() {
                 Ok("." | "..") => {}
-                Ok(name) => each(name),
+                Ok(name) => each(name, entry.file_type()),
                 Err(_) => tracing::debug!(directory = %self.path.display(), "a file name that is not UTF-8 is left alone"),
             }
         }

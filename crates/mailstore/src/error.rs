@@ -67,6 +67,20 @@ impl Error {
         matches!(self, Error::NoSpace { .. } | Error::Locked { .. } | Error::Io { .. } | Error::Unsafe { .. })
     }
 
+    /// True when nothing can be written where mail lies: no room, a file system or directory that is read-only. Reading can go on.
+    pub fn cannot_write(&self) -> bool {
+        match self {
+            Error::NoSpace { .. } => true,
+            Error::Io { source, .. } => matches!(source.raw_os_error(), Some(libc::EROFS | libc::EACCES | libc::EPERM)),
+            _ => false,
+        }
+    }
+
+    /// True when the system answered that the name is taken.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     /// True when the system answered that the file or directory is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

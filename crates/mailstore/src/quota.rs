@@ -81,7 +81,9 @@ pub(crate) fn check(root: &Dir, limits: Limits, bytes: u64, messages: u64) -> Re
 /// Bytes and number of the messages in a directory, by the sizes in their names, else by asking.
 pub(crate) fn weigh(dir: &Dir) -> Result<(u64, u64)> {
     let (mut bytes, mut messages) = (0, 0);
-    for name in dir.names()?.iter().filter(|name| !name.starts_with('.')) {
+    let mut names = Vec::new();
+    dir.each_file(|name| !name.starts_with('.'), |name| names.push(name.to_owned()))?;
+    for name in &names {
         let base = name.split(':').next().unwrap_or(name);
         bytes += match size_in_name(base, b'S') {
             Some(size) => size,

@@ -6,6 +6,7 @@
 
 mod append;
 mod change;
+mod listing;
 mod read;
 mod state;
 mod sync;

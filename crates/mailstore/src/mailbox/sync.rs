@@ -1,12 +1,12 @@
 //! Keeping the state true to the disk: first look, refresh, kernel events, and UIDs for new files.
 
-use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use crate::dir::Stamp;
 use crate::error::{Error, Result};
 use crate::keywords;
 use crate::lock::{self, DotLock};
+use crate::mailbox::listing::{Listing, is_settled};
 use crate::mailbox::state::{Found, State, is_message_name};
 use crate::mailbox::{Folder, Mailbox};
 use crate::snapshot::Message;
@@ -16,9 +16,6 @@ use crate::watch::Event;
 
 /// How long a command waits for another process's lock.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Times of directories move in steps of the kernel's tick; a change within this after a look may show the same time.
-const TICK: Duration = Duration::from_millis(50);
 
 impl Mailbox {
     /// Looks at the disk when something may have changed there since the last look (a few system calls when nothing did). For
@@ -71,13 +68,8 @@ impl Mailbox {
     fn look_if_changed(&self, state: &mut State, patience: Duration) -> Result<()> {
         let folder = self.folder()?;
         if let Some((new, cur, when)) = state.looked {
-            let settled = |stamp: &Stamp| {
-                let (seconds, nanos) = stamp.modified;
-                let modified = UNIX_EPOCH + Duration::new(seconds.max(0) as u64, nanos.clamp(0, 999_999_999) as u32);
-                modified + TICK < when
-            };
             let same = folder.new.stamp(".")? == Some(new) && folder.cur.stamp(".")? == Some(cur);
-            if same && settled(&new) && settled(&cur) {
+            if same && is_settled(&new, when) && is_settled(&cur, when) {
                 return Ok(());
             }
         }
@@ -94,20 +86,13 @@ impl Mailbox {
         if state.position.is_none() {
             self.read_list(state, folder, None)?;
         }
-        let when = SystemTime::now();
-        let stamps = (folder.new.stamp(".")?, folder.cur.stamp(".")?);
-        let mut found = self.files(folder, None)?;
-        let mut gone = Vec::new();
-        for round in 0..3 {
-            gone = missing(state, &found);
-            if gone.is_empty() {
-                break;
-            }
-            // a file renamed while we read may be in neither half of what we saw
-            if round < 2 {
-                found.extend(self.files(folder, None)?);
-            }
-        }
+        let first_time = state.highest == 0;
+        let listing = self.listing(folder, None, |files| {
+            missing(state, files).is_empty() && (!first_time || state.unmatched.keys().all(|base| files.contains_key(base)))
+        })?;
+        let Listing { files: found, looked, is_sure } = listing;
+        // with files renamed all the time, what we did not see may be there all the same
+        let gone = if is_sure { missing(state, &found) } else { Vec::new() };
         for (base, file) in &found {
             if let Some(uid) = state.by_base(base).map(Message::uid) {
                 state.note(uid, file);
@@ -117,74 +102,24 @@ impl Mailbox {
         let new: Vec<Found> = found.into_iter().filter(|(base, _)| state.by_base(base).is_none()).map(|(_, file)| file).collect();
         self.check_keywords(state, folder)?;
         let all_in = self.introduce_if_room(state, folder, new, patience)?;
-        state.looked = match stamps {
-            (Some(new), Some(cur)) if all_in => Some((new, cur, when)),
-            _ => None,
-        };
+        state.looked = looked.filter(|_| all_in && is_sure);
+        if !is_sure {
+            self.pending.lock().everything = true;
+        }
         Ok(())
     }
 
-    /// As `introduce`. A full disk hides new mail, which has no place in the uidlist, but what is known can be read and removed: false
-    /// then, and the next refresh tries again.
+    /// As `introduce`. A full or read-only disk hides new mail, which has no place in the uidlist, but what is known can be read (and
+    /// removed): false then, and the next refresh tries again.
     fn introduce_if_room(&self, state: &mut State, folder: &Folder, new: Vec<Found>, patience: Duration) -> Result<bool> {
         match self.introduce(state, folder, new, patience) {
-            Err(error @ Error::NoSpace { .. }) if state.snapshot.uid_validity != 0 => {
-                tracing::warn!(mailbox = %self.name, %error, "new messages wait for room on the disk");
+            Err(error) if error.cannot_write() && state.snapshot.uid_validity != 0 => {
+                tracing::warn!(mailbox = %self.name, %error, "new messages wait until the disk can be written to");
                 self.pending.lock().everything = true;
                 Ok(false)
             }
             done => done.map(|()| true),
         }
-    }
-
-    /// Message files in `new/` and then `cur/` (files move that way) by base name.
-    fn files(&self, folder: &Folder, lock: Option<&DotLock>) -> Result<HashMap<Box<str>, Found>> {
-        let mut found: HashMap<Box<str>, Found> = HashMap::new();
-        let mut twice = Vec::new();
-        for in_new in [true, false] {
-            folder.part(in_new).each_name(|name| {
-                if is_message_name(name) {
-                    let file = Found { name: name.to_owned(), in_new };
-                    if let Some(other) = found.insert(file.base().into(), file) {
-                        twice.push(other);
-                    }
-                }
-            })?;
-        }
-        for other in twice {
-            self.settle_twice(folder, &mut found, other, lock)?;
-        }
-        Ok(found)
-    }
-
-    /// Two files with one base name: usually one file seen before and after a rename. When both are really there, a copy made by
-    /// hand or by a crash, the second gets a name of its own, so that no mail is hidden; when they are one file with two names,
-    /// one name goes.
-    fn settle_twice(&self, folder: &Folder, found: &mut HashMap<Box<str>, Found>, other: Found, lock: Option<&DotLock>) -> Result<()> {
-        let Some(kept) = found.get(other.base()).cloned() else { return Ok(()) };
-        let stamp = |file: &Found| folder.part(file.in_new).stamp(&file.name);
-        match (stamp(&kept)?, stamp(&other)?) {
-            (_, None) => {}
-            (None, Some(_)) => {
-                found.insert(other.base().into(), other);
-            }
-            (Some(a), Some(b)) if kept != other => {
-                let _lock = lock.is_none().then(|| lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)).transpose()?;
-                if a.same_file(&b) {
-                    folder.part(other.in_new).unlink(&other.name)?;
-                } else {
-                    let fresh = Found {
-                        name: format!("{}{}", self.account.store().unique_name(), other.name.strip_prefix(other.base()).unwrap_or("")),
-                        ..other.clone()
-                    };
-                    folder.part(other.in_new).rename_new(&other.name, folder.part(other.in_new), &fresh.name)?;
-                    tracing::warn!(mailbox = %self.name, file = %other.name, renamed = %fresh.name, "two files with one name, the second renamed");
-                    found.insert(fresh.base().into(), fresh);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
     }
 
     /// Reads `dovecot-keywords` when it changed.
@@ -213,12 +148,12 @@ impl Mailbox {
                 (Some((_, true)), true) | (Some((_, false)) | None, false) => {}
                 (Some((_, true)), false) => vanished.push(file),
                 (Some((uid, false)), true) => {
-                    if folder.part(file.in_new).stat(&file.name)?.is_some() {
+                    if folder.part(file.in_new).is_file(&file.name)? {
                         state.note(uid, &file);
                     }
                 }
                 (None, true) => {
-                    if folder.part(file.in_new).stat(&file.name)?.is_some() {
+                    if folder.part(file.in_new).is_file(&file.name)? {
                         new.push(file);
                     }
                 }
@@ -229,7 +164,7 @@ impl Mailbox {
         };
         for file in vanished {
             // renamed to a name told in the same breath, or put back
-            if still_named(state, &file) && folder.part(file.in_new).stat(&file.name)?.is_none() {
+            if still_named(state, &file) && !folder.part(file.in_new).is_file(&file.name)? {
                 return self.look_in(state, &folder, patience);
             }
         }
@@ -244,9 +179,12 @@ impl Mailbox {
         if new.is_empty() && state.snapshot.uid_validity != 0 && !state.rewrite {
             return Ok(());
         }
+        // what the list knows needs no lock, and is shown also when nothing can be written
         let first_time = state.highest == 0 && state.position.is_some() && !state.rewrite && state.snapshot.uid_validity != 0;
-        if first_time && new.iter().all(|file| state.unmatched.contains_key(file.base())) {
-            self.place_listed(state, new);
+        let (listed, new): (Vec<Found>, Vec<Found>) =
+            new.into_iter().partition(|file| first_time && state.unmatched.contains_key(file.base()));
+        self.place_listed(state, listed);
+        if new.is_empty() && !state.rewrite && state.snapshot.uid_validity != 0 {
             return Ok(());
         }
         let lock = lock::lock(&folder.dir, uidlist::LOCK, patience)?;
@@ -262,7 +200,7 @@ impl Mailbox {
         };
         if unseen(state, &files) {
             // others gave UIDs to files we have not seen: they come first, or their UIDs would be out of order
-            for (base, file) in self.files(folder, Some(lock))? {
+            for (base, file) in self.listing(folder, Some(lock), |files| !unseen(state, files))?.files {
                 if state.by_base(&base).is_none() {
                     files.insert(base, file);
                 }
@@ -325,42 +263,49 @@ impl Mailbox {
                 state.position = Some(position);
                 state.lines += bases.len();
             }
-            None => self.rewrite_with(state, folder, &text, bases.len(), lock)?,
+            None => self.rewrite_with(state, folder, &text, bases, lock)?,
         }
         Ok(uids)
     }
 
     pub(super) fn rewrite(&self, state: &mut State, folder: &Folder, lock: &DotLock) -> Result<()> {
-        self.rewrite_with(state, folder, "", 0, lock)
+        self.rewrite_with(state, folder, "", &[], lock)
     }
 
-    /// Replaces the uidlist by what we know, `more` lines behind it.
-    fn rewrite_with(&self, state: &mut State, folder: &Folder, more: &str, more_lines: usize, _lock: &DotLock) -> Result<()> {
-        let mut body = String::with_capacity(state.snapshot.len() * 64 + more.len());
-        for message in state.snapshot.iter() {
-            uidlist::write_line(
-                &mut body,
-                message.uid(),
-                state.fields.get(&message.uid()).map_or("", |fields| fields),
-                message.base_name(),
-            );
+    /// Replaces the uidlist by what we know, `more` (lines of the files `bases`) behind it. Lines of files that we have not seen stay when the
+    /// file is there all the same: another process may have told their UIDs.
+    fn rewrite_with(&self, state: &mut State, folder: &Folder, more: &str, bases: &[Box<str>], lock: &DotLock) -> Result<()> {
+        if !state.unmatched.is_empty() {
+            let files = self.listing(folder, Some(lock), |_| false)?.files;
+            let again: HashSet<&str> = bases.iter().map(|base| &**base).collect();
+            state.unmatched.retain(|base, _| files.contains_key(base) && !again.contains(&**base));
         }
+        let known = state
+            .snapshot
+            .iter()
+            .map(|message| (message.uid(), state.fields.get(&message.uid()).map_or("", |fields| fields), message.base_name()));
+        let unseen = state.unmatched.values().map(|line| (line.uid, &*line.fields, &*line.base));
+        let mut lines: Vec<(u32, &str, &str)> = known.chain(unseen).collect();
+        lines.sort_unstable();
+        lines.dedup_by_key(|(uid, ..)| *uid);
+        let mut body = String::with_capacity(lines.len() * 64 + more.len());
+        lines.iter().for_each(|(uid, fields, base)| uidlist::write_line(&mut body, *uid, fields, base));
         body.push_str(more);
+        let count = lines.len() + bases.len();
         if state.guid.is_empty() {
             state.guid = UidList::new(1).guid;
         }
         let position = uidlist::replace(&folder.dir, state.snapshot.uid_validity, state.snapshot.uid_next, &state.guid, &body)?;
         state.position = Some(position);
-        state.lines = state.snapshot.len() + more_lines;
+        state.lines = count;
         state.rewrite = false;
-        state.unmatched.clear();
         Ok(())
     }
 
     /// Reads what is new in the uidlist. With the lock held, a missing or useless one is made anew: from memory when this process
     /// knows the mailbox, else with another UIDVALIDITY.
     fn read_list(&self, state: &mut State, folder: &Folder, lock: Option<&DotLock>) -> Result<()> {
-        match uidlist::read(&folder.dir, state.position.as_ref())? {
+        match uidlist::read(&folder.dir, state.position.as_ref(), lock.is_some())? {
             uidlist::Found::Same => {}
             uidlist::Found::More(lines, position) => {
                 state.position = Some(position);

@@ -4,4 +4,5 @@ mod account;
 mod common;
 mod delivery;
 mod dovecot;
+mod listing;
 mod mailbox;
