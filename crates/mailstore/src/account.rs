@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::dir::{Dir, Stamp};
 use crate::error::{Error, Result};
 use crate::flags::Flags;
+use crate::lock::SessionLock;
 use crate::mailbox::Mailbox;
 use crate::name::MailboxName;
 use crate::quota::{self, Limits};
@@ -212,6 +213,11 @@ impl Account {
             self.forget(name);
         }
         root.sync()
+    }
+
+    /// Takes INBOX for one POP3 session; `Locked` when another has it, of whatever program. Blocking, but never waits.
+    pub fn lock_session(&self) -> Result<SessionLock> {
+        SessionLock::take(&self.open_root()?)
     }
 
     /// Names subscribed to, sorted; they need not exist.

@@ -40,6 +40,7 @@ pub use error::{Error, Result};
 pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
 pub use incoming::Incoming;
 pub use location::{Location, LocationError};
+pub use lock::SessionLock;
 pub use mailbox::{Added, Mailbox, Stored};
 pub use message_file::{MessageFile, to_crlf};
 pub use name::{MailboxName, NameError, SEPARATOR};

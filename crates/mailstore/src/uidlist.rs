@@ -13,7 +13,11 @@
 //!
 //! A line is on disk before its UID is told to anybody, so a UID is never given twice (I15).
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dir::{Dir, Stamp};
 use crate::error::{Error, Result};
@@ -54,6 +58,32 @@ pub(crate) struct Position {
     pub stamp: Stamp,
     /// Bytes read up to the end of the last complete line.
     pub offset: u64,
+    /// Hash of the file's begin and of what stands before `offset`. A file system gives the inode of a replaced file to the next one, so
+    /// device and inode alone do not say that it is still the same file.
+    mark: u64,
+}
+
+/// Bytes at the begin and before the offset that go into [`Position::mark`].
+const MARK_BYTES: u64 = 128;
+
+impl Position {
+    fn at(file: &File, stamp: Stamp, offset: u64) -> std::io::Result<Position> {
+        Ok(Position { stamp, offset, mark: Position::mark(file, offset)? })
+    }
+
+    fn mark(file: &File, offset: u64) -> std::io::Result<u64> {
+        let length = offset.min(MARK_BYTES);
+        let mut bytes = vec![0; 2 * length as usize];
+        let (begin, end) = bytes.split_at_mut(length as usize);
+        file.read_exact_at(begin, 0)?;
+        file.read_exact_at(end, offset - length)?;
+        Ok(xxh3_64(&bytes))
+    }
+
+    /// True when `file`, whose state is `stamp`, is the one that was read, and maybe longer now.
+    fn is_in(&self, file: &File, stamp: &Stamp) -> std::io::Result<bool> {
+        Ok(self.stamp.same_file(stamp) && stamp.size >= self.offset && Position::mark(file, self.offset)? == self.mark)
+    }
 }
 
 /// The file as found.
@@ -69,8 +99,9 @@ pub(crate) enum Found {
     Whole(UidList, Position),
 }
 
-/// Reads what is new since `known`, or everything.
-pub(crate) fn read(dir: &Dir, known: Option<&Position>) -> Result<Found> {
+/// Reads what is new since `known`, or everything. Without the lock (`locked` false) a torn end is what another process is writing at this
+/// moment; with it, it is damage.
+pub(crate) fn read(dir: &Dir, known: Option<&Position>, locked: bool) -> Result<Found> {
     let mut file = match dir.open_file(FILE) {
         Ok(file) => file,
         Err(error) if error.is_not_found() => return Ok(Found::Nothing { damaged: false }),
@@ -79,28 +110,34 @@ pub(crate) fn read(dir: &Dir, known: Option<&Position>) -> Result<Found> {
     let failed = |e| Error::io("read", dir.at(FILE), e);
     let stamp = Stamp::of(&nix::sys::stat::fstat(&file).map_err(|e| Error::io("stat", dir.at(FILE), e))?);
     if let Some(known) = known {
-        if known.stamp == stamp {
+        if known.stamp == stamp && (!locked || known.offset == stamp.size) {
             return Ok(Found::Same);
         }
-        if known.stamp.same_file(&stamp) && stamp.size >= known.offset {
+        if known.is_in(&file, &stamp).map_err(failed)? {
             let mut text = Vec::new();
             file.seek(SeekFrom::Start(known.offset)).map_err(failed)?;
-            file.take(LARGEST_BYTES).read_to_end(&mut text).map_err(failed)?;
-            let complete = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            (&file).take(LARGEST_BYTES).read_to_end(&mut text).map_err(failed)?;
+            let complete = complete(&text);
             let lines: Option<Vec<Line>> = split_lines(&text[..complete]).map(parse_line).collect();
-            if let Some(lines) = lines {
-                return Ok(Found::More(lines, Position { stamp, offset: known.offset + complete as u64 }));
+            if let Some(lines) = lines.filter(|_| !locked || complete == text.len()) {
+                let position = Position::at(&file, stamp, known.offset + complete as u64).map_err(failed)?;
+                return Ok(Found::More(lines, position));
             }
-            file = dir.open_file(FILE)?;
+            file.rewind().map_err(failed)?;
         }
     }
     let mut text = Vec::with_capacity(stamp.size.min(LARGEST_BYTES) as usize);
-    file.take(LARGEST_BYTES).read_to_end(&mut text).map_err(failed)?;
-    let complete = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-    match parse(&text) {
-        Some(list) => Ok(Found::Whole(list, Position { stamp, offset: complete as u64 })),
+    (&file).take(LARGEST_BYTES).read_to_end(&mut text).map_err(failed)?;
+    let whole = if locked { &text[..] } else { &text[..complete(&text)] };
+    match parse(whole) {
+        Some(list) => Ok(Found::Whole(list, Position::at(&file, stamp, complete(&text) as u64).map_err(failed)?)),
         None => Ok(Found::Nothing { damaged: true }),
     }
+}
+
+/// Length up to the end of the last complete line.
+fn complete(text: &[u8]) -> usize {
+    text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1)
 }
 
 /// Reads a whole file. `None` when the header is of no use. Damage behind it costs the lines it hit: all before stay, and
@@ -111,9 +148,8 @@ pub(crate) fn parse(text: &[u8]) -> Option<UidList> {
     let old = list.rewrite;
     let body = &text[header_end + 1..];
     let mut damaged = !body.is_empty() && !body.ends_with(b"\n");
-    let complete = body.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
     let mut last = 0;
-    for raw in split_lines(&body[..complete]) {
+    for raw in split_lines(&body[..complete(body)]) {
         match if old { parse_old_line(raw) } else { parse_line(raw) } {
             Some(line) if line.uid > last => {
                 last = line.uid;
@@ -226,22 +262,26 @@ pub(crate) fn append(dir: &Dir, position: &Position, lines: &str) -> Result<Opti
     let stat =
         |file: &std::fs::File| nix::sys::stat::fstat(file).map(|stat| Stamp::of(&stat)).map_err(|e| Error::io("stat", dir.at(FILE), e));
     let before = stat(&file)?;
-    if !before.same_file(&position.stamp) || before.size != position.offset {
+    if before.size != position.offset || !position.is_in(&file, &before).map_err(failed("read"))? {
         return Ok(None);
     }
     if let Err(error) = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data()) {
-        // a half-written line would make the file look damaged
-        let _ = file.set_len(before.size);
+        // A half-written line would make the file look damaged. Whole lines stay: who reads without the lock may have seen them, and their
+        // UIDs must not be given to others.
+        let written = stat(&file).map_or(0, |after| after.size.saturating_sub(before.size) as usize);
+        let _ = file.set_len(before.size + complete(&lines.as_bytes()[..written.min(lines.len())]) as u64);
         return Err(failed("write")(error));
     }
     let after = stat(&file)?;
-    Ok(Some(Position { stamp: after, offset: after.size }))
+    Position::at(&file, after, after.size).map(Some).map_err(failed("read"))
 }
 
 /// Replaces the file. The lock is held. `body` is lines by rising UID.
 pub(crate) fn replace(dir: &Dir, uid_validity: u32, next_uid: u32, guid: &str, body: &str) -> Result<Position> {
     let header = format!("3 V{uid_validity} N{next_uid} G{guid}\n");
-    let mut file = dir.create_or_truncate(TEMPORARY)?;
+    // made anew, not emptied: what a crash left there may be open elsewhere
+    dir.unlink(TEMPORARY)?;
+    let mut file = dir.create_readable(TEMPORARY)?;
     let written = file.write_all(header.as_bytes()).and_then(|()| file.write_all(body.as_bytes())).and_then(|()| file.sync_all());
     if let Err(error) = written {
         let _ = dir.unlink(TEMPORARY);
@@ -249,9 +289,9 @@ pub(crate) fn replace(dir: &Dir, uid_validity: u32, next_uid: u32, guid: &str, b
     }
     dir.rename(TEMPORARY, dir, FILE)?;
     dir.sync()?;
-    let stat = nix::sys::stat::fstat(&file).map_err(|e| Error::io("stat", dir.at(FILE), e))?;
-    let stamp = Stamp::of(&stat);
-    Ok(Position { stamp, offset: stamp.size })
+    let failed = |e| Error::io("read", dir.at(FILE), e);
+    let stamp = Stamp::of(&nix::sys::stat::fstat(&file).map_err(|e| failed(e.into()))?);
+    Position::at(&file, stamp, stamp.size).map_err(failed)
 }
 
 #[cfg(test)]
@@ -307,6 +347,42 @@ mod tests {
         }
         let old = parse(b"1 1275660208 3\n1 a.b:2,S\n2 c.d\n").unwrap();
         assert_eq!((old.lines.len(), &*old.lines[0].base, old.next_uid, old.rewrite), (2, "a.b", 3, true));
+    }
+
+    fn folder() -> (tempfile::TempDir, Dir) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::create_root(&temp.path().join("m")).unwrap();
+        (temp, dir)
+    }
+
+    #[test]
+    fn a_line_being_written_is_no_damage_without_the_lock_and_is_with_it() {
+        let (_temp, dir) = folder();
+        let torn = format!("{SAMPLE}30000 :ha");
+        std::fs::write(dir.at(FILE), &torn).unwrap();
+        let Found::Whole(list, position) = read(&dir, None, false).unwrap() else { panic!("whole") };
+        assert_eq!((list.lines.len(), list.rewrite, list.next_uid, position.offset), (2, false, 25022, SAMPLE.len() as u64));
+        // the writer died: with the lock nobody can be writing
+        let Found::Whole(list, _) = read(&dir, Some(&position), true).unwrap() else { panic!("whole again") };
+        assert_eq!((list.rewrite, list.next_uid), (true, 25022 + JUMP_AFTER_DAMAGE));
+        // the writer lived
+        std::fs::write(dir.at(FILE), format!("{torn}lf\n")).unwrap();
+        let Found::More(lines, position) = read(&dir, Some(&position), true).unwrap() else { panic!("more") };
+        assert_eq!((lines[0].uid, &*lines[0].base), (30000, "half"));
+        assert!(matches!(read(&dir, Some(&position), true).unwrap(), Found::Same));
+    }
+
+    #[test]
+    fn another_file_with_the_same_inode_is_read_from_its_start() {
+        let (_temp, dir) = folder();
+        std::fs::write(dir.at(FILE), SAMPLE).unwrap();
+        let Found::Whole(_, position) = read(&dir, None, false).unwrap() else { panic!("whole") };
+        // written in place, the inode stays: as when the file system gives the number of a removed file to the next
+        let other = format!("3 V1275660208 N90 G3085f01b7f11094c501100008c4a11c1\n{}", "77 :a.file.of.the.same.length\n".repeat(9));
+        assert!(other.len() > SAMPLE.len());
+        std::fs::write(dir.at(FILE), other).unwrap();
+        assert!(matches!(read(&dir, Some(&position), true).unwrap(), Found::Whole(..)));
+        assert!(append(&dir, &position, "78 :b\n").unwrap().is_none());
     }
 
     proptest! {

@@ -1,12 +1,11 @@
 //! Answers the machine's questions: logins by `authd`, messages by the mail store.
 
-use crate::lock::{LockError, TOUCH_EVERY};
 use crate::maildrop::{Maildrop, OpenError, Reading};
 use crate::server::Server;
 use daemon::Peer;
 use ipc::auth::{AuthFail, AuthPending, AuthRequest, AuthStep};
 use mail_types::printable;
-use mailstore::{Error, Location};
+use mailstore::{Error, Location, SessionLock};
 use pop3_proto::{Answer, Opened, Question, Refusal};
 use std::sync::Arc;
 
@@ -125,21 +124,11 @@ impl Desk {
         })?;
         let server = self.server.clone();
         let locked = config.pop3d.pop3_lock_session;
-        let opened = self
-            .server
-            .blocking(move || {
-                let locks = locked.then_some(&server.locks);
-                Maildrop::open(&server.store, &location, locks, &server.uidl())
-            })
-            .await;
+        let opened = self.server.blocking(move || Maildrop::open(&server.store, &location, locked, &server.uidl())).await;
         let (maildrop, entries) = opened.map_err(|error| match error {
-            OpenError::Lock(LockError::InUse) => {
+            OpenError::InUse => {
                 tracing::info!(user = %printable(&user), reason = "mailbox in use", "login failed");
                 Refusal::InUse("Another POP3 session has this mailbox.".into())
-            }
-            OpenError::Lock(error) => {
-                tracing::error!(user = %printable(&user), %error, "mailbox cannot be locked");
-                internal()
             }
             OpenError::Store(error) => {
                 tracing::error!(user = %printable(&user), %error, "mailbox cannot be opened");
@@ -158,7 +147,7 @@ impl Desk {
         let Some(lock) = maildrop.lock.as_ref().map(Arc::downgrade) else { return };
         tokio::spawn(async move {
             loop {
-                tokio::time::sleep(TOUCH_EVERY).await;
+                tokio::time::sleep(SessionLock::TOUCH_EVERY).await;
                 let Some(lock) = lock.upgrade() else { return };
                 // A panic there has been logged.
                 let _ = tokio::task::spawn_blocking(move || lock.touch()).await;

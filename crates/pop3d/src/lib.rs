@@ -1,7 +1,6 @@
 //! POP3 server: wiring and driving of the machine in `pop3-proto`. `main.rs` has the page for administrators.
 
 mod desk;
-mod lock;
 mod maildrop;
 mod server;
 mod session;

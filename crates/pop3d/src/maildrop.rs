@@ -1,8 +1,7 @@
 //! The mailbox of one session: opened, listed, read, and changed at QUIT.
 
-use crate::lock::{LockError, Locks, SessionLock};
 use crate::uidl;
-use mailstore::{Account, Error, FlagMode, FlagSet, Flags, Location, Mailbox, MailboxName, Store};
+use mailstore::{Account, Error, FlagMode, FlagSet, Flags, Location, Mailbox, MailboxName, SessionLock, Store};
 use pop3_proto::Entry;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -30,22 +29,25 @@ pub struct Reading {
 /// Why a mailbox could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error(transparent)]
-    Lock(#[from] LockError),
+    #[error("another session has the mailbox")]
+    InUse,
     #[error(transparent)]
     Store(#[from] Error),
 }
 
 impl Maildrop {
-    /// Opens the INBOX at `location`; with `locks`, nobody else may have it.
+    /// Opens the INBOX at `location`; with `exclusive`, no other POP3 session may have it.
     pub fn open(
         store: &Arc<Store>,
         location: &Location,
-        locks: Option<&Locks>,
+        exclusive: bool,
         format: &uidl::Format,
     ) -> Result<(Maildrop, Vec<Entry>), OpenError> {
         let account = store.account(location)?;
-        let lock = locks.map(|locks| locks.acquire(location.root())).transpose()?.map(Arc::new);
+        let lock = match exclusive.then(|| account.lock_session()).transpose() {
+            Err(Error::Locked { .. }) => return Err(OpenError::InUse),
+            lock => lock?.map(Arc::new),
+        };
         let mailbox = account.open(&MailboxName::inbox())?;
         mailbox.refresh()?;
         let snapshot = mailbox.snapshot();
@@ -56,7 +58,11 @@ impl Maildrop {
                 Ok(size) => size,
                 // Somebody removed it while we looked.
                 Err(Error::Expunged) => continue,
-                Err(error) => return Err(error.into()),
+                // One file that cannot be read may not lock its owner out of all others.
+                Err(error) => {
+                    tracing::error!(uid = message.uid(), %error, "message cannot be read, it is left out");
+                    continue;
+                }
             };
             entries.push(Entry { size, unique_id: format.id(message.uid(), snapshot.uid_validity(), message.base_name()) });
             uids.push(message.uid());

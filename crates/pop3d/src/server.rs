@@ -1,6 +1,5 @@
 //! What all sessions share.
 
-use crate::lock::Locks;
 use crate::uidl;
 use config::Config;
 use daemon::Context;
@@ -25,7 +24,6 @@ pub struct Server {
     pub userdb: UserdbClient,
     pub usage: UsageClient,
     pub store: Arc<Store>,
-    pub locks: Locks,
     uidl: Mutex<uidl::Format>,
     /// Bounds the threads that wait for disks.
     io: Semaphore,
@@ -51,7 +49,6 @@ impl Server {
             userdb: UserdbClient::new(socket(&config.pop3d.userdb_socket_path, "userdb")),
             usage: UsageClient::new(config.socket("usage")),
             store: Store::new(settings),
-            locks: Locks::default(),
             uidl: Mutex::new(uidl),
             io: Semaphore::new(config.pop3d.io_threads as usize),
             sessions: AtomicU64::new(first_session()),
