@@ -1,9 +1,9 @@
 //! The mailbox a session has open: its numbering, and what to tell about changes.
 
 use crate::answer::Answer;
-use imap_proto::{SequenceSet, encode};
-use mailstore::{Changes, Expunges, Flags, MailboxName, Message, Snapshot, View};
-use std::collections::HashSet;
+use imap_proto::{Section, SequenceSet, encode};
+use mailstore::{Changes, Expunges, Flags, KeywordBits, MailboxName, Message, Snapshot, View};
+use std::collections::HashMap;
 use tokio::sync::watch;
 
 /// An open mailbox.
@@ -15,7 +15,12 @@ pub struct Selected {
     pub changes: watch::Receiver<u64>,
     /// Expunges were held back and are still to be told.
     held: bool,
+    /// Where the part begins of which a piece was fetched last, and its length: clients fetch large parts in many pieces.
+    pub part: Option<(u32, Section, u64, u64)>,
 }
+
+/// Flags and keywords the client knows of messages by UID, from the answers of the command at work.
+pub type Told = HashMap<u32, (Flags, KeywordBits)>;
 
 /// A message of a command: its number in this session, and its UID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +32,7 @@ pub struct Target {
 impl Selected {
     pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
         let changes = view.mailbox().changes();
-        Selected { name, view, read_only, changes, held: false }
+        Selected { name, view, read_only, changes, held: false, part: None }
     }
 
     /// Is there something to tell, as far as this process knows? No system call.
@@ -66,8 +71,8 @@ impl Selected {
         Ok(targets)
     }
 
-    /// Writes untagged responses for `changes`. Flag changes of messages in `quiet` are not told.
-    pub fn write_changes(&self, out: &mut Vec<u8>, changes: &Changes, quiet: &HashSet<u32>, uid: bool) {
+    /// Writes untagged responses for `changes`. Flags that are as `told` are not told again.
+    pub fn write_changes(&self, out: &mut Vec<u8>, changes: &Changes, told: &Told, uid: bool) {
         // RFC 3501 §7.4.1: one by one, highest first, so that each number is true when it is read.
         for number in &changes.expunged {
             out.extend_from_slice(b"* ");
@@ -84,7 +89,8 @@ impl Selected {
             write_count(out, recent, "RECENT");
         }
         for number in &changes.flags {
-            if let Some(message) = self.view.message(*number).filter(|message| !quiet.contains(&message.uid())) {
+            let is_news = |message: &&Message| told.get(&message.uid()) != Some(&(message.flags(), message.keywords()));
+            if let Some(message) = self.view.message(*number).filter(is_news) {
                 self.write_fetch_flags(out, *number, message, uid);
             }
         }

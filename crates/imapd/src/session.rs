@@ -4,11 +4,15 @@ use crate::answer::Answer;
 use crate::commands::{self, append};
 use crate::connection::{Connection, Gone};
 use crate::login::Entered;
-use crate::selected::Selected;
+use crate::selected::{Selected, Told};
 use imap_proto::Step;
 use mailstore::{Account, Expunges};
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a command works on end before others have their turn at the threads for that: one account's search over all its mail must not
+/// keep them from the rest.
+pub const SLICE: Duration = Duration::from_millis(100);
 
 /// A client that is logged in.
 pub struct Session {
@@ -16,8 +20,8 @@ pub struct Session {
     pub account: Arc<Account>,
     /// The open mailbox. Away only while one of its commands works on another thread.
     pub selected: Option<Selected>,
-    /// Messages whose flags the current command has told by itself.
-    pub told: HashSet<u32>,
+    /// Flags that the current command has told by itself.
+    pub told: Told,
 }
 
 /// How a command ended: with an answer, or with the connection.
@@ -26,7 +30,7 @@ pub type Outcome = Result<Answer, Gone>;
 /// Serves the client until it goes.
 pub async fn run(connection: Connection, entered: Entered) {
     let Entered { user, account, slot } = entered;
-    let mut session = Session { connection, account, selected: None, told: HashSet::new() };
+    let mut session = Session { connection, account, selected: None, told: Told::new() };
     let gone = session.converse().await;
     session.selected = None;
     tracing::debug!(user = %mail_types::printable(&user), "session ends");

@@ -184,3 +184,165 @@ async fn a_client_that_sends_no_line_ends_is_cut_off() {
     assert!(client.rest().await.starts_with("* BYE"));
     world.stop().await;
 }
+
+/// RFC 3501 §6.4.6: .SILENT is about the change of this command, not about those of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_store_tells_what_others_changed() {
+    let world = World::start().await;
+    let (mut actor, mut other) = (world.client("ann").await, world.client("ann").await);
+    for subject in ["one", "two"] {
+        actor.append("INBOX", "", &message(subject, "x")).await;
+    }
+    actor.ok("SELECT INBOX").await;
+    other.ok("SELECT INBOX").await;
+    other.ok("STORE 1 +FLAGS (\\Flagged)").await;
+    let told = actor.ok("STORE 1:2 +FLAGS.SILENT (\\Seen $Work)").await;
+    let fetched: Vec<&String> = told.iter().filter(|line| line.contains("FETCH")).collect();
+    assert!(
+        matches!(&fetched[..], [line] if line.starts_with("* 1 FETCH") && line.contains("\\Flagged") && line.contains("\\Seen")),
+        "{told:?}"
+    );
+    // known by now
+    let told = actor.ok("STORE 1:2 -FLAGS.SILENT ($Work)").await;
+    assert!(!told.iter().any(|line| line.contains("FETCH")), "{told:?}");
+    let told = actor.ok("STORE 1:2 FLAGS (\\Answered)").await;
+    assert_eq!(told.iter().filter(|line| line.contains("FETCH")).count(), 2, "{told:?}");
+    world.stop().await;
+}
+
+/// A file of the kind a backup or a curious user leaves behind, too large to be held in memory.
+fn large_file(world: &World, name: &str) {
+    let file = std::fs::File::create(world.maildir("ann").join(name)).unwrap();
+    file.set_len(mailstore::LARGEST_WHOLE + 1).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_does_not_keep_the_others_away() {
+    let world = World::start().await;
+    for name in ["1.first.host", "3.third.host"] {
+        world.drop_mail("ann", name, "Subject: here\n\nsome words\n");
+    }
+    large_file(&world, "new/2.second.host");
+    std::fs::create_dir(world.maildir("ann").join("new/4.directory.host")).unwrap();
+    nix::unistd::mkfifo(&world.maildir("ann").join("new/5.fifo.host"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut client = world.client("ann").await;
+    assert!(client.ok("SELECT INBOX").await.contains(&"* 3 EXISTS".to_owned()));
+    let mut lines = client.command("FETCH 1:* (UID BODYSTRUCTURE)").await;
+    assert!(lines.pop().unwrap().starts_with("NO [UNAVAILABLE]"), "{lines:?}");
+    let shown: Vec<&str> = lines.iter().filter_map(|line| line.split(" (BODY").next()?.split(" FETCH").next()).collect();
+    assert_eq!(shown, ["* 1", "* 3"], "{lines:?}");
+    assert_eq!(client.ok("SEARCH TEXT words").await, ["* SEARCH 1 3"]);
+    assert_eq!(client.ok("FETCH 3 (BODY.PEEK[TEXT])").await[1], "some words");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_is_read_though_nothing_can_be_written() {
+    let world = World::start().await;
+    world.drop_mail("ann", "1.first.host", "Subject: one\n\nbody\n");
+    world.drop_mail("ann", "2.second.host", "Subject: two\n\nbody\n");
+    // renames to these names fail, as all do on a full disk
+    for name in ["1.first.host:2,", "1.first.host:2,S"] {
+        std::fs::create_dir(world.maildir("ann").join("cur").join(name)).unwrap();
+    }
+    let mut client = world.client("ann").await;
+    assert!(client.ok("SELECT INBOX").await.contains(&"* 2 EXISTS".to_owned()));
+    let lines = client.ok("FETCH 1:2 (BODY[TEXT])").await;
+    assert_eq!(lines.iter().filter(|line| *line == "body").count(), 2, "{lines:?}");
+    world.stop().await;
+}
+
+/// Many items of one message, larger together than what is sent at once, and pieces one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_items_of_one_message_are_right_across_batches() {
+    let world = World::start().await;
+    let header: String = (0..9000).map(|n| format!("X-{n}: {}\r\n", "v".repeat(40))).collect();
+    let part = format!("first part\r\n{}", "0123456789abcdef\r\n".repeat(10_000));
+    let text = format!(
+        "Subject: s\r\n{header}Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n{part}\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>\r\n--b--\r\n"
+    );
+    let mut client = world.client("ann").await;
+    client.append("INBOX", "", &text).await;
+    client.ok("SELECT INBOX").await;
+    let items: Vec<String> =
+        (0..6).flat_map(|n| [format!("BODY.PEEK[HEADER.FIELDS.NOT (Subject Y-{n})]"), format!("BODY.PEEK[1]<{}.20>", n * 18)]).collect();
+    let lines = client.ok(&format!("FETCH 1 (UID {} BODY.PEEK[2] ENVELOPE BODYSTRUCTURE RFC822.SIZE)", items.join(" "))).await;
+    let whole = lines.join("\n");
+    assert_eq!(whole.matches("X-8999: vvv").count(), 6);
+    assert_eq!(whole.matches("ENVELOPE (NIL \"s\"").count(), 1);
+    assert!(whole.contains("BODY[1]<0> {20}\nfirst part\n01234567 BODY["), "the first piece");
+    assert!(whole.contains("BODY[1]<18> {20}\n6789abcdef\n01234567 BODY["), "the second piece");
+    assert!(whole.contains(" BODY[2] {3}\n<p> ENVELOPE (") && whole.ends_with(&format!("RFC822.SIZE {})", text.len())));
+    // a part in pieces, as telephones fetch it
+    let mut fetched = String::new();
+    for offset in (0..part.len()).step_by(30_000) {
+        let lines = client.ok(&format!("FETCH 1 BODY.PEEK[1]<{offset}.30000>")).await.join("\r\n");
+        let (announced, rest) = lines.split_once("}\r\n").unwrap();
+        let size: usize = announced.rsplit('{').next().unwrap().parse().unwrap();
+        fetched.push_str(&rest[..size]);
+    }
+    assert_eq!(fetched, part);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_keys_that_read_messages_are_refused() {
+    let world = World::start().await;
+    let mut client = world.client("ann").await;
+    client.append("INBOX", "", &message("one", "x")).await;
+    client.ok("SELECT INBOX").await;
+    assert_eq!(client.ok(&format!("SEARCH NOT ({})", ["BODY y"; 100].join(" "))).await, ["* SEARCH 1"]);
+    for key in ["BODY y", "NOT TEXT x", "HEADER Subject x", "SENTON 1-Jan-2020"] {
+        let answer = client.command(&format!("SEARCH {}", [key; 101].join(" "))).await.pop().unwrap();
+        assert!(answer.starts_with("NO [LIMIT]"), "{key}: {answer}");
+    }
+    assert_eq!(client.ok(&format!("SEARCH {}", ["UNSEEN"; 101].join(" "))).await, ["* SEARCH 1"]);
+    world.stop().await;
+}
+
+/// One thread for disks, and a search that has it for seconds: the other session is answered in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_search_lets_others_have_their_turn() {
+    let world = World::with("io_threads = 1").await;
+    let body = "lorem ipsum dolor sit amet\n".repeat(40_000);
+    for n in 0..40 {
+        world.drop_mail("ann", &format!("{n}.large.host"), &format!("Subject: {n}\n\n{body}"));
+    }
+    let (mut searcher, mut other) = (world.client("ann").await, world.client("bob").await);
+    searcher.ok("SELECT INBOX").await;
+    other.ok("SELECT INBOX").await;
+    let keys: Vec<String> = (0..100).map(|n| format!("NOT BODY \"lorem{n}\"")).collect();
+    let search = format!("SEARCH {}", keys.join(" "));
+    let searching = searcher.ok(&search);
+    tokio::pin!(searching);
+    for _ in 0..3 {
+        tokio::select! {
+            biased;
+            found = &mut searching => panic!("the search was faster: {found:?}"),
+            _ = other.ok("NOOP") => {}
+        }
+    }
+    assert_eq!(searching.await[0].split(' ').count(), 42);
+    world.stop().await;
+}
+
+/// RFC 3501 §6.4.7: all or nothing; RFC 4315 §3: COPYUID says which.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_numbers_that_are_gone_copies_nothing() {
+    let world = World::start().await;
+    let (mut actor, mut other) = (world.client("ann").await, world.client("ann").await);
+    for subject in ["one", "two", "three"] {
+        actor.append("INBOX", "", &message(subject, "x")).await;
+    }
+    actor.ok("CREATE Work").await;
+    actor.ok("SELECT INBOX").await;
+    other.ok("SELECT INBOX").await;
+    other.ok("UID STORE 2 +FLAGS (\\Deleted)").await;
+    other.ok("EXPUNGE").await;
+    let answer = actor.command("COPY 1:3 Work").await.pop().unwrap();
+    assert!(answer.starts_with("NO [EXPUNGEISSUED]"), "{answer}");
+    assert!(actor.ok("STATUS Work (MESSAGES)").await.contains(&"* STATUS Work (MESSAGES 0)".to_owned()));
+    let answer = actor.command("UID COPY 1:3 Work").await.pop().unwrap();
+    assert!(answer.starts_with("OK [COPYUID ") && answer.contains(" 1,3 1:2]"), "{answer}");
+    world.stop().await;
+}

@@ -12,7 +12,7 @@ use crate::dir::{Dir, Stamp};
 use crate::error::{Error, Result};
 use crate::flags::Flags;
 use crate::lock::SessionLock;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Gone, Mailbox};
 use crate::name::MailboxName;
 use crate::quota::{self, Limits};
 use crate::snapshot::Snapshot;
@@ -182,8 +182,8 @@ impl Account {
             self.create_locked(&root, to)?;
             let (inbox, target) = (self.open(from)?, self.open(to)?);
             let uids: Vec<u32> = inbox.snapshot().iter().map(|message| message.uid()).collect();
-            inbox.move_to(&uids, &target)?;
-            return Ok(());
+            let moved = inbox.move_to(&uids, &target, Gone::LeaveOut)?;
+            return moved.error.map_or(Ok(()), Err);
         }
         if to.is_below(from) {
             return Err(Error::NotAllowed("a mailbox cannot be moved below itself"));

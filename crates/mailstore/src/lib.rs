@@ -41,8 +41,8 @@ pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD
 pub use incoming::Incoming;
 pub use location::{Location, LocationError};
 pub use lock::SessionLock;
-pub use mailbox::{Added, Mailbox, Stored};
-pub use message_file::{MessageFile, to_crlf};
+pub use mailbox::{Added, Gone, Mailbox, Moved, Stored};
+pub use message_file::{LARGEST_WHOLE, MessageFile, to_crlf};
 pub use name::{MailboxName, NameError, SEPARATOR};
 pub use snapshot::{Message, Snapshot};
 pub use store::{LineEnds, Settings, Store};

@@ -1,25 +1,77 @@
 //! Reading a message: files with LF and with CRLF line ends, always shown with CRLF.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use crate::dir::Stamp;
 use crate::snapshot::Core;
 
 const BUFFER: usize = 64 * 1024;
+
+/// The largest message that is read as a whole. Larger ones can be read in pieces only: a file that somebody put there must not take our
+/// memory.
+pub const LARGEST_WHOLE: u64 = 256 << 20;
+
+/// How many places are remembered for a mailbox.
+const MOST_PLACES: usize = 32;
+
+/// A place in a file with LF line ends: where the piece begins that was read last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    /// Counted with CRLF line ends.
+    shown: u64,
+    /// Counted on disk.
+    disk: u64,
+    /// The byte before.
+    last: u8,
+}
+
+/// Where readers of large messages began, so that a client that fetches one in many pieces does not have it read from its start for each.
+#[derive(Default)]
+pub(crate) struct Places(Mutex<VecDeque<(Stamp, Place)>>);
+
+impl Places {
+    /// The place nearest before `offset`.
+    fn before(&self, file: &Stamp, offset: u64) -> Place {
+        let places = self.0.lock();
+        let fitting = places.iter().filter(|(of, place)| of == file && place.shown <= offset).map(|(_, place)| *place);
+        fitting.max_by_key(|place| place.shown).unwrap_or_default()
+    }
+
+    fn remember(&self, file: &Stamp, place: Place) {
+        if place.shown == 0 {
+            return;
+        }
+        let mut places = self.0.lock();
+        // one for each reader that goes forward
+        let fitting = places.iter().enumerate().filter(|(_, (of, other))| of == file && other.shown <= place.shown);
+        match fitting.max_by_key(|(_, (_, other))| other.shown).map(|(at, _)| at) {
+            Some(old) => drop(places.remove(old)),
+            None if places.len() >= MOST_PLACES => drop(places.pop_front()),
+            None => {}
+        }
+        places.push_back((*file, place));
+    }
+}
 
 /// A message opened for reading; readable to the end even when it is expunged meanwhile.
 pub struct MessageFile {
     file: Arc<File>,
     disk_size: u64,
     core: Arc<Core>,
+    stamp: Stamp,
+    places: Arc<Places>,
 }
 
 impl MessageFile {
-    pub(crate) fn new(file: File, core: Arc<Core>) -> io::Result<MessageFile> {
-        let disk_size = file.metadata()?.len();
-        Ok(MessageFile { file: Arc::new(file), disk_size, core })
+    pub(crate) fn new(file: File, core: Arc<Core>, places: Arc<Places>) -> io::Result<MessageFile> {
+        let stamp = Stamp::of(&nix::sys::stat::fstat(&file)?);
+        Ok(MessageFile { file: Arc::new(file), disk_size: stamp.size, core, stamp, places })
     }
 
     /// Size on disk.
@@ -57,8 +109,11 @@ impl MessageFile {
         self.core.virtual_size() == Some(self.disk_size) && self.core.size() == Some(self.disk_size)
     }
 
-    /// The whole message with CRLF line ends.
+    /// The whole message with CRLF line ends. `FileTooLarge` above [`LARGEST_WHOLE`].
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
+        if self.disk_size > LARGEST_WHOLE {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let mut raw = vec![0; usize::try_from(self.disk_size).map_err(|_| io::ErrorKind::FileTooLarge)?];
         let mut filled = 0;
         while filled < raw.len() {
@@ -83,25 +138,30 @@ impl MessageFile {
         Ok(out)
     }
 
-    /// A reader over the message with CRLF line ends, from `offset` on, holding one buffer of 64 KiB. A file with LF line ends is read
-    /// from its start to find `offset`.
+    /// A reader over the message with CRLF line ends, from `offset` on, holding one buffer of 64 KiB. To find `offset`, a file with LF line
+    /// ends is read from where the last reader before it began, or from its start.
     pub fn reader(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.open_at(offset)?))
+    }
+
+    fn open_at(&self, offset: u64) -> io::Result<CrlfReader> {
+        let verbatim = self.is_verbatim();
+        let start = if verbatim { Place { shown: offset, disk: offset, last: 0 } } else { self.places.before(&self.stamp, offset) };
         let mut reader = CrlfReader {
             file: self.file.clone(),
-            offset: 0,
+            offset: start.disk,
             raw: Vec::new(),
             ready: Vec::new(),
             at: 0,
-            last: 0,
-            verbatim: self.is_verbatim(),
+            last: start.last,
+            piece: start,
+            verbatim,
         };
-        if reader.verbatim {
-            reader.offset = offset;
-        } else {
-            let skipped = io::copy(&mut (&mut reader).take(offset), &mut io::sink())?;
-            debug_assert!(skipped <= offset);
+        if !verbatim {
+            io::copy(&mut (&mut reader).take(offset - start.shown), &mut io::sink())?;
+            self.places.remember(&self.stamp, reader.piece);
         }
-        Ok(Box::new(reader))
+        Ok(reader)
     }
 
     /// The header with the empty line behind it, CRLF line ends; at most `limit` bytes.
@@ -137,6 +197,8 @@ struct CrlfReader {
     ready: Vec<u8>,
     at: usize,
     last: u8,
+    /// Where what is in `ready` begins.
+    piece: Place,
     verbatim: bool,
 }
 
@@ -148,6 +210,7 @@ impl Read for CrlfReader {
             return Ok(got);
         }
         if self.at == self.ready.len() {
+            self.piece = Place { shown: self.piece.shown + self.ready.len() as u64, disk: self.offset, last: self.last };
             self.raw.resize(BUFFER, 0);
             let got = self.file.read_at(&mut self.raw, self.offset)?;
             self.offset += got as u64;
@@ -191,7 +254,7 @@ mod tests {
     fn file(bytes: &[u8], name: &str) -> MessageFile {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, bytes).unwrap();
-        MessageFile::new(file, Arc::new(Core::new(1, name, None))).unwrap()
+        MessageFile::new(file, Arc::new(Core::new(1, name, None)), Arc::default()).unwrap()
     }
 
     #[test]
@@ -205,6 +268,38 @@ mod tests {
             assert_eq!(message.read_range(18, 100).unwrap(), b"ld");
             assert_eq!(message.read_range(100, 100).unwrap(), b"");
         }
+    }
+
+    #[test]
+    fn pieces_one_after_the_other_are_not_read_from_the_start() {
+        let lines: String = (0..60_000).map(|n| format!("line {n}\n")).collect();
+        let message = file(lines.as_bytes(), "x");
+        let whole = message.read_all().unwrap();
+        let mut offset = 0;
+        while offset < whole.len() {
+            let piece = message.read_range(offset as u64, 50_001).unwrap();
+            assert_eq!(piece, whole[offset..whole.len().min(offset + 50_001)]);
+            offset += piece.len();
+            let begin = message.open_at(offset as u64).unwrap().piece.shown;
+            assert!(begin + 2 * BUFFER as u64 > offset as u64, "{begin} for {offset}");
+            assert!(message.places.before(&message.stamp, offset as u64).shown + 2 * BUFFER as u64 > offset as u64, "{offset}");
+        }
+        assert_eq!(message.places.0.lock().len(), 1);
+        assert_eq!(message.read_range(3, 10).unwrap(), whole[3..13]);
+        // many readers in many messages
+        for n in 0..100 {
+            message.places.remember(&Stamp { inode: n, ..Stamp::default() }, Place { shown: 1, disk: 1, last: 0 });
+        }
+        assert_eq!(message.places.0.lock().len(), MOST_PLACES);
+    }
+
+    #[test]
+    fn a_file_too_large_for_memory_is_read_in_pieces_only() {
+        let large = tempfile::tempfile().unwrap();
+        large.set_len(LARGEST_WHOLE + 1).unwrap();
+        let message = MessageFile::new(large, Arc::new(Core::new(1, "x", None)), Arc::default()).unwrap();
+        assert_eq!(message.read_all().unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(message.read_range(0, 3).unwrap(), [0; 3]);
     }
 
     #[test]

@@ -3,22 +3,28 @@
 //!
 //! The kernel queues an event before the system call that caused it returns, so a session that asks ([`Notifier::drain`]) sees
 //! everything that happened before. Where the kernel has no watches left, mailboxes are looked at every `poll_interval`.
+//!
+//! A watch is on a directory, not on its path: [`Mailbox::refresh`] compares the two, and so does the reading thread now and then, so that a
+//! mailbox restored from a backup under idle sessions is noticed.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::Error;
-use crate::mailbox::{Folder, Mailbox};
+use crate::mailbox::{Directories, Folder, Mailbox};
 
 /// Threads that act on changes.
 const WORKERS: usize = 4;
+
+/// After so many poll intervals watched mailboxes are looked at too: a directory above one that was exchanged tells nobody.
+const CHECK_ROUNDS: u32 = 30;
 
 /// More events than this for one mailbox and reading its directories is cheaper.
 const MOST_EVENTS: usize = 256;
@@ -63,9 +69,16 @@ pub(crate) struct WatchHandle {
     notifier: Weak<Notifier>,
     watches: Vec<WatchDescriptor>,
     mailbox: Weak<Mailbox>,
+    /// The directories being watched.
+    directories: Option<Directories>,
 }
 
 impl WatchHandle {
+    /// True when these are still the directories being watched.
+    pub fn is_on(&self, directories: &Directories) -> bool {
+        self.directories.as_ref() == Some(directories)
+    }
+
     /// True when the kernel reports changes, false when the mailbox is only looked at from time to time.
     pub fn is_live(&self) -> bool {
         !self.watches.is_empty()
@@ -110,7 +123,8 @@ impl Notifier {
     /// Follows a mailbox from now on. What changed before is looked at by a worker.
     pub fn watch(self: &Arc<Notifier>, mailbox: &Arc<Mailbox>, folder: &Folder) -> WatchHandle {
         self.start();
-        let mut handle = WatchHandle { notifier: Arc::downgrade(self), watches: Vec::new(), mailbox: Arc::downgrade(mailbox) };
+        let mut handle =
+            WatchHandle { notifier: Arc::downgrade(self), watches: Vec::new(), mailbox: Arc::downgrade(mailbox), directories: None };
         for in_new in [true, false] {
             // held while the watch is made: its first event finds the target
             let mut targets = self.targets.lock();
@@ -122,12 +136,18 @@ impl Notifier {
                 Err(error) => {
                     drop(targets);
                     tracing::warn!(mailbox = %mailbox.name(), %error, "cannot watch a mailbox, it is looked at from time to time (fs.inotify.max_user_watches)");
-                    let unwatched = WatchHandle { watches: Vec::new(), notifier: handle.notifier.clone(), mailbox: handle.mailbox.clone() };
-                    self.polled.lock().push(unwatched.mailbox.clone());
-                    return unwatched;
+                    self.polled.lock().push(handle.mailbox.clone());
+                    // what it watches so far ends with it
+                    return WatchHandle {
+                        watches: Vec::new(),
+                        directories: None,
+                        notifier: handle.notifier.clone(),
+                        mailbox: handle.mailbox.clone(),
+                    };
                 }
             }
         }
+        handle.directories = folder.directories().ok();
         mailbox.pending().lock().everything = true;
         self.enqueue(mailbox);
         handle
@@ -221,6 +241,13 @@ impl Notifier {
         });
         alive.iter().filter(|mailbox| !mailbox.is_deleted()).for_each(|mailbox| self.enqueue(mailbox));
     }
+
+    /// Queues the mailboxes that have a watch.
+    fn check_watched(&self) {
+        let upgrade = |target: &Target| target.in_new.then(|| target.mailbox.upgrade()).flatten();
+        let alive: Vec<Arc<Mailbox>> = self.targets.lock().values().flatten().filter_map(upgrade).collect();
+        alive.iter().for_each(|mailbox| self.enqueue(mailbox));
+    }
 }
 
 impl Pending {
@@ -240,6 +267,7 @@ impl Pending {
 
 /// The thread that waits for the kernel.
 fn follow(notifier: &Weak<Notifier>) {
+    let (mut polled, mut rounds) = (Instant::now(), 0u32);
     while let Some(notifier) = notifier.upgrade().filter(|notifier| !notifier.is_stopping()) {
         let timeout = PollTimeout::try_from(notifier.poll_interval).unwrap_or(PollTimeout::MAX);
         let ready = match &notifier.inotify {
@@ -251,8 +279,15 @@ fn follow(notifier: &Weak<Notifier>) {
         };
         if ready > 0 {
             notifier.drain();
-        } else {
+        }
+        // also where events never stop coming
+        if ready == 0 || polled.elapsed() >= notifier.poll_interval {
+            polled = Instant::now();
+            rounds = rounds.wrapping_add(1);
             notifier.poll_unwatched();
+            if rounds.is_multiple_of(CHECK_ROUNDS) {
+                notifier.check_watched();
+            }
         }
     }
 }

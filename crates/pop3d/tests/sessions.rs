@@ -152,3 +152,16 @@ async fn a_wrong_unique_id_format_refuses_to_start() {
     let error = world.failed().await;
     assert!(error.contains("pop3_uidl_format"), "{error}");
 }
+
+// P3
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_entries_in_the_mailbox_do_not_keep_its_owner_out() {
+    let world = World::start("").await;
+    let new = world.maildir().join("new");
+    std::fs::create_dir(new.join("9000000001.directory.host")).expect("directory");
+    std::os::unix::fs::symlink("/etc/hostname", new.join("9000000002.link.host")).expect("link");
+    nix::unistd::mkfifo(&new.join("9000000003.fifo.host"), nix::sys::stat::Mode::S_IRWXU).expect("fifo");
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: STAT\nS: +OK 3 168\nC: QUIT\nS: +OK …\nS! closed").await;
+    assert!(new.join("9000000003.fifo.host").exists());
+}

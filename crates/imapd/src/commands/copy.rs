@@ -4,7 +4,7 @@ use crate::answer::Answer;
 use crate::session::Session;
 use imap_proto::sequence::write_set;
 use imap_proto::{Mailbox, SequenceSet, Status, encode};
-use mailstore::{Added, MailboxName};
+use mailstore::{Added, Gone, MailboxName};
 
 pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &Mailbox, remove: bool) -> Answer {
     let name = match MailboxName::parse(&mailbox.0) {
@@ -24,14 +24,19 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
                 error => error.into(),
             })?;
             if uids.is_empty() {
-                return Ok(Added::default());
+                return Ok((Added::default(), None));
             }
             let from = selected.view.mailbox();
-            Ok(if remove { from.move_to(&uids, &to)? } else { from.copy(&uids, &to)? })
+            let gone = if uid { Gone::LeaveOut } else { Gone::Refuse };
+            if remove {
+                let moved = from.move_to(&uids, &to, gone)?;
+                return Ok((moved.added, moved.error));
+            }
+            Ok((from.copy(&uids, &to, gone)?, None))
         })
         .await;
-    let added = match copied {
-        Ok(added) => added,
+    let (added, error) = match copied {
+        Ok(copied) => copied,
         Err(answer) => return answer,
     };
     let done = if remove { "Move completed" } else { "Copy completed" };
@@ -45,7 +50,8 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
     }
     // RFC 6851 §4.3: before the EXPUNGE responses, which follow with the report of changes.
     encode::status(&mut session.connection.wire.out, "*", Status::Ok, &code, "Moved UIDs");
-    Answer::ok(done)
+    // Those that COPYUID does not name are where they were.
+    error.map_or_else(|| Answer::ok(done), Answer::from)
 }
 
 /// RFC 4315 §4: `"COPYUID" SP nz-number SP uid-set SP uid-set`

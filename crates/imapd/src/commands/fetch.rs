@@ -2,9 +2,10 @@
 
 use crate::answer::Answer;
 use crate::fetch::Job;
-use crate::session::{Outcome, Session};
+use crate::session::{Outcome, SLICE, Session};
 use crate::wire::OUT_BYTES;
 use imap_proto::{FetchItem, SequenceSet};
+use std::time::Instant;
 
 pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<FetchItem>) -> Outcome {
     let mut begun = Some((set, items));
@@ -25,7 +26,7 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<
                         },
                         (None, None) => return (None, out, Ok(true)),
                     };
-                    let filled = job.fill(selected, &mut out, OUT_BYTES);
+                    let filled = job.fill(selected, &mut out, OUT_BYTES, Instant::now() + SLICE);
                     (Some(job), out, filled)
                 }
             })
@@ -33,15 +34,18 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<
         session.connection.wire.out = out;
         match filled {
             Ok(false) => {
-                session.connection.wire.flush().await?;
+                session.connection.wire.relieve().await?;
                 job = back;
             }
             Ok(true) => {
                 let missing = back.as_ref().is_some_and(|job| job.missing);
+                let unreadable = back.as_ref().is_some_and(|job| job.unreadable);
                 session.told = back.map(Job::into_told).unwrap_or_default();
                 session.connection.wire.relieve().await?;
                 return Ok(if missing {
                     Answer::no("EXPUNGEISSUED", "Some of the messages no longer exist")
+                } else if unreadable {
+                    Answer::no("UNAVAILABLE", "Some of the messages cannot be read, see the server's log")
                 } else {
                     Answer::ok("Fetch completed")
                 });

@@ -2,23 +2,20 @@
 
 use crate::answer::Answer;
 use crate::search;
-use crate::session::Session;
+use crate::selected::{Selected, Target};
+use crate::session::{SLICE, Session};
 use imap_proto::sequence::write_set;
 use imap_proto::{Search, SearchReturn, encode};
+use std::time::Instant;
 
 pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let uid = request.uid;
     let returns = request.returns;
-    let found = session
-        .with_selected(move |selected| {
-            let search = search::Search::new(selected, &request.key, request.charset.as_deref())?;
-            search.run(selected)
-        })
-        .await;
-    let found: Vec<u32> = match found {
-        Ok(found) => found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect(),
+    let found = match find(session, request).await {
+        Ok(found) => found,
         Err(answer) => return answer,
     };
+    let found: Vec<u32> = found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
         Some(returns) => write_esearch(out, tag, uid, returns, &found),
@@ -32,6 +29,27 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
         }
     }
     Answer::ok("Search completed")
+}
+
+/// Looks at the messages in slices of time. What others change meanwhile is told after the command, so numbers stay true.
+async fn find(session: &mut Session, request: Search) -> Result<Vec<Target>, Answer> {
+    let begin = move |selected: &mut Selected| search::Search::new(selected, &request.key, request.charset.as_deref());
+    let mut search = session.with_selected(begin).await?;
+    loop {
+        let done;
+        (search, done) = session
+            .with_selected(move |selected| {
+                let done = search.go_on(selected, Instant::now() + SLICE);
+                (search, done)
+            })
+            .await;
+        if done? {
+            return Ok(search.into_found());
+        }
+        if session.connection.server.ctx.shutdown.is_set() {
+            return Err(Answer::no("UNAVAILABLE", "Server shutting down"));
+        }
+    }
 }
 
 /// RFC 4466 §7: `"ESEARCH" [SP "(" "TAG" SP tag-string ")"] [SP "UID"] *(SP search-return-data)`.

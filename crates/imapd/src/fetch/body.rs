@@ -1,28 +1,32 @@
-//! Which bytes `BODY[section]<partial>` means, as pieces that can be sent without holding the message.
+//! Which bytes `BODY[section]<partial>` means, so that they can be sent without holding the message.
 
 use imap_proto::encode::{self, literal_header};
 use imap_proto::{BodyForm, BodyItem, Section, SectionText};
 use mailstore::MessageFile;
 use message::{Message, Want};
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Read};
 
-/// Ready bytes, or a stretch of the message (counted with CRLF line ends) that is read while it is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    Bytes(Vec<u8>),
+/// What an item is made from; small, as there may be thousands of items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// A stretch of the message, counted with CRLF line ends.
     Stretch { from: u64, length: u64 },
+    /// The message has no such part.
+    Nil,
+    /// Made when its turn comes: a selection of header fields, and what is no section.
+    Make,
 }
 
-/// Stretches up to this are copied at once when the message is in memory anyway.
-const COPY_BYTES: u64 = 16 << 10;
+/// Stretches up to this are copied when the message is in memory anyway.
+const COPY_BYTES: u64 = 64 << 10;
 
 /// A header beyond this is not looked at (SECURITY: 10 MB of header is what Dovecot takes too).
 pub const HEADER_BYTES: usize = 10 << 20;
 
 /// A message being fetched: what has been read of it.
 pub struct Source {
-    pub file: MessageFile,
+    file: MessageFile,
     header: Option<Vec<u8>>,
     whole: Option<Vec<u8>>,
 }
@@ -30,6 +34,11 @@ pub struct Source {
 impl Source {
     pub fn new(file: MessageFile) -> Source {
         Source { file, header: None, whole: None }
+    }
+
+    /// Gives memory back; it is read again when needed again.
+    pub fn forget(&mut self) {
+        (self.header, self.whole) = (None, None);
     }
 
     /// The header with its empty line, CRLF line ends.
@@ -52,36 +61,113 @@ impl Source {
         Ok(self.whole.as_deref().unwrap_or_default())
     }
 
-    /// What the item means; `None` (NIL) when the message has no such part.
-    pub fn section(&mut self, section: &Section) -> io::Result<Option<Piece>> {
+    /// Finds the bytes an item means. `known` is where the part begins that this session fetched a piece of last, so that the next piece
+    /// costs no look at the whole message.
+    pub fn plan(&mut self, item: &BodyItem, uid: u32, known: &mut Option<(u32, Section, u64, u64)>) -> io::Result<Plan> {
+        let plan = match known {
+            Some((of, section, from, length)) if item.partial.is_some() && *of == uid && *section == item.section => {
+                Plan::Stretch { from: *from, length: *length }
+            }
+            _ => self.section(&item.section)?,
+        };
+        if let (Plan::Stretch { from, length }, Some(_), false) = (plan, item.partial, item.section.part.is_empty()) {
+            *known = Some((uid, item.section.clone(), from, length));
+        }
+        Ok(match (plan, item.partial) {
+            (Plan::Stretch { from, length }, Some(partial)) => {
+                let (skip, length) = cut(length, partial);
+                Plan::Stretch { from: from + skip, length }
+            }
+            (plan, _) => plan,
+        })
+    }
+
+    fn section(&mut self, section: &Section) -> io::Result<Plan> {
         if section.part.is_empty() {
-            match &section.text {
-                None => return Ok(Some(Piece::Stretch { from: 0, length: self.file.size()? })),
-                Some(SectionText::Header) => return Ok(Some(Piece::Bytes(self.header()?.to_vec()))),
+            return Ok(match &section.text {
+                None => Plan::Stretch { from: 0, length: self.file.size()? },
+                Some(SectionText::Header) => Plan::Stretch { from: 0, length: self.header()?.len() as u64 },
                 Some(SectionText::Text) => {
                     let from = self.header()?.len() as u64;
-                    return Ok(Some(Piece::Stretch { from, length: self.file.size()?.saturating_sub(from) }));
+                    Plan::Stretch { from, length: self.file.size()?.saturating_sub(from) }
                 }
-                Some(fields @ SectionText::Fields { .. }) => {
-                    let header = Message::parse(self.header()?);
-                    return Ok(header.section(&[], want(fields, &names(fields))).map(|found| Piece::Bytes(found.into_owned())));
-                }
-                Some(SectionText::Mime) => return Ok(None),
-            }
+                Some(SectionText::Fields { .. }) => self.header().map(|_| Plan::Make)?,
+                Some(SectionText::Mime) => Plan::Nil,
+            });
         }
         let whole = self.whole()?;
-        let message = Message::parse(whole);
         let names = section.text.as_ref().map(names).unwrap_or_default();
         let wanted = section.text.as_ref().map_or(Want::All, |text| want(text, &names));
-        Ok(message.section(&section.part, wanted).map(|found| match found {
-            Cow::Borrowed(bytes) if bytes.len() as u64 > COPY_BYTES => {
-                // The slice lies in `whole`; its place there is its place in the message.
-                let from = (bytes.as_ptr() as usize - whole.as_ptr() as usize) as u64;
-                Piece::Stretch { from, length: bytes.len() as u64 }
-            }
-            found => Piece::Bytes(found.into_owned()),
-        }))
+        Ok(match Message::parse(whole).section(&section.part, wanted) {
+            // The slice lies in `whole`; its place there is its place in the message.
+            Some(Cow::Borrowed(bytes)) => match (bytes.as_ptr() as usize).checked_sub(whole.as_ptr() as usize) {
+                Some(from) if from + bytes.len() <= whole.len() => Plan::Stretch { from: from as u64, length: bytes.len() as u64 },
+                // a constant, as of a header that is not there
+                _ => Plan::Make,
+            },
+            Some(Cow::Owned(_)) => Plan::Make,
+            None => Plan::Nil,
+        })
     }
+
+    /// Writes an item as a literal (some clients read nothing else there), or only its announcement: then what has to follow is returned.
+    pub fn write(&mut self, item: &BodyItem, plan: Plan, out: &mut Vec<u8>) -> Option<(Box<dyn Read + Send>, u64)> {
+        match plan {
+            Plan::Nil => out.extend_from_slice(b"NIL"),
+            Plan::Make => match self.make(item) {
+                Ok(bytes) => literal(out, &bytes),
+                // It could be read before; the answer has begun.
+                Err(error) => {
+                    tracing::error!(%error, "message cannot be read again");
+                    out.extend_from_slice(b"NIL");
+                }
+            },
+            Plan::Stretch { from, length } => {
+                if let Some(bytes) = self.in_memory(from, length) {
+                    literal(out, bytes);
+                    return None;
+                }
+                literal_header(out, length);
+                let failed = |error: io::Error| -> Box<dyn Read + Send> {
+                    tracing::error!(%error, "message cannot be read again");
+                    Box::new(io::empty())
+                };
+                return (length > 0).then(|| (self.file.reader(from).unwrap_or_else(failed), length));
+            }
+        }
+        None
+    }
+
+    fn in_memory(&self, from: u64, length: u64) -> Option<&[u8]> {
+        if length > COPY_BYTES {
+            return None;
+        }
+        let (from, to) = (usize::try_from(from).ok()?, usize::try_from(from + length).ok()?);
+        [&self.whole, &self.header].into_iter().flatten().find_map(|bytes| bytes.get(from..to))
+    }
+
+    /// What is no stretch of the message.
+    fn make(&mut self, item: &BodyItem) -> io::Result<Vec<u8>> {
+        let section = &item.section;
+        let bytes = if section.part.is_empty() { self.header()? } else { self.whole()? };
+        let names = section.text.as_ref().map(names).unwrap_or_default();
+        let wanted = section.text.as_ref().map_or(Want::All, |text| want(text, &names));
+        let message = Message::parse(bytes);
+        let found = message.section(&section.part, wanted).unwrap_or_default();
+        Ok(match item.partial {
+            Some(partial) => {
+                let (skip, length) = cut(found.len() as u64, partial);
+                found[skip as usize..(skip + length) as usize].to_vec()
+            }
+            None => found.into_owned(),
+        })
+    }
+}
+
+/// Cuts `<first.count>` out of `length` bytes: how many to skip, and how many are left; beyond the end there is nothing (RFC 3501 §6.4.5).
+fn cut(length: u64, (first, count): (u32, u32)) -> (u64, u64) {
+    let skip = u64::from(first).min(length);
+    (skip, u64::from(count).min(length - skip))
 }
 
 fn names(text: &SectionText) -> Vec<&str> {
@@ -101,39 +187,6 @@ fn want<'w>(text: &SectionText, names: &'w [&'w str]) -> Want<'w> {
     }
 }
 
-impl Piece {
-    /// Cuts out `<first.count>`; beyond the end there is nothing (RFC 3501 §6.4.5).
-    pub fn partial(self, (first, count): (u32, u32)) -> Piece {
-        let (first, count) = (u64::from(first), u64::from(count));
-        match self {
-            Piece::Bytes(bytes) => {
-                let from = first.min(bytes.len() as u64) as usize;
-                let to = (first + count).min(bytes.len() as u64) as usize;
-                Piece::Bytes(bytes[from..to].to_vec())
-            }
-            Piece::Stretch { from, length } => {
-                let skip = first.min(length);
-                Piece::Stretch { from: from + skip, length: count.min(length - skip) }
-            }
-        }
-    }
-
-    /// Writes it as a string, or only the announcement of a literal: then the stretch that has to follow is returned.
-    pub fn write(self, out: &mut Vec<u8>) -> Option<(u64, u64)> {
-        match self {
-            Piece::Bytes(bytes) => {
-                literal(out, &bytes);
-                None
-            }
-            Piece::Stretch { from, length } => {
-                literal_header(out, length);
-                (length > 0).then_some((from, length))
-            }
-        }
-    }
-}
-
-/// Bodies always travel as literals: some clients read nothing else there.
 fn literal(out: &mut Vec<u8>, bytes: &[u8]) {
     literal_header(out, bytes.len() as u64);
     let start = out.len();
@@ -190,11 +243,8 @@ mod tests {
 
     #[test]
     fn partials_never_pass_the_end() {
-        for ((first, count), want) in [((0, 3), "abc"), ((2, 100), "cde"), ((5, 1), ""), ((u32::MAX, u32::MAX), "")] {
-            assert_eq!(Piece::Bytes(b"abcde".to_vec()).partial((first, count)), Piece::Bytes(want.into()));
-            let stretch = Piece::Stretch { from: 10, length: 5 }.partial((first, count));
-            let skip = u64::from(first).min(5);
-            assert_eq!(stretch, Piece::Stretch { from: 10 + skip, length: want.len() as u64 });
+        for (partial, want) in [((0, 3), (0, 3)), ((2, 100), (2, 3)), ((5, 1), (5, 0)), ((u32::MAX, u32::MAX), (5, 0))] {
+            assert_eq!(cut(5, partial), want);
         }
     }
 

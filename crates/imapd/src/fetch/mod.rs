@@ -1,19 +1,22 @@
 //! FETCH answers, made in batches: a batch ends when enough has gathered to be sent, also in the middle of a message, so that
-//! neither a large mailbox nor a large message is ever in memory as a whole on its way out.
+//! neither a large mailbox nor a large message is ever in memory as a whole on its way out. Items are made one at a time, however many
+//! a client asks for: what is read of a message for them is forgotten while a batch is sent.
 
 pub mod body;
 pub mod envelope;
 pub mod structure;
 
 use crate::answer::Answer;
-use crate::selected::{Selected, Target};
+use crate::selected::{Selected, Target, Told};
 use crate::zone;
-use body::Source;
+use body::{Plan, Source};
 use imap_proto::FetchItem;
 use imap_proto::encode;
 use mailstore::{FlagMode, FlagSet, Flags, Message};
 use std::collections::{HashSet, VecDeque};
 use std::io::Read;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Messages that get `\Seen` in one go, before they are shown.
 const SEEN_BATCH: usize = 50;
@@ -24,7 +27,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// A FETCH that is being answered.
 pub struct Job {
     targets: VecDeque<Target>,
-    items: Vec<FetchItem>,
+    items: Arc<[FetchItem]>,
     uid: bool,
     /// Fetching sets `\Seen`.
     marks_seen: bool,
@@ -32,20 +35,32 @@ pub struct Job {
     marked: usize,
     /// Messages that this command marked: their flags go into their answers.
     fresh: HashSet<u32>,
+    /// Flags that went into answers.
+    told: Told,
     /// The rest of a message, in the middle of its answer.
     open: Option<Open>,
     /// Messages that went away meanwhile.
     pub missing: bool,
+    /// Messages that cannot be read; the log has the first.
+    pub unreadable: bool,
 }
 
-/// What is left of one message's answer.
+/// One message's answer, as far as it has come.
 struct Open {
-    parts: VecDeque<Part>,
+    target: Target,
+    message: Message,
+    source: Option<Source>,
+    /// What each item is made from.
+    plan: Vec<Plan>,
+    /// Item to write next.
+    next: usize,
+    stream: Option<Stream>,
 }
 
-enum Part {
-    Text(Vec<u8>),
-    Stream { reader: Box<dyn Read + Send>, left: u64 },
+/// Bytes of the message on their way out.
+struct Stream {
+    reader: Box<dyn Read + Send>,
+    left: u64,
 }
 
 impl Job {
@@ -53,22 +68,29 @@ impl Job {
         let shows_body = items.iter().any(|item| matches!(item, FetchItem::Body(body) if !body.peek));
         Job {
             targets: targets.into(),
-            items,
+            items: items.into(),
             uid,
             marks_seen: shows_body && !selected.read_only,
             marked: 0,
             fresh: HashSet::new(),
+            told: Told::new(),
             open: None,
             missing: false,
+            unreadable: false,
         }
     }
 
-    /// Appends answers to `out` until it holds `limit` bytes; true when all is said. Blocking.
-    pub fn fill(&mut self, selected: &mut Selected, out: &mut Vec<u8>, limit: usize) -> Result<bool, Answer> {
+    /// Appends answers to `out` until it holds `limit` bytes or it is `until`; true when all is said. Blocking.
+    pub fn fill(&mut self, selected: &mut Selected, out: &mut Vec<u8>, limit: usize, until: Instant) -> Result<bool, Answer> {
         while out.len() < limit {
-            if let Some(open) = &mut self.open {
-                if open.go_on(out, limit)? {
-                    self.open = None;
+            if let Some(mut open) = self.open.take() {
+                if !self.go_on(selected, &mut open, out, limit) {
+                    // While the client takes its time, nothing of the message stays in memory.
+                    open.source.iter_mut().for_each(Source::forget);
+                    self.open = Some(open);
+                }
+                if Instant::now() >= until {
+                    return Ok(self.open.is_none() && self.targets.is_empty());
                 }
                 continue;
             }
@@ -78,9 +100,19 @@ impl Job {
             let Some(target) = self.targets.pop_front() else { return Ok(true) };
             self.marked = self.marked.saturating_sub(1);
             let Some(message) = selected.view.message(target.number).cloned() else { continue };
-            match self.message(selected, target, &message, out) {
-                Ok(open) => self.open = open,
+            match self.begin(selected, target, message) {
+                Ok(open) => {
+                    out.extend_from_slice(b"* ");
+                    encode::number(out, u64::from(target.number));
+                    out.extend_from_slice(b" FETCH (");
+                    self.open = Some(open);
+                }
                 Err(Failure::Gone) => self.missing = true,
+                Err(Failure::Unreadable(why)) if self.unreadable => tracing::debug!(uid = target.uid, why, "message cannot be read"),
+                Err(Failure::Unreadable(why)) => {
+                    tracing::error!(uid = target.uid, why, "message cannot be read");
+                    self.unreadable = true;
+                }
                 Err(Failure::Answer(answer)) => return Err(answer),
             }
         }
@@ -95,177 +127,171 @@ impl Job {
         if uids.is_empty() {
             return Ok(());
         }
-        selected.view.mailbox().store_flags(&uids, FlagMode::Add, &FlagSet::new(Flags::SEEN), None)?;
-        self.fresh.extend(uids);
+        match selected.view.mailbox().store_flags(&uids, FlagMode::Add, &FlagSet::new(Flags::SEEN), None) {
+            Ok(_) => self.fresh.extend(uids),
+            Err(error @ mailstore::Error::NoSuchMailbox) => return Err(error.into()),
+            // On a full disk mail can still be read.
+            Err(error) => {
+                tracing::warn!(%error, "fetched messages cannot be marked as seen");
+                self.marks_seen = false;
+            }
+        }
         Ok(())
     }
 
-    /// Begins one message's answer in `out`; what is too large for it comes back.
-    fn message(&self, selected: &Selected, target: Target, message: &Message, out: &mut Vec<u8>) -> Result<Option<Open>, Failure> {
-        let start = out.len();
-        let mut writer = Writer { out, parts: VecDeque::new(), source: None };
-        let result = self.write_items(selected, target, message, &mut writer);
-        let parts = writer.parts;
-        if let Err(failure) = result {
-            // Nothing has been promised yet: parts of a message are only streamed once all of them are known.
-            out.truncate(start);
-            return Err(failure);
-        }
-        Ok((!parts.is_empty()).then_some(Open { parts }))
-    }
-
-    fn write_items(&self, selected: &Selected, target: Target, message: &Message, writer: &mut Writer<'_>) -> Result<(), Failure> {
-        let mailbox = selected.view.mailbox();
-        let text = writer.text();
-        text.extend_from_slice(b"* ");
-        encode::number(text, u64::from(target.number));
-        text.extend_from_slice(b" FETCH (");
-        let fresh = self.fresh.contains(&target.uid);
-        let with_flags = fresh && !self.items.contains(&FetchItem::Flags);
-        for (at, item) in self.items.iter().enumerate() {
-            if at > 0 {
-                writer.text().push(b' ');
-            }
-            match item {
-                FetchItem::Uid => {
-                    writer.text().extend_from_slice(b"UID ");
-                    encode::number(writer.text(), u64::from(target.uid));
-                }
-                FetchItem::Flags => self.write_flags(selected, message, fresh, writer.text()),
+    /// Finds out what each item is made from. All that can fail is tried here: once an answer has begun it has to come to its end.
+    fn begin(&self, selected: &mut Selected, target: Target, message: Message) -> Result<Open, Failure> {
+        let mut source: Option<Source> = None;
+        let mut plan = Vec::with_capacity(self.items.len());
+        for item in self.items.iter() {
+            let mailbox = selected.view.mailbox();
+            plan.push(match item {
+                FetchItem::Flags | FetchItem::Uid => Plan::Make,
                 FetchItem::InternalDate => {
-                    let at = mailbox.internal_date(message)?;
-                    writer.text().extend_from_slice(b"INTERNALDATE ");
-                    zone::local(at).write(writer.text());
+                    mailbox.internal_date(&message)?;
+                    Plan::Make
                 }
                 FetchItem::Size => {
-                    let size = mailbox.size(message)?;
-                    writer.text().extend_from_slice(b"RFC822.SIZE ");
-                    encode::number(writer.text(), size);
+                    mailbox.size(&message)?;
+                    Plan::Make
                 }
-                FetchItem::Envelope => {
-                    writer.text().extend_from_slice(b"ENVELOPE ");
-                    let (source, text) = writer.source(selected, target.uid)?;
-                    envelope::write(text, source.header()?);
-                }
-                FetchItem::Structure { extended } => {
-                    writer.text().extend_from_slice(if *extended { b"BODYSTRUCTURE " } else { b"BODY " });
-                    let (source, text) = writer.source(selected, target.uid)?;
-                    structure::write(text, &message::Message::parse(source.whole()?), *extended);
-                }
-                FetchItem::Body(item) => {
-                    body::write_name(writer.text(), item);
-                    writer.text().push(b' ');
-                    let (source, text) = writer.source(selected, target.uid)?;
-                    let Some(mut piece) = source.section(&item.section)? else {
-                        text.extend_from_slice(b"NIL");
-                        continue;
-                    };
-                    if let Some(partial) = item.partial {
-                        piece = piece.partial(partial);
+                FetchItem::Envelope | FetchItem::Structure { .. } | FetchItem::Body(_) => {
+                    if source.is_none() {
+                        source = Some(Source::new(mailbox.read(target.uid)?));
                     }
-                    if let Some((from, length)) = piece.write(text) {
-                        let reader = source.file.reader(from)?;
-                        writer.stream(reader, length);
+                    let source = source.as_mut().expect("just opened");
+                    match item {
+                        FetchItem::Structure { .. } => source.whole().map(|_| Plan::Make)?,
+                        FetchItem::Body(item) => source.plan(item, target.uid, &mut selected.part)?,
+                        _ => source.header().map(|_| Plan::Make)?,
                     }
                 }
-            }
+            });
         }
-        if with_flags {
-            writer.text().push(b' ');
-            self.write_flags(selected, message, true, writer.text());
-        }
-        if self.uid && !self.items.contains(&FetchItem::Uid) {
-            writer.text().extend_from_slice(b" UID ");
-            encode::number(writer.text(), u64::from(target.uid));
-        }
-        writer.text().extend_from_slice(b")\r\n");
-        Ok(())
+        Ok(Open { target, message, source, plan, next: 0, stream: None })
     }
 
-    fn write_flags(&self, selected: &Selected, message: &Message, fresh: bool, out: &mut Vec<u8>) {
+    /// Appends items up to `limit`; true when the answer is complete.
+    fn go_on(&mut self, selected: &Selected, open: &mut Open, out: &mut Vec<u8>, limit: usize) -> bool {
+        let items = self.items.clone();
+        loop {
+            if let Some(stream) = &mut open.stream {
+                if !stream.go_on(out, limit) {
+                    return false;
+                }
+                open.stream = None;
+            }
+            let Some(item) = items.get(open.next) else { break };
+            if out.len() >= limit {
+                return false;
+            }
+            if open.next > 0 {
+                out.push(b' ');
+            }
+            self.write_item(selected, open, item, out);
+            open.next += 1;
+        }
+        let uid = open.target.uid;
+        if self.fresh.contains(&uid) && !items.contains(&FetchItem::Flags) {
+            out.push(b' ');
+            self.write_flags(selected, &open.message, out);
+        }
+        if self.uid && !items.contains(&FetchItem::Uid) {
+            out.extend_from_slice(b" UID ");
+            encode::number(out, u64::from(uid));
+        }
+        out.extend_from_slice(b")\r\n");
+        true
+    }
+
+    fn write_item(&mut self, selected: &Selected, open: &mut Open, item: &FetchItem, out: &mut Vec<u8>) {
+        let mailbox = selected.view.mailbox();
+        let message = &open.message;
+        match item {
+            FetchItem::Uid => {
+                out.extend_from_slice(b"UID ");
+                encode::number(out, u64::from(open.target.uid));
+            }
+            FetchItem::Flags => self.write_flags(selected, message, out),
+            FetchItem::InternalDate => {
+                out.extend_from_slice(b"INTERNALDATE ");
+                zone::local(mailbox.internal_date(message).unwrap_or_default()).write(out);
+            }
+            FetchItem::Size => {
+                out.extend_from_slice(b"RFC822.SIZE ");
+                encode::number(out, mailbox.size(message).unwrap_or_default());
+            }
+            FetchItem::Envelope => {
+                out.extend_from_slice(b"ENVELOPE ");
+                envelope::write(out, again(open.source.as_mut().map(Source::header)));
+            }
+            FetchItem::Structure { extended } => {
+                out.extend_from_slice(if *extended { b"BODYSTRUCTURE " } else { b"BODY " });
+                structure::write(out, &message::Message::parse(again(open.source.as_mut().map(Source::whole))), *extended);
+            }
+            FetchItem::Body(item) => {
+                body::write_name(out, item);
+                out.push(b' ');
+                let Some(source) = open.source.as_mut() else { return out.extend_from_slice(b"NIL") };
+                open.stream = source.write(item, open.plan[open.next], out).map(|(reader, left)| Stream { reader, left });
+            }
+        }
+    }
+
+    fn write_flags(&mut self, selected: &Selected, message: &Message, out: &mut Vec<u8>) {
         out.extend_from_slice(b"FLAGS ");
-        if fresh {
+        let uid = message.uid();
+        if self.fresh.contains(&uid) {
             // Marked by this very command: the mailbox knows, the session's numbering does not yet.
             let now = selected.view.mailbox().snapshot();
-            if let Some((_, message)) = now.find(message.uid()) {
+            if let Some((_, message)) = now.find(uid) {
+                self.told.insert(uid, (message.flags(), message.keywords()));
                 return selected.write_message_flags(out, message);
             }
         }
         selected.write_message_flags(out, message);
     }
 
-    /// UIDs whose new flags have been told.
-    pub fn into_told(self) -> HashSet<u32> {
-        self.fresh
+    /// Flags that were told to be new.
+    pub fn into_told(self) -> Told {
+        self.told
     }
 }
 
-impl Open {
-    /// Appends up to `limit`; true when the message is complete.
-    fn go_on(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<bool, Answer> {
-        while let Some(part) = self.parts.front_mut() {
-            match part {
-                Part::Text(text) => {
-                    out.append(text);
-                    self.parts.pop_front();
-                }
-                Part::Stream { left: 0, .. } => {
-                    self.parts.pop_front();
-                }
-                Part::Stream { reader, left } => {
-                    if out.len() >= limit {
-                        return Ok(false);
-                    }
-                    let start = out.len();
-                    let take = (*left).min(CHUNK_BYTES as u64);
-                    let read = reader.by_ref().take(take).read_to_end(out);
-                    let count = (out.len() - start) as u64;
-                    if read.is_err() || count == 0 {
-                        // The size was promised. Spaces keep the client in step; the log tells what happened.
-                        tracing::error!(error = ?read.err(), missing = *left, "message is shorter than it was, or cannot be read");
-                        out.resize(start + take as usize, b' ');
-                        *left -= take;
-                        continue;
-                    }
-                    encode::without_nul(&mut out[start..]);
-                    *left -= count;
-                }
+/// What [`Job::begin`] could read and was forgotten since; nothing when that went wrong in between, as the answer has begun.
+fn again(read: Option<std::io::Result<&[u8]>>) -> &[u8] {
+    match read {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(error)) => {
+            tracing::error!(%error, "message cannot be read again");
+            b""
+        }
+        None => b"",
+    }
+}
+
+impl Stream {
+    /// Appends up to `limit`; true when it is all there.
+    fn go_on(&mut self, out: &mut Vec<u8>, limit: usize) -> bool {
+        while self.left > 0 {
+            if out.len() >= limit {
+                return false;
             }
+            let start = out.len();
+            let take = self.left.min(CHUNK_BYTES as u64);
+            let read = self.reader.by_ref().take(take).read_to_end(out);
+            let count = (out.len() - start) as u64;
+            if read.is_err() || count == 0 {
+                // The size was promised. Spaces keep the client in step; the log tells what happened.
+                tracing::error!(error = ?read.err(), missing = self.left, "message is shorter than it was, or cannot be read");
+                out.resize(start + take as usize, b' ');
+                self.left -= take;
+                continue;
+            }
+            encode::without_nul(&mut out[start..]);
+            self.left -= count;
         }
-        Ok(true)
-    }
-}
-
-/// Where one message's answer goes: straight to the output until the first streamed part, then into pieces.
-struct Writer<'o> {
-    out: &'o mut Vec<u8>,
-    parts: VecDeque<Part>,
-    source: Option<Source>,
-}
-
-impl Writer<'_> {
-    fn text(&mut self) -> &mut Vec<u8> {
-        match self.parts.back_mut() {
-            Some(Part::Text(text)) => text,
-            _ => self.out,
-        }
-    }
-
-    fn stream(&mut self, reader: Box<dyn Read + Send>, left: u64) {
-        self.parts.push_back(Part::Stream { reader, left });
-        self.parts.push_back(Part::Text(Vec::new()));
-    }
-
-    /// The message, opened at first need, and where to write.
-    fn source(&mut self, selected: &Selected, uid: u32) -> Result<(&mut Source, &mut Vec<u8>), Failure> {
-        if self.source.is_none() {
-            self.source = Some(Source::new(selected.view.mailbox().read(uid)?));
-        }
-        let text = match self.parts.back_mut() {
-            Some(Part::Text(text)) => text,
-            _ => &mut *self.out,
-        };
-        Ok((self.source.as_mut().expect("just made"), text))
+        true
     }
 }
 
@@ -273,6 +299,8 @@ impl Writer<'_> {
 enum Failure {
     /// Another session or program removed it.
     Gone,
+    /// This one cannot be read; others may.
+    Unreadable(String),
     Answer(Answer),
 }
 
@@ -280,13 +308,14 @@ impl From<mailstore::Error> for Failure {
     fn from(error: mailstore::Error) -> Failure {
         match error {
             mailstore::Error::Expunged => Failure::Gone,
-            error => Failure::Answer(error.into()),
+            error @ mailstore::Error::NoSuchMailbox => Failure::Answer(error.into()),
+            error => Failure::Unreadable(error.to_string()),
         }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
-        Failure::Answer(error.into())
+        Failure::Unreadable(error.to_string())
     }
 }

@@ -3,15 +3,25 @@
 mod text;
 
 use crate::answer::Answer;
-use crate::selected::{Selected, system_flag};
+use crate::selected::{Selected, Target, system_flag};
 use crate::zone;
 use imap_proto::{Date, Flag, SearchKey, SequenceSet};
 use mailstore::{Flags, Message};
-use text::{Content, Needle};
+use std::time::Instant;
+use text::{Content, Keys, Needle, Scope};
 
-/// A search, made ready for one mailbox: strings decoded, sets resolved, cheap tests first.
+/// Keys that look into messages, in one search. Each is compared with all of each message.
+const MOST_CONTENT_KEYS: usize = 100;
+
+/// A search, made ready for one mailbox: strings decoded, sets resolved, cheap tests first; and how far it has come.
 pub struct Search {
     test: Test,
+    keys: Keys,
+    /// Index of the message to look at next.
+    next: usize,
+    found: Vec<Target>,
+    /// A message could not be read; the log has it once.
+    unreadable: bool,
 }
 
 /// Deeper than `imap_proto` lets a search nest there is nothing, so recursion over it is safe.
@@ -26,59 +36,97 @@ enum Test {
     Flags(Flags),
     Keyword(u8),
     Recent,
-    Arrived { from: i64, to: i64 },
-    Sent { from: i64, to: i64 },
+    Arrived {
+        from: i64,
+        to: i64,
+    },
+    Sent {
+        from: i64,
+        to: i64,
+    },
     Larger(u64),
     Smaller(u64),
-    Header { name: String, needle: Needle },
-    Body(Needle),
-    Text(Needle),
+    /// By index into [`Keys`].
+    Header(usize),
+    Body(usize),
+    Text(usize),
 }
 
 impl Search {
-    /// `NO [BADCHARSET]` for a charset nobody knows (RFC 3501 §6.4.4), `BAD` for numbers that no message has.
+    /// `NO [BADCHARSET]` for a charset nobody knows (RFC 3501 §6.4.4), `NO [LIMIT]` for too many keys that look into messages.
     pub fn new(selected: &Selected, key: &SearchKey, charset: Option<&str>) -> Result<Search, Answer> {
         let charset = charset.unwrap_or("UTF-8");
         if !message::charset::is_known(charset.as_bytes()) {
             return Err(Answer::no("BADCHARSET (US-ASCII UTF-8)", "Charset is not known"));
         }
-        Ok(Search { test: compile(selected, key, charset)? })
+        if content_keys(key) > MOST_CONTENT_KEYS {
+            return Err(Answer::no("LIMIT", format!("More than {MOST_CONTENT_KEYS} search keys that look into messages")));
+        }
+        let mut keys = Keys::default();
+        let test = compile(selected, key, charset, &mut keys);
+        Ok(Search { test, keys, next: 0, found: Vec::new(), unreadable: false })
     }
 
-    /// Numbers and UIDs of the messages found, ascending. Blocking.
-    pub fn run(&self, selected: &Selected) -> Result<Vec<crate::selected::Target>, Answer> {
-        let mut found = Vec::new();
-        for (message, number) in selected.view.snapshot().iter().zip(1u32..) {
-            if selected.view.is_expunged(message.uid()) {
+    /// Looks at one message and at more until `until`; true when all were looked at. Blocking.
+    pub fn go_on(&mut self, selected: &Selected, until: Instant) -> Result<bool, Answer> {
+        for message in selected.view.snapshot().iter_from(self.next) {
+            self.next += 1;
+            let target = Target { number: self.next as u32, uid: message.uid() };
+            if selected.view.is_expunged(target.uid) {
                 continue;
             }
-            let mut candidate = Candidate { selected, message, number, content: Content::new(selected, message.uid()) };
-            match candidate.passes(&self.test) {
-                Ok(true) => found.push(crate::selected::Target { number, uid: message.uid() }),
+            let content = Content::new(selected, target.uid, &self.keys);
+            match (Candidate { selected, message, number: target.number, content }).passes(&self.test) {
+                Ok(true) => self.found.push(target),
                 Ok(false) => {}
                 // Removed by somebody else meanwhile: it is not there to be found.
                 Err(mailstore::Error::Expunged) => {}
-                Err(error) => return Err(error.into()),
+                Err(error @ mailstore::Error::NoSuchMailbox) => return Err(error.into()),
+                // One file that cannot be read does not keep the others from being found.
+                Err(error) if self.unreadable => tracing::debug!(uid = target.uid, %error, "message cannot be searched"),
+                Err(error) => {
+                    tracing::error!(uid = target.uid, %error, "message cannot be searched");
+                    self.unreadable = true;
+                }
+            }
+            if Instant::now() >= until {
+                return Ok(self.next >= selected.view.snapshot().len());
             }
         }
-        Ok(found)
+        Ok(true)
+    }
+
+    /// The messages found, ascending.
+    pub fn into_found(self) -> Vec<Target> {
+        self.found
     }
 }
 
-fn compile(selected: &Selected, key: &SearchKey, charset: &str) -> Result<Test, Answer> {
+/// Number of keys that read messages.
+fn content_keys(key: &SearchKey) -> usize {
+    match key {
+        SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().map(content_keys).sum(),
+        SearchKey::Not(key) => content_keys(key),
+        SearchKey::Header { .. } | SearchKey::Body(_) | SearchKey::Text(_) => 1,
+        SearchKey::SentBefore(_) | SearchKey::SentOn(_) | SearchKey::SentSince(_) => 1,
+        _ => 0,
+    }
+}
+
+fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys) -> Test {
     let needle = |bytes: &[u8]| Needle::new(&message::charset::decode(charset.as_bytes(), bytes));
-    let all = |keys: &[SearchKey]| {
-        let mut tests = keys.iter().map(|key| compile(selected, key, charset)).collect::<Result<Vec<_>, _>>()?;
+    let all = |keys: &[SearchKey], known: &mut Keys| {
+        let mut tests: Vec<Test> = keys.iter().map(|key| compile(selected, key, charset, known)).collect();
         tests.sort_by_key(Test::cost);
-        Ok::<_, Answer>(tests)
+        tests
     };
     const FOREVER: i64 = i64::MAX;
-    Ok(match key {
+    match key {
         SearchKey::All => Test::All,
-        SearchKey::And(keys) => Test::And(all(keys)?),
-        SearchKey::Or(keys) => Test::Or(all(keys)?),
-        SearchKey::Not(key) => Test::Not(Box::new(compile(selected, key, charset)?)),
-        SearchKey::Numbers(set) => Test::Numbers(numbers(selected, set)?),
+        SearchKey::And(keys) => Test::And(all(keys, known)),
+        SearchKey::Or(keys) => Test::Or(all(keys, known)),
+        SearchKey::Not(key) => Test::Not(Box::new(compile(selected, key, charset, known))),
+        SearchKey::Numbers(set) => Test::Numbers(numbers(selected, set)),
         SearchKey::Uids(set) => {
             let snapshot = selected.view.snapshot();
             Test::Uids(set.ranges(snapshot.get(snapshot.len().wrapping_sub(1)).map_or(0, Message::uid)))
@@ -92,18 +140,18 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str) -> Result<Test, 
         SearchKey::SentBefore(day) => Test::Sent { from: i64::MIN, to: day.days() },
         SearchKey::SentOn(day) => Test::Sent { from: day.days(), to: day.days() + 1 },
         SearchKey::SentSince(day) => Test::Sent { from: day.days(), to: FOREVER },
-        SearchKey::Header { name, value } => Test::Header { name: name.clone(), needle: needle(value) },
-        SearchKey::Body(value) => Test::Body(needle(value)),
-        SearchKey::Text(value) => Test::Text(needle(value)),
+        SearchKey::Header { name, value } => Test::Header(known.header(name, needle(value))),
+        SearchKey::Body(value) => Test::Body(known.content(Scope::Body, needle(value))),
+        SearchKey::Text(value) => Test::Text(known.content(Scope::Text, needle(value))),
         SearchKey::Larger(size) => Test::Larger(*size),
         SearchKey::Smaller(size) => Test::Smaller(*size),
-    })
+    }
 }
 
-fn numbers(selected: &Selected, set: &SequenceSet) -> Result<Vec<(u32, u32)>, Answer> {
+fn numbers(selected: &Selected, set: &SequenceSet) -> Vec<(u32, u32)> {
     let count = selected.view.snapshot().len() as u32;
     // As Dovecot: numbers beyond the end match nothing in a search.
-    Ok(set.ranges(count))
+    set.ranges(count)
 }
 
 impl Test {
@@ -111,7 +159,7 @@ impl Test {
     fn cost(&self) -> u32 {
         match self {
             Test::Body(_) | Test::Text(_) => 3,
-            Test::Header { .. } | Test::Sent { .. } => 2,
+            Test::Header(_) | Test::Sent { .. } => 2,
             Test::Arrived { .. } | Test::Larger(_) | Test::Smaller(_) => 1,
             Test::And(tests) | Test::Or(tests) => tests.iter().map(Test::cost).max().unwrap_or(0),
             Test::Not(test) => test.cost(),
@@ -165,9 +213,8 @@ impl Candidate<'_> {
             }
             Test::Larger(size) => mailbox.size(self.message)? > *size,
             Test::Smaller(size) => mailbox.size(self.message)? < *size,
-            Test::Header { name, needle } => self.content.header_has(name, needle)?,
-            Test::Body(needle) => self.content.body_has(needle)?,
-            Test::Text(needle) => self.content.text_has(needle)?,
+            Test::Header(key) => self.content.header_has(*key)?,
+            Test::Body(key) | Test::Text(key) => self.content.has(*key)?,
         })
     }
 }

@@ -47,7 +47,8 @@ impl Mailbox {
         result.map(|()| stored)
     }
 
-    /// Moves the messages of `new/` to `cur/` and returns their UIDs: the caller's session shows them as `\Recent`.
+    /// Moves the messages of `new/` to `cur/` and returns their UIDs: the caller's session shows them as `\Recent`. Where nothing can be
+    /// written they stay in `new/` for a later session: reading goes on.
     pub(crate) fn claim_recent(&self) -> Result<Vec<u32>> {
         if !self.has_unclaimed() {
             return Ok(Vec::new());
@@ -59,7 +60,6 @@ impl Mailbox {
         }
         let folder = self.folder()?;
         let mut claimed = Vec::with_capacity(uids.len());
-        let mut result = Ok(());
         for uid in uids {
             // another program may have claimed it first
             let still_new = |state: &State| state.snapshot.find(uid).is_some_and(|(_, message)| message.in_new);
@@ -70,21 +70,30 @@ impl Mailbox {
                 Ok(()) => claimed.push(uid),
                 Err(Error::Expunged) => {}
                 Err(error) => {
-                    result = Err(error);
+                    tracing::warn!(mailbox = %self.name, %error, "new messages cannot be moved to cur");
                     break;
                 }
             }
         }
         self.publish(&mut state);
-        result.map(|()| claimed)
+        Ok(claimed)
     }
 
     /// Removes messages for good, whatever their flags; returns the UIDs that were there. Blocking.
     pub fn expunge(&self, uids: &[u32]) -> Result<Vec<u32>> {
+        let (removed, result) = self.expunge_until_error(uids);
+        result.map(|()| removed)
+    }
+
+    /// As [`Mailbox::expunge`]; on an error the UIDs that had gone before it.
+    pub(super) fn expunge_until_error(&self, uids: &[u32]) -> (Vec<u32>, Result<()>) {
         let mut state = self.state.lock();
-        let folder = self.folder()?;
-        let (mut gone, mut removed) = (Vec::new(), Vec::new());
-        let (mut bytes, mut messages) = (0, 0);
+        let folder = match self.folder() {
+            Ok(folder) => folder,
+            Err(error) => return (Vec::new(), Err(error)),
+        };
+        let mut removed = Vec::new();
+        let mut bytes = 0;
         let mut result = Ok(());
         let mut wanted = uids.to_vec();
         wanted.sort_unstable();
@@ -93,8 +102,6 @@ impl Mailbox {
             match self.unlink_message(&mut state, &folder, uid) {
                 Ok(size) => {
                     bytes += size;
-                    messages += 1;
-                    gone.push(uid);
                     removed.push(uid);
                 }
                 Err(Error::Expunged) => {}
@@ -104,14 +111,14 @@ impl Mailbox {
                 }
             }
         }
-        gone.retain(|uid| state.snapshot.find(*uid).is_some());
+        let gone: Vec<u32> = removed.iter().copied().filter(|uid| state.snapshot.find(*uid).is_some()).collect();
         state.remove(&gone);
         self.publish(&mut state);
         drop(state);
-        if messages > 0 {
-            self.account.release(bytes, messages);
+        if !removed.is_empty() {
+            self.account.release(bytes, removed.len() as u64);
         }
-        result.map(|()| removed)
+        (removed, result)
     }
 
     /// Unlinks the file of a message and returns its size. The state still has the message.

@@ -12,8 +12,8 @@ mod state;
 mod sync;
 mod transfer;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -21,15 +21,18 @@ use tokio::sync::watch;
 use crate::account::Account;
 use crate::dir::Dir;
 use crate::error::{Error, Result};
+use crate::message_file::Places;
 use crate::name::MailboxName;
 use crate::snapshot::Snapshot;
 use crate::view::{Access, View};
 use crate::watch::{Pending, WatchHandle};
 
 pub(crate) use state::State;
+pub use transfer::{Gone, Moved};
 
 /// A mailbox opened in this process: one shared state for all sessions.
 pub struct Mailbox {
+    me: Weak<Mailbox>,
     account: Arc<Account>,
     name: MailboxName,
     state: Mutex<State>,
@@ -42,6 +45,8 @@ pub struct Mailbox {
     /// Kernel events not yet applied.
     pending: Mutex<Pending>,
     watching: Mutex<Option<WatchHandle>>,
+    /// Where readers of this mailbox's messages stopped.
+    places: Arc<Places>,
 }
 
 /// UIDs a command gave out, for APPENDUID and COPYUID (RFC 4315).
@@ -73,7 +78,15 @@ pub(crate) struct Folder {
     pub cur: Dir,
 }
 
+/// Device and inode of `new/` and `cur/`.
+pub(crate) type Directories = [(u64, u64); 2];
+
 impl Folder {
+    pub fn directories(&self) -> Result<Directories> {
+        let number = |dir: &Dir| Ok(dir.stamp(".")?.map_or((0, 0), |stamp| (stamp.device, stamp.inode)));
+        Ok([number(&self.new)?, number(&self.cur)?])
+    }
+
     pub fn part(&self, in_new: bool) -> &Dir {
         if in_new { &self.new } else { &self.cur }
     }
@@ -93,7 +106,8 @@ impl Folder {
 impl Mailbox {
     /// Loads the mailbox from disk. `NoSuchMailbox`.
     pub(crate) fn load(account: &Arc<Account>, name: &MailboxName) -> Result<Arc<Mailbox>> {
-        let mailbox = Mailbox {
+        let mailbox = Arc::new_cyclic(|me| Mailbox {
+            me: me.clone(),
             account: account.clone(),
             name: name.clone(),
             state: Mutex::new(State::default()),
@@ -104,9 +118,10 @@ impl Mailbox {
             unclaimed: AtomicBool::new(false),
             pending: Mutex::new(Pending::default()),
             watching: Mutex::new(None),
-        };
+            places: Arc::default(),
+        });
         mailbox.first_look()?;
-        Ok(Arc::new(mailbox))
+        Ok(mailbox)
     }
 
     pub fn name(&self) -> &MailboxName {
@@ -206,6 +221,21 @@ impl Mailbox {
         if let Ok(folder) = self.folder() {
             *watching = Some(self.account.store().notifier().watch(self, &folder));
         }
+    }
+
+    /// Watches the directories that have the mailbox's path now, when others were watched so far.
+    fn follow(&self, folder: &Folder) -> Result<()> {
+        let directories = folder.directories()?;
+        let mut watching = self.watching.lock();
+        if watching.as_ref().is_none_or(|handle| !handle.is_live() || handle.is_on(&directories)) {
+            return Ok(());
+        }
+        tracing::warn!(mailbox = %self.name, path = %folder.dir.path().display(), "another directory is in the mailbox's place");
+        // the old watch ends first: one of the two directories may be the same
+        *watching = None;
+        *watching = self.me.upgrade().map(|me| self.account.store().notifier().watch(&me, folder));
+        self.pending.lock().everything = true;
+        Ok(())
     }
 
     /// True when the kernel tells us of changes.

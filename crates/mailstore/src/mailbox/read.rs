@@ -14,7 +14,7 @@ impl Mailbox {
     pub fn read(&self, uid: u32) -> Result<MessageFile> {
         self.with_file(uid, |dir, name, message| {
             let file = dir.open_file(name)?;
-            MessageFile::new(file, message.core.clone()).map_err(|e| Error::io("stat", dir.at(name), e))
+            MessageFile::new(file, message.core.clone(), self.places.clone()).map_err(|e| Error::io("stat", dir.at(name), e))
         })
     }
 

@@ -35,19 +35,7 @@ impl Mailbox {
         if self.is_deleted() {
             return Err(Error::NoSuchMailbox);
         }
-        let result = if self.is_watched() {
-            self.account.store().notifier().drain();
-            let pending = std::mem::take(&mut *self.pending.lock());
-            if pending.everything {
-                self.look(state, patience)
-            } else if pending.events.is_empty() {
-                Ok(())
-            } else {
-                self.apply(state, &pending.events, patience)
-            }
-        } else {
-            self.look_if_changed(state, patience)
-        };
+        let result = if self.is_watched() { self.refresh_watched(state, patience) } else { self.look_if_changed(state, patience) };
         self.publish(state);
         if result.is_err() {
             // what was taken from the queue is not applied: look at everything next time
@@ -55,6 +43,20 @@ impl Mailbox {
             state.looked = None;
         }
         result
+    }
+
+    fn refresh_watched(&self, state: &mut State, patience: Duration) -> Result<()> {
+        let folder = self.folder()?;
+        self.follow(&folder)?;
+        self.account.store().notifier().drain();
+        let pending = std::mem::take(&mut *self.pending.lock());
+        if pending.everything {
+            self.look_in(state, &folder, patience)
+        } else if pending.events.is_empty() {
+            Ok(())
+        } else {
+            self.apply(state, &folder, &pending.events, patience)
+        }
     }
 
     pub(super) fn first_look(&self) -> Result<()> {
@@ -137,8 +139,7 @@ impl Mailbox {
     }
 
     /// Applies what the kernel told: the usual case of a delivery costs no reading of directories.
-    fn apply(&self, state: &mut State, events: &[Event], patience: Duration) -> Result<()> {
-        let folder = self.folder()?;
+    fn apply(&self, state: &mut State, folder: &Folder, events: &[Event], patience: Duration) -> Result<()> {
         let (mut new, mut vanished): (Vec<Found>, Vec<Found>) = (Vec::new(), Vec::new());
         for event in events.iter().filter(|event| is_message_name(&event.name)) {
             let file = Found { name: event.name.clone(), in_new: event.in_new };
@@ -165,13 +166,13 @@ impl Mailbox {
         for file in vanished {
             // renamed to a name told in the same breath, or put back
             if still_named(state, &file) && !folder.part(file.in_new).is_file(&file.name)? {
-                return self.look_in(state, &folder, patience);
+                return self.look_in(state, folder, patience);
             }
         }
-        self.check_keywords(state, &folder)?;
+        self.check_keywords(state, folder)?;
         new.dedup_by(|a, b| a.base() == b.base());
         new.retain(|file| state.by_base(file.base()).is_none());
-        self.introduce_if_room(state, &folder, new, patience).map(drop)
+        self.introduce_if_room(state, folder, new, patience).map(drop)
     }
 
     /// Gives UIDs to files not known yet: those the uidlist has for them, else new ones, appended to it and synced first.

@@ -10,77 +10,132 @@ use crate::mailbox::append::{named, vanished};
 use crate::mailbox::state::Found;
 use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Added, Folder, Mailbox};
-use crate::snapshot::Message;
+use crate::snapshot::{Message, Snapshot};
+
+/// What becomes of a copy when one of its messages is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// UIDs that no message has mean nothing (RFC 3501 §6.4.8).
+    LeaveOut,
+    /// Numbers do mean something: `Expunged`, and nothing is copied (RFC 2180 §4.4.1).
+    Refuse,
+}
+
+/// What [`Mailbox::move_to`] did.
+#[derive(Debug)]
+pub struct Moved {
+    /// The messages that are in the other mailbox now, and no longer here.
+    pub added: Added,
+    /// Why the others stayed.
+    pub error: Option<Error>,
+}
 
 impl Mailbox {
-    /// Copies messages with flags and internal dates; all or none of those that still exist. Durable on return. Blocking.
-    pub fn copy(&self, uids: &[u32], to: &Mailbox) -> Result<Added> {
-        let (bytes, count) = self.weigh(uids);
-        to.account.charge(bytes, count)?;
-        self.link_into(uids, to).inspect_err(|_| to.account.release(bytes, count))
+    /// Copies messages with flags and internal dates; all or none. Durable on return. `OverQuota`. Blocking.
+    pub fn copy(&self, uids: &[u32], to: &Mailbox, gone: Gone) -> Result<Added> {
+        self.link_into(uids, to, gone, |bytes, count| to.account.charge(bytes, count))
     }
 
-    /// Moves messages. After a crash each is in exactly one of the two or in both, never in none. Blocking.
+    /// Moves messages; an error means that all are where they were. After a crash each is in exactly one of the two or in both, never in
+    /// none. Blocking.
     ///
     /// A rename between directories is atomic for other programs, but a file system may write the two directories in any order;
     /// so the second name is made and synced before the first one goes.
-    pub fn move_to(&self, uids: &[u32], to: &Mailbox) -> Result<Added> {
-        let added = self.link_into(uids, to)?;
-        let (bytes, count) = self.weigh(&added.sources);
-        let removed = self.expunge(&added.sources)?;
-        // expunge gave back what it removed, but the account still has the mail
-        if std::sync::Arc::ptr_eq(&self.account, &to.account) {
-            self.account.charge_always(bytes, removed.len().min(count as usize) as u64);
+    pub fn move_to(&self, uids: &[u32], to: &Mailbox, gone: Gone) -> Result<Moved> {
+        // within one account a move needs no room, full or not: what it adds for a moment goes again with the messages here
+        let is_same = std::sync::Arc::ptr_eq(&self.account, &to.account);
+        let mut added = self.link_into(uids, to, gone, |bytes, count| {
+            if is_same {
+                to.account.charge_always(bytes, count);
+                return Ok(());
+            }
+            to.account.charge(bytes, count)
+        })?;
+        let (removed, result) = self.expunge_until_error(&added.sources);
+        let Err(error) = result else { return Ok(Moved { added, error: None }) };
+        // what could not be removed here is taken back there: it would be in both
+        let here = self.snapshot();
+        let stays = |uid: &u32| removed.binary_search(uid).is_err() && here.find(*uid).is_some();
+        let sources = std::mem::take(&mut added.sources);
+        let mut back = Vec::new();
+        for (source, uid) in sources.into_iter().zip(std::mem::take(&mut added.uids)) {
+            if stays(&source) {
+                back.push(uid);
+            } else {
+                added.sources.push(source);
+                added.uids.push(uid);
+            }
         }
-        Ok(added)
+        if let Err(error) = to.expunge(&back) {
+            tracing::error!(mailbox = %to.name, %error, "messages that could not be moved are in both mailboxes");
+        }
+        if added.uids.is_empty() {
+            return Err(error);
+        }
+        Ok(Moved { added, error: Some(error) })
     }
 
-    /// Size on disk and number of messages that exist.
-    fn weigh(&self, uids: &[u32]) -> (u64, u64) {
-        let snapshot = self.snapshot();
-        let sizes: Vec<u64> =
-            uids.iter().filter_map(|uid| snapshot.find(*uid)).map(|(_, message)| self.disk_size(message).unwrap_or(0)).collect();
-        (sizes.iter().sum(), sizes.len() as u64)
+    /// Size on disk of messages.
+    fn weigh(&self, messages: &[Message]) -> Result<u64> {
+        messages.iter().map(|message| self.disk_size(message)).sum()
     }
 
-    /// Gives the files of messages second names in `to`.
-    fn link_into(&self, uids: &[u32], to: &Mailbox) -> Result<Added> {
+    /// Gives the files of messages second names in `to`, after `charge` let their bytes and number pass.
+    fn link_into(&self, uids: &[u32], to: &Mailbox, gone: Gone, charge: impl Fn(u64, u64) -> Result<()>) -> Result<Added> {
         for _ in 0..5 {
             let snapshot = self.snapshot();
             let messages: Vec<Message> = uids.iter().filter_map(|uid| snapshot.find(*uid)).map(|(_, message)| message.clone()).collect();
-            let from = self.folder()?;
-            let names = |message: &Message| snapshot.keywords.names(message.keywords()).map(str::to_owned).collect::<Vec<_>>();
-
-            let mut state = to.state.lock();
-            let folder = to.folder()?;
-            let mut files = Vec::with_capacity(messages.len());
-            for message in &messages {
-                let keywords = match names(message) {
-                    names if names.is_empty() => crate::flags::KeywordBits::NONE,
-                    names => {
-                        // a full mailbox takes the message without the keywords it has no room for
-                        let (known, bits, stamp) = keywords::resolve(&folder.dir, &state.snapshot.keywords, &names, true)?;
-                        to.adopt_keywords(&mut state, known, stamp);
-                        bits
-                    }
-                };
-                files.push(named(&self.name_for_copy(message), Info { keywords, ..message.info }));
+            if gone == Gone::Refuse && messages.len() < uids.len() {
+                return Err(Error::Expunged);
             }
-            let added = to.file(&mut state, &folder, &files, |index, dir, name| link(&from, &messages[index], dir, name));
-            to.publish(&mut state);
-            drop(state);
-            match added {
+            if messages.is_empty() {
+                return Ok(Added::default());
+            }
+            let bytes = match self.weigh(&messages) {
+                // the look it took is in the next snapshot
+                Err(Error::Expunged) => continue,
+                weighed => weighed?,
+            };
+            let count = messages.len() as u64;
+            charge(bytes, count)?;
+            match self.link_messages(&snapshot, &messages, to) {
                 Ok(added) => return Ok(Added { sources: messages.iter().map(Message::uid).collect(), ..added }),
-                Err(error) if vanished(&error) => {
-                    // renamed or removed under us: see what is left
-                    let mut state = self.state.lock();
-                    self.look(&mut state, PATIENCE)?;
-                    self.publish(&mut state);
+                Err(error) => {
+                    to.account.release(bytes, count);
+                    if !vanished(&error) {
+                        return Err(error);
+                    }
                 }
-                Err(error) => return Err(error),
             }
+            // renamed or removed under us: see what is left
+            let mut state = self.state.lock();
+            self.look(&mut state, PATIENCE)?;
+            self.publish(&mut state);
         }
         Err(Error::Expunged)
+    }
+
+    fn link_messages(&self, snapshot: &Snapshot, messages: &[Message], to: &Mailbox) -> Result<Added> {
+        let from = self.folder()?;
+        let names = |message: &Message| snapshot.keywords.names(message.keywords()).map(str::to_owned).collect::<Vec<_>>();
+        let mut state = to.state.lock();
+        let folder = to.folder()?;
+        let mut files = Vec::with_capacity(messages.len());
+        for message in messages {
+            let keywords = match names(message) {
+                names if names.is_empty() => crate::flags::KeywordBits::NONE,
+                names => {
+                    // a full mailbox takes the message without the keywords it has no room for
+                    let (known, bits, stamp) = keywords::resolve(&folder.dir, &state.snapshot.keywords, &names, true)?;
+                    to.adopt_keywords(&mut state, known, stamp);
+                    bits
+                }
+            };
+            files.push(named(&self.name_for_copy(message), Info { keywords, ..message.info }));
+        }
+        let added = to.file(&mut state, &folder, &files, |index, dir, name| link(&from, &messages[index], dir, name));
+        to.publish(&mut state);
+        added
     }
 
     /// A fresh unique name with the sizes of the old one: the old name could come back with an old UID.

@@ -16,6 +16,11 @@ impl Home {
         Home { temp: Arc::new(tempfile::tempdir().unwrap()), store: Store::new(Settings::default()) }
     }
 
+    /// Looks at mailboxes without events so often.
+    pub fn polling(poll_interval: std::time::Duration) -> Home {
+        Home { temp: Arc::new(tempfile::tempdir().unwrap()), store: Store::new(Settings { poll_interval, ..Settings::default() }) }
+    }
+
     pub fn again(&self) -> Home {
         Home { temp: self.temp.clone(), store: Store::new(Settings::default()) }
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use mailstore::{FlagMode, FlagSet, Flags, MailboxName};
+use mailstore::{FlagMode, FlagSet, Flags, Gone, MailboxName};
 
 use crate::common::{Home, inbox};
 
@@ -123,8 +123,8 @@ fn dovecot_and_we_take_turns_and_agree_on_everything() {
     mailbox.store_flags(&[1, 6], FlagMode::Add, &flags, None).unwrap();
     mailbox.expunge(&[3]).unwrap();
     let work = home.mailbox("Work.Proj");
-    mailbox.copy(&[1, 2], &work).unwrap();
-    mailbox.move_to(&[4], &work).unwrap();
+    mailbox.copy(&[1, 2], &work, Gone::LeaveOut).unwrap();
+    mailbox.move_to(&[4], &work, Gone::LeaveOut).unwrap();
     home.mailbox("Made.Here");
     home.account().subscribe(&name("Made.Here")).unwrap();
     assert_eq!(dovecot.messages("INBOX"), ours(&mailbox));

@@ -1,9 +1,10 @@
 //! Mailboxes through the public API: what one session does, another sees; what other programs do, all see.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::{Home, inbox, uids};
-use mailstore::{Access, Error, Expunges, FlagMode, FlagSet, Flags, MailboxName};
+use mailstore::{Access, Error, Expunges, FlagMode, FlagSet, Flags, Gone, MailboxName};
 
 #[test]
 fn an_appended_message_reads_back_with_flags_date_and_sizes() {
@@ -152,9 +153,12 @@ fn copies_and_moves_keep_flags_keywords_and_dates() {
     mailbox.append(vec![incoming]).unwrap();
     home.append(&mailbox, "Subject: y\r\n\r\n", Flags::NONE);
 
-    let copied = mailbox.copy(&[1, 99], &target).unwrap();
+    let copied = mailbox.copy(&[1, 99], &target, Gone::LeaveOut).unwrap();
     assert_eq!((copied.sources, copied.uids), (vec![1], vec![2]));
-    let moved = mailbox.move_to(&[1, 2], &target).unwrap();
+    assert!(matches!(mailbox.copy(&[1, 99], &target, Gone::Refuse), Err(Error::Expunged)));
+    let moved = mailbox.move_to(&[1, 2], &target, Gone::Refuse).unwrap();
+    assert!(moved.error.is_none());
+    let moved = moved.added;
     assert_eq!((moved.sources, moved.uids), (vec![1, 2], vec![3, 4]));
     assert!(mailbox.snapshot().is_empty());
     for uid in [2, 3] {
@@ -165,7 +169,7 @@ fn copies_and_moves_keep_flags_keywords_and_dates() {
         assert_eq!(target.internal_date(message).unwrap(), 900_000_000);
     }
     // within one mailbox too
-    assert_eq!(target.copy(&[4], &target).unwrap().uids, [5]);
+    assert_eq!(target.copy(&[4], &target, Gone::Refuse).unwrap().uids, [5]);
     assert_eq!(uids(&home.again().mailbox("Work.Proj").snapshot()), [1, 2, 3, 4, 5]);
 }
 
@@ -278,10 +282,14 @@ fn a_mailbox_with_links_in_it_is_refused_and_nothing_outside_is_touched() {
     let mailbox = home.mailbox("Evil");
     std::os::unix::fs::symlink(home.beside("outside/secret"), home.path(".Evil/cur/1.a:2,")).unwrap();
     mailbox.refresh().unwrap();
-    for message in mailbox.snapshot().iter() {
-        assert!(matches!(mailbox.read(message.uid()), Err(Error::Unsafe { .. })));
-        assert!(mailbox.copy(&[message.uid()], &inbox(&home)).is_err());
-    }
+    assert!(mailbox.snapshot().is_empty());
+    // put in the place of a message that is known
+    home.append(&mailbox, "x\r\n", Flags::SEEN);
+    let name = home.names(".Evil/cur").into_iter().find(|name| name.contains(",S=")).unwrap();
+    home.remove(&format!(".Evil/cur/{name}"));
+    std::os::unix::fs::symlink(home.beside("outside/secret"), home.path(&format!(".Evil/cur/{name}"))).unwrap();
+    assert!(matches!(mailbox.read(1), Err(Error::Unsafe { .. })));
+    assert!(mailbox.copy(&[1], &inbox(&home), Gone::Refuse).is_err());
     std::fs::remove_dir(home.path(".Evil/new")).unwrap();
     std::os::unix::fs::symlink(home.beside("outside/new"), home.path(".Evil/new")).unwrap();
     assert!(mailbox.incoming(0).is_err());
@@ -310,14 +318,149 @@ fn quota_is_kept_by_appends_copies_and_expunges() {
     account.set_quota_limits(100, 0);
     let mailbox = account.open(&MailboxName::inbox()).unwrap();
     home.append(&mailbox, &"x".repeat(60), Flags::NONE);
-    assert!(matches!(mailbox.copy(&[1], &mailbox), Err(Error::OverQuota { .. })));
+    assert!(matches!(mailbox.copy(&[1], &mailbox, Gone::Refuse), Err(Error::OverQuota { .. })));
     assert!(matches!(mailbox.incoming(50), Err(Error::OverQuota { .. })));
     account.create(&MailboxName::parse("A").unwrap()).unwrap();
     let other = account.open(&MailboxName::parse("A").unwrap()).unwrap();
-    mailbox.move_to(&[1], &other).unwrap();
+    mailbox.move_to(&[1], &other, Gone::Refuse).unwrap();
     assert_eq!(account.quota().unwrap().bytes, 60);
     other.expunge(&[1]).unwrap();
     assert_eq!(account.quota().unwrap().bytes, 0);
     home.append(&mailbox, &"x".repeat(100), Flags::NONE);
     assert_eq!(account.quota().unwrap(), account.recount_quota().unwrap());
+}
+
+#[test]
+fn a_copy_that_does_not_fit_copies_nothing_and_takes_no_room() {
+    let home = Home::new();
+    let account = home.account();
+    let (mailbox, other) = (home.mailbox("INBOX"), home.mailbox("Other"));
+    for _ in 0..3 {
+        home.append(&mailbox, &"x".repeat(20), Flags::NONE);
+    }
+    account.set_quota_limits(100, 0);
+    assert!(matches!(mailbox.copy(&[1, 2, 3], &other, Gone::Refuse), Err(Error::OverQuota { .. })));
+    assert_eq!((other.snapshot().len(), account.quota().unwrap().bytes), (0, 60));
+    // a move needs no room
+    account.set_quota_limits(60, 3);
+    let moved = mailbox.move_to(&[1, 2, 3], &other, Gone::Refuse).unwrap();
+    assert_eq!((moved.added.sources, moved.added.uids), (vec![1, 2, 3], vec![1, 2, 3]));
+    assert_eq!(account.quota().unwrap().bytes, 60);
+    assert_eq!(account.quota().unwrap(), account.recount_quota().unwrap());
+}
+
+#[test]
+fn what_cannot_be_removed_here_is_taken_back_there() {
+    let home = Home::new();
+    let account = home.account();
+    account.set_quota_limits(1000, 0);
+    let (mailbox, other) = (home.mailbox("INBOX"), home.mailbox("Other"));
+    for _ in 0..3 {
+        home.append(&mailbox, "x\r\n", Flags::SEEN);
+    }
+    let before = account.quota().unwrap();
+    let stuck = mailbox.snapshot().get(1).unwrap().base_name().to_owned();
+    let file = home.path(&format!("cur/{stuck}:2,S"));
+    let done = AtomicBool::new(false);
+    let moved = std::thread::scope(|scope| {
+        // as soon as the second name is there, the first one is no file any more
+        scope.spawn(|| {
+            while home.count(".Other/new") + home.count(".Other/cur") < 3 && !done.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            let _ = std::fs::rename(&file, home.beside("kept")).and_then(|()| std::fs::create_dir(&file));
+        });
+        let moved = mailbox.move_to(&[1, 2, 3], &other, Gone::Refuse);
+        done.store(true, Ordering::Relaxed);
+        moved
+    });
+    // whichever was faster: no message is in both or in none
+    let here = mailbox.snapshot().iter().filter(|message| mailbox.read(message.uid()).is_ok()).count();
+    let there = other.snapshot().len();
+    if let Ok(moved) = moved {
+        assert_eq!(moved.added.uids.len(), there);
+    }
+    assert!(here + there <= 3, "{here} and {there}");
+    assert!(account.quota().unwrap().bytes <= before.bytes);
+}
+
+/// A mailbox restored under sessions that wait: by a command at once, by IDLE soon.
+#[tokio::test]
+async fn a_directory_put_in_the_place_of_a_watched_one_is_noticed() {
+    let home = Home::polling(Duration::from_millis(20));
+    let mailbox = inbox(&home);
+    home.append(&mailbox, "old\r\n", Flags::SEEN);
+    for round in 0..2 {
+        let mut changes = mailbox.changes();
+        let restored = home.beside(&format!("restored{round}"));
+        for part in ["tmp", "new", "cur"] {
+            std::fs::create_dir_all(restored.join(part)).unwrap();
+        }
+        std::fs::write(restored.join("cur/1000.restored.host:2,S"), "restored\n").unwrap();
+        let (here, exchange) = (nix::fcntl::AT_FDCWD, nix::fcntl::RenameFlags::RENAME_EXCHANGE);
+        nix::fcntl::renameat2(here, &restored, here, &home.path(""), exchange).unwrap();
+        if round == 0 {
+            mailbox.refresh().unwrap();
+        }
+        let base = |mailbox: &mailstore::Mailbox| mailbox.snapshot().iter().map(|m| m.base_name().to_owned()).collect::<Vec<_>>();
+        while base(&mailbox) != ["1000.restored.host"] {
+            changes.changed().await.unwrap();
+        }
+        // the new one is watched
+        home.write("new/2000.more.host", "more\n");
+        while mailbox.snapshot().len() < 2 {
+            changes.changed().await.unwrap();
+        }
+        assert!(!mailbox.is_deleted());
+    }
+}
+
+#[test]
+fn a_mailbox_that_cannot_be_written_can_be_read() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    home.append(&mailbox, "one\r\n", Flags::NONE);
+    home.append(&mailbox, "two\r\n", Flags::NONE);
+    let names: Vec<String> = mailbox.snapshot().iter().map(|message| message.base_name().to_owned()).collect();
+    // a rename to this name fails, as all do on a full disk
+    std::fs::create_dir(home.path(&format!("cur/{}:2,", names[0]))).unwrap();
+    let mut view = mailbox.view(Access::ReadWrite).unwrap();
+    assert_eq!((view.snapshot().len(), view.recent_count()), (2, 0));
+    home.write("new/3.x.host", "three\n");
+    mailbox.refresh().unwrap();
+    assert_eq!(view.sync(Expunges::Report).unwrap().exists, Some(3));
+    assert_eq!(mailbox.read(1).unwrap().read_all().unwrap(), b"one\r\n");
+}
+
+/// The child of the test below, under strace.
+#[test]
+fn child_opens_a_mailbox() {
+    let Some(root) = std::env::var_os("MAILSTORE_READ_ROOT") else { return };
+    let store = mailstore::Store::new(mailstore::Settings::default());
+    let account = store.account(&mailstore::Location::maildir(std::path::PathBuf::from(root)).unwrap()).unwrap();
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    mailbox.refresh().unwrap();
+    println!("found {:?}", uids(&mailbox.snapshot()));
+}
+
+#[test]
+fn on_a_read_only_disk_the_messages_of_the_uidlist_are_there() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    for _ in 0..3 {
+        home.append(&mailbox, "x\r\n", Flags::SEEN);
+    }
+    home.write("new/3000000000.new.host", "new\n");
+    let output = std::process::Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-P", "dovecot-uidlist.lock", "-e", "inject=openat:error=EROFS"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "mailbox::child_opens_a_mailbox", "--nocapture", "--test-threads=1"])
+        .env("MAILSTORE_READ_ROOT", home.path(""))
+        .output();
+    let Ok(output) = output else {
+        println!("skipped: strace is not installed");
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("found [1, 2, 3]"), "{text} {}", String::from_utf8_lossy(&output.stderr));
 }
