@@ -8,6 +8,7 @@ mod hostile;
 mod independence;
 mod installed;
 mod mailboxes;
+mod many;
 mod peers;
 mod power_cut;
 mod queue;

@@ -12,7 +12,11 @@ pub struct Imap {
 impl Imap {
     /// Connects and reads the greeting.
     pub fn connect(port: u16) -> Imap {
-        let mut lines = Lines::connect(port);
+        Imap::over(Lines::connect(port))
+    }
+
+    /// Reads the greeting of a connection.
+    pub fn over(mut lines: Lines) -> Imap {
         let greeting = lines.line().expect("greeting");
         assert!(greeting.starts_with("* OK"), "{greeting}");
         Imap { lines, tag: 0 }

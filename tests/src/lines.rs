@@ -1,21 +1,34 @@
 //! A connection that is read line by line, for tests that speak a protocol by hand.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A plain connection to 127.0.0.1; reading waits 20 s at most.
+/// A connection to 127.0.0.1; reading waits 20 s at most.
 #[derive(Debug)]
 pub struct Lines {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Connection>>,
 }
+
+trait Connection: Read + Write + Send + std::fmt::Debug {}
+
+impl<T: Read + Write + Send + std::fmt::Debug> Connection for T {}
 
 impl Lines {
     pub fn connect(port: u16) -> Lines {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("connection");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
-        stream.set_nodelay(true).expect("nodelay");
-        Lines { stream: BufReader::new(stream) }
+        Lines { stream: BufReader::new(Box::new(tcp(port))) }
+    }
+
+    /// TLS from the first byte on.
+    pub fn connect_tls(port: u16, tls: &Arc<ClientConfig>) -> Lines {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(tls.clone(), name).expect("TLS settings");
+        Lines { stream: BufReader::new(Box::new(StreamOwned::new(session, tcp(port)))) }
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
@@ -39,4 +52,20 @@ impl Lines {
         self.stream.read_exact(&mut bytes).expect("bytes");
         bytes
     }
+}
+
+fn tcp(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connection");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+    stream.set_nodelay(true).expect("nodelay");
+    stream
+}
+
+/// TLS for clients that trust the certificate in `file` and no other.
+pub fn trusting(file: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(file).expect("a certificate")).expect("it can be trusted");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }

@@ -26,7 +26,7 @@ const IMPURE: [&str; 6] = ["tokio", "nix", "libc", "socket2", "mio", "config"];
 const CONFINED: [(&str, &[&str]); 5] = [
     ("bincode", &["ipc"]),
     ("rustls-pemfile", &["daemon"]),
-    ("rustls", &["daemon", "outbound", "testkit", "xtask"]),
+    ("rustls", &["daemon", "outbound", "testkit", "e2e", "xtask"]),
     ("tokio-rustls", &["daemon", "outbound", "testkit"]),
     ("sqlx", &["tables", "authd"]),
 ];
