@@ -59,6 +59,7 @@ async fn a_session_whose_mailbox_is_deleted_is_told_and_ends() {
     world.stop().await;
 }
 
+/// SECURITY I12.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_do_not_see_each_other() {
     let world = World::start().await;
@@ -140,6 +141,7 @@ async fn an_append_that_is_cut_off_leaves_nothing() {
     // Nothing is left in tmp either.
 }
 
+/// SECURITY I3.
 #[tokio::test(flavor = "multi_thread")]
 async fn append_over_the_limit_is_refused_before_the_message() {
     let world = World::with("append_size_limit = \"100K\"").await;
@@ -344,5 +346,87 @@ async fn a_copy_of_numbers_that_are_gone_copies_nothing() {
     assert!(actor.ok("STATUS Work (MESSAGES)").await.contains(&"* STATUS Work (MESSAGES 0)".to_owned()));
     let answer = actor.command("UID COPY 1:3 Work").await.pop().unwrap();
     assert!(answer.starts_with("OK [COPYUID ") && answer.contains(" 1,3 1:2]"), "{answer}");
+    world.stop().await;
+}
+
+/// SECURITY I11.
+#[tokio::test(flavor = "multi_thread")]
+async fn keywords_that_cannot_be_are_refused_and_leave_the_names_of_files_alone() {
+    let world = World::start().await;
+    let mut client = world.client("ann").await;
+    client.append("INBOX", "(\\Seen) ", &message("one", "x")).await;
+    client.ok("SELECT INBOX").await;
+    let names =
+        || -> Vec<_> { std::fs::read_dir(world.maildir("ann").join("cur")).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
+    let before = names();
+    let distinct: Vec<String> = (0..10_000).map(|n| format!("k{n}")).collect();
+    for flags in
+        ["k".repeat(10_000), "\\Custom".into(), "a]b".into(), "a\\b".into(), distinct.join(" "), format!("\\Flagged {}", "x".repeat(65))]
+    {
+        let answer = client.command(&format!("STORE 1 +FLAGS ({flags})")).await.pop().unwrap();
+        assert!(answer.starts_with("NO [LIMIT]") || answer.starts_with("BAD"), "{flags:.20}: {answer}");
+        assert_eq!(names(), before, "{flags:.20}");
+    }
+    client.ok("STORE 1 +FLAGS ($Fine)").await;
+    world.stop().await;
+}
+
+/// SECURITY I13: wherever the connection breaks, the message is in one mailbox, or in both in the middle of a move.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_at_any_byte_loses_no_message() {
+    let world = World::start().await;
+    let mut checker = world.client("ann").await;
+    checker.ok("CREATE Work").await;
+    let text = message("kept", "body");
+    let script = "a SELECT INBOX\r\nb STORE 1 +FLAGS (\\Flagged $Work)\r\nc MOVE 1 Work\r\nd EXPUNGE\r\n";
+    let mut client = world.client("ann").await;
+    client.append("INBOX", "", &text).await;
+    for cut in 0..=script.len() {
+        let mut client = world.client("ann").await;
+        client.send(&script.as_bytes()[..cut]).await;
+        if cut % 2 == 0 {
+            // also when the server has come to the end of what it got
+            client.end().await;
+        }
+        drop(client);
+        let mut found = 0;
+        for mailbox in ["INBOX", "Work"] {
+            checker.ok(&format!("EXAMINE {mailbox}")).await;
+            let lines = checker.ok("UID FETCH 1:* (FLAGS BODY.PEEK[])").await;
+            found += lines.iter().filter(|line| line.contains("Subject: kept")).count();
+            assert!(
+                lines.iter().filter(|line| line.contains("FLAGS (")).all(|line| line.contains("\\Flagged") == line.contains("$Work")),
+                "{lines:?}"
+            );
+        }
+        assert!(found >= 1, "cut at {cut}");
+        // back for the next round
+        checker.ok("SELECT Work").await;
+        if checker.command("MOVE 1:* INBOX").await.pop().unwrap().starts_with("OK") {
+            checker.ok("SELECT INBOX").await;
+            checker.ok("STORE 1:* FLAGS ()").await;
+        }
+    }
+    world.stop().await;
+}
+
+/// SECURITY I15: what other programs do to files costs no step between client and server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_cut_by_another_program_keeps_the_client_in_step() {
+    let world = World::start().await;
+    let mut client = world.client("ann").await;
+    let text = message("cut", &"line of text\r\n".repeat(1000));
+    client.append("INBOX", "(\\Seen) ", &text).await;
+    client.ok("SELECT INBOX").await;
+    client.ok("FETCH 1 (RFC822.SIZE BODY.PEEK[])").await;
+    let file = std::fs::read_dir(world.maildir("ann").join("cur")).unwrap().next().unwrap().unwrap().path();
+    for length in [500, 3, 0] {
+        std::fs::File::options().write(true).open(&file).unwrap().set_len(length).unwrap();
+        for item in ["BODY.PEEK[]", "BODY.PEEK[]<2.1000>", "BODY.PEEK[TEXT]", "BODY.PEEK[1]", "ENVELOPE", "BODYSTRUCTURE", "RFC822.SIZE"] {
+            let answer = client.command(&format!("FETCH 1 ({item} UID)")).await.pop().unwrap();
+            assert!(answer.starts_with("OK"), "{item} at {length}: {answer}");
+            assert_eq!(client.ok("NOOP").await, Vec::<String>::new(), "{item} at {length}");
+        }
+    }
     world.stop().await;
 }

@@ -187,6 +187,13 @@ impl Client {
         }
     }
 
+    /// Says that nothing more comes, and reads what the server still says.
+    pub async fn end(&mut self) {
+        let _ = self.stream.get_mut().shutdown().await;
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await;
+    }
+
     /// Reads whatever comes until the connection ends.
     pub async fn rest(&mut self) -> String {
         let mut rest = Vec::new();
