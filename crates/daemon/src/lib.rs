@@ -5,7 +5,7 @@
 //! ```ignore
 //! fn main() -> std::process::ExitCode { daemon::main("imapd", imapd::run) }
 //! ```
-//! `run` binds with [`Context::listen`], drives connections with [`serve`], and returns when [`Shutdown`] was called and its
+//! `run` binds and drives connections with a [`Service`] (or [`Context::listen`] and [`serve`]), and returns when [`Shutdown`] was called and its
 //! sessions have ended. Tests make a context with [`Context::detached`] and call `run` themselves; several may live in one
 //! process.
 //!
@@ -24,10 +24,12 @@ mod context;
 mod inherited;
 mod limits;
 mod listen;
+mod mail_access;
 mod notify;
 mod program;
 mod reload;
 mod serve;
+mod service;
 mod shutdown;
 mod start;
 mod stream;
@@ -37,8 +39,10 @@ pub use ipc::LocalStream;
 pub use ipc::unix::{bind as bind_unix, connect as connect_unix};
 pub use limits::{Limits, Refusal, Slot};
 pub use listen::{Listener, SocketOptions, bind, group_id, user_id};
+pub use mail_access::MailAccess;
 pub use program::Program;
 pub use serve::serve;
+pub use service::{MostClients, Service};
 pub use shutdown::Shutdown;
 pub use start::main;
 pub use stream::{Peer, Stream, TlsInfo};

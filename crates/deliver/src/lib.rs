@@ -10,15 +10,14 @@ mod session;
 
 use anyhow::Context as _;
 use config::Endpoint;
-use daemon::{Context, SocketOptions};
+use daemon::{Context, Service, SocketOptions};
 use server::Server;
-use std::sync::Arc;
 
 /// Serves until shutdown. The error names what could not be set up.
-pub async fn run(mut ctx: Context) -> anyhow::Result<()> {
+pub async fn run(ctx: Context) -> anyhow::Result<()> {
     let config = ctx.config.get();
     let server = Server::new(ctx.clone())?;
-    let limits = ctx.limits(config.deliver.client_limit as usize, 0);
+    let mut service = Service::new(&ctx, |config| (config.deliver.client_limit as usize, 0));
     let facts = server.clone();
     ctx.control.fact("delivered", move || facts.delivered().to_string());
     let facts = server.clone();
@@ -36,28 +35,9 @@ pub async fn run(mut ctx: Context) -> anyhow::Result<()> {
         ..SocketOptions::default()
     }
     .refusal(b"421 4.3.2 Too many connections, try again later\r\n");
-    let mut loops = Vec::new();
-    for endpoint in &endpoints {
-        let listener = ctx.listen(endpoint, &options).context("deliver.listen")?;
-        let server = server.clone();
-        let handler = move |stream, peer| session::serve(Arc::clone(&server), stream, peer);
-        loops.push(tokio::spawn(daemon::serve(listener, limits.clone(), ctx.shutdown.clone(), handler)));
-    }
-    ctx.ready();
-
-    let shutdown = ctx.shutdown.clone();
-    loop {
-        tokio::select! {
-            () = shutdown.wait() => break,
-            () = ctx.config.changed() => {
-                let config = ctx.config.get();
-                limits.set(config.deliver.client_limit as usize, 0);
-                server.reload(&config);
-            }
-        }
-    }
-    for accepting in loops {
-        accepting.await.context("the accept loop")?;
-    }
+    let sessions = server.clone();
+    let handler = move |stream, peer| session::serve(sessions.clone(), stream, peer);
+    service.listen(&endpoints, &options, handler).context("deliver.listen")?;
+    service.run(|config| server.reload(config)).await?;
     Ok(())
 }

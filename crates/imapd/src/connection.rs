@@ -46,7 +46,7 @@ impl From<io::Error> for Gone {
 
 /// Serves one client to the end.
 pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, implicit_tls: bool) {
-    let id = server.session_id();
+    let id = server.access.session_id();
     let span = tracing::info_span!("session", id = %id, peer = %peer);
     converse(server, stream, peer, id, implicit_tls).instrument(span).await;
 }

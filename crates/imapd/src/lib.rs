@@ -25,7 +25,7 @@ mod wire;
 mod zone;
 
 use anyhow::Context as _;
-use daemon::{Context, SocketOptions};
+use daemon::{Context, Service, SocketOptions};
 use server::Server;
 
 /// Serves until shutdown.
@@ -33,44 +33,23 @@ pub async fn run(ctx: Context) -> anyhow::Result<()> {
     zone::load();
     let config = ctx.config.get();
     let imapd = &config.imapd;
-    let limits = ctx.limits(imapd.client_limit as usize, imapd.client_connection_count_limit as usize);
-    let options = SocketOptions::default().refusal(b"* BYE Too many connections, try again later\r\n");
-    let mut listeners = Vec::new();
-    for (endpoints, implicit_tls) in [(&imapd.listen, false), (&imapd.listen_tls, true)] {
-        for endpoint in endpoints {
-            if implicit_tls && !ctx.tls.is_available() {
-                tracing::warn!(%endpoint, "no certificate is set (tls.cert_file): clients cannot be served here until there is one");
-            }
-            let listener = ctx.listen(endpoint, &options).with_context(|| format!("listen on {endpoint}"))?;
-            listeners.push((listener, implicit_tls));
-        }
+    anyhow::ensure!(
+        !imapd.listen.is_empty() || !imapd.listen_tls.is_empty(),
+        "imapd.listen and imapd.listen_tls are both empty: there is nothing to do"
+    );
+    if !imapd.listen_tls.is_empty() && !ctx.tls.is_available() {
+        tracing::warn!("no certificate is set (tls.cert_file): clients of imapd.listen_tls cannot be served until there is one");
     }
-    anyhow::ensure!(!listeners.is_empty(), "imapd.listen and imapd.listen_tls are both empty: there is nothing to do");
     let server = Server::new(ctx.clone());
-    let mut tasks = Vec::new();
-    for (listener, implicit_tls) in listeners {
+    let mut service =
+        Service::new(&ctx, |config| (config.imapd.client_limit as usize, config.imapd.client_connection_count_limit as usize));
+    let options = SocketOptions::default().refusal(b"* BYE Too many connections, try again later\r\n");
+    for (setting, endpoints, implicit_tls) in [("imapd.listen", &imapd.listen, false), ("imapd.listen_tls", &imapd.listen_tls, true)] {
         let server = server.clone();
-        let serve = daemon::serve(listener, limits.clone(), ctx.shutdown.clone(), move |stream, peer| {
-            connection::serve(server.clone(), stream, peer, implicit_tls)
-        });
-        tasks.push(tokio::spawn(serve));
+        let handler = move |stream, peer| connection::serve(server.clone(), stream, peer, implicit_tls);
+        service.listen(endpoints, &options, handler).context(setting)?;
     }
-    let reloads = tokio::spawn({
-        let ctx = ctx.clone();
-        async move {
-            let mut settings = ctx.config.clone();
-            loop {
-                settings.changed().await;
-                let imapd = &settings.get().imapd;
-                limits.set(imapd.client_limit as usize, imapd.client_connection_count_limit as usize);
-            }
-        }
-    });
-    ctx.ready();
-    for task in tasks {
-        task.await?;
-    }
-    reloads.abort();
+    service.run(|_| ()).await?;
     // Sessions say goodbye at once; commands that are being carried out come to their end.
     ctx.shutdown.drained(config.main.shutdown_grace).await;
     Ok(())

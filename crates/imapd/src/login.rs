@@ -75,7 +75,7 @@ pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
 }
 
 async fn capabilities(connection: &Connection) -> String {
-    let mechanisms = connection.server.mechanisms().await;
+    let mechanisms = connection.server.access.mechanisms().await;
     capability::before_login(connection.is_secured(), may_start_tls(connection), &mechanisms)
 }
 
@@ -107,7 +107,7 @@ async fn login(connection: &Connection, user: &str, password: &Secret) -> Result
     let Some(request) = AuthRequest::with_password("imap", user, password.reveal()) else {
         return Err(Answer::bad("NUL in user name or password"));
     };
-    let step = connection.server.auth.begin(about(connection, request)).await;
+    let step = connection.server.access.auth.begin(about(connection, request)).await;
     match step {
         AuthStep::Ok(ok) => Ok(ok),
         AuthStep::Fail(fail) => Err(refused(&fail)),
@@ -117,7 +117,7 @@ async fn login(connection: &Connection, user: &str, password: &Secret) -> Result
 
 /// RFC 3501 §6.2.2, RFC 4959.
 async fn authenticate(connection: &mut Connection, mechanism: &str, initial: Option<Secret>) -> Result<Result<AuthOk, Answer>, Gone> {
-    let known = connection.server.mechanisms().await;
+    let known = connection.server.access.mechanisms().await;
     let Some(found) = known.iter().find(|m| m.name.eq_ignore_ascii_case(mechanism)) else {
         return Ok(Err(Answer::no("CANNOT", "Mechanism is not supported")));
     };
@@ -133,7 +133,7 @@ async fn authenticate(connection: &mut Connection, mechanism: &str, initial: Opt
         session: String::new(),
         initial: initial.map(|text| decoded(&text)),
     };
-    let mut step = connection.server.auth.begin(about(connection, request)).await;
+    let mut step = connection.server.access.auth.begin(about(connection, request)).await;
     loop {
         let pending = match step {
             AuthStep::Ok(ok) => return Ok(Ok(ok)),
@@ -200,7 +200,7 @@ async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
         tracing::info!(user = %mail_types::printable(&ok.user), "login refused: the account is not served here");
         return Err(Answer::no("UNAVAILABLE", "This account is not served here"));
     }
-    let user = match connection.server.userdb.lookup(&ok.user, "imap").await {
+    let user = match connection.server.access.userdb.lookup(&ok.user, "imap").await {
         Ok(Some(user)) => user,
         Ok(None) => {
             tracing::error!(user = %mail_types::printable(&ok.user), "the password is right, but the user database has no such account");
@@ -223,7 +223,7 @@ async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
     };
     let account = open(connection, &user, location).await?;
     tracing::info!(user = %mail_types::printable(&user.name), tls = connection.wire.is_tls(), "login");
-    connection.server.usage.login(&user.name, "imap", ip);
+    connection.server.access.usage.login(&user.name, "imap", ip);
     Ok(Entered { user: user.name.clone(), account, slot })
 }
 
@@ -243,6 +243,7 @@ async fn open(connection: &Connection, user: &User, location: Location) -> Resul
     let quota = user.quota_bytes.unwrap_or(0);
     connection
         .server
+        .access
         .blocking(move || {
             let account = server.store.account(&location)?;
             account.set_quota_limits(quota, 0);

@@ -1,39 +1,24 @@
 //! What all sessions of the program share.
 
 use config::Config;
-use daemon::Context;
-use ipc::auth::{AuthClient, Mechanism};
-use ipc::usage::UsageClient;
-use ipc::userdb::UserdbClient;
+use daemon::{Context, MailAccess};
 use mailstore::Store;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// Accounts remembered as having their special mailboxes.
 const PREPARED_LIMIT: usize = 100_000;
 
-/// How long the greeting waits for authd to name its mechanisms.
-const MECHANISMS_DEADLINE: Duration = Duration::from_millis(500);
-
 /// Shared by all sessions.
 pub struct Server {
     pub ctx: Context,
-    pub auth: AuthClient,
-    pub userdb: UserdbClient,
-    pub usage: UsageClient,
+    pub access: MailAccess,
     pub store: Arc<Store>,
-    /// Bounds the threads that wait for disks.
-    io: Semaphore,
-    sessions: AtomicU64,
     logins: Mutex<HashMap<(String, IpAddr), u32>>,
     prepared: Mutex<HashSet<PathBuf>>,
-    mechanisms: Mutex<Option<Arc<[Mechanism]>>>,
 }
 
 /// One of the sessions an account may have from one address; given back when dropped.
@@ -45,7 +30,7 @@ pub struct LoginSlot {
 impl Server {
     pub fn new(ctx: Context) -> Arc<Server> {
         let config = ctx.config.get();
-        let socket = |path: &Path, name: &str| if path.as_os_str().is_empty() { config.socket(name) } else { path.to_owned() };
+        let imapd = &config.imapd;
         let settings = mailstore::Settings {
             line_ends: match config.mail.line_ends {
                 config::LineEnds::Lf => mailstore::LineEnds::Lf,
@@ -55,59 +40,16 @@ impl Server {
             ..mailstore::Settings::default()
         };
         Arc::new(Server {
-            auth: AuthClient::new(socket(&config.imapd.auth_socket_path, "auth")),
-            userdb: UserdbClient::new(socket(&config.imapd.userdb_socket_path, "userdb")),
-            usage: UsageClient::new(config.socket("usage")),
+            access: MailAccess::new(&config, &imapd.auth_socket_path, &imapd.userdb_socket_path, imapd.io_threads),
             store: Store::new(settings),
-            io: Semaphore::new(config.imapd.io_threads as usize),
-            sessions: AtomicU64::new(first_session()),
             logins: Mutex::default(),
             prepared: Mutex::default(),
-            mechanisms: Mutex::default(),
             ctx,
         })
     }
 
     pub fn config(&self) -> Arc<Config> {
         self.ctx.config.get()
-    }
-
-    /// A session's id in logs, different from all others of the last years.
-    pub fn session_id(&self) -> String {
-        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let mut number = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let mut id = Vec::with_capacity(10);
-        while number > 0 {
-            id.push(DIGITS[(number % 32) as usize]);
-            number /= 32;
-        }
-        id.reverse();
-        String::from_utf8(id).unwrap_or_default()
-    }
-
-    /// Runs what may wait for the disk on one of the threads for that. A panic in it ends the session that asked.
-    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let permit = self.io.acquire().await.expect("the semaphore is never closed");
-        let span = tracing::Span::current();
-        let result = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
-        drop(permit);
-        match result {
-            Ok(value) => value,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is going away, and this task with it.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// The mechanisms authd has, or had when it was last asked; PLAIN, which every server must have (RFC 3501 §6.2.2), while
-    /// nobody knows.
-    pub async fn mechanisms(&self) -> Arc<[Mechanism]> {
-        if let Ok(Ok(found)) = tokio::time::timeout(MECHANISMS_DEADLINE, self.auth.mechanisms()).await {
-            *self.mechanisms.lock() = Some(found.clone());
-            return found;
-        }
-        let plain = || Mechanism { name: "PLAIN".into(), plaintext: true, private: false, anonymous: false };
-        self.mechanisms.lock().clone().unwrap_or_else(|| Arc::new([plain()]))
     }
 
     /// Counts a login; `None` when the account has `limit` from this address already (0: any number).
@@ -147,10 +89,4 @@ impl Drop for LoginSlot {
             }
         }
     }
-}
-
-/// Ids go on from the clock, so that a restart does not repeat them.
-fn first_session() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(1, |d| d.as_millis() as u64)
 }

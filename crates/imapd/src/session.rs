@@ -117,6 +117,7 @@ impl Session {
         let (selected, result) = self
             .connection
             .server
+            .access
             .blocking(move || {
                 let result = work(&mut selected);
                 (selected, result)
@@ -129,6 +130,6 @@ impl Session {
     /// Works on the account on a thread that may wait for the disk.
     pub async fn with_account<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Account>) -> T + Send + 'static) -> T {
         let account = self.account.clone();
-        self.connection.server.blocking(move || work(&account)).await
+        self.connection.server.access.blocking(move || work(&account)).await
     }
 }

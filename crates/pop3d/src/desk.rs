@@ -77,7 +77,7 @@ impl Desk {
     async fn begin(&mut self, request: AuthRequest) -> Answer {
         let request =
             AuthRequest { secured: self.secured, remote: self.peer.addr, local: self.peer.local, session: self.session.clone(), ..request };
-        let step = self.server.auth.begin(request).await;
+        let step = self.server.access.auth.begin(request).await;
         self.step(step).await
     }
 
@@ -104,7 +104,7 @@ impl Desk {
     async fn enter(&mut self, user: String) -> Result<Answer, Refusal> {
         let internal = || Refusal::Temporary("Internal error, see the server's log.".into());
         let config = self.server.config();
-        let found = self.server.userdb.lookup(&user, "pop3").await.map_err(|error| {
+        let found = self.server.access.userdb.lookup(&user, "pop3").await.map_err(|error| {
             tracing::warn!(user = %printable(&user), %error, "no answer about the account");
             Refusal::Temporary("Temporary failure, try again later.".into())
         })?;
@@ -124,7 +124,7 @@ impl Desk {
         })?;
         let server = self.server.clone();
         let locked = config.pop3d.pop3_lock_session;
-        let opened = self.server.blocking(move || Maildrop::open(&server.store, &location, locked, &server.uidl())).await;
+        let opened = self.server.access.blocking(move || Maildrop::open(&server.store, &location, locked, &server.uidl())).await;
         let (maildrop, entries) = opened.map_err(|error| match error {
             OpenError::InUse => {
                 tracing::info!(user = %printable(&user), reason = "mailbox in use", "login failed");
@@ -138,7 +138,7 @@ impl Desk {
         let maildrop = Arc::new(maildrop);
         self.keep_lock(&maildrop);
         self.maildrop = Some(maildrop);
-        self.server.usage.login(&account.name, "pop3", self.peer.ip());
+        self.server.access.usage.login(&account.name, "pop3", self.peer.ip());
         self.user = Some(account.name.clone());
         Ok(Answer::Maildrop(entries))
     }
@@ -160,7 +160,7 @@ impl Desk {
         let Some(maildrop) = self.maildrop.clone() else {
             return Answer::Refused(Refusal::Temporary("No mailbox is open.".into()));
         };
-        match self.server.blocking(move || maildrop.read(message, whole)).await {
+        match self.server.access.blocking(move || maildrop.read(message, whole)).await {
             Ok((reading, bytes, last)) => {
                 self.reading = (!last).then_some(reading);
                 Answer::Opened(Opened { bytes, last })
@@ -177,6 +177,7 @@ impl Desk {
         let Some(mut reading) = self.reading.take() else { return Answer::Broken };
         let (reading, piece) = self
             .server
+            .access
             .blocking(move || {
                 let piece = reading.piece();
                 (reading, piece)
@@ -198,7 +199,7 @@ impl Desk {
         self.reading = None;
         let Some(maildrop) = self.maildrop.take() else { return Answer::Done };
         let seen = if self.server.config().pop3d.pop3_no_flag_updates { Vec::new() } else { seen };
-        let updated = self.server.blocking(move || {
+        let updated = self.server.access.blocking(move || {
             maildrop.update(&delete, &seen)?;
             // The lock ends with `maildrop`, before the client hears of it.
             Ok::<_, Error>(if delete.is_empty() { None } else { maildrop.account.quota().ok() })
@@ -206,7 +207,7 @@ impl Desk {
         match updated.await {
             Ok(quota) => {
                 if let (Some(quota), Some(user)) = (quota, &self.user) {
-                    self.server.usage.stored(user, quota.bytes, quota.messages);
+                    self.server.access.usage.stored(user, quota.bytes, quota.messages);
                 }
                 Answer::Done
             }

@@ -42,7 +42,7 @@ impl End {
 
 /// Serves one connection; with `tls`, TLS comes before everything else.
 pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, tls: bool) {
-    let id = server.session_id();
+    let id = server.access.session_id();
     let span = tracing::info_span!("session", id = %id, peer = %peer);
     let desk = Desk::new(server.clone(), peer.clone(), id);
     Driver { server, desk, peer, told_login: false }.run(stream, tls).instrument(span).await;

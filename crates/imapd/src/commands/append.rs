@@ -89,6 +89,7 @@ async fn write(session: &Session, mut message: Message) -> Result<Message, (Stri
     session
         .connection
         .server
+        .access
         .blocking(move || {
             let waiting = std::mem::take(&mut message.waiting);
             match message.incoming.write(&waiting) {
@@ -115,7 +116,7 @@ async fn keep(session: &Session, message: Message) -> Result<String, Answer> {
     let message = write(session, message).await.map_err(|(_, answer)| answer)?;
     let Message { mailbox, incoming, .. } = message;
     let name = mailbox.name().clone();
-    let added = session.connection.server.blocking(move || mailbox.append(vec![incoming])).await?;
+    let added = session.connection.server.access.blocking(move || mailbox.append(vec![incoming])).await?;
     let uid = added.uids.first().copied().unwrap_or_default();
     tracing::info!(mailbox = %mail_types::printable(name.as_str()), uid, size, "appended");
     Ok(format!("APPENDUID {} {uid}", added.uid_validity))
