@@ -36,18 +36,10 @@ impl Server {
         let config = ctx.config.get();
         let userdb = &config.deliver.userdb_socket_path;
         let userdb = if userdb.as_os_str().is_empty() { config.socket("userdb") } else { userdb.clone() };
-        let settings = mailstore::Settings {
-            line_ends: match config.mail.line_ends {
-                config::LineEnds::Lf => mailstore::LineEnds::Lf,
-                config::LineEnds::Crlf => mailstore::LineEnds::Crlf,
-            },
-            hostname: config.main.hostname.clone(),
-            ..mailstore::Settings::default()
-        };
         Ok(Arc::new(Server {
             userdb: UserdbClient::new(userdb),
             usage: UsageClient::new(config.socket("usage")),
-            delivery: Arc::new(Delivery::new(Store::new(settings))),
+            delivery: Arc::new(Delivery::new(Store::new(mailstore::Settings::from(&*config)))),
             uid: nix::unistd::geteuid().as_raw(),
             choices: Mutex::new(Choices::new(&config)),
             delivered: AtomicU64::new(0),

@@ -31,17 +31,9 @@ impl Server {
     pub fn new(ctx: Context) -> Arc<Server> {
         let config = ctx.config.get();
         let imapd = &config.imapd;
-        let settings = mailstore::Settings {
-            line_ends: match config.mail.line_ends {
-                config::LineEnds::Lf => mailstore::LineEnds::Lf,
-                config::LineEnds::Crlf => mailstore::LineEnds::Crlf,
-            },
-            hostname: config.main.hostname.clone(),
-            ..mailstore::Settings::default()
-        };
         Arc::new(Server {
             access: MailAccess::new(&config, &imapd.auth_socket_path, &imapd.userdb_socket_path, imapd.io_threads),
-            store: Store::new(settings),
+            store: Store::new(mailstore::Settings::from(&*config)),
             logins: Mutex::default(),
             prepared: Mutex::default(),
             ctx,

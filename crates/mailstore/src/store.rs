@@ -42,6 +42,19 @@ impl Default for Settings {
     }
 }
 
+impl From<&config::Config> for Settings {
+    fn from(config: &config::Config) -> Settings {
+        Settings {
+            line_ends: match config.mail.line_ends {
+                config::LineEnds::Lf => LineEnds::Lf,
+                config::LineEnds::Crlf => LineEnds::Crlf,
+            },
+            hostname: config.main.hostname.clone(),
+            ..Settings::default()
+        }
+    }
+}
+
 /// All accounts of this process; one per process is enough. Cheap to share.
 pub struct Store {
     pub(crate) settings: Settings,

@@ -19,18 +19,10 @@ impl Server {
     pub fn new(ctx: Context) -> anyhow::Result<Arc<Server>> {
         let config = ctx.config.get();
         let pop3d = &config.pop3d;
-        let settings = mailstore::Settings {
-            line_ends: match config.mail.line_ends {
-                config::LineEnds::Lf => mailstore::LineEnds::Lf,
-                config::LineEnds::Crlf => mailstore::LineEnds::Crlf,
-            },
-            hostname: config.main.hostname.clone(),
-            ..mailstore::Settings::default()
-        };
         let uidl = uidl::Format::parse(&config.pop3d.pop3_uidl_format).map_err(anyhow::Error::msg)?;
         Ok(Arc::new(Server {
             access: MailAccess::new(&config, &pop3d.auth_socket_path, &pop3d.userdb_socket_path, pop3d.io_threads),
-            store: Store::new(settings),
+            store: Store::new(mailstore::Settings::from(&*config)),
             uidl: Mutex::new(uidl),
             ctx,
         }))
