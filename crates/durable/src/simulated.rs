@@ -27,6 +27,7 @@ struct State {
     power_off_at: Option<u64>,
     fail_at: Option<u64>,
     fail_next_sync: bool,
+    fail_sync_dir: Option<PathBuf>,
     full: bool,
 }
 
@@ -100,6 +101,11 @@ impl SimulatedDisk {
     /// The next sync of a file fails, and what it should have synced is lost at the next power cut (as Linux does it).
     pub fn fail_next_sync(&self) {
         self.0.lock().fail_next_sync = true;
+    }
+
+    /// The next sync of this directory fails.
+    pub fn fail_next_sync_dir(&self, directory: &Path) {
+        self.0.lock().fail_sync_dir = Some(directory.into());
     }
 
     /// From now on, writes that make a file longer fail with ENOSPC.
@@ -287,6 +293,10 @@ impl Disk for SimulatedDisk {
         state.step()?;
         if !state.cached.directories.contains(path) {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if state.fail_sync_dir.as_deref() == Some(path) {
+            state.fail_sync_dir = None;
+            return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let pending = std::mem::take(&mut state.pending);
         for change in pending {

@@ -444,3 +444,6 @@ impl Manager {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

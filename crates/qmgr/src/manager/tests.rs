@@ -1,0 +1,130 @@
+//! The manager on a disk that has faults.
+
+use super::*;
+use config::Config;
+use durable::simulated::SimulatedDisk;
+use ipc::queue::Hint;
+use mail_types::{Address, BodyType, Client, Envelope, Recipient};
+use spool::{Place, SpoolWriter, WriterSettings};
+use std::path::PathBuf;
+use testkit::{Act, Sink};
+
+struct Bench {
+    dir: tempfile::TempDir,
+    disk: SimulatedDisk,
+    writer: SpoolWriter,
+    peer: mpsc::Sender<FromPeer>,
+    counts: Arc<Mutex<Counts>>,
+    stop: Option<oneshot::Sender<()>>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Bench {
+    async fn new(relay: u16) -> Bench {
+        let (dir, disk) = (testkit::temp_dir(), SimulatedDisk::new());
+        let text = format!(
+            "hostname = \"mx.test\"\nspool_directory = \"/spool\"\nrun_directory = \"{}\"\n[routing]\nmydestination = []\n\
+             virtual_mailbox_domains = [\"ours.test\"]\nvirtual_mailbox_maps = [\"static:x\"]\nvirtual_alias_maps = []\nalias_domain_maps = []\n\
+             relayhost = \"[127.0.0.1]:{relay}\"\n[qmgr]\nminimal_backoff_time = \"1s\"\nmaximal_backoff_time = \"1s\"\n",
+            dir.path().display()
+        );
+        let file = PathBuf::from("/etc/facteur/facteur.toml");
+        let config = Arc::new(Config::from_texts(&file, &[(file.clone(), text)]).unwrap_or_else(|report| panic!("{report}")));
+        let resolver = Arc::new(dns::Dns::new(&config.dns).expect("resolver"));
+        let carriers = crate::carriers(config.clone(), crate::remote(&config), resolver).await.expect("settings");
+        let settings = WriterSettings { free_space_floor_bytes: 0, ..WriterSettings::new("/spool") };
+        let settings = WriterSettings { segment_bytes: 2 << 20, first_segment_bytes: 1 << 20, ..settings };
+        let writer = SpoolWriter::open_on(Arc::new(disk.clone()), settings).expect("spool");
+        let (manager, inputs, handles) = Manager::open(Arc::new(disk.clone()), carriers).await.expect("queue");
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move { drop(stopped.await) };
+        let running = tokio::spawn(manager.run(inputs, stopped, Duration::from_secs(2)));
+        let (peer, counts) = (handles.peer, handles.counts);
+        Bench { dir, disk, writer, peer, counts, stop: Some(stop), running }
+    }
+
+    async fn send(&self, to: &str) {
+        self.accept(self.envelope(to)).await;
+    }
+
+    fn envelope(&self, to: &str) -> Envelope {
+        let address = |text: &str| Address::parse(text).expect("address");
+        Envelope {
+            id: self.writer.next_id(),
+            arrived_micros: std::time::UNIX_EPOCH.elapsed().expect("clock").as_micros() as u64,
+            sender: Some(address("ann@ours.test")),
+            recipients: vec![Recipient::new(address(to))],
+            body: BodyType::SevenBit,
+            smtputf8: false,
+            ret: None,
+            envid: None,
+            hold: false,
+            client: Client::default(),
+        }
+    }
+
+    async fn accept(&self, envelope: Envelope) {
+        let receipt = self.writer.accept(&envelope, b"Subject: x\r\n\r\nhello\r\n").await.expect("accept");
+        let Place::Journal { generation, offset, length, synced_to } = receipt.place else { panic!("small") };
+        let hint = Hint::Journal { generation, offset, length, synced_to, record: receipt.record };
+        self.peer.send(FromPeer::Said(FromSmtpd::Hints(vec![hint]))).await.unwrap_or_else(|_| panic!("the manager has ended"));
+    }
+
+    async fn queued(&self, count: usize) {
+        wait_for("so many in the queue", || self.counts.lock().total == count).await;
+    }
+
+    fn files(&self) -> Vec<QueueId> {
+        QueueFiles::new(Arc::new(self.disk.clone()), Layout::new("/spool")).list().expect("list")
+    }
+
+    async fn end(mut self) {
+        drop(self.stop.take());
+        self.running.await.expect("ends");
+    }
+}
+
+async fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(std::time::Instant::now() < until, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_left_by_a_failed_move_goes_with_its_message() {
+    let far = Sink::smtp().on_first(1, "RCPT", Act::reply("450 4.2.1 come back later")).start().await;
+    let bench = Bench::new(far.port()).await;
+    let envelope = bench.envelope("zoe@far.test");
+    let id = envelope.id;
+    bench.disk.fail_next_sync_dir(&Layout::new("/spool").queue_directory(&id));
+    bench.accept(envelope).await;
+    wait_for("its file", || bench.files() == [id]).await;
+    wait_for("the mail", || far.messages().len() == 1).await;
+    bench.queued(0).await;
+    wait_for("its file to go", || bench.files().is_empty()).await;
+    bench.end().await;
+}
+
+/// More of them than there are threads for blocking work.
+#[tokio::test]
+async fn notifications_that_cannot_be_written_stop_no_other_mail() {
+    let script = Sink::smtp().on("RCPT TO:<bad@", Act::reply("550 5.1.1 no such user"));
+    let far = script.on_first(1, "RCPT TO:<zoe@", Act::reply("450 4.2.1 come back later")).start().await;
+    let bench = Bench::new(far.port()).await;
+    let deliver = Sink::lmtp().start_unix(&bench.dir.path().join("lmtp")).await;
+    bench.disk.set_full(true);
+    for _ in 0..600 {
+        bench.send("bad@far.test").await;
+    }
+    wait_for("the refusals", || far.commands().iter().filter(|c| c.starts_with("RCPT TO:<bad@")).count() == 600).await;
+    // Its second attempt is read from the disk.
+    bench.send("zoe@far.test").await;
+    wait_for("other mail", || far.messages().len() == 1).await;
+    bench.queued(600).await;
+    bench.disk.set_full(false);
+    wait_for("the notifications", || deliver.messages().len() == 600).await;
+    bench.queued(0).await;
+    bench.end().await;
+}
