@@ -237,3 +237,31 @@ impl Stock {
         self.wake.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use durable::simulated::SimulatedDisk;
+
+    #[test]
+    fn a_prepared_segment_that_gets_no_new_name_goes_and_does_not_count() {
+        // The rename, and the sync behind it.
+        for fault in 0..4 {
+            let disk = SimulatedDisk::new();
+            let layout = Layout::new("/spool");
+            layout.create_for_smtpd(&disk).expect("directories");
+            let stock = Stock::new(Arc::new(disk.clone()), layout.clone(), (64 << 10, 16 << 10, 1 << 20), BTreeMap::new());
+            let (old, file) = stock.create(64 << 10).expect("prepared");
+            stock.add_spare(old, file);
+            // A younger one was begun in the meantime.
+            stock.state.lock().current = old + 5;
+            stock.state.lock().next_generation = old + 6;
+            disk.fail_once_after(fault);
+            let (taken, _) = stock.take(1).expect("another");
+            assert!(!disk.is_failure_ahead() && taken > old + 6, "fault {fault}: {taken}");
+            let there = layout.generations(&disk).expect("list");
+            let counted: Vec<u64> = stock.state.lock().sizes.keys().copied().collect();
+            assert_eq!((there.as_slice(), counted.as_slice()), ([taken].as_slice(), [taken].as_slice()), "fault {fault}");
+        }
+    }
+}
