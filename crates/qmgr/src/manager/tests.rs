@@ -25,7 +25,8 @@ impl Bench {
         let text = format!(
             "hostname = \"mx.test\"\nspool_directory = \"/spool\"\nrun_directory = \"{}\"\n[routing]\nmydestination = []\n\
              virtual_mailbox_domains = [\"ours.test\"]\nvirtual_mailbox_maps = [\"static:x\"]\nvirtual_alias_maps = []\nalias_domain_maps = []\n\
-             relayhost = \"[127.0.0.1]:{relay}\"\n[qmgr]\nminimal_backoff_time = \"1s\"\nmaximal_backoff_time = \"1s\"\n",
+             relayhost = \"[127.0.0.1]:{relay}\"\n[qmgr]\nminimal_backoff_time = \"1s\"\nmaximal_backoff_time = \"1s\"\n\
+             body_memory_limit = \"1M\"\n",
             dir.path().display()
         );
         let file = PathBuf::from("/etc/facteur/facteur.toml");
@@ -33,7 +34,7 @@ impl Bench {
         let resolver = Arc::new(dns::Dns::new(&config.dns).expect("resolver"));
         let carriers = crate::carriers(config.clone(), crate::remote(&config), resolver).await.expect("settings");
         let settings = WriterSettings { free_space_floor_bytes: 0, ..WriterSettings::new("/spool") };
-        let settings = WriterSettings { segment_bytes: 2 << 20, first_segment_bytes: 1 << 20, ..settings };
+        let settings = WriterSettings { segment_bytes: 8 << 20, first_segment_bytes: 8 << 20, ..settings };
         let writer = SpoolWriter::open_on(Arc::new(disk.clone()), settings).expect("spool");
         let (manager, inputs, handles) = Manager::open(Arc::new(disk.clone()), carriers).await.expect("queue");
         let (stop, stopped) = oneshot::channel();
@@ -44,7 +45,7 @@ impl Bench {
     }
 
     async fn send(&self, to: &str) {
-        self.accept(self.envelope(to)).await;
+        self.accept(self.envelope(to), b"Subject: x\r\n\r\nhello\r\n").await;
     }
 
     fn envelope(&self, to: &str) -> Envelope {
@@ -63,8 +64,8 @@ impl Bench {
         }
     }
 
-    async fn accept(&self, envelope: Envelope) {
-        let receipt = self.writer.accept(&envelope, b"Subject: x\r\n\r\nhello\r\n").await.expect("accept");
+    async fn accept(&self, envelope: Envelope, body: &[u8]) {
+        let receipt = self.writer.accept(&envelope, body).await.expect("accept");
         let Place::Journal { generation, offset, length, synced_to } = receipt.place else { panic!("small") };
         let hint = Hint::Journal { generation, offset, length, synced_to, record: receipt.record };
         self.peer.send(FromPeer::Said(FromSmtpd::Hints(vec![hint]))).await.unwrap_or_else(|_| panic!("the manager has ended"));
@@ -99,7 +100,7 @@ async fn a_file_left_by_a_failed_move_goes_with_its_message() {
     let envelope = bench.envelope("zoe@far.test");
     let id = envelope.id;
     bench.disk.fail_next_sync_dir(&Layout::new("/spool").queue_directory(&id));
-    bench.accept(envelope).await;
+    bench.accept(envelope, b"Subject: x\r\n\r\nhello\r\n").await;
     wait_for("its file", || bench.files() == [id]).await;
     wait_for("the mail", || far.messages().len() == 1).await;
     bench.queued(0).await;
@@ -125,6 +126,33 @@ async fn notifications_that_cannot_be_written_stop_no_other_mail() {
     bench.queued(600).await;
     bench.disk.set_full(false);
     wait_for("the notifications", || deliver.messages().len() == 600).await;
+    bench.queued(0).await;
+    bench.end().await;
+}
+
+/// What waits for its notification, or for its file, is still in memory, and all of it is given back in the end.
+#[tokio::test]
+async fn bodies_count_until_they_are_gone() {
+    let script = Sink::smtp().on("RCPT TO:<bad@", Act::reply("550 5.1.1 no such user"));
+    let far = script.on_first(150, "RCPT TO:<late@", Act::reply("450 4.2.1 come back later")).start().await;
+    let bench = Bench::new(far.port()).await;
+    let deliver = Sink::lmtp().start_unix(&bench.dir.path().join("lmtp")).await;
+    bench.disk.set_full(true);
+    for _ in 0..300 {
+        bench.accept(bench.envelope("bad@far.test"), &[b'x'; 10_000]).await;
+    }
+    let refused = || far.commands().iter().filter(|c| c.starts_with("RCPT TO:<bad@")).count();
+    wait_for("the first refusals", || refused() >= 90).await;
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(refused() < 250, "a megabyte holds a hundred");
+    }
+    bench.disk.set_full(false);
+    wait_for("the notifications", || deliver.messages().len() == 300).await;
+    for _ in 0..150 {
+        bench.accept(bench.envelope("late@far.test"), &[b'x'; 10_000]).await;
+    }
+    wait_for("the second attempts", || far.messages().len() == 150).await;
     bench.queued(0).await;
     bench.end().await;
 }
