@@ -129,6 +129,12 @@ impl Mailbox {
             (Some(_), Some(_)) => {}
         }
         let _lock = lock.is_none().then(|| lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)).transpose()?;
+        self.settle_both(folder, files, &kept, other)
+    }
+
+    /// Both names were there a moment ago. The lock is held.
+    fn settle_both(&self, folder: &Folder, files: &mut Files, kept: &Found, other: &Found) -> Result<()> {
+        let stamp = |file: &Found| folder.part(file.in_new).stamp(&file.name);
         let part = folder.part(other.in_new);
         let flags = other.name.strip_prefix(other.base()).unwrap_or("");
         let aside = Found { name: format!("{}{flags}", self.account.store().unique_name()), in_new: other.in_new };
@@ -138,7 +144,7 @@ impl Mailbox {
             Err(error) if error.is_not_found() => return Ok(()),
             done => done?,
         }
-        match (stamp(&kept)?, stamp(&aside)?) {
+        match (stamp(kept)?, stamp(&aside)?) {
             (_, None) => {}
             (Some(a), Some(b)) if a.same_file(&b) => drop(part.unlink(&aside.name)?),
             (Some(_), Some(_)) => {
@@ -193,6 +199,34 @@ mod tests {
         let mut names: Vec<&str> = listing.files.values().map(|file| &*file.name).collect();
         names.sort_unstable();
         names
+    }
+
+    /// A mail program renames `kept` to `other` between our two looks: what was seen twice has one name only.
+    #[test]
+    fn the_last_name_of_a_file_is_never_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::new(crate::store::Settings::default());
+        let account = store.account(&crate::location::Location::maildir(temp.path().join("m")).unwrap()).unwrap();
+        let mailbox = account.open(&crate::name::MailboxName::inbox()).unwrap();
+        let folder = mailbox.folder().unwrap();
+        let file = |name: &str| Found { name: name.into(), in_new: false };
+        let (kept, other) = (file("1.a:2,S"), file("1.a:2,FS"));
+        let path = |file: &Found| temp.path().join("m/cur").join(&file.name);
+        for there in [vec![&other], vec![&kept], vec![&kept, &other]] {
+            std::fs::write(path(there[0]), "mail").unwrap();
+            // also in another mailbox: the number of links says nothing about this one
+            std::fs::hard_link(path(there[0]), temp.path().join("copy")).unwrap();
+            if let [_, second] = there[..] {
+                std::fs::hard_link(path(&kept), path(second)).unwrap();
+            }
+            let mut files = Files::from([(kept.base().into(), kept.clone())]);
+            mailbox.settle_both(&folder, &mut files, &kept, &other).unwrap();
+            let left: Vec<_> = std::fs::read_dir(temp.path().join("m/cur")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(left, [there[0].name.as_str()], "{there:?}");
+            assert_eq!(files.values().map(|file| &*file.name).collect::<Vec<_>>(), [there[0].name.as_str()]);
+            std::fs::remove_file(path(there[0])).unwrap();
+            std::fs::remove_file(temp.path().join("copy")).unwrap();
+        }
     }
 
     #[test]
