@@ -79,7 +79,7 @@ settings! {
         /// Whether a recipient that nobody knows is refused although the restrictions would let it through.
         smtpd_reject_unlisted_recipient: bool = true, was "Postfix smtpd_reject_unlisted_recipient";
         /// Tables that say which logins may use a sender address (`user@domain`, or `@domain` for all of it); for `reject_sender_login_mismatch`
-        /// and its kin. Empty: a login may use its own address, with or without `+extension`, and those aliases that lead to it alone.
+        /// and its kin. Empty: a login may use its own address, with or without `+extension`, and those aliases that lead to it, be it with others.
         smtpd_sender_login_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_sender_login_maps";
         /// Whether the From header is held to the same rule when the client has logged in: one From field, and each address in it the login's own.
         /// On for `submission` and `submissions`.

@@ -6,8 +6,9 @@ use mail_types::{Address, Recipient};
 use tables::{AddressOrder, Unavailable};
 
 impl Router {
-    /// Whether `address` is `login`'s own: its name, with or without `+extension`, or an address of ours that leads to it alone. A login
-    /// without a domain is one of `myorigin`. An address that has a mailbox belongs to the login of that mailbox, wherever its mail is
+    /// Whether `address` is `login`'s own: its name, with or without `+extension`, or an address of ours (alias, alias
+    /// domain, catch-all) that leads to it, be it with others: who reads what comes for `info` also answers as `info`. A login without a domain
+    /// is one of `myorigin`. An address that has a mailbox belongs to the login of that mailbox, wherever its mail is
     /// forwarded to; and a table that catches foreign addresses makes nobody their owner.
     pub async fn owns(&self, login: &str, address: &Address) -> Result<bool, Unavailable> {
         let Ok(login) = self.complete(login) else { return Ok(false) };
@@ -28,10 +29,7 @@ impl Router {
             return Ok(false);
         }
         let expansion = self.expand(None, &[Recipient::new(address.clone())], false).await?;
-        Ok(match expansion.recipients.as_slice() {
-            [only] => expansion.failures.is_empty() && self.is_same(&login, &only.recipient.address),
-            _ => false,
-        })
+        Ok(expansion.recipients.iter().any(|target| self.is_same(&login, &target.recipient.address)))
     }
 
     fn is_same(&self, login: &Address, address: &Address) -> bool {
@@ -45,13 +43,14 @@ mod tests {
     use crate::tests::{address, router};
 
     #[tokio::test]
-    async fn an_address_is_owned_by_its_name_or_by_the_only_one_it_leads_to() {
+    async fn an_address_is_owned_by_its_name_or_by_those_it_leads_to() {
         let router = router(
             r#"
             virtual_mailbox_domains = ["x.org", "old.org"]
+            virtual_alias_domains = ["all.org"]
             virtual_mailbox_maps = ["inline:{ ann@x.org=ann/, bob@x.org=bob/, bob+own@x.org=own/, away@x.org=away/, all@x.org=all/ }"]
             alias_domain_maps = ["inline:{ old.org=x.org }"]
-            virtual_alias_maps = ["inline:{ info@x.org=ann@x.org, {team@x.org = ann@x.org, bob@x.org}, {out@x.org = ann@x.org, a@gmail.com}, away@x.org=bob@x.org, deep@x.org=info@x.org, who@gmail.com=ann@x.org, loop@x.org=loop2@x.org, loop2@x.org=loop@x.org }"]
+            virtual_alias_maps = ["inline:{ info@x.org=ann@x.org, {team@x.org = ann@x.org, bob@x.org}, {out@x.org = ann@x.org, a@gmail.com}, away@x.org=bob@x.org, deep@x.org=info@x.org, who@gmail.com=ann@x.org, loop@x.org=loop2@x.org, loop2@x.org=loop@x.org, @all.org=ann@x.org }"]
             "#,
         );
         for (login, sender, want) in [
@@ -66,9 +65,13 @@ mod tests {
             ("ann@x.org", "deep@x.org", true),
             ("ann@x.org", "ann@old.org", true),
             ("bob@x.org", "info@x.org", false),
-            ("ann@x.org", "team@x.org", false),
-            ("ann@x.org", "out@x.org", false),
+            ("ann@x.org", "team@x.org", true),
+            ("ann@x.org", "out@x.org", true),
+            ("cid@x.org", "team@x.org", false),
             ("ann@x.org", "loop@x.org", false),
+            // The rest of a domain that leads to one account.
+            ("ann@x.org", "anything@all.org", true),
+            ("bob@x.org", "anything@all.org", false),
             // A mailbox of its own, whatever it is forwarded to.
             ("bob@x.org", "away@x.org", false),
             ("bob@x.org", "bob+own@x.org", false),
