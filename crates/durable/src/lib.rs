@@ -21,7 +21,7 @@ mod replace;
 pub mod simulated;
 
 pub use committer::{Batch, Committer};
-pub use disk::{Disk, DiskFile, Entry, OsDisk};
+pub use disk::{Disk, DiskFile, Entry, FileSystem, OsDisk};
 pub use error::Error;
 pub use file::File;
 pub use replace::{create_dir_all, replace};

@@ -6,7 +6,7 @@
 //! perhaps not at all. [`SimulatedDisk::after_kill`] gives what `kill -9` leaves: everything that was done, and what was
 //! unsynced is so still. Harsher than ext4 or XFS, which order more than POSIX says.
 
-use crate::{Disk, DiskFile, Entry};
+use crate::{Disk, DiskFile, Entry, FileSystem};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -168,6 +168,15 @@ impl Default for SimulatedDisk {
 }
 
 impl Inode {
+    fn make_durable(&mut self) {
+        for change in std::mem::take(&mut self.unsynced) {
+            match change {
+                Change::Size(size) => self.durable.resize(size, 0),
+                Change::Write { offset, bytes } => write(&mut self.durable, offset, &bytes),
+            }
+        }
+    }
+
     fn torn(&self, random: &mut Random) -> Inode {
         let mut bytes = self.durable.clone();
         let whole = random.coin();
@@ -305,6 +314,10 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn file_system(&self, _path: &Path) -> io::Result<Box<dyn FileSystem>> {
+        Ok(Box::new(self.clone()))
+    }
+
     fn create_dir(&self, path: &Path, _mode: u32) -> io::Result<()> {
         let mut state = self.0.lock();
         if state.cached.directories.contains(path) {
@@ -340,6 +353,22 @@ impl Disk for SimulatedDisk {
 
     fn lock(&self, _path: &Path, _mode: u32) -> io::Result<Option<std::fs::File>> {
         Ok(None)
+    }
+}
+
+impl FileSystem for SimulatedDisk {
+    fn flush(&self) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.step()?;
+        if std::mem::take(&mut state.fail_next_sync) {
+            state.inodes.iter_mut().for_each(|inode| inode.unsynced.clear());
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        state.inodes.iter_mut().for_each(Inode::make_durable);
+        for change in std::mem::take(&mut state.pending) {
+            state.durable.apply(&change);
+        }
+        Ok(())
     }
 }
 
@@ -379,16 +408,11 @@ impl DiskFile for SimulatedFile {
         }
         let failed = std::mem::take(&mut state.fail_next_sync) || (fails_now && state.step().is_err());
         let inode = &mut state.inodes[self.inode];
-        let changes = std::mem::take(&mut inode.unsynced);
         if failed {
+            inode.unsynced.clear();
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
-        for change in changes {
-            match change {
-                Change::Size(size) => inode.durable.resize(size, 0),
-                Change::Write { offset, bytes } => write(&mut inode.durable, offset, &bytes),
-            }
-        }
+        inode.make_durable();
         Ok(())
     }
 

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+/// From so many files on, one flush of the file system is cheaper than a sync for each and for each of their directories.
+const TOGETHER: usize = 8;
+
 /// The queue files of a spool.
 #[derive(Debug, Clone)]
 pub struct QueueFiles {
@@ -92,15 +95,16 @@ impl QueueFiles {
     /// kept. One that says something else was left by a move that failed, after which its message went on in the journal and some of its
     /// recipients were delivered to: it is replaced.
     pub fn write(&self, messages: &[(Stored, Arc<[u8]>)]) -> Result<(), Error> {
+        let file_system = self.disk.file_system(&self.layout.queue()).map_err(durable::Error::io("open", &self.layout.queue()))?;
         let mut directories = BTreeSet::new();
         let mut fresh = Vec::new();
         for (stored, body) in messages {
             let id = stored.envelope.id;
             let path = self.layout.queue_file(&id);
             let exists = self.disk.exists(&path).map_err(durable::Error::io("stat", &path))?;
+            // One that is there may have been named just before a crash, so its directory is synced again.
+            directories.insert(self.layout.queue_directory(&id));
             if exists && self.says_the_same(&path, stored)? {
-                // It may have been named just before a crash, so its directory is synced again.
-                directories.insert(self.layout.queue_directory(&id));
                 continue;
             }
             create_dir_all(&*self.disk, &self.layout.queue(), &self.layout.queue_directory(&id), 0o700)?;
@@ -117,10 +121,20 @@ impl QueueFiles {
             file.write_at(&bytes, 0)?;
             fresh.push((file, temporary, path));
         }
+        // Content before names, names before `Ok`: each file alone, or all together.
+        let flush = || file_system.flush().map_err(durable::Error::io("flush", &self.layout.queue()));
+        let together = fresh.len() >= TOGETHER;
+        if together {
+            flush()?;
+        }
         for (file, temporary, path) in fresh {
-            file.sync()?;
+            if !together {
+                file.sync()?;
+            }
             self.disk.rename(&temporary, &path).map_err(durable::Error::io("rename", &temporary))?;
-            directories.extend(path.parent().map(Path::to_path_buf));
+        }
+        if together {
+            return Ok(flush()?);
         }
         for directory in directories {
             self.disk.sync_dir(&directory).map_err(durable::Error::io("sync", &directory))?;
