@@ -11,6 +11,7 @@ mod journal;
 mod listener;
 mod manager;
 mod notify;
+mod pickup;
 mod prepare;
 mod schedule;
 mod settings;
@@ -75,6 +76,7 @@ pub async fn run_with(ctx: Context, resolver: Arc<dyn Resolver>) -> anyhow::Resu
             }
         }
     }));
+    ctx.shutdown.spawn(pickup::run(ctx.config.clone(), ctx.shutdown.clone()));
     ctx.check_on_reload({
         let remote = remote.clone();
         move |config| Router::new(config, remote.clone()).map(drop).map_err(|error| error.to_string())

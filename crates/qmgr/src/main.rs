@@ -28,6 +28,7 @@
 //!     spool/queue/in/ID           large messages from smtpd; they stay there until they are removed
 //!     spool/queue/XX/ID           messages that wait
 //!     spool/queue/outcomes/*      the journal of outcomes
+//!     spool/maildrop/*            letters of `sendmail` while smtpd is away; handed to smtpd as soon as it answers
 //!     spool/corrupt/*             what was damaged; look at it, then remove it by hand
 //!     The formats are described in docs/formats.md and at the top of the files of crate spool that own them.
 //!
@@ -47,7 +48,7 @@
 //! BUGS
 //!     While smtpd is down after having been killed, the last batch it had written waits for its next start.
 //!     The queue in memory is not bounded by a setting: about 150 bytes per message that waits.
-//!     `maildrop` is created and left alone: nothing puts mail there yet.
+//!     A letter in `maildrop` waits as a whole while one of its recipients cannot be judged, `maximal_queue_lifetime` at most.
 
 fn main() -> std::process::ExitCode {
     daemon::main("qmgr", qmgr::run)

@@ -56,6 +56,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         copy(&built.join(daemon), &places.prefix("lib/facteur").join(daemon), 0o755)?;
     }
     copy(&built.join("facteur"), &places.prefix("bin/facteur"), 0o755)?;
+    // Its group and mode are a matter of tmpfiles.d, once the group is there.
+    copy(&built.join("facteur-sendmail"), &places.prefix("lib/facteur/facteur-sendmail"), 0o755)?;
+    for name in ["sbin/sendmail", "bin/mailq", "bin/newaliases"] {
+        link(&places.prefix(name))?;
+    }
     units(&places)?;
     settings(&places)?;
     let facteur = places.prefix("bin/facteur");
@@ -91,7 +96,24 @@ fn units(places: &Places) -> anyhow::Result<()> {
         }
     }
     copy(&source.join("sysusers.conf"), &places.prefix("lib/sysusers.d/facteur.conf"), 0o644)?;
-    copy(&source.join("tmpfiles.conf"), &places.prefix("lib/tmpfiles.d/facteur.conf"), 0o644)
+    let text = std::fs::read_to_string(source.join("tmpfiles.conf")).context("cannot read systemd/tmpfiles.conf")?;
+    write(&places.prefix("lib/tmpfiles.d/facteur.conf"), text.replace("/usr/lib/facteur/", &programs), 0o644)
+}
+
+/// Makes `place` another name of facteur-sendmail. What another mail server has put there stays.
+fn link(place: &Path) -> anyhow::Result<()> {
+    let target = Path::new("../lib/facteur/facteur-sendmail");
+    if std::fs::read_link(place).is_ok_and(|found| found == target) {
+        return Ok(());
+    }
+    make_folder(place.parent().unwrap_or(Path::new("/")))?;
+    match std::os::unix::fs::symlink(target, place) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            println!("{} is kept; to use Facteur's, make it a link to {}", place.display(), target.display());
+            Ok(())
+        }
+        result => result.with_context(|| format!("cannot link {}", place.display())),
+    }
 }
 
 fn settings(places: &Places) -> anyhow::Result<()> {
