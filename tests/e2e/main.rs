@@ -1,5 +1,6 @@
 //! End to end: real clients and real peers against the real daemons.
 
+mod administration;
 mod bad_configs;
 mod clients;
 mod command_line;
@@ -15,5 +16,6 @@ mod queue;
 mod reading;
 mod receiving;
 mod reloading;
+mod sendmail;
 mod soak;
 mod submission;

@@ -13,8 +13,9 @@
 //!     reload      read settings, tables and certificates again
 //!     config      show settings, check them
 //!     domain, user, alias, alias-domain   the accounts that authd keeps
-//!     queue       what waits to be delivered: list, cat, flush, hold, release, delete
-//!     map         what a lookup table answers
+//!     queue       what waits to be delivered: list, histogram, cat, flush, hold, release, requeue, expire, delete
+//!     map         what a lookup table answers, which there are, whether they are sound
+//!     explain     what would become of a message, rule by rule
 //!     completions, man   for shells and man(1)
 //!
 //! PROTOCOL

@@ -2,7 +2,7 @@
 
 use crate::access::{self, Word};
 use crate::restriction::{Check, List, Restriction, Subject, Verb};
-use crate::{Action, Destination, Effects, Facts, Ownership, Policy, Stage, Verdict};
+use crate::{Action, Destination, Effects, Facts, Ownership, Policy, Stage, Traced, Verdict};
 use mail_types::{Address, Reply};
 use tables::Unavailable;
 
@@ -13,6 +13,8 @@ pub(crate) struct Run<'a> {
     effects: Effects,
     defer_if_permit: Option<(Reply, String)>,
     last_permit: String,
+    /// Each restriction that was asked; only for those who want to know.
+    pub(crate) trace: Option<Vec<Traced>>,
 }
 
 /// What one restriction says.
@@ -23,15 +25,31 @@ enum Said {
     DeferIfPermit(Reply),
 }
 
+impl Said {
+    fn text(&self, warn_only: bool) -> String {
+        match self {
+            Said::Permit => "permit".into(),
+            Said::Dunno => "says nothing".into(),
+            Said::Refuse(reply) | Said::DeferIfPermit(reply) if warn_only => format!("would refuse, warns only: {reply}"),
+            Said::Refuse(reply) => format!("refuses: {reply}"),
+            Said::DeferIfPermit(reply) => format!("defers, unless something refuses: {reply}"),
+        }
+    }
+}
+
 impl<'a> Run<'a> {
     pub(crate) fn new(policy: &'a Policy, facts: &'a Facts<'a>) -> Run<'a> {
-        Run { policy, facts, effects: Effects::default(), defer_if_permit: None, last_permit: "end of all lists".into() }
+        Run { policy, facts, effects: Effects::default(), defer_if_permit: None, last_permit: "end of all lists".into(), trace: None }
     }
 
     /// Asks one list; `Some` when it refuses.
     pub(crate) async fn list(&mut self, stage: Stage, list: &List) -> Option<Verdict> {
         for restriction in &list.restrictions {
             let (said, detail) = self.restriction(stage, restriction).await;
+            if let Some(trace) = &mut self.trace {
+                let (rule, detail) = (restriction.text.clone(), detail.clone());
+                trace.push(Traced { stage, rule, said: said.text(restriction.warn_only), detail });
+            }
             let reason = || format!("{}: {}{detail}", stage.setting(), restriction.text);
             match said {
                 Said::Dunno => {}

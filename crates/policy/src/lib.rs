@@ -21,7 +21,7 @@ mod verdict;
 
 pub use facts::{Destination, Facts, Ownership, Stage};
 pub use restriction::SetupError;
-pub use verdict::{Action, Effects, Verdict};
+pub use verdict::{Action, Effects, Traced, Verdict};
 
 use dns::Resolver;
 use mail_types::Address;
@@ -113,7 +113,18 @@ impl Policy {
 
     /// Judges one stage. At [`Stage::Recipient`] all lists that belong to RCPT are asked, the relay list among them.
     pub async fn judge(&self, stage: Stage, facts: &Facts<'_>) -> Verdict {
+        self.run(stage, &mut check::Run::new(self, facts)).await
+    }
+
+    /// The same, with every restriction that was asked on the way.
+    pub async fn explain(&self, stage: Stage, facts: &Facts<'_>) -> (Verdict, Vec<Traced>) {
         let mut run = check::Run::new(self, facts);
+        run.trace = Some(Vec::new());
+        let verdict = self.run(stage, &mut run).await;
+        (verdict, run.trace.unwrap_or_default())
+    }
+
+    async fn run(&self, stage: Stage, run: &mut check::Run<'_>) -> Verdict {
         let delayed = [Stage::Client, Stage::Helo, Stage::Sender];
         if stage == Stage::Recipient {
             let before: &[Stage] = if self.delay_reject { &delayed } else { &[] };

@@ -1,5 +1,6 @@
 //! What came out.
 
+use crate::Stage;
 use mail_types::Reply;
 
 /// The answer to a stage.
@@ -43,4 +44,16 @@ impl Effects {
         }
         self.remarks.extend(other.remarks);
     }
+}
+
+/// One restriction that was asked, for `facteur explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Traced {
+    /// Whose list it stands in.
+    pub stage: Stage,
+    /// As it stands in the setting.
+    pub rule: String,
+    pub said: String,
+    /// Table, key and line, or what decided about the recipient.
+    pub detail: String,
 }

@@ -1,5 +1,5 @@
 //! The commands that `facteur queue` sends: `queue.list`, `queue.cat`, `queue.flush`, `queue.hold`, `queue.release`,
-//! `queue.delete`.
+//! `queue.delete`, `queue.requeue`, `queue.expire`.
 //!
 //! `list` and `cat` are answered by a reader of the spool, as `facteur` does it by itself when qmgr is down. `list` answers an
 //! array of messages; `cat` (the payload is a queue id) the bytes. The others get `{"ids": [...]}`, `{"all": true}` or, for
@@ -67,11 +67,13 @@ pub fn register(ctx: &Context, spool: PathBuf, events: mpsc::UnboundedSender<Eve
         }
     });
     type Make = fn(Which) -> Command;
-    let commands: [(&'static str, Make); 4] = [
+    let commands: [(&'static str, Make); 6] = [
         ("queue.flush", Command::Flush),
         ("queue.hold", Command::Hold),
         ("queue.release", Command::Release),
         ("queue.delete", Command::Delete),
+        ("queue.requeue", Command::Requeue),
+        ("queue.expire", Command::Expire),
     ];
     for (name, make) in commands {
         let at = desk.clone();

@@ -45,6 +45,8 @@ pub struct Entry {
     pub delete: bool,
     /// The same for hold.
     pub hold: bool,
+    /// Its next attempt is its last.
+    pub expire: bool,
     /// The absence of a partner that it is deferred for; 0: none.
     pub absence: u32,
     /// It lies in the journal, but a move to a file that failed may have left one.
@@ -53,7 +55,18 @@ pub struct Entry {
 
 impl Entry {
     pub fn new(place: Place) -> Entry {
-        Entry { place, state: State::Ready, attempts: 0, repeat: false, stalls: 0, delete: false, hold: false, absence: 0, stray: false }
+        Entry {
+            place,
+            state: State::Ready,
+            attempts: 0,
+            repeat: false,
+            stalls: 0,
+            delete: false,
+            hold: false,
+            expire: false,
+            absence: 0,
+            stray: false,
+        }
     }
 }
 

@@ -20,7 +20,7 @@
 //!
 //! PROTOCOL
 //!     The socket `queue` in `run_directory`: smtpd's hints (crate ipc, queue.rs).
-//!     The socket `control/qmgr`: `facteur status`, `reload`, `queue list|cat|flush|hold|release|delete`.
+//!     The socket `control/qmgr`: `facteur status`, `reload`, `queue list|cat|flush|hold|release|delete|requeue|expire`.
 //!     As a client: LMTP (RFC 2033), SMTP (RFC 5321) with PIPELINING, STARTTLS, 8BITMIME, SMTPUTF8, DSN; DNS; authd's `lookup`.
 //!
 //! FILES

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-const PROGRAMS: [&str; 7] = ["smtpd", "qmgr", "deliver", "imapd", "pop3d", "authd", "facteur"];
+const PROGRAMS: [&str; 8] = ["smtpd", "qmgr", "deliver", "imapd", "pop3d", "authd", "facteur", "sendmail"];
 
 /// The files that own a format, by subject.
 const FORMATS: [(&str, &[&str]); 4] = [
@@ -21,6 +21,7 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "spool/src/queue_file.rs",
             "spool/src/outcome.rs",
             "spool/src/ids.rs",
+            "sendmail/src/maildrop.rs",
         ],
     ),
     (

@@ -1,4 +1,6 @@
-//! `facteur map`: what a lookup table answers, as the daemons see it (postmap -q).
+//! `facteur map`: lookup tables, as the daemons see them (postmap).
+
+mod named;
 
 use crate::cli::Globals;
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,7 +10,8 @@ use mail_types::Address;
 use serde_json::{Value, json};
 use std::io::BufRead as _;
 use std::process::ExitCode;
-use tables::{AddressOrder, Context, Maps, Step};
+use std::sync::Arc;
+use tables::{AddressOrder, Context, Maps, Remote, Step};
 
 /// Ask lookup tables, as the daemons do
 #[derive(Debug, Args)]
@@ -36,6 +39,17 @@ enum MapCommand {
         #[arg(long)]
         explain: bool,
     },
+    /// Check tables that are files (as postmap and newaliases)
+    ///
+    /// Nothing is written: the daemons read the text, and read it again by themselves when it has changed. A file that is wrong leaves
+    /// its last good content in force; this tells beforehand. The exit code is 1 when one is wrong.
+    Compile {
+        /// Files or tables; a file is a `hash:` table [default: all that the settings name]
+        #[arg(value_name = "TABLE")]
+        tables: Vec<String>,
+    },
+    /// List the tables that the settings name, with what they hold
+    List,
     /// Print all entries of a table that is a file (as postmap -s)
     Show {
         #[arg(value_name = "TABLE")]
@@ -61,6 +75,8 @@ pub async fn run(globals: Globals, arguments: Arguments) -> anyhow::Result<ExitC
             let maps = Maps::open(&table, &context)?;
             show(&globals, &maps)
         }
+        MapCommand::Compile { tables } => named::compile(&globals, &config, &context, &tables),
+        MapCommand::List => named::list(&globals, &config, &context),
         MapCommand::Query { tables, key, order, explain } => {
             let maps = Maps::open(&tables, &context)?;
             if maps.is_empty() {
@@ -72,13 +88,18 @@ pub async fn run(globals: Globals, arguments: Arguments) -> anyhow::Result<ExitC
     }
 }
 
-fn context(config: &Config) -> Context {
+/// Where tables are opened, as a daemon does.
+pub(crate) fn context(config: &Config) -> Context {
+    Context::new(config.directory(), remote(config))
+}
+
+/// Tables that authd answers for.
+pub(crate) fn remote(config: &Config) -> Arc<dyn Remote> {
     let client = LookupClient::new(config.socket("lookup"));
-    let remote = tables::remote(move |table: String, key: String| {
+    tables::remote(move |table: String, key: String| {
         let client = client.clone();
         async move { client.ask(&table, &key).await.map_err(|error| error.to_string()) }
-    });
-    Context::new(config.directory(), remote)
+    })
 }
 
 fn show(globals: &Globals, maps: &Maps) -> anyhow::Result<ExitCode> {
@@ -117,6 +138,10 @@ async fn query(globals: &Globals, config: &Config, maps: &Maps, keys: &[String],
                 missing = true;
                 if globals.json {
                     answers.push(answer(key, None, &steps));
+                } else if keys.len() == 1 && !explain {
+                    // Why not: what was asked. Standard output stays empty, as with postmap -q.
+                    eprintln!("facteur: nothing is found for {}", mail_types::printable(key));
+                    steps.iter().for_each(|step| eprintln!("    {}", mail_types::printable(&step.to_string())));
                 }
             }
         }

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod completions;
 pub mod config;
+pub mod explain;
 pub mod log;
 pub mod man;
 pub mod map;
@@ -31,6 +32,7 @@ pub enum Command {
     AliasDomain(account::AliasDomainArguments),
     Queue(queue::Arguments),
     Map(map::Arguments),
+    Explain(explain::Arguments),
     Log(log::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -50,6 +52,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::AliasDomain(arguments) => wait(account::alias_domain(globals, arguments)),
         Command::Queue(arguments) => wait(queue::run(globals, arguments)),
         Command::Map(arguments) => wait(map::run(globals, arguments)),
+        Command::Explain(arguments) => wait(explain::run(globals, arguments)),
         Command::Log(arguments) => wait(log::run(globals, arguments)),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

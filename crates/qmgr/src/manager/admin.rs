@@ -1,4 +1,4 @@
-//! What administrators ask for: `facteur queue flush|hold|release|delete`.
+//! What administrators ask for: `facteur queue flush|hold|release|delete|requeue|expire`.
 
 use super::{Admin, Changed, Command, Manager, Which};
 use crate::entry::State;
@@ -16,6 +16,11 @@ impl Manager {
             Command::Hold(which) => (which, Manager::hold_one),
             Command::Release(which) => (which, Manager::release_one),
             Command::Delete(which) => (which, Manager::delete_one),
+            Command::Requeue(which) => (which, Manager::requeue_one),
+            Command::Expire(which) => {
+                self.schedule.revive();
+                (which, Manager::expire_one)
+            }
         };
         let (known, unknown) = match which {
             Which::All => (self.entries.keys().copied().collect(), Vec::new()),
@@ -86,5 +91,23 @@ impl Manager {
             None => return false,
         }
         true
+    }
+
+    /// An attempt that runs keeps the recipients it has; the next one has others.
+    fn requeue_one(&mut self, id: QueueId) -> bool {
+        self.note(Record::Expanded { id, recipients: Vec::new() }, true);
+        tracing::info!(queue_id = id.as_str(), "requeued");
+        match self.entries.get(&id).map(|e| e.state) {
+            Some(State::Held) => true,
+            _ => self.flush_one(id),
+        }
+    }
+
+    /// Not journalled: a restart before the attempt forgets it, and the message waits as before.
+    fn expire_one(&mut self, id: QueueId) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        entry.expire = true;
+        tracing::info!(queue_id = id.as_str(), "expired by an administrator");
+        self.release_one(id) || self.flush_one(id)
     }
 }

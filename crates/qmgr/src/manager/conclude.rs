@@ -74,7 +74,8 @@ impl Manager {
         let backoff = self.settings().backoff;
         // What is held has not failed, and what has stalled has not been tried.
         let any_deferred = stalled.is_none() && !entry.hold && active.recipients.iter().any(is_deferred);
-        let expired = any_deferred && backoff.is_over(self.now.unix(), arrived, entry.attempts + 1, is_bounce);
+        let over = entry.expire || backoff.is_over(self.now.unix(), arrived, entry.attempts + 1, is_bounce);
+        let expired = any_deferred && over;
         let known = self.outcomes.ledger().get(&id);
         let late = self.settings().delay_warning.is_some_and(|after| self.now.unix() >= arrived + after.as_secs());
         let warn = any_deferred && !expired && late && !known.is_some_and(|m| m.warned);

@@ -98,6 +98,10 @@ pub enum Command {
     Hold(Which),
     Release(Which),
     Delete(Which),
+    /// Aliases are expanded anew, and it is tried now.
+    Requeue(Which),
+    /// One more attempt; what then still fails goes back to the sender.
+    Expire(Which),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,7 +77,8 @@ impl Ledger {
                 // A message that was moved has its state from its queue file's records, which come after this one.
                 self.messages.remove(&id);
             }
-            Record::Expanded { id, recipients } => self.message(id).expanded = Some(recipients),
+            // Without recipients: to be expanded anew.
+            Record::Expanded { id, recipients } => self.message(id).expanded = (!recipients.is_empty()).then_some(recipients),
             Record::Done { id, what, key } => {
                 let message = self.message(id);
                 if !message.is_done(key) {
