@@ -1,18 +1,53 @@
 use crate::setting::{hours, minutes, secs};
-use crate::settings;
-use crate::smtpd::TlsLevel;
+use crate::{choices, settings};
 use mail_types::Secret;
 use std::path::PathBuf;
 use std::time::Duration;
+
+choices! {
+    /// What TLS has to prove before mail leaves.
+    pub enum SmtpTlsLevel {
+        None = "none",
+        May = "may",
+        Encrypt = "encrypt",
+        Fingerprint = "fingerprint",
+        Verify = "verify",
+        Secure = "secure",
+    }
+}
+
+choices! {
+    /// How certificates are digested to compare them with fingerprints.
+    pub enum FingerprintDigest { Sha1 = "sha1", Sha256 = "sha256", Sha384 = "sha384", Sha512 = "sha512" }
+}
 
 settings! {
     /// Sending to other hosts (the job of Postfix's smtp program; here a part of qmgr).
     pub struct Outbound in "outbound" {
         /// The name we greet with. Empty: `hostname`.
         smtp_helo_name: String = "", was "Postfix smtp_helo_name";
-        /// TLS to other hosts: `may` uses it where offered, certificates are not checked; `encrypt` insists; `none` never.
-        smtp_tls_security_level: TlsLevel = TlsLevel::May, was "Postfix smtp_tls_security_level";
-        /// Certificates (PEM) of those who vouch for the relay host, which is verified where a password is sent to it. Empty: those that the system trusts.
+        /// TLS to other hosts: `none`; `may` uses it where offered, certificates are not checked; `encrypt` insists; `fingerprint` knows the certificate; `verify`
+        /// wants a trusted certificate for the host's name; `secure` one for the name of the destination, which no forged MX record can change. Mail waits
+        /// where a level cannot be met; only `may` ever goes back to clear text.
+        smtp_tls_security_level: SmtpTlsLevel = SmtpTlsLevel::May, was "Postfix smtp_tls_security_level";
+        /// Tables of levels for single destinations: the key is the next hop as it is written (`example.org`, `[mail.example.org]:587`) or `.example.org`
+        /// for what is below; the value a level, then perhaps `match=NAME:NAME`, `protocols=>=TLSv1.3`.
+        smtp_tls_policy_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtp_tls_policy_maps";
+        /// TLS versions at the level `may`: `>=TLSv1.2`, `>=TLSv1.3`, `!TLSv1.2` and the like. Older ones than 1.2 do not exist here.
+        smtp_tls_protocols: String = ">=TLSv1.2", was "Postfix smtp_tls_protocols";
+        /// TLS versions at the levels above `may`.
+        smtp_tls_mandatory_protocols: String = ">=TLSv1.2", was "Postfix smtp_tls_mandatory_protocols";
+        /// Names of which the certificate has to hold one at the level `verify`: `hostname`, `nexthop`, `dot-nexthop` (any name below the next hop), `example.org`, `.example.org`.
+        smtp_tls_verify_cert_match: Vec<String> = ["hostname"].map(String::from), was "Postfix smtp_tls_verify_cert_match";
+        /// The same at the level `secure`.
+        smtp_tls_secure_cert_match: Vec<String> = ["nexthop", "dot-nexthop"].map(String::from), was "Postfix smtp_tls_secure_cert_match";
+        /// Fingerprints of certificates or of their public keys, at the level `fingerprint`: `AB:CD:…`.
+        smtp_tls_fingerprint_cert_match: Vec<String> = Vec::<String>::new(), was "Postfix smtp_tls_fingerprint_cert_match";
+        /// The digest that fingerprints are made by.
+        smtp_tls_fingerprint_digest: FingerprintDigest = FingerprintDigest::Sha256, was "Postfix smtp_tls_fingerprint_digest";
+        /// With 1 or more each TLS handshake with another host is logged: version, cipher, and whether the host was verified. 2 and more also tell the policy that was found.
+        smtp_tls_loglevel: u32 = 0u32, in 0..=4, was "Postfix smtp_tls_loglevel";
+        /// Certificates (PEM) of those who vouch for hosts that are verified: those where a password is sent, and those at the levels `verify` and `secure`. Empty: those that the system trusts.
         smtp_tls_ca_file: PathBuf = "", was "Postfix smtp_tls_CAfile";
         /// The relay host; the same as `routing.relayhost`, which is the usual place to set it.
         relayhost: String = "";
@@ -20,6 +55,16 @@ settings! {
         relayhost_user: String = "", was "Postfix smtp_sasl_password_maps";
         /// Password at the relay host; it is sent under TLS only.
         relayhost_password: Secret = Secret::new("");
+        /// Tables of logins `name:password` at next hops; the key is the next hop as it is written (`[smtp.free.fr]:587`), or its name alone. They are sent to verified hosts only.
+        smtp_sasl_password_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtp_sasl_password_maps";
+        /// Senders (`ann@example.org`, `@example.org`) are keys of `smtp_sasl_password_maps` too, and asked for first.
+        smtp_sender_dependent_authentication: bool = false, was "Postfix smtp_sender_dependent_authentication";
+        /// Hosts that take mail whose destination is not found or does not take it now: `host`, `host:port`, `[host]:port`.
+        smtp_fallback_relay: Vec<String> = Vec::<String>::new(), was "Postfix smtp_fallback_relay";
+        /// IPv4 address of this machine that mail leaves from. Empty: the system chooses.
+        smtp_bind_address: String = "", was "Postfix smtp_bind_address";
+        /// The same for IPv6.
+        smtp_bind_address6: String = "", was "Postfix smtp_bind_address6";
         /// Time for a connection to come about.
         smtp_connect_timeout: Duration = secs(30), in secs(1)..=minutes(10), was "Postfix smtp_connect_timeout";
         /// Time for the greeting and for the answers to EHLO, MAIL and RCPT.

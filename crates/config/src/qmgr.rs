@@ -24,6 +24,16 @@ settings! {
         default_destination_concurrency_limit: u32 = 20u32, in 1..=1000, was "Postfix default_destination_concurrency_limit";
         /// Deliveries at the same time to a destination at first; it grows with success.
         initial_destination_concurrency: u32 = 5u32, in 1..=1000, was "Postfix initial_destination_concurrency";
+        /// The same for hosts that SMTP is spoken to. 0: `default_destination_concurrency_limit`.
+        smtp_destination_concurrency_limit: u32 = 0u32, in 0..=1000, was "Postfix smtp_destination_concurrency_limit, relay_destination_concurrency_limit";
+        /// The same for hosts that LMTP is spoken to. 0: `default_destination_concurrency_limit`.
+        lmtp_destination_concurrency_limit: u32 = 0u32, in 0..=1000, was "Postfix lmtp_destination_concurrency_limit";
+        /// The pause between two deliveries to one destination, which then come one at a time. 0: none. Our own deliver knows no pause.
+        default_destination_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix default_destination_rate_delay";
+        /// The same for hosts that SMTP is spoken to. 0: `default_destination_rate_delay`.
+        smtp_destination_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix smtp_destination_rate_delay, relay_destination_rate_delay";
+        /// The same for hosts that LMTP is spoken to. 0: `default_destination_rate_delay`.
+        lmtp_destination_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix lmtp_destination_rate_delay";
         /// Deliveries to other hosts at the same time, all destinations together.
         default_process_limit: u32 = 100u32, in 1..=10_000, was "Postfix default_process_limit";
         /// Recipients of one delivery.

@@ -28,7 +28,7 @@ settings! {
         transport_maps: Vec<String> = Vec::<String>::new(), was "Postfix transport_maps";
         /// The host that takes all mail that is not ours: `host:port`; `[host]:port` without a look at its MX records. Empty: straight to the recipients' servers.
         relayhost: String = "", was "Postfix relayhost";
-        /// Tables whose keys are senders (`user@domain` or `@domain`) and whose values are written like `relayhost`, which they override.
+        /// Tables whose keys are senders (`user@domain`, `@domain`, `<>` for bounces) and whose values are written like `relayhost`, which they override; `DUNNO` leaves it.
         sender_dependent_relayhost_maps: Vec<String> = Vec::<String>::new(), was "Postfix sender_dependent_relayhost_maps";
         /// Transport of addresses in `mydestination`: `virtual` (our own deliver), `lmtp:unix:PATH` or `lmtp:inet:HOST:PORT`.
         local_transport: String = "virtual", was "Postfix local_transport";
@@ -38,6 +38,8 @@ settings! {
         relay_transport: String = "smtp", was "Postfix relay_transport";
         /// Transport of all other addresses: `smtp`, `smtp:HOST:PORT`, `error:TEXT` on a server that sends no mail out.
         default_transport: String = "smtp", was "Postfix default_transport";
+        /// Tables whose keys are senders (`user@domain`, `@domain`, `<>` for bounces) and whose values are written like `default_transport`, which they override; `DUNNO` leaves it.
+        sender_dependent_default_transport_maps: Vec<String> = Vec::<String>::new(), was "Postfix sender_dependent_default_transport_maps";
         /// Tables of further recipients for the mail of a recipient.
         recipient_bcc_maps: Vec<String> = Vec::<String>::new(), was "Postfix recipient_bcc_maps";
         /// Tables of further recipients for the mail of a sender.

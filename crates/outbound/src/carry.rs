@@ -2,20 +2,22 @@
 
 use crate::connection::{Connection, OpenError, Sent};
 use crate::hosts::{self, Host};
-use crate::pool::Pool;
-use crate::tls::ClientTls;
+use crate::logins::Logins;
+use crate::policy::Policies;
+use crate::pool::{Pool, Way};
+use crate::tls::{ClientTls, Trust};
 use crate::verdict::{self, Verdict};
 use crate::wire::Wire;
-use crate::{Body, Destination, Message, Settings, SetupError, downgrade};
-use config::TlsLevel;
+use crate::{Body, Destination, Message, Settings, SetupError, Tables, downgrade};
+use config::SmtpTlsLevel;
 use dns::Resolver;
 use mail_types::{Address, BodyType, Failure, Outcome, Recipient};
 use smtp_proto::XFacteur;
-use smtp_proto::client::{self, TlsUse};
+use smtp_proto::client::{self, Credentials, TlsUse};
 use smtp_proto::server::MailFrom;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Carries messages. Cheap to clone; clones share the connections.
@@ -26,7 +28,24 @@ struct Inner {
     settings: Arc<Settings>,
     resolver: Arc<dyn Resolver>,
     tls: ClientTls,
+    policies: Policies,
+    logins: Logins,
+    fallback: Vec<Destination>,
+    bind: Bind,
     pool: Arc<Pool>,
+}
+
+/// The addresses that connections leave from; `None`: as the system chooses.
+#[derive(Default)]
+struct Bind {
+    v4: Option<IpAddr>,
+    v6: Option<IpAddr>,
+}
+
+/// A way with the secret that belongs to it.
+struct Leaving {
+    way: Way,
+    credentials: Option<Credentials>,
 }
 
 /// What became of a message at a destination.
@@ -72,12 +91,20 @@ enum Next {
 }
 
 impl Outbound {
-    /// Reads the certificates where a login at the relay host is set.
-    pub fn new(settings: Settings, resolver: Arc<dyn Resolver>) -> Result<Outbound, SetupError> {
-        let tls = ClientTls::new(settings.relay_login.is_some().then_some(settings.ca_file.as_path()))?;
+    /// Reads the certificates of those who vouch for others, where hosts may have to be verified.
+    pub fn new(settings: Settings, tables: Tables, resolver: Arc<dyn Resolver>) -> Result<Outbound, SetupError> {
+        let section = &settings.section;
+        let policies = Policies::new(section, tables.tls_policy)?;
+        let verifies = settings.relay_login.is_some() || !tables.passwords.is_empty() || policies.may_verify();
+        let tls = ClientTls::new(verifies.then_some(settings.ca_file.as_path()), policies.digest())?;
+        let wrong = |setting, why: String| SetupError::Value { setting, why };
+        let fallback = section.smtp_fallback_relay.iter().map(|text| Destination::parse(text));
+        let fallback = fallback.collect::<Result<_, _>>().map_err(|why| wrong("smtp_fallback_relay", why))?;
+        let bind = Bind::new(section)?;
+        let logins = Logins { maps: tables.passwords, by_sender: section.smtp_sender_dependent_authentication };
         let settings = Arc::new(settings);
         let pool = Pool::new(settings.clone());
-        Ok(Outbound(Arc::new(Inner { settings, resolver, tls, pool })))
+        Ok(Outbound(Arc::new(Inner { settings, resolver, tls, policies, logins, fallback, bind, pool })))
     }
 
     /// Takes a message to a destination. Never fails as a whole: each recipient has its outcome. Bounded by the time-outs of the settings,
@@ -96,25 +123,34 @@ impl Outbound {
             passed_on: vec![false; recipients.len()],
         };
         self.0.carry(destination, &mut job).await;
+        if matches!(destination, Destination::Smtp { .. }) && !self.0.fallback.contains(destination) {
+            for relay in &self.0.fallback {
+                if job.is_done() {
+                    break;
+                }
+                self.0.carry(relay, &mut job).await;
+            }
+        }
         job.into_attempt(destination)
     }
 
     /// Whether the destination is ready for mail now. The connection is kept for the next message.
     pub async fn greets(&self, destination: &Destination) -> bool {
         let inner = &self.0;
+        let Ok(leaving) = inner.leaving(destination, None).await else { return false };
         let opened = match destination {
             Destination::LmtpUnix(path) => inner.open_unix(path).await.ok(),
             _ => {
                 let Some((name, port, mx)) = destination.tcp(&inner.settings) else { return false };
                 let hosts = hosts::find(name, port, mx, true, &inner.settings, &*inner.resolver).await;
                 match hosts.unwrap_or_default().first() {
-                    Some(host) => inner.open_tcp(destination, host).await.ok(),
+                    Some(host) => inner.open_tcp(&leaving, host).await.ok(),
                     None => None,
                 }
             }
         };
         let there = opened.is_some();
-        opened.into_iter().for_each(|connection| inner.keep(destination, connection, true));
+        opened.into_iter().for_each(|connection| inner.keep(&leaving.way, connection, true));
         there
     }
 
@@ -125,43 +161,60 @@ impl Outbound {
 }
 
 impl Inner {
+    /// The TLS policy and the login of a destination. `Err`: one of them cannot be told now.
+    async fn leaving(&self, destination: &Destination, sender: Option<&Address>) -> Result<Leaving, Outcome> {
+        let credentials = self.logins.of(destination, sender, &self.settings).await?;
+        let policy = self.policies.of(destination, credentials.is_some()).await?;
+        let way = Way { destination: destination.clone(), policy, login: credentials.as_ref().map(|c| c.login.clone()) };
+        Ok(Leaving { way, credentials })
+    }
+
     async fn carry(&self, destination: &Destination, job: &mut Job<'_>) {
+        let leaving = match self.leaving(destination, job.message.sender.as_ref()).await {
+            Ok(leaving) => leaving,
+            Err(outcome) => return job.fail_undecided(outcome),
+        };
+        let way = &leaving.way;
         let mut sessions = 0;
         let mut tried = None;
-        if let Some(mut connection) = self.pool.take(destination).await {
+        if let Some(mut connection) = self.pool.take(way).await {
             let host = connection.host.clone();
             match self.send(&mut connection, job).await {
-                (Next::Done, usable) => return self.keep(destination, connection, usable),
+                (Next::Done, usable) => return self.keep(way, connection, usable),
                 (Next::OtherHost, usable) => {
-                    self.keep(destination, connection, usable);
+                    self.keep(way, connection, usable);
                     sessions += 1;
                     tried = Some(host);
                 }
                 // The others have waited longer still.
-                (Next::Stale, _) => self.pool.forget(destination),
+                (Next::Stale, _) => self.pool.forget(way),
             }
         }
         match destination {
             Destination::LmtpUnix(path) => {
                 if sessions == 0 {
                     let opened = self.open_unix(path).await;
-                    self.send_to(destination, opened, job).await;
+                    self.send_to(way, opened, job).await;
                 }
             }
-            _ => self.carry_tcp(destination, job, sessions, tried).await,
+            _ => self.carry_tcp(&leaving, job, sessions, tried).await,
         }
     }
 
-    async fn carry_tcp(&self, destination: &Destination, job: &mut Job<'_>, mut sessions: usize, tried: Option<String>) {
+    async fn carry_tcp(&self, leaving: &Leaving, job: &mut Job<'_>, mut sessions: usize, tried: Option<String>) {
+        let destination = &leaving.way.destination;
         let Some((name, port, mx)) = destination.tcp(&self.settings) else { return };
         // A password goes to the host that the administrator named, whose certificate is checked; an MX record, which anybody may have
         // forged, cannot name another.
-        let login = matches!(destination, Destination::Smtp { host, port, .. } if self.settings.login_at(host, *port).is_some());
-        let mx = mx && !login;
+        let mx = mx && leaving.credentials.is_none();
         let configured = destination.is_lmtp() || job.recipients.iter().any(|r| r.address.domain() != name);
         let hosts = match hosts::find(name, port, mx, configured, &self.settings, &*self.resolver).await {
             Ok(hosts) => hosts,
-            Err(outcome) => return job.fail_all(outcome),
+            // What is not found may be known to a fallback relay; that mail is not wanted, or loops, is the last word.
+            Err(Outcome::Bounced(failure)) if (failure.status.1, failure.status.2) != (4, 4) => {
+                return job.fail_all(Outcome::Bounced(failure));
+            }
+            Err(outcome) => return job.fail_undecided(outcome),
         };
         let mut attempts = 0;
         for host in hosts {
@@ -172,13 +225,13 @@ impl Inner {
             if tried.as_deref() == Some(&shown) {
                 continue;
             }
-            let opened = self.open_tcp(destination, &host).await;
+            let opened = self.open_tcp(leaving, &host).await;
             // An address family that this machine does not have costs nothing and counts for nothing.
             if !matches!(&opened, Err(Unopened { unreachable: true, .. })) {
                 attempts += 1;
             }
             let was_open = opened.is_ok();
-            if self.send_to(destination, opened, job).await {
+            if self.send_to(&leaving.way, opened, job).await {
                 return;
             }
             sessions += usize::from(was_open);
@@ -186,7 +239,7 @@ impl Inner {
     }
 
     /// Sends over a connection that was just made, or notes why there is none. `true` when all is decided.
-    async fn send_to(&self, destination: &Destination, opened: Result<Connection, Unopened>, job: &mut Job<'_>) -> bool {
+    async fn send_to(&self, way: &Way, opened: Result<Connection, Unopened>, job: &mut Job<'_>) -> bool {
         match opened {
             Err(unopened) => {
                 job.fail_undecided(unopened.outcome);
@@ -194,15 +247,15 @@ impl Inner {
             }
             Ok(mut connection) => {
                 let (next, usable) = self.send(&mut connection, job).await;
-                self.keep(destination, connection, usable);
+                self.keep(way, connection, usable);
                 matches!(next, Next::Done)
             }
         }
     }
 
-    fn keep(&self, destination: &Destination, connection: Connection, usable: bool) {
+    fn keep(&self, way: &Way, connection: Connection, usable: bool) {
         if usable {
-            self.pool.put(destination, connection);
+            self.pool.put(way, connection);
         }
     }
 
@@ -288,39 +341,36 @@ impl Inner {
             Err(_) => return Err(Unopened::connect(&shown, &std::io::ErrorKind::TimedOut.into())),
         };
         let choices = client::Settings::lmtp(&self.settings.helo_name);
-        Connection::open(Wire::Unix(stream), shown.clone(), "", choices, &self.settings, &self.tls)
-            .await
-            .map_err(|e| Unopened::session(&shown, e))
+        let trust = Trust { tls: &self.tls, host: "", nexthop: "", policy: self.policies.clear() };
+        Connection::open(Wire::Unix(stream), shown.clone(), choices, &self.settings, trust).await.map_err(|e| Unopened::session(&shown, e))
     }
 
-    async fn open_tcp(&self, destination: &Destination, host: &Host) -> Result<Connection, Unopened> {
+    async fn open_tcp(&self, leaving: &Leaving, host: &Host) -> Result<Connection, Unopened> {
         let shown = host.to_string();
-        let login = match destination {
-            Destination::Smtp { host, port, .. } => self.settings.login_at(host, *port),
-            _ => None,
-        };
-        let tls = match (self.settings.tls, login) {
+        let Way { destination, policy, .. } = &leaving.way;
+        let tls = match policy.level {
             _ if destination.is_lmtp() => TlsUse::Never,
             _ if host.address.port() == 465 => TlsUse::Wrapped,
-            // A password goes to a verified host only.
-            (_, Some(_)) | (TlsLevel::Encrypt, _) => TlsUse::Require,
-            (TlsLevel::May, _) => TlsUse::May,
-            (TlsLevel::None, _) => TlsUse::Never,
+            SmtpTlsLevel::None => TlsUse::Never,
+            SmtpTlsLevel::May => TlsUse::May,
+            _ => TlsUse::Require,
         };
         let choices = client::Settings {
             lmtp: destination.is_lmtp(),
             chunking: destination.is_lmtp(),
             tls,
-            credentials: login.cloned(),
+            credentials: leaving.credentials.clone(),
             ..client::Settings::smtp(&self.settings.helo_name)
         };
+        let nexthop = destination.certificate_name();
+        let trust = Trust { tls: &self.tls, host: &host.name, nexthop: &nexthop, policy };
         let wire = Wire::Tcp(self.connect(host.address, &shown).await?);
-        match Connection::open(wire, shown.clone(), &host.name, choices.clone(), &self.settings, &self.tls).await {
+        match Connection::open(wire, shown.clone(), choices.clone(), &self.settings, trust).await {
             Err(OpenError::Tls(error)) if tls == TlsUse::May => {
                 tracing::info!(host = %shown, %error, "TLS failed, trying in clear text (smtp_tls_security_level = may)");
                 let wire = Wire::Tcp(self.connect(host.address, &shown).await?);
                 let choices = client::Settings { tls: TlsUse::Never, ..choices };
-                Connection::open(wire, shown.clone(), &host.name, choices, &self.settings, &self.tls).await
+                Connection::open(wire, shown.clone(), choices, &self.settings, trust).await
             }
             other => other,
         }
@@ -328,7 +378,7 @@ impl Inner {
     }
 
     async fn connect(&self, address: SocketAddr, shown: &str) -> Result<TcpStream, Unopened> {
-        match timeout(self.settings.connect_timeout, TcpStream::connect(address)).await {
+        match timeout(self.settings.connect_timeout, self.bind.connect(address)).await {
             Ok(Ok(stream)) => {
                 // A command waits for its answer: there is nothing for the kernel to collect.
                 let _ = stream.set_nodelay(true);
@@ -337,6 +387,32 @@ impl Inner {
             Ok(Err(error)) => Err(Unopened::connect(shown, &error)),
             Err(_) => Err(Unopened::connect(shown, &std::io::ErrorKind::TimedOut.into())),
         }
+    }
+}
+
+impl Bind {
+    fn new(section: &config::Outbound) -> Result<Bind, SetupError> {
+        let read = |setting, text: &str, v4: bool| match text.trim().trim_start_matches('[').trim_end_matches(']') {
+            "" => Ok(None),
+            text => match text.parse::<IpAddr>() {
+                Ok(ip) if ip.is_ipv4() == v4 => Ok(Some(ip)),
+                _ => Err(SetupError::Value { setting, why: format!("`{text}` is no IPv{} address", if v4 { 4 } else { 6 }) }),
+            },
+        };
+        Ok(Bind {
+            v4: read("smtp_bind_address", &section.smtp_bind_address, true)?,
+            v6: read("smtp_bind_address6", &section.smtp_bind_address6, false)?,
+        })
+    }
+
+    /// Partners on this machine are reached as ever: a public address is none of the loopback's.
+    async fn connect(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
+        let Some(from) = (if to.is_ipv4() { self.v4 } else { self.v6 }).filter(|from| from.is_loopback() || !to.ip().is_loopback()) else {
+            return TcpStream::connect(to).await;
+        };
+        let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        socket.connect(to).await
     }
 }
 

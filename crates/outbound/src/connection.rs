@@ -1,6 +1,6 @@
 //! One connection and its session: does what the client machine says.
 
-use crate::tls::ClientTls;
+use crate::tls::Trust;
 use crate::wire::Wire;
 use crate::{Body, Settings};
 use smtp_proto::client::{self, Error, Report, Session, Step};
@@ -75,29 +75,27 @@ impl<'a> Driving<'a> {
 }
 
 impl Connection {
-    /// Greets the server on a new connection, makes TLS and logs in, as `choices` say. `name` is the server's name for TLS.
+    /// Greets the server on a new connection, makes TLS and logs in, as `choices` say.
     pub async fn open(
         wire: Wire,
         host: String,
-        name: &str,
         choices: client::Settings,
         settings: &Settings,
-        tls: &ClientTls,
+        tls: Trust<'_>,
     ) -> Result<Connection, OpenError> {
-        let verify = choices.credentials.is_some();
         let wrapped = choices.tls == client::TlsUse::Wrapped;
         // A partner on our side answers soon or is ill; a socket unit may hold its place while nobody is behind it.
         let answer = if choices.lmtp { settings.connect_timeout } else { settings.command_timeout };
         let mut connection = Connection { wire, session: Session::new(choices), host, tls: None, used: 0, idle_since: Instant::now() };
         if wrapped {
-            connection = connection.start_tls(name, verify, settings, tls).await?;
+            connection = connection.start_tls(settings, &tls).await?;
         }
         loop {
             let mut driving = Driving::new(settings, answer);
             match connection.drive(&mut driving).await {
                 Ended::Ready => return Ok(connection),
                 Ended::StartTls => {
-                    connection = connection.start_tls(name, verify, settings, tls).await?;
+                    connection = connection.start_tls(settings, &tls).await?;
                     connection.session.tls_started();
                 }
                 Ended::Failed(error) => return Err(OpenError::Session { error, timed_out: driving.timed_out }),
@@ -108,14 +106,17 @@ impl Connection {
         }
     }
 
-    async fn start_tls(self, name: &str, verify: bool, settings: &Settings, tls: &ClientTls) -> Result<Connection, OpenError> {
+    async fn start_tls(self, settings: &Settings, trust: &Trust<'_>) -> Result<Connection, OpenError> {
         let Wire::Tcp(stream) = self.wire else {
             return Err(OpenError::Tls(io::Error::other("TLS is made on TCP connections only")));
         };
-        let stream = match timeout(settings.command_timeout, tls.connect(name, verify, stream)).await {
+        let stream = match timeout(settings.command_timeout, trust.tls.connect(trust.host, trust.nexthop, trust.policy, stream)).await {
             Ok(made) => made.map_err(OpenError::Tls)?,
             Err(_) => return Err(OpenError::Tls(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"))),
         };
+        if settings.section.smtp_tls_loglevel > 0 {
+            trust.log(&self.host, &stream);
+        }
         let wire = Wire::Tls(Box::new(stream));
         Ok(Connection { tls: wire.tls_name(), wire, ..self })
     }

@@ -7,14 +7,17 @@
 //! Only a 2xx reply to the whole message is `Delivered`. 5xx replies are `Bounced`; all else, and everything that cannot be made sense of, is
 //! `Deferred`. What a peer sends is bounded in size by the machine, in time by the settings, and escaped before it stands in a reason.
 //!
-//! TLS verifies the server only where a password is sent; elsewhere it keeps passive listeners out, as `smtp_tls_security_level` says.
+//! What TLS has to prove, `smtp_tls_security_level` and `smtp_tls_policy_maps` say ([`Policies`]); where a password is sent the server is always
+//! verified. What cannot be proved is `Deferred`; only the level `may` goes back to clear text.
 
 mod carry;
 mod connection;
 mod destination;
 mod downgrade;
 mod hosts;
+mod logins;
 mod message;
+mod policy;
 mod pool;
 mod settings;
 mod tls;
@@ -24,7 +27,8 @@ mod wire;
 pub use carry::{Attempt, Outbound};
 pub use destination::Destination;
 pub use message::{Body, Message};
-pub use settings::{Settings, SetupError};
+pub use policy::{NameMatch, Policies, Policy, Versions};
+pub use settings::{Settings, SetupError, Tables};
 
 #[cfg(test)]
 mod tests;

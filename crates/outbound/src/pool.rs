@@ -1,6 +1,7 @@
 //! Connections that wait for the next message to the same destination.
 
 use crate::connection::Connection;
+use crate::policy::Policy;
 use crate::{Destination, Settings};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -10,6 +11,15 @@ use std::time::{Duration, Instant};
 /// Connections kept for one destination; more are closed at once.
 const PER_DESTINATION: usize = 64;
 
+/// What connections have in common: a message finds only those that were made under its own policy and login.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Way {
+    pub destination: Destination,
+    pub policy: Arc<Policy>,
+    /// The name of our login.
+    pub login: Option<String>,
+}
+
 pub(crate) struct Pool {
     settings: Arc<Settings>,
     state: Mutex<State>,
@@ -17,7 +27,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct State {
-    idle: HashMap<Destination, Vec<Connection>>,
+    idle: HashMap<Way, Vec<Connection>>,
     sweeping: bool,
 }
 
@@ -27,9 +37,9 @@ impl Pool {
     }
 
     /// The connection that was used last: the others may so come to their end.
-    pub async fn take(&self, destination: &Destination) -> Option<Connection> {
+    pub async fn take(&self, way: &Way) -> Option<Connection> {
         loop {
-            let mut connection = self.state.lock().idle.get_mut(destination)?.pop()?;
+            let mut connection = self.state.lock().idle.get_mut(way)?.pop()?;
             if connection.is_fresh().await {
                 return Some(connection);
             }
@@ -37,26 +47,26 @@ impl Pool {
     }
 
     /// Drops what waits for a destination whose other end went away.
-    pub fn forget(&self, destination: &Destination) {
-        self.state.lock().idle.remove(destination);
+    pub fn forget(&self, way: &Way) {
+        self.state.lock().idle.remove(way);
     }
 
     /// Keeps a connection that is ready for another message.
-    pub fn put(self: &Arc<Self>, destination: &Destination, connection: Connection) {
-        let time = self.cache_time(destination);
-        if time.is_zero() || (!destination.is_lmtp() && connection.used >= self.settings.reuse_count_limit) {
+    pub fn put(self: &Arc<Self>, way: &Way, connection: Connection) {
+        let time = self.cache_time(way);
+        if time.is_zero() || (!way.destination.is_lmtp() && connection.used >= self.settings.reuse_count_limit) {
             return self.say_goodbye(connection);
         }
         let (surplus, sweep) = {
             let mut state = self.state.lock();
-            let surplus = match state.idle.get_mut(destination) {
+            let surplus = match state.idle.get_mut(way) {
                 Some(waiting) if waiting.len() >= PER_DESTINATION => Some(connection),
                 Some(waiting) => {
                     waiting.push(connection);
                     None
                 }
                 None => {
-                    state.idle.insert(destination.clone(), vec![connection]);
+                    state.idle.insert(way.clone(), vec![connection]);
                     None
                 }
             };
@@ -81,8 +91,8 @@ impl Pool {
         tokio::spawn(async move { connection.quit(&settings).await });
     }
 
-    fn cache_time(&self, destination: &Destination) -> Duration {
-        if destination.is_lmtp() { self.settings.lmtp_cache_time } else { self.settings.smtp_cache_time }
+    fn cache_time(&self, way: &Way) -> Duration {
+        if way.destination.is_lmtp() { self.settings.lmtp_cache_time } else { self.settings.smtp_cache_time }
     }
 
     /// Ends what has waited too long. `false` when nothing waits any more.
@@ -90,8 +100,8 @@ impl Pool {
         let now = Instant::now();
         let mut expired = Vec::new();
         let mut state = self.state.lock();
-        state.idle.retain(|destination, waiting| {
-            let time = self.cache_time(destination);
+        state.idle.retain(|way, waiting| {
+            let time = self.cache_time(way);
             expired.extend(waiting.extract_if(.., |connection| now.duration_since(connection.idle_since) >= time));
             !waiting.is_empty()
         });

@@ -1,9 +1,11 @@
-use config::{Endpoint, TlsLevel};
+use config::Endpoint;
 use mail_types::Domain;
 use smtp_proto::client::Credentials;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tables::{Maps, Remote};
 
 /// What `Outbound` goes by; taken from the settings of the whole installation.
 #[derive(Debug, Clone)]
@@ -14,8 +16,9 @@ pub struct Settings {
     pub own_names: Vec<String>,
     /// Where our own smtpd listens; mail that would go there loops.
     pub own_listeners: Vec<SocketAddr>,
-    pub tls: TlsLevel,
-    /// Who vouches for the relay host; empty: the system's certificates.
+    /// The whole section of settings, for what is read from it once.
+    pub section: config::Outbound,
+    /// Who vouches for hosts that are verified; empty: the system's certificates.
     pub ca_file: PathBuf,
     /// The relay host as it is written in the settings, and our login there.
     pub relay_login: Option<(String, Credentials)>,
@@ -38,8 +41,31 @@ pub struct Settings {
 pub enum SetupError {
     #[error("outbound.smtp_tls_ca_file: {}: {why}", path.display())]
     CaFile { path: PathBuf, why: String },
-    #[error("TLS: {0}")]
-    Tls(String),
+    #[error("outbound.{setting}: {source}")]
+    Table { setting: &'static str, source: tables::Error },
+    #[error("outbound.{setting}: {why}")]
+    Value { setting: &'static str, why: String },
+}
+
+/// The lookup tables of sending.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    pub tls_policy: Maps,
+    pub passwords: Maps,
+}
+
+impl Tables {
+    /// Opens the tables that the settings name. Blocks on the disk.
+    pub fn open(config: &config::Config, remote: Arc<dyn Remote>) -> Result<Tables, SetupError> {
+        let context = tables::Context::new(config.directory(), remote);
+        let open = |setting, items: &[String]| {
+            Maps::open(&config.expand(&items.join(", ")), &context).map_err(|source| SetupError::Table { setting, source })
+        };
+        Ok(Tables {
+            tls_policy: open("smtp_tls_policy_maps", &config.outbound.smtp_tls_policy_maps)?,
+            passwords: open("smtp_sasl_password_maps", &config.outbound.smtp_sasl_password_maps)?,
+        })
+    }
 }
 
 impl Settings {
@@ -56,7 +82,7 @@ impl Settings {
             own_names: vec![config.main.hostname.to_lowercase(), helo_name.to_lowercase()],
             helo_name,
             own_listeners: listeners.collect(),
-            tls: own.smtp_tls_security_level,
+            section: own.clone(),
             ca_file: own.smtp_tls_ca_file.clone(),
             relay_login: login,
             smtp_port: own.smtp_port as u16,

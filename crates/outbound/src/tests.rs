@@ -1,7 +1,7 @@
 //! Deliveries to servers that follow a script (SECURITY Q8 to Q12).
 
-use crate::{Attempt, Body, Destination, Message, Outbound, Settings};
-use config::TlsLevel;
+use crate::{Attempt, Body, Destination, Message, Outbound, Settings, Tables};
+use config::SmtpTlsLevel;
 use mail_types::{Address, BodyType, Domain, Outcome, QueueId, Recipient, Secret};
 use smtp_proto::client::Credentials;
 use std::path::Path;
@@ -13,6 +13,7 @@ mod downgrades;
 mod hostile;
 mod lmtp;
 mod mx;
+mod policies;
 mod relay;
 
 const TEXT: &str = "Subject: test\r\n\r\nhello\r\n";
@@ -24,10 +25,19 @@ fn settings() -> Settings {
     Settings { connect_timeout: time, command_timeout: time, data_xfer_timeout: time, data_done_timeout: time, ..Settings::new(&config) }
 }
 
+fn at_level(level: SmtpTlsLevel) -> Settings {
+    let section = config::Outbound { smtp_tls_security_level: level, ..settings().section };
+    Settings { section, ..settings() }
+}
+
 /// A carrier whose names come from `dns`.
 fn outbound(settings: Settings, dns: &FakeDns) -> Outbound {
+    with_tables(settings, Tables::default(), dns)
+}
+
+fn with_tables(settings: Settings, tables: Tables, dns: &FakeDns) -> Outbound {
     let dns = config::Dns { nameservers: vec![dns.address()], timeout: Duration::from_millis(500), ..config::Dns::default() };
-    Outbound::new(settings, Arc::new(dns::Dns::new(&dns).expect("settings"))).expect("settings")
+    Outbound::new(settings, tables, Arc::new(dns::Dns::new(&dns).expect("settings"))).expect("settings")
 }
 
 /// A carrier for hosts that need no names.
@@ -257,17 +267,17 @@ async fn tls_is_used_where_it_is_offered_and_left_out_where_it_fails() {
     let refused = Sink::smtp().starttls().on("STARTTLS", Act::reply("454 4.7.0 not now")).start().await;
     let none = Sink::smtp().start().await;
     for (level, sink, want, tls) in [
-        (TlsLevel::May, &good, "delivered", true),
-        (TlsLevel::Encrypt, &good, "delivered", true),
-        (TlsLevel::None, &good, "delivered", false),
-        (TlsLevel::May, &broken, "delivered", false),
-        (TlsLevel::Encrypt, &broken, "deferred 4.7.5", false),
-        (TlsLevel::May, &refused, "delivered", false),
-        (TlsLevel::Encrypt, &refused, "deferred 4.7.4", false),
-        (TlsLevel::May, &none, "delivered", false),
-        (TlsLevel::Encrypt, &none, "deferred 4.7.4", false),
+        (SmtpTlsLevel::May, &good, "delivered", true),
+        (SmtpTlsLevel::Encrypt, &good, "delivered", true),
+        (SmtpTlsLevel::None, &good, "delivered", false),
+        (SmtpTlsLevel::May, &broken, "delivered", false),
+        (SmtpTlsLevel::Encrypt, &broken, "deferred 4.7.5", false),
+        (SmtpTlsLevel::May, &refused, "delivered", false),
+        (SmtpTlsLevel::Encrypt, &refused, "deferred 4.7.4", false),
+        (SmtpTlsLevel::May, &none, "delivered", false),
+        (SmtpTlsLevel::Encrypt, &none, "deferred 4.7.4", false),
     ] {
-        let outbound = outbound(Settings { tls: level, ..settings() }, &FakeDns::start("").await);
+        let outbound = outbound(at_level(level), &FakeDns::start("").await);
         let attempt = outbound.deliver(&at(sink), &message(TEXT), &to(&["a@x.org"])).await;
         assert_eq!((short(&attempt)[0].as_str(), attempt.tls.is_some()), (want, tls), "{level:?}: {}", reason(&attempt));
         if want == "delivered" {

@@ -23,7 +23,7 @@ impl Wire {
         std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *self).poll_read(context, &mut buffer).is_ready())).await
     }
 
-    /// `TLSv1.3 with TLS13_AES_256_GCM_SHA384`, for logs.
+    /// `TLSv1.3 with TLS13_AES_256_GCM_SHA384`, and whether an earlier session was resumed; for logs.
     pub fn tls_name(&self) -> Option<String> {
         let Wire::Tls(stream) = self else { return None };
         let connection = stream.get_ref().1;
@@ -32,7 +32,8 @@ impl Wire {
             rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2",
             _ => "TLS",
         };
-        Some(format!("{version} with {:?}", connection.negotiated_cipher_suite()?.suite()))
+        let resumed = if connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed) { " (resumed)" } else { "" };
+        Some(format!("{version} with {:?}{resumed}", connection.negotiated_cipher_suite()?.suite()))
     }
 }
 

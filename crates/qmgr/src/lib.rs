@@ -79,7 +79,11 @@ pub async fn run_with(ctx: Context, resolver: Arc<dyn Resolver>) -> anyhow::Resu
     ctx.shutdown.spawn(pickup::run(ctx.config.clone(), ctx.shutdown.clone()));
     ctx.check_on_reload({
         let remote = remote.clone();
-        move |config| Router::new(config, remote.clone()).map(drop).map_err(|error| error.to_string())
+        move |config| {
+            Router::new(config, remote.clone()).map_err(|error| error.to_string())?;
+            let tables = outbound::Tables::open(config, remote.clone()).map_err(|error| error.to_string())?;
+            outbound::Policies::new(&config.outbound, tables.tls_policy).map(drop).map_err(|error| error.to_string())
+        }
     });
     let mut changes = ctx.config.clone();
     let watch = async {
@@ -105,8 +109,9 @@ pub async fn run_with(ctx: Context, resolver: Arc<dyn Resolver>) -> anyhow::Resu
 async fn carriers(config: Arc<Config>, remote: Arc<dyn Remote>, resolver: Arc<dyn Resolver>) -> anyhow::Result<Carriers> {
     // Tables are opened on the way.
     tokio::task::spawn_blocking(move || {
-        let router = Router::new(&config, remote)?;
-        let outbound = Outbound::new(outbound::Settings::new(&config), resolver)?;
+        let router = Router::new(&config, remote.clone())?;
+        let tables = outbound::Tables::open(&config, remote)?;
+        let outbound = Outbound::new(outbound::Settings::new(&config), tables, resolver)?;
         Ok(Carriers { settings: Arc::new(Settings::new(&config)), router: Arc::new(router), outbound })
     })
     .await?

@@ -4,17 +4,20 @@
 //!
 //! - **Fairness**: destinations with waiting work stand in a ring; each gets one start per turn. A destination with fifty
 //!   thousand messages delays nobody else's.
-//! - **Slow start**: a destination begins with a small window of simultaneous deliveries. Each success widens it by a
-//!   share of one, so that a window's worth of successes adds one, up to the limit.
-//! - **Dead site**: a delivery that reaches no host of the destination narrows the window by one. When it is closed, the
-//!   destination is dead for the minimal back-off: all that waits for it, and what comes meanwhile, is handed back to be
-//!   deferred without an attempt.
+//! - **Slow start**: a destination begins with a small window of simultaneous deliveries. Each success widens it by one, up to
+//!   the limit, as long as the window is made use of (Postfix: a positive feedback of 1).
+//! - **Dead site**: a delivery that reaches no host of the destination narrows the window by one, and counts for a share of a
+//!   cohort, that of one in the window. When a whole cohort has failed without a success in between, the destination is
+//!   dead for the minimal back-off: all that waits for it, and what comes meanwhile, is handed back to be deferred without an
+//!   attempt (Postfix: a negative feedback of 1, a failed cohort limit of 1).
+//! - **Rate delay**: where one is set, a destination gets one delivery at a time, and the next one only so long after its end.
 //! - **Partner**: `deliver` on this machine may be started again at any moment. When it is not reached, its work waits for a
 //!   moment (a second or so), then one delivery tries; nothing is deferred. When that has gone on for ten moments, the
 //!   partner is absent: its work is handed back, and so is what comes meanwhile, but for one try each moment.
 //! - **Share**: how much of the places and memory one destination's work takes is known, so that the caller can keep some
 //!   of both for the others.
-//! - **Ceiling**: all deliveries to other hosts together have a limit; the partner is outside of it.
+//! - **Ceiling**: all deliveries to other hosts together have a limit; the partner is outside of it. An eighth of it is kept for
+//!   destinations that nothing is on its way to yet: a few slow ones with wide windows cannot stand in everybody's way.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -23,7 +26,8 @@ use std::hash::Hash;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub initial_window: u32,
-    pub window: u32,
+    pub smtp: Pace,
+    pub lmtp: Pace,
     pub partner_window: u32,
     /// Deliveries to other hosts at the same time.
     pub total: u32,
@@ -33,6 +37,41 @@ pub struct Limits {
     pub partner_retry_ms: u64,
     /// After how long a partner counts as absent, in milliseconds.
     pub partner_patience_ms: u64,
+}
+
+/// How fast deliveries follow each other at destinations of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Simultaneous deliveries at most.
+    pub window: u32,
+    /// From the end of one delivery to the start of the next, in milliseconds; 0: none, and several at once.
+    pub delay_ms: u64,
+}
+
+/// What a destination is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Other hosts, by SMTP.
+    Smtp,
+    /// Other hosts, by LMTP.
+    Lmtp,
+    /// Our own `deliver`, or what stands for it on this machine.
+    Partner,
+}
+
+impl Limits {
+    /// `None` for the partner, which has rules of its own.
+    fn pace(&self, kind: Kind) -> Option<Pace> {
+        match kind {
+            Kind::Smtp => Some(self.smtp),
+            Kind::Lmtp => Some(self.lmtp),
+            Kind::Partner => None,
+        }
+    }
+
+    fn first_window(&self, kind: Kind) -> u64 {
+        1000 * u64::from(self.pace(kind).map_or(self.partner_window, |pace| pace.window.min(self.initial_window)))
+    }
 }
 
 /// Work that is measured by the memory it takes.
@@ -65,7 +104,11 @@ struct Destination<J> {
     window: u64,
     /// Not before this time.
     closed_until: u64,
-    partner: bool,
+    /// The rate delay: no delivery starts before this time.
+    paused_until: u64,
+    /// Failures since the last success, in thousandths of a cohort.
+    failed: u64,
+    kind: Kind,
     /// Since when a partner was not reached.
     lost_since: Option<u64>,
     share: Share,
@@ -73,6 +116,16 @@ struct Destination<J> {
 }
 
 impl<J> Destination<J> {
+    fn is_partner(&self) -> bool {
+        self.kind == Kind::Partner
+    }
+
+    fn is_open(&self, now: u64, limits: &Limits) -> bool {
+        let one_by_one = limits.pace(self.kind).is_some_and(|pace| pace.delay_ms > 0);
+        let window = if one_by_one { 1000 } else { self.window.max(1000) };
+        self.closed_until <= now && self.paused_until <= now && u64::from(self.busy) * 1000 < window
+    }
+
     fn is_absent(&self, now: u64, limits: &Limits) -> bool {
         self.lost_since.is_some_and(|since| now >= since + limits.partner_patience_ms)
     }
@@ -111,19 +164,21 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     }
 
     /// Adds work. `Err` hands it back: the destination is dead until the time that stands beside it.
-    pub fn add(&mut self, now: u64, to: &D, partner: bool, job: J) -> Result<(), (J, u64)> {
-        let initial = if partner { self.limits.partner_window } else { self.limits.initial_window };
+    pub fn add(&mut self, now: u64, to: &D, kind: Kind, job: J) -> Result<(), (J, u64)> {
+        let window = self.limits.first_window(kind);
         let destination = self.destinations.entry(to.clone()).or_insert_with(|| Destination {
             waiting: VecDeque::new(),
             busy: 0,
-            window: u64::from(initial) * 1000,
+            window,
             closed_until: 0,
-            partner,
+            paused_until: 0,
+            failed: 0,
+            kind,
             lost_since: None,
             share: Share::default(),
             in_ring: false,
         });
-        if destination.closed_until > now && (!partner || destination.is_absent(now, &self.limits)) {
+        if destination.closed_until > now && (kind != Kind::Partner || destination.is_absent(now, &self.limits)) {
             return Err((job, destination.closed_until));
         }
         destination.share.jobs += 1;
@@ -141,9 +196,10 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         for _ in 0..self.ring.len() {
             let to = self.ring.pop_front()?;
             let Some(destination) = self.destinations.get_mut(&to) else { continue };
-            let room = destination.partner || self.busy < self.limits.total;
-            let open = destination.closed_until <= now && u64::from(destination.busy) * 1000 < destination.window.max(1000);
-            if !room || !open {
+            let total = self.limits.total;
+            let common = if destination.busy == 0 { total } else { total - total / 8 };
+            let room = destination.is_partner() || self.busy < common;
+            if !room || !destination.is_open(now, &self.limits) {
                 self.ring.push_back(to);
                 continue;
             }
@@ -154,7 +210,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
             }
             if let Some(job) = job {
                 destination.busy += 1;
-                self.busy += u32::from(!destination.partner);
+                self.busy += u32::from(!destination.is_partner());
                 return Some((to, job));
             }
         }
@@ -188,17 +244,22 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
 
     fn ended(&mut self, now: u64, to: &D, reached: Reached) -> (Vec<J>, u64) {
         let Some(destination) = self.destinations.get_mut(to) else { return (Vec::new(), 0) };
-        destination.busy = destination.busy.saturating_sub(1);
-        self.busy -= u32::from(!destination.partner && self.busy > 0);
+        let was_busy = destination.busy;
+        destination.busy = was_busy.saturating_sub(1);
+        self.busy -= u32::from(!destination.is_partner() && self.busy > 0);
         let limits = &self.limits;
-        match (reached, destination.partner) {
+        let pace = limits.pace(destination.kind);
+        if let Some(pace) = pace.filter(|pace| pace.delay_ms > 0 && reached != Reached::Untried) {
+            destination.paused_until = now + pace.delay_ms;
+        }
+        match (reached, pace) {
             (Reached::Untried, _) => {}
-            (Reached::Yes, true) => {
+            (Reached::Yes, None) => {
                 destination.window = u64::from(limits.partner_window) * 1000;
                 destination.closed_until = 0;
                 destination.lost_since = None;
             }
-            (Reached::No, true) => {
+            (Reached::No, None) => {
                 // One at a time until it answers again.
                 destination.window = 1000;
                 destination.closed_until = now + limits.partner_retry_ms;
@@ -207,16 +268,21 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
                     return (destination.hand_back(), destination.closed_until);
                 }
             }
-            (Reached::Yes, false) => {
-                let more = 1_000_000 / destination.window.max(1000);
-                destination.window = (destination.window + more).min(u64::from(limits.window) * 1000);
+            (Reached::Yes, Some(pace)) => {
+                destination.failed = 0;
+                // A window that nobody makes use of does not grow.
+                if destination.window < 1000 * u64::from(was_busy + limits.initial_window) {
+                    destination.window = (destination.window + 1000).min(u64::from(pace.window) * 1000);
+                }
                 destination.closed_until = 0;
             }
-            (Reached::No, false) => {
-                destination.window = destination.window.saturating_sub(1000);
-                if destination.window < 1000 && destination.closed_until <= now {
+            (Reached::No, Some(_)) => {
+                destination.failed += 1_000_000 / destination.window.max(1000);
+                destination.window = destination.window.saturating_sub(1000).max(1000);
+                if destination.failed >= 1000 && destination.closed_until <= now {
                     destination.closed_until = now + limits.dead_ms;
-                    destination.window = 1000; // the first attempt afterwards goes alone
+                    // The first attempt afterwards goes alone.
+                    destination.window = 1000;
                     return (destination.hand_back(), destination.closed_until);
                 }
             }
@@ -250,16 +316,17 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         }
     }
 
-    /// When `next` may have something again without anything being reported: a partner's moment is over.
+    /// When `next` may have something again without anything being reported: a partner's moment or a rate delay is over.
     pub fn wake_at(&self, now: u64) -> Option<u64> {
         let waiting = self.ring.iter().filter_map(|to| self.destinations.get(to));
-        waiting.filter(|d| d.closed_until > now).map(|d| d.closed_until).min()
+        waiting.map(|d| d.closed_until.max(d.paused_until)).filter(|until| *until > now).min()
     }
 
     /// Forgets what is dead, so that everything is tried now (`facteur queue flush`).
     pub fn revive(&mut self) {
         for destination in self.destinations.values_mut() {
             destination.closed_until = 0;
+            destination.failed = 0;
             destination.lost_since = None;
         }
     }
@@ -268,7 +335,8 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn tidy(&mut self, now: u64) {
         // An absence is remembered a little longer.
         let patience = self.limits.partner_patience_ms;
-        let until = |d: &Destination<J>| if d.lost_since.is_some() { d.closed_until + patience } else { d.closed_until };
+        let until =
+            |d: &Destination<J>| if d.lost_since.is_some() { d.closed_until + patience } else { d.closed_until.max(d.paused_until) };
         self.destinations.retain(|_, d| d.busy > 0 || !d.waiting.is_empty() || until(d) > now);
     }
 
@@ -290,7 +358,8 @@ mod tests {
 
     const LIMITS: Limits = Limits {
         initial_window: 2,
-        window: 4,
+        smtp: Pace { window: 4, delay_ms: 0 },
+        lmtp: Pace { window: 4, delay_ms: 2000 },
         partner_window: 3,
         total: 5,
         dead_ms: 300_000,
@@ -316,10 +385,10 @@ mod tests {
     fn destinations_take_turns_and_a_long_queue_delays_nobody() {
         let mut s = schedule();
         for n in 0..1000 {
-            s.add(0, &"busy", false, n).expect("alive");
+            s.add(0, &"busy", Kind::Smtp, n).expect("alive");
         }
-        s.add(0, &"a", false, 7).expect("alive");
-        s.add(0, &"b", false, 8).expect("alive");
+        s.add(0, &"a", Kind::Smtp, 7).expect("alive");
+        s.add(0, &"b", Kind::Smtp, 8).expect("alive");
         assert_eq!(start_all(&mut s, 0), [("busy", 0), ("a", 7), ("b", 8), ("busy", 1)]);
         assert!(start_all(&mut s, 0).is_empty(), "the window is full");
         assert_eq!(s.len(), 1002);
@@ -329,7 +398,7 @@ mod tests {
     fn success_widens_the_window_up_to_the_limit() {
         let mut s = schedule();
         for n in 0..100 {
-            s.add(0, &"a", false, n).expect("alive");
+            s.add(0, &"a", Kind::Smtp, n).expect("alive");
         }
         assert_eq!(start_all(&mut s, 0).len(), 2);
         let mut busy = 2;
@@ -344,24 +413,86 @@ mod tests {
     fn a_dead_destination_hands_back_its_work_until_the_back_off_is_over() {
         let mut s = schedule();
         for n in 0..10 {
-            s.add(0, &"a", false, n).expect("alive");
+            s.add(0, &"a", Kind::Smtp, n).expect("alive");
         }
         assert_eq!(start_all(&mut s, 0).len(), 2);
         assert!(s.done(5, &"a", &0, Reached::No).0.is_empty());
         let (back, until) = s.done(5, &"a", &0, Reached::No);
         assert_eq!((back.len(), until), (8, 300_005));
-        assert_eq!(s.add(6, &"a", false, 50), Err((50, 300_005)));
-        s.add(300_005, &"a", false, 51).expect("tried again");
-        s.add(300_005, &"a", false, 52).expect("tried again");
+        assert_eq!(s.add(6, &"a", Kind::Smtp, 50), Err((50, 300_005)));
+        s.add(300_005, &"a", Kind::Smtp, 51).expect("tried again");
+        s.add(300_005, &"a", Kind::Smtp, 52).expect("tried again");
         assert_eq!(start_all(&mut s, 300_005), [("a", 51)], "alone at first");
         assert_eq!(s.done(300_006, &"a", &0, Reached::No).0, [52]);
+    }
+
+    #[test]
+    fn a_success_in_between_keeps_a_destination_alive() {
+        let mut s = schedule();
+        for n in 0..40 {
+            s.add(0, &"a", Kind::Smtp, n).expect("alive");
+        }
+        start_all(&mut s, 0);
+        for _ in 0..10 {
+            assert!(s.done(0, &"a", &0, Reached::No).0.is_empty(), "half of it gets through");
+            s.done(0, &"a", &0, Reached::Yes);
+            assert!(!start_all(&mut s, 0).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_stays_as_it_is() {
+        let mut s = schedule();
+        for n in 0..20 {
+            s.add(0, &"a", Kind::Smtp, n).expect("alive");
+            assert_eq!(start_all(&mut s, 0).len(), 1);
+            s.done(0, &"a", &n, Reached::Yes);
+        }
+        for n in 0..9 {
+            s.add(0, &"a", Kind::Smtp, n).expect("alive");
+        }
+        assert_eq!(start_all(&mut s, 0).len(), 3, "one more than the first two");
+    }
+
+    #[test]
+    fn a_rate_delay_lets_one_go_at_a_time_and_holds_up_nobody_else() {
+        let mut s = schedule();
+        for n in 0..3 {
+            s.add(0, &"slow", Kind::Lmtp, n).expect("alive");
+        }
+        s.add(0, &"a", Kind::Smtp, 9).expect("alive");
+        assert_eq!(start_all(&mut s, 0), [("slow", 0), ("a", 9)]);
+        s.done(500, &"slow", &0, Reached::Yes);
+        assert_eq!((s.next(2499), s.wake_at(2499)), (None, Some(2500)));
+        assert_eq!(start_all(&mut s, 2500), [("slow", 1)]);
+        s.done(2600, &"slow", &0, Reached::Yes);
+        s.add(2601, &"slow", Kind::Lmtp, 7).expect("alive");
+        s.tidy(2601);
+        assert_eq!(s.next(4599), None);
+        assert_eq!(start_all(&mut s, 4600), [("slow", 2)]);
+    }
+
+    #[test]
+    fn slow_destinations_do_not_take_all_places() {
+        let mut s = Schedule::new(Limits { initial_window: 8, smtp: Pace { window: 8, delay_ms: 0 }, total: 16, ..LIMITS });
+        for to in ["slow", "slower"] {
+            for n in 0..100 {
+                s.add(0, &to, Kind::Smtp, n).expect("alive");
+            }
+        }
+        assert_eq!(start_all(&mut s, 0).len(), 14);
+        s.add(1, &"quick", Kind::Smtp, 1).expect("alive");
+        s.add(1, &"quick", Kind::Smtp, 2).expect("alive");
+        assert_eq!(start_all(&mut s, 1), [("quick", 1)]);
+        s.done(2, &"quick", &1, Reached::Yes);
+        assert_eq!(start_all(&mut s, 2), [("quick", 2)]);
     }
 
     #[test]
     fn a_partner_is_asked_again_soon_and_loses_no_work() {
         let mut s = schedule();
         for n in 0..5 {
-            s.add(0, &"deliver", true, n).expect("always");
+            s.add(0, &"deliver", Kind::Partner, n).expect("always");
         }
         let started = start_all(&mut s, 0);
         assert_eq!(started.len(), 3);
@@ -379,7 +510,7 @@ mod tests {
     fn an_absent_partner_gets_its_work_back_and_one_try_each_moment() {
         let mut s = schedule();
         for n in 0..5 {
-            s.add(0, &"deliver", true, n).expect("patience");
+            s.add(0, &"deliver", Kind::Partner, n).expect("patience");
         }
         let mut now = 0;
         let back = loop {
@@ -392,27 +523,27 @@ mod tests {
             now = until;
         };
         assert_eq!((now, back.len(), s.share(&"deliver")), (10_000, 5, Share::default()));
-        assert_eq!(s.add(10_500, &"deliver", true, 7), Err((7, 11_000)));
-        s.add(11_000, &"deliver", true, 8).expect("one try");
+        assert_eq!(s.add(10_500, &"deliver", Kind::Partner, 7), Err((7, 11_000)));
+        s.add(11_000, &"deliver", Kind::Partner, 8).expect("one try");
         let (to, job) = s.next(11_000).expect("one try");
         assert_eq!(s.again(11_001, &to, job, true).0, [8]);
         s.reopen(&"deliver");
-        s.add(11_002, &"deliver", true, 9).expect("it greets");
+        s.add(11_002, &"deliver", Kind::Partner, 9).expect("it greets");
         s.next(11_002).expect("it greets");
         s.done(11_003, &"deliver", &9, Reached::Yes);
         for n in 0..5 {
-            s.add(11_004, &"deliver", true, n).expect("it is there");
+            s.add(11_004, &"deliver", Kind::Partner, n).expect("it is there");
         }
         assert_eq!(start_all(&mut s, 11_004).len(), 3);
         s.again(11_005, &"deliver", 0, true);
-        assert!(s.add(11_006, &"deliver", true, 10).is_ok(), "patience begins anew");
+        assert!(s.add(11_006, &"deliver", Kind::Partner, 10).is_ok(), "patience begins anew");
     }
 
     #[test]
     fn work_that_brings_its_partner_down_lets_the_others_go_first() {
         let mut s = schedule();
         for n in 0..2 {
-            s.add(0, &"deliver", true, n).expect("always");
+            s.add(0, &"deliver", Kind::Partner, n).expect("always");
         }
         s.next(0).expect("the first");
         s.again(0, &"deliver", 0, false);
@@ -423,7 +554,7 @@ mod tests {
     fn waiting_work_can_be_taken_out() {
         let mut s = schedule();
         for n in 0..6 {
-            s.add(0, &"a", false, n).expect("alive");
+            s.add(0, &"a", Kind::Smtp, n).expect("alive");
         }
         assert_eq!(start_all(&mut s, 0).len(), 2);
         assert_eq!(s.take_waiting(|n| n % 2 == 0), [2, 4]);
@@ -436,10 +567,10 @@ mod tests {
     fn all_hosts_together_have_a_ceiling_that_the_partner_is_not_under() {
         let mut s = schedule();
         for to in ["a", "b", "c", "d"] {
-            s.add(0, &to, false, 1).expect("alive");
-            s.add(0, &to, false, 2).expect("alive");
+            s.add(0, &to, Kind::Smtp, 1).expect("alive");
+            s.add(0, &to, Kind::Smtp, 2).expect("alive");
         }
-        s.add(0, &"deliver", true, 9).expect("always");
+        s.add(0, &"deliver", Kind::Partner, 9).expect("always");
         let started = start_all(&mut s, 0);
         assert_eq!(started.len(), 6);
         assert!(started.contains(&("deliver", 9)));
@@ -450,7 +581,7 @@ mod tests {
     #[test]
     fn what_is_idle_is_forgotten() {
         let mut s = schedule();
-        s.add(0, &"a", false, 1).expect("alive");
+        s.add(0, &"a", Kind::Smtp, 1).expect("alive");
         s.next(0);
         s.done(0, &"a", &0, Reached::Yes);
         s.tidy(1);

@@ -1,7 +1,7 @@
 //! What qmgr takes from the settings.
 
 use crate::backoff::Backoff;
-use crate::schedule::Limits;
+use crate::schedule::{Limits, Pace};
 use config::{Config, Endpoint};
 use mail_types::{Address, Domain};
 use outbound::Destination;
@@ -43,8 +43,9 @@ impl Settings {
                 bounce_lifetime: own.bounce_queue_lifetime,
             },
             limits: Limits {
-                initial_window: own.initial_destination_concurrency.min(own.default_destination_concurrency_limit),
-                window: own.default_destination_concurrency_limit,
+                initial_window: own.initial_destination_concurrency,
+                smtp: pace(own.smtp_destination_concurrency_limit, own.smtp_destination_rate_delay, own),
+                lmtp: pace(own.lmtp_destination_concurrency_limit, own.lmtp_destination_rate_delay, own),
                 partner_window: own.local_destination_concurrency_limit,
                 total: own.default_process_limit,
                 dead_ms: own.minimal_backoff_time.as_millis() as u64,
@@ -61,6 +62,12 @@ impl Settings {
             local: local_destination(config),
         }
     }
+}
+
+/// Of one kind of destinations; 0 means: as all.
+fn pace(window: u32, delay: Duration, own: &config::Qmgr) -> Pace {
+    let delay = if delay.is_zero() { own.default_destination_rate_delay } else { delay };
+    Pace { window: if window == 0 { own.default_destination_concurrency_limit } else { window }, delay_ms: delay.as_millis() as u64 }
 }
 
 fn local_destination(config: &Config) -> Destination {

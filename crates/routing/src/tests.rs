@@ -156,6 +156,38 @@ async fn transports_are_chosen() {
 }
 
 #[tokio::test]
+async fn senders_choose_their_transport_and_relay_host() {
+    let router = router(
+        r#"
+        virtual_mailbox_domains = ["x.org"]
+        relayhost = "[house.isp]"
+        relay_domains = ["relay.org"]
+        sender_dependent_default_transport_maps = ["inline:{ {@block.org = error:5.7.1 not from here}, ann@x.org=smtp:[mx.ann.net]:587, @dunno.org=DUNNO, <>=smtp: , {@plain.org = smtp:} }"]
+        sender_dependent_relayhost_maps = ["inline:{ <>=[bounces.isp], @plain.org=[plain.isp], dunno@other.org=dunno, @other.org=[other.isp] }"]
+        "#,
+    );
+    for (sender, recipient, want) in [
+        (Some("u@block.org"), "u@out.net", "error:5.7.1 not from here"),
+        (Some("ann+news@x.org"), "u@out.net", "smtp:[mx.ann.net]:587"),
+        (Some("ann@x.org"), "bob@x.org", "local"),
+        (Some("ann@x.org"), "u@relay.org", "smtp:[house.isp]"),
+        (Some("u@dunno.org"), "u@out.net", "smtp:[house.isp]"),
+        (Some("u@plain.org"), "u@out.net", "smtp:[plain.isp]"),
+        (Some("dunno@other.org"), "u@out.net", "smtp:[house.isp]"),
+        (Some("u@other.org"), "u@out.net", "smtp:[other.isp]"),
+        (Some("u@else.org"), "u@out.net", "smtp:[house.isp]"),
+        (None, "u@out.net", "smtp:[bounces.isp]"),
+    ] {
+        let sender = sender.map(address);
+        assert_eq!(
+            router.route(&address(recipient), sender.as_ref()).await.expect("route").route.to_string(),
+            want,
+            "{sender:?} {recipient}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn without_tables_mail_goes_to_mx_or_deliver() {
     let router = router(r#"virtual_mailbox_domains = ["x.org"]"#);
     for (input, want) in [("u@x.org", "local"), ("u@out.net", "smtp:out.net"), ("u@[192.0.2.1]", "smtp:[192.0.2.1]")] {

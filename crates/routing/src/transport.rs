@@ -4,7 +4,7 @@ use crate::router::{DomainClass, Router};
 use crate::{LmtpTarget, NextHop, Reason};
 use mail_types::{Address, EnhancedCode, Failure, Outcome};
 use std::fmt;
-use tables::{AddressOrder, Unavailable};
+use tables::{AddressOrder, Found, Maps, Unavailable};
 
 /// By which way mail leaves qmgr.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl fmt::Display for Route {
 
 impl Router {
     /// The way of a final address (one that [`Router::expand`] gave). `sender` chooses the relay host where
-    /// `sender_dependent_relayhost_maps` is set.
+    /// `sender_dependent_relayhost_maps` is set, and the transport where `sender_dependent_default_transport_maps` is.
     pub async fn route(&self, address: &Address, sender: Option<&Address>) -> Result<Routed, Unavailable> {
         if !self.transport_maps.is_empty()
             && let Some(found) = self.transport_maps.transport(address, &self.delimiters).await?
@@ -69,32 +69,50 @@ impl Router {
 
     async fn usual_route(&self, address: &Address, sender: Option<&Address>) -> Result<Routed, Unavailable> {
         let (class, reason) = self.domain_class(address.domain()).await?;
-        let (setting, text) = match class {
-            DomainClass::Local => ("local_transport", &self.local_transport),
-            DomainClass::Mailbox => ("virtual_transport", &self.virtual_transport),
-            DomainClass::Relay => ("relay_transport", &self.relay_transport),
-            DomainClass::Other => ("default_transport", &self.default_transport),
-            DomainClass::Alias => {
+        let by_sender = match class {
+            DomainClass::Other => self.of_sender(&self.sender_transport_maps, sender).await?,
+            _ => None,
+        };
+        let (setting, text) = match (class, &by_sender) {
+            (_, Some(found)) => ("sender_dependent_default_transport_maps", found.value.trim()),
+            (DomainClass::Local, _) => ("local_transport", self.local_transport.as_str()),
+            (DomainClass::Mailbox, _) => ("virtual_transport", self.virtual_transport.as_str()),
+            (DomainClass::Relay, _) => ("relay_transport", self.relay_transport.as_str()),
+            (DomainClass::Other, _) => ("default_transport", self.default_transport.as_str()),
+            (DomainClass::Alias, _) => {
                 let failure = Failure::local((5, 1, 1), format!("<{address}>: no such user in the virtual alias tables"));
                 return Ok(Routed { route: Route::Error(Outcome::Bounced(failure)), reason });
             }
         };
-        let (transport, nexthop) = text.split_once(':').unwrap_or((text.as_str(), ""));
+        let (transport, nexthop) = text.split_once(':').unwrap_or((text, ""));
         if !nexthop.is_empty() || !matches!(transport, "smtp" | "relay") {
-            let reason = Reason::new(setting, format!("{text} (the domain is in {reason})"));
-            return Ok(self.transport(address, transport, nexthop, reason));
+            let detail = match &by_sender {
+                Some(found) => found.to_string(),
+                None => format!("{text} (the domain is in {reason})"),
+            };
+            return Ok(self.transport(address, transport, nexthop, Reason::new(setting, detail)));
         }
-        if let Some(sender) = sender.filter(|_| !self.sender_relayhost_maps.is_empty()) {
-            let order = AddressOrder { delimiters: &self.delimiters, bare: false, catch_all: true };
-            if let Some(hit) = self.sender_relayhost_maps.address(sender, order).await? {
-                let reason = Reason::new("sender_dependent_relayhost_maps", hit.found.to_string());
-                return Ok(self.transport(address, "smtp", hit.found.value.trim(), reason));
-            }
+        if let Some(found) = self.of_sender(&self.sender_relayhost_maps, sender).await? {
+            let reason = Reason::new("sender_dependent_relayhost_maps", found.to_string());
+            return Ok(self.transport(address, "smtp", found.value.trim(), reason));
         }
         if let Some(hop) = &self.relayhost {
             return Ok(Routed { route: Route::Smtp(hop.clone()), reason: Reason::new("relayhost", hop.to_string()) });
         }
         Ok(Routed { route: Route::Smtp(NextHop::of_domain(address.domain())), reason })
+    }
+
+    /// What a table has for a sender; the null sender is looked up as `<>`, and `DUNNO` is no answer (postconf(5)).
+    async fn of_sender(&self, maps: &Maps, sender: Option<&Address>) -> Result<Option<Found>, Unavailable> {
+        if maps.is_empty() {
+            return Ok(None);
+        }
+        let order = AddressOrder { delimiters: &self.delimiters, bare: false, catch_all: true };
+        let found = match sender {
+            Some(sender) => maps.address(sender, order).await?.map(|hit| hit.found),
+            None => maps.lookup("<>").await?,
+        };
+        Ok(found.filter(|found| !found.value.trim().eq_ignore_ascii_case("dunno")))
     }
 
     /// A transport with its next hop. What cannot be understood defers, so that an error in a table loses nothing.

@@ -89,7 +89,7 @@ async fn control_characters_of_a_server_reach_nobody() {
 async fn replies_before_tls_are_not_believed_after_it() {
     // The injected reply would answer the EHLO under TLS.
     let sink = Sink::smtp().starttls().on("STARTTLS", Act::Raw(b"220 go\r\n250-injected\r\n250 AUTH PLAIN\r\n".to_vec())).start().await;
-    let outbound = outbound(Settings { tls: TlsLevel::Encrypt, ..settings() }, &FakeDns::start("").await);
+    let outbound = outbound(at_level(SmtpTlsLevel::Encrypt), &FakeDns::start("").await);
     let attempt = outbound.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await;
     assert!(matches!(&attempt.outcomes[0], Outcome::Deferred(_)), "{:?}", attempt.outcomes);
     assert!(sink.messages().is_empty());

@@ -76,6 +76,6 @@ async fn a_missing_certificate_file_is_an_error_at_start() {
     let credentials = Credentials { login: "me".into(), password: Secret::new("pw") };
     let settings = Settings { relay_login: Some(("relay".into(), credentials)), ca_file: "/none/ca.pem".into(), ..settings() };
     let dns = dns::Dns::new(&config::Dns { nameservers: vec!["127.0.0.1:1".into()], ..config::Dns::default() }).expect("settings");
-    let error = Outbound::new(settings, Arc::new(dns)).err().expect("no file").to_string();
+    let error = Outbound::new(settings, Tables::default(), Arc::new(dns)).err().expect("no file").to_string();
     assert!(error.starts_with("outbound.smtp_tls_ca_file: /none/ca.pem:"), "{error}");
 }

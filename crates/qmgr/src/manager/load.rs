@@ -3,6 +3,7 @@
 use super::{BATCH, Event, Manager};
 use crate::entry::{Active, Job, JobId, Place, State};
 use crate::prepare::{Prepared, prepare};
+use crate::schedule::Kind;
 use mail_types::{Failure, Outcome, QueueId};
 use outbound::Body;
 use routing::Unavailable;
@@ -211,9 +212,14 @@ impl Manager {
         let jobs: Vec<_> = self.active[&id].jobs.iter().map(|job| (job.to.clone(), job.partner)).collect();
         for (number, (to, partner)) in jobs.into_iter().enumerate() {
             let job = JobId { id, number: number as u32, bytes };
+            let kind = match partner {
+                true => Kind::Partner,
+                false if to.is_lmtp() => Kind::Lmtp,
+                false => Kind::Smtp,
+            };
             if tight && self.is_crowded(&to) {
                 self.defer_job(job, &Manager::crowded(&to));
-            } else if let Err((job, until)) = self.schedule.add(self.now.ms, &to, partner, job) {
+            } else if let Err((job, until)) = self.schedule.add(self.now.ms, &to, kind, job) {
                 self.not_tried(job, until);
             }
         }

@@ -28,6 +28,7 @@ const CONFINED: [(&str, &[&str]); 5] = [
     ("rustls-pemfile", &["daemon"]),
     ("rustls", &["daemon", "outbound", "testkit", "e2e", "xtask"]),
     ("tokio-rustls", &["daemon", "outbound", "testkit"]),
+    ("rustls-webpki", &["outbound"]),
     ("sqlx", &["tables", "authd"]),
 ];
 
