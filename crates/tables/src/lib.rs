@@ -11,6 +11,8 @@
 //! | `static:value` | the same value for every key |
 //! | `fail:` | temporary failure for every key |
 //! | `unix:passwd.byname` `unix:group.byname` | `/etc/passwd`, `/etc/group` |
+//! | `unionmap:{a, b}` `pipemap:{a, b}` `randmap:{x, y}` | all answers joined; each answer the next question; one of the texts |
+//! | `socketmap:inet:host:port:name` `socketmap:unix:/path:name` `tcp:host:port` | a server, asked with a deadline |
 //! | `accounts:` `mysql:` `pgsql:` `sqlite:` | asked of a [`Remote`], which is `authd` |
 //! | `proxy:` before any of them | taken and ignored: there is nothing to share between processes here |
 //!
@@ -20,7 +22,9 @@
 //! "Not there" and "cannot tell" are different answers: `Ok(None)` and [`Unavailable`]. Nothing here turns the second
 //! into the first.
 
+mod asked;
 pub mod cidr;
+mod compound;
 mod error;
 mod list;
 mod maps;

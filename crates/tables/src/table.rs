@@ -1,4 +1,6 @@
+use crate::asked::Asked;
 use crate::cidr::Networks;
+use crate::compound::Compound;
 use crate::pattern::Patterns;
 use crate::spec::{split_list, unbrace};
 use crate::text::{Entries, parse_aliases, parse_table};
@@ -57,6 +59,8 @@ enum Kind {
     Patterns(Arc<Watched<Patterns>>),
     Networks(Arc<Watched<Networks>>),
     Remote { name: String, remote: Arc<dyn Remote> },
+    Compound(Compound),
+    Asked(Asked),
 }
 
 /// The value of a key, and the line of the file it stands in.
@@ -95,6 +99,9 @@ impl Table {
             "fail" => Kind::Fail,
             "regexp" | "pcre" => Kind::Patterns(Watched::open(path(), Box::new(Patterns::parse))?),
             "cidr" => Kind::Networks(Watched::open(path(), Box::new(Networks::parse))?),
+            "unionmap" | "pipemap" | "randmap" => Kind::Compound(Compound::open(spec, kind, name, context)?),
+            "socketmap" => Kind::Asked(Asked::socketmap(spec, name, &context.base)?),
+            "tcp" => Kind::Asked(Asked::tcp(spec, name)?),
             "accounts" => match name {
                 "domains" | "mailboxes" | "aliases" | "alias_domains" => {
                     Kind::Remote { name: bare.to_owned(), remote: context.remote.clone() }
@@ -105,7 +112,7 @@ impl Table {
             _ => {
                 return Err(Error::spec(
                     spec,
-                    "unknown table type (hash, texthash, regexp, pcre, cidr, inline, static, fail, unix, accounts, mysql, pgsql, sqlite)",
+                    "unknown table type (hash, texthash, regexp, pcre, cidr, inline, static, fail, unix, unionmap, pipemap, randmap, socketmap, tcp, accounts, mysql, pgsql, sqlite)",
                 ));
             }
         };
@@ -129,12 +136,20 @@ impl Table {
 
     /// Whether its keys are patterns. Such tables see whole addresses only, never their parts (regexp_table(5)).
     pub fn is_pattern(&self) -> bool {
-        matches!(self.0.kind, Kind::Patterns(_) | Kind::Networks(_))
+        match &self.0.kind {
+            Kind::Patterns(_) | Kind::Networks(_) => true,
+            Kind::Compound(compound) => compound.is_pattern(),
+            _ => false,
+        }
     }
 
     /// Whether a question leaves this process.
     pub fn is_remote(&self) -> bool {
-        matches!(self.0.kind, Kind::Remote { .. })
+        match &self.0.kind {
+            Kind::Remote { .. } | Kind::Asked(_) => true,
+            Kind::Compound(compound) => compound.is_remote(),
+            _ => false,
+        }
     }
 
     /// The value of `key`. Keys are compared without case. Only remote tables wait for anything.
@@ -153,6 +168,12 @@ impl Table {
                 let address = key.strip_prefix('[').and_then(|k| k.strip_suffix(']')).unwrap_or(key);
                 Ok(address.parse::<IpAddr>().ok().and_then(|ip| file.current().find(ip)))
             }
+            // Boxed: such tables ask tables.
+            Kind::Compound(compound) => Box::pin(compound.find(key)).await.map_err(|e| self.unavailable(&e.to_string())),
+            Kind::Asked(asked) => match asked.lookup(&fold(key)).await {
+                Ok(value) => Ok(value.map(|value| Hit { value: value.into(), line: None })),
+                Err(why) => Err(self.unavailable(&why)),
+            },
             Kind::Remote { name, remote } => match remote.lookup(name, &fold(key)).await {
                 Ok(value) => Ok(value.map(|value| Hit { value: value.into(), line: None })),
                 Err(why) => Err(self.unavailable(&why)),

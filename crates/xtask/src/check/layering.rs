@@ -23,7 +23,7 @@ const PURE: [&str; 6] = ["mail-types", "message", "smtp-proto", "imap-proto", "p
 const IMPURE: [&str; 6] = ["tokio", "nix", "libc", "socket2", "mio", "config"];
 
 /// Libraries, and the crates that may use them.
-const CONFINED: [(&str, &[&str]); 5] = [
+const CONFINED: [(&str, &[&str]); 6] = [
     ("bincode", &["ipc"]),
     ("rustls-pemfile", &["daemon"]),
     ("rustls", &["daemon", "outbound", "testkit", "e2e", "xtask"]),
