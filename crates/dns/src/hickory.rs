@@ -8,7 +8,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -142,6 +142,28 @@ impl Resolver for Dns {
                 (Err(Error::NoRecords), _) | (_, Err(Error::NoRecords)) => Err(Error::NoRecords),
                 _ => Err(Error::NoSuchName),
             }
+        })
+    }
+
+    fn v4<'a>(&'a self, name: &'a str) -> Answer<'a, Vec<Ipv4Addr>> {
+        Box::pin(async move {
+            let data = self.ask(name, RecordType::A).await?;
+            let found = data.iter().filter_map(|data| match data {
+                RData::A(ip) => Some(ip.0),
+                _ => None,
+            });
+            Ok(found.take(ADDRESS_LIMIT).collect())
+        })
+    }
+
+    fn ns<'a>(&'a self, domain: &'a str) -> Answer<'a, Vec<String>> {
+        Box::pin(async move {
+            let data = self.ask(domain, RecordType::NS).await?;
+            let found = data.iter().filter_map(|data| match data {
+                RData::NS(name) => Some(host_text(name)),
+                _ => None,
+            });
+            Ok(found.take(MX_LIMIT).collect())
         })
     }
 

@@ -9,11 +9,12 @@
 
 mod cache;
 mod hickory;
+pub mod lists;
 
 pub use hickory::{Dns, SetupError};
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
 /// MX records used of an answer, those of the lowest preference first.
@@ -57,6 +58,12 @@ pub trait Resolver: Send + Sync {
     /// Addresses of a host: A and AAAA, in the order of the answers, IPv6 first. One kind that fails temporarily does not hide
     /// the other kind that is there.
     fn addresses<'a>(&'a self, host: &'a str) -> Answer<'a, Vec<IpAddr>>;
+
+    /// A records alone, as DNS lists have them.
+    fn v4<'a>(&'a self, name: &'a str) -> Answer<'a, Vec<Ipv4Addr>>;
+
+    /// Names of the name servers of a zone, in lower case; `NoRecords` and `NoSuchName` also for what lies inside of a zone.
+    fn ns<'a>(&'a self, domain: &'a str) -> Answer<'a, Vec<String>>;
 
     /// Names of an address.
     fn ptr<'a>(&'a self, ip: IpAddr) -> Answer<'a, Vec<String>>;
