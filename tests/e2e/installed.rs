@@ -152,6 +152,21 @@ fn the_installed_units_run_under_systemd() {
     let stranger = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "facteur", "queue", "list"];
     assert_eq!(booted.run_with_input(&stranger, "").status.code(), Some(1));
 
+    // Everybody's mail is kept while smtpd is away, by a program that nobody else's group can be had from.
+    let smtpd = ["facteur-smtpd.socket", "facteur-submit.socket", "facteur-control-smtpd.socket", "facteur-smtpd.service"];
+    booted.ok(&[&["systemctl", "stop"], &smtpd[..]].concat(), "");
+    let somebody = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"];
+    let sendmail = ["/usr/lib/facteur/facteur-sendmail", "-i", "bob@example.test"];
+    booted.ok(&[&somebody[..], &sendmail].concat(), "Subject: kept\n\nx\n");
+    let kept = booted.ok(&["sh", "-c", "stat -c '%U:%G %a' /var/spool/facteur/maildrop/*"], "");
+    assert_eq!(kept, "nobody:facteur-drop 640\n");
+    for command in ["ls /var/spool/facteur/maildrop", "touch /var/spool/facteur/maildrop/x"] {
+        let output = booted.run_with_input(&[&somebody[..], &["sh", "-c", command]].concat(), "");
+        assert!(!output.status.success(), "{command}: {output:?}");
+    }
+    booted.ok(&[&["systemctl", "start"], &smtpd[..]].concat(), "");
+    booted.wait_for_mail("bob@example.test", 2);
+
     // A daemon that hangs is ended by the watchdog and comes back.
     assert_eq!(booted.property("facteur-pop3d", "NRestarts"), "0");
     let hanging = booted.property("facteur-pop3d", "MainPID");

@@ -31,9 +31,10 @@ pub async fn prepare(
     let mut failures = Vec::new();
     let recipients = match known.expanded {
         Some(ref recipients) => recipients.clone(),
-        None if stored.expanded => envelope.recipients.clone(),
+        None if stored.expanded && !known.requeued => envelope.recipients.clone(),
         None => {
-            let copies = !is_our_bounce(&stored);
+            // What was expanded before has had its copies.
+            let copies = !is_our_bounce(&stored) && !stored.expanded;
             let expansion = router.expand(envelope.sender.as_ref(), &envelope.recipients, copies).await?;
             // Where a table is wrong for now the message waits as it is: half an expansion cannot be journalled.
             if let Some((at, outcome)) = expansion.failures.iter().find(|(_, o)| matches!(o, Outcome::Deferred(_))) {
@@ -46,7 +47,7 @@ pub async fn prepare(
             let all: Vec<Recipient> = recipients.iter().cloned().chain(failed).collect();
             let same = all.len() == envelope.recipients.len() && all.iter().zip(&envelope.recipients).all(|(a, b)| a == b);
             // What has failed is no address to deliver to, and the journal could not tell: it is expanded anew after a restart.
-            expanded = (!same && failures.is_empty()).then_some(all.clone());
+            expanded = ((!same || known.requeued) && failures.is_empty()).then_some(all.clone());
             all
         }
     };

@@ -20,7 +20,7 @@
 //!
 //! ```text
 //!  1 settled   generation u64, id, count u32, offsets u64…   these records of the segment need nothing more
-//!  2 expanded  id, text                 the recipients that stand for the envelope's, as its `rcpt` lines
+//!  2 expanded  id, text                 the recipients that stand for the envelope's, as its `rcpt` lines; none: they are to be expanded anew
 //!  3 done      id, what u8, key u64     a recipient has its final outcome: 1 delivered, 2 bounced, 3 deleted
 //!  4 deferred  id, next u64, attempts u32, count u32, (key u64, text)…   when to try again and why
 //!  5 held      id, u8                   1: by an operator's word it waits; 0: it was released

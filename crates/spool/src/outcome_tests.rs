@@ -43,6 +43,7 @@ fn what_was_flushed_is_known_after_a_restart() {
         assert_eq!(ledger.limit(3), Some(9000));
         let want = MessageLedger {
             expanded: Some(vec![bob.clone()]),
+            requeued: false,
             done: vec![(7, What::Delivered)],
             next_seconds: 99,
             attempts: 3,
@@ -53,6 +54,28 @@ fn what_was_flushed_is_known_after_a_restart() {
         assert_eq!(ledger.get(&id(2)), Some(&want));
         assert!(ledger.is_removed(&id(4)) && !ledger.is_removed(&id(5)));
     }
+}
+
+#[test]
+fn an_expansion_into_nobody_asks_for_a_new_one_until_there_is_one() {
+    let disk = SimulatedDisk::new();
+    let bob = Recipient::new(address("bob@x.test"));
+    let note = |disk: &SimulatedDisk, recipients: Vec<Recipient>| {
+        let mut outcomes = open(disk);
+        outcomes.note(Record::Expanded { id: id(2), recipients });
+        wait(outcomes.flush()).expect("flush");
+    };
+    note(&disk, vec![bob.clone()]);
+    note(&disk, Vec::new());
+    // Opening the journal writes what it holds anew.
+    for _ in 0..2 {
+        let outcomes = open(&disk);
+        let known = outcomes.ledger().get(&id(2)).cloned().expect("known");
+        assert!(known.requeued && known.expanded.is_none());
+    }
+    note(&disk, vec![bob]);
+    let outcomes = open(&disk);
+    assert!(outcomes.ledger().get(&id(2)).is_some_and(|known| !known.requeued && known.expanded.is_some()));
 }
 
 #[test]

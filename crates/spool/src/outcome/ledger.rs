@@ -28,6 +28,8 @@ struct SegmentLedger {
 pub struct MessageLedger {
     /// The recipients that stand for the envelope's, once aliases were expanded.
     pub expanded: Option<Vec<Recipient>>,
+    /// The recipients are to be expanded anew (`Expanded` without any).
+    pub requeued: bool,
     /// Recipients with a final outcome.
     pub done: Vec<(u64, What)>,
     pub next_seconds: u64,
@@ -48,6 +50,8 @@ impl MessageLedger {
         let mut records = Vec::new();
         if let Some(recipients) = &self.expanded {
             records.push(Record::Expanded { id, recipients: recipients.clone() });
+        } else if self.requeued {
+            records.push(Record::Expanded { id, recipients: Vec::new() });
         }
         records.extend(self.done.iter().map(|&(key, what)| Record::Done { id, what, key }));
         if self.attempts > 0 || self.next_seconds > 0 {
@@ -77,8 +81,11 @@ impl Ledger {
                 // A message that was moved has its state from its queue file's records, which come after this one.
                 self.messages.remove(&id);
             }
-            // Without recipients: to be expanded anew.
-            Record::Expanded { id, recipients } => self.message(id).expanded = (!recipients.is_empty()).then_some(recipients),
+            Record::Expanded { id, recipients } => {
+                let message = self.message(id);
+                message.requeued = recipients.is_empty();
+                message.expanded = (!recipients.is_empty()).then_some(recipients);
+            }
             Record::Done { id, what, key } => {
                 let message = self.message(id);
                 if !message.is_done(key) {

@@ -63,7 +63,10 @@ pub fn print(groups: &[Group], now: u64) {
 /// A reason without what differs from one message to the next: `<addr>`, `[ip]`, long numbers and ids become the same words everywhere.
 /// Reply codes (`450 4.7.1`) and words stay.
 pub fn normalised(reason: &str) -> String {
+    // A reply begins the text, or stands behind `said:`.
+    let mut begins = true;
     let words = reason.split_whitespace().map(|word| {
+        let code = std::mem::replace(&mut begins, word.ends_with(':'));
         let inner = word.trim_matches(|c: char| !c.is_alphanumeric());
         if inner.is_empty() {
             return word.to_owned();
@@ -77,7 +80,7 @@ pub fn normalised(reason: &str) -> String {
         } else if let Some((_, rest)) = inner.split_once('[') {
             // host[192.0.2.1] and host[192.0.2.1]:25
             if rest.split(']').next().is_some_and(|ip| ip.parse::<std::net::IpAddr>().is_ok()) { "HOST" } else { inner }
-        } else if is_status(inner) {
+        } else if is_status(inner) && (code || inner.len() > 3) {
             inner
         } else if inner.bytes().all(|b| b.is_ascii_digit()) {
             "N"
