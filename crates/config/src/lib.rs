@@ -10,6 +10,7 @@ pub mod setting;
 pub mod value;
 
 mod authd;
+mod cleanup;
 mod deliver;
 mod dns;
 mod imapd;
@@ -24,6 +25,7 @@ mod smtpd;
 mod tls;
 
 pub use authd::*;
+pub use cleanup::*;
 pub use deliver::*;
 pub use dns::*;
 pub use imapd::*;
@@ -56,6 +58,7 @@ pub struct Config {
     pub tls: Tls,
     pub dns: Dns,
     pub routing: Routing,
+    pub cleanup: Cleanup,
     pub smtpd: Smtpd,
     /// The listeners of smtpd by name, each with all smtpd settings as they hold for it.
     pub services: BTreeMap<String, Service>,
@@ -75,6 +78,7 @@ macro_rules! for_sections {
         $each!(tls, Tls);
         $each!(dns, Dns);
         $each!(routing, Routing);
+        $each!(cleanup, Cleanup);
         $each!(smtpd, Smtpd);
         $each!(qmgr, Qmgr);
         $each!(outbound, Outbound);
@@ -157,6 +161,7 @@ impl Config {
             tls: Tls::default(),
             dns: Dns::default(),
             routing: Routing::default(),
+            cleanup: Cleanup::default(),
             smtpd: Smtpd::default(),
             services: BTreeMap::new(),
             qmgr: Qmgr::default(),

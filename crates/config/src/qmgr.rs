@@ -1,7 +1,12 @@
 use crate::setting::{days, hours, minutes, secs};
-use crate::settings;
 use crate::value::Size;
+use crate::{choices, settings};
 use std::time::Duration;
+
+choices! {
+    /// What the postmaster is written to about.
+    pub enum NotifyClass { Bounce = "bounce", DoubleBounce = "2bounce", Delay = "delay" }
+}
 
 settings! {
     /// The queue: when, how often and how many at once.
@@ -42,6 +47,12 @@ settings! {
         local_destination_concurrency_limit: u32 = 128u32, in 1..=1000, was "Postfix local_destination_concurrency_limit";
         /// How much of a message is returned in a bounce; longer ones are returned with their header only.
         bounce_size_limit: Size = Size(50_000), in Size(0)..=Size::mib(100), was "Postfix bounce_size_limit";
+        /// What the postmaster hears of: `bounce` (mail that was returned; headers only), `delay` (mail whose sender was told that it is late; headers only), `2bounce` (bounces that cannot be delivered to the sender).
+        notify_classes: Vec<NotifyClass> = [NotifyClass::DoubleBounce], was "Postfix notify_classes";
+        /// Who gets the notices of the class `bounce`.
+        bounce_notice_recipient: String = "postmaster", was "Postfix bounce_notice_recipient";
+        /// Who gets the notices of the class `delay`.
+        delay_notice_recipient: String = "postmaster", was "Postfix delay_notice_recipient";
         /// Who gets bounces that cannot be delivered to the sender. Empty: nobody.
         double_bounce_recipient: String = "postmaster", was "Postfix 2bounce_notice_recipient";
         /// Users whose programs may tell over the socket `queue` which mail has come; that is smtpd's. Root and the user qmgr runs as always may.

@@ -24,6 +24,8 @@ settings! {
         relay_domains: Vec<String> = Vec::<String>::new(), was "Postfix relay_domains";
         /// Tables whose keys are the addresses in `relay_domains`. Empty: all are taken.
         relay_recipient_maps: Vec<String> = Vec::<String>::new(), was "Postfix relay_recipient_maps";
+        /// Tables of users who have moved, with their new addresses: mail for them is answered with these.
+        relocated_maps: Vec<String> = Vec::<String>::new(), was "Postfix relocated_maps";
         /// Tables that say by which transport, and to which next hop, a domain is served.
         transport_maps: Vec<String> = Vec::<String>::new(), was "Postfix transport_maps";
         /// The host that takes all mail that is not ours: `host:port`; `[host]:port` without a look at its MX records. Empty: straight to the recipients' servers.

@@ -71,6 +71,8 @@ pub struct Dsn<'a> {
     pub returned: Option<DsnReturn>,
     /// A larger message is returned as headers only, in octets (Postfix: `bounce_size_limit`).
     pub full_limit: usize,
+    /// A copy for the postmaster, whose mail it is not.
+    pub postmaster: bool,
     /// The sender used SMTPUTF8, so the notification may.
     pub smtputf8: bool,
 }
@@ -145,9 +147,10 @@ impl Dsn<'_> {
             Action::Relayed | Action::Delivered | Action::Expanded => "Successful Mail Delivery Report",
         };
         let host = self.host;
+        let copy = if self.postmaster { "Postmaster Copy: " } else { "" };
         line(out, format_args!("From: Mail Delivery System <MAILER-DAEMON@{host}>"));
         line(out, format_args!("To: {}", self.to));
-        line(out, format_args!("Subject: {subject}"));
+        line(out, format_args!("Subject: {copy}{subject}"));
         line(out, format_args!("Date: {}", self.date));
         line(out, format_args!("Message-ID: {}", self.message_id));
         // RFC 3834 §5

@@ -4,6 +4,7 @@
 //!   by setting, a success when asked for.
 //! - The null sender is never answered. A notification of ours that cannot be delivered goes to
 //!   `double_bounce_recipient` when that is set; what cannot be delivered there is dropped with a log line.
+//! - The postmaster gets copies with headers only of failures and delays, where `notify_classes` has them.
 //! - A notification's queue id follows from the message's, the kind and the recipients, so that a repeat after a crash
 //!   finds what was already written.
 
@@ -24,11 +25,22 @@ pub enum Kind {
     Failure,
     Success,
     Delay,
+    /// To the postmaster.
+    BounceNotice,
+    DelayNotice,
+}
+
+impl Kind {
+    fn is_notice(self) -> bool {
+        matches!(self, Kind::BounceNotice | Kind::DelayNotice)
+    }
 }
 
 /// Whom to tell about these recipients, if anybody.
 pub fn addressee(kind: Kind, stored: &Stored, settings: &Settings) -> Option<Address> {
     match &stored.envelope.sender {
+        Some(_) if kind == Kind::BounceNotice => settings.bounce_notice.clone(),
+        Some(_) if kind == Kind::DelayNotice => settings.delay_notice.clone(),
         Some(sender) => Some(sender.clone()),
         // Ours, to a sender that cannot be reached.
         None if kind == Kind::Failure && stored.envelope.id.as_str().starts_with('Z') => {
@@ -47,6 +59,8 @@ pub fn wants(kind: Kind, target: &Target) -> bool {
         Kind::Failure => notify.wants_failure(),
         Kind::Success => target.wants_success(),
         Kind::Delay => notify.wants_delay(),
+        // What the sender wants to hear is the sender's business.
+        Kind::BounceNotice | Kind::DelayNotice => true,
     }
 }
 
@@ -67,8 +81,8 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
                 _ => EnhancedCode(4, 0, 0),
             };
             let action = match kind {
-                Kind::Failure => Action::Failed,
-                Kind::Delay => Action::Delayed,
+                Kind::Failure | Kind::BounceNotice => Action::Failed,
+                Kind::Delay | Kind::DelayNotice => Action::Delayed,
                 Kind::Success if target.relayed => Action::Relayed,
                 Kind::Success => Action::Delivered,
             };
@@ -77,11 +91,11 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
                 recipient: &target.recipient.address,
                 action,
                 // A message that was given up carries the last temporary failure; its report is final (RFC 3464 §2.3.4).
-                status: if kind == Kind::Failure { EnhancedCode(5, status.1, status.2) } else { status },
+                status: if action == Action::Failed { EnhancedCode(5, status.1, status.2) } else { status },
                 remote: failed.and_then(|f| f.remote.as_ref()).map(|(host, reply)| (host.as_str(), reply)),
                 reason: failed.map_or("", |f| f.reason.as_str()),
                 last_attempt: (kind != Kind::Success).then_some(date),
-                retry_until: (kind == Kind::Delay).then(|| Date::new(until as i64, 0)),
+                retry_until: (action == Action::Delayed).then(|| Date::new(until as i64, 0)),
             }
         })
         .collect();
@@ -97,7 +111,8 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
         arrival: Date::new(arrived as i64, 0),
         recipients: &statuses,
         original: &original,
-        returned: envelope.ret,
+        returned: if kind.is_notice() { Some(mail_types::DsnReturn::Headers) } else { envelope.ret },
+        postmaster: kind.is_notice(),
         full_limit: settings.bounce_size_limit,
         smtputf8: envelope.smtputf8,
     }

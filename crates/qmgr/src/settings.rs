@@ -2,7 +2,7 @@
 
 use crate::backoff::Backoff;
 use crate::schedule::{Limits, Pace};
-use config::{Config, Endpoint};
+use config::{Config, Endpoint, NotifyClass};
 use mail_types::{Address, Domain};
 use outbound::Destination;
 use std::path::PathBuf;
@@ -20,6 +20,9 @@ pub struct Settings {
     pub recipient_limit: usize,
     pub bounce_size_limit: usize,
     pub double_bounce: Option<Address>,
+    /// Who hears of mail that was returned, and of mail that is late; `None`: nobody but the sender.
+    pub bounce_notice: Option<Address>,
+    pub delay_notice: Option<Address>,
     pub partner_retry: Duration,
     /// Our own deliver.
     pub local: Destination,
@@ -28,7 +31,8 @@ pub struct Settings {
 impl Settings {
     pub fn new(config: &Config) -> Settings {
         let own = &config.qmgr;
-        let double_bounce = match config.expand(&own.double_bounce_recipient).trim() {
+        let postmaster = |class, text: &str| match config.expand(text).trim() {
+            _ if !own.notify_classes.contains(&class) => None,
             "" => None,
             text if text.contains('@') => Address::parse(text).ok(),
             text => Domain::parse(&config.main.myorigin).ok().and_then(|origin| Address::new(text, origin).ok()),
@@ -57,7 +61,9 @@ impl Settings {
             body_memory_bytes: own.body_memory_limit.0 as usize,
             recipient_limit: own.default_destination_recipient_limit as usize,
             bounce_size_limit: own.bounce_size_limit.0 as usize,
-            double_bounce,
+            double_bounce: postmaster(NotifyClass::DoubleBounce, &own.double_bounce_recipient),
+            bounce_notice: postmaster(NotifyClass::Bounce, &own.bounce_notice_recipient),
+            delay_notice: postmaster(NotifyClass::Delay, &own.delay_notice_recipient),
             partner_retry: own.partner_retry_time,
             local: local_destination(config),
         }

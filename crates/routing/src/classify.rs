@@ -33,7 +33,13 @@ pub(crate) const STEPS: u8 = 8;
 impl Router {
     /// Whether mail for `address` is taken, and why. [`Unavailable`] is a temporary failure (450 4.3.0), not "unknown".
     pub async fn classify(&self, address: &Address) -> Result<Classified, Unavailable> {
+        let address = &self.rewrite_recipient(address).await?;
         let (domain_class, reason) = self.domain_class(address.domain()).await?;
+        if domain_class != DomainClass::Other
+            && let Some(found) = self.relocated(address, domain_class).await?
+        {
+            return Ok(Classified { class: Class::UnknownUser, reason: Reason::new("relocated_maps", found.to_string()) });
+        }
         let known = match domain_class {
             DomainClass::Other => return Ok(Classified { class: Class::NotOurs, reason }),
             class => self.known(address, class, STEPS).await?,

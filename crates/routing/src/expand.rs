@@ -85,8 +85,9 @@ impl Router {
         expansion: &mut Expansion,
         seen: &mut HashSet<String>,
     ) -> Result<(), Unavailable> {
-        let mut met = HashSet::from([identity(&recipient.address)]);
-        let mut queue = VecDeque::from([Branch { address: recipient.address.clone(), depth: 0, path }]);
+        let address = self.rewrite_recipient(&recipient.address).await?;
+        let mut met = HashSet::from([identity(&address)]);
+        let mut queue = VecDeque::from([Branch { address, depth: 0, path }]);
         let mut finals = 0;
         let mut failure = None;
         let mut include_depth = 0;
@@ -251,8 +252,15 @@ impl Router {
     /// The addresses of an included file: one or several per line, comments as in tables. Blocks on the disk, as short as the list.
     fn include(&self, file: &std::path::Path, address: &Address) -> Result<Vec<Target>, String> {
         use std::io::Read;
+        use std::os::unix::fs::MetadataExt;
         let shown = file.display();
         let open = std::fs::File::open(file).map_err(|e| format!(":include:{shown}: {e}"))?;
+        // Who may write the list decides where mail goes: root, or whom we run as (the owner of the aliases), and nobody else.
+        let meta = open.metadata().map_err(|e| format!(":include:{shown}: {e}"))?;
+        let owner = meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw();
+        if !meta.is_file() || !owner || meta.mode() & 0o002 != 0 {
+            return Err(format!(":include:{shown}: has to be a file of root or of the user that qmgr runs as, not writable by all"));
+        }
         let mut text = String::new();
         open.take(INCLUDE_LIMIT_BYTES + 1).read_to_string(&mut text).map_err(|e| format!(":include:{shown}: {e}"))?;
         if text.len() as u64 > INCLUDE_LIMIT_BYTES {

@@ -110,6 +110,21 @@ async fn local_names_go_through_the_alias_file() {
 }
 
 #[tokio::test]
+async fn lists_that_anybody_may_write_are_not_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("dir");
+    let (aliases, list) = (dir.path().join("aliases"), dir.path().join("list"));
+    std::fs::write(&list, "ann@x.org\n").expect("write");
+    std::fs::write(&aliases, format!("staff: :include:{}\ndir: :include:{}\n", list.display(), dir.path().display())).expect("write");
+    let settings = format!("{BASE}\nalias_maps = [\"hash:{}\"]\nvirtual_alias_maps = []", aliases.display());
+    assert_eq!(expand(&settings, &["staff@localhost"]).await.0, ["ann@x.org"]);
+    assert_eq!(expand(&settings, &["dir@localhost"]).await.1.len(), 1);
+    std::fs::set_permissions(&list, PermissionsExt::from_mode(0o666)).expect("mode");
+    let (finals, failures) = expand(&settings, &["staff@localhost"]).await;
+    assert!(finals.is_empty() && failures[0].contains("deferred 4.3.5") && failures[0].contains("not writable by all"), "{failures:?}");
+}
+
+#[tokio::test]
 async fn the_postmaster_of_every_domain_is_reached_at_myorigin() {
     let settings = r#"
         virtual_mailbox_domains = ["x.org", "second.org"]

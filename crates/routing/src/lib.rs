@@ -20,6 +20,7 @@
 //! A table that cannot tell is [`Unavailable`], never "no such user". Every decision carries its [`Reason`].
 
 mod classify;
+mod cleanup;
 mod expand;
 mod networks;
 mod nexthop;
@@ -29,6 +30,7 @@ mod router;
 mod transport;
 
 pub use classify::{Class, Classified};
+pub use cleanup::{Cleanup, Findings, Scan};
 pub use expand::{Expanded, Expansion};
 pub use networks::mynetworks;
 pub use nexthop::{LmtpTarget, NextHop};

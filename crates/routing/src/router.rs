@@ -1,4 +1,4 @@
-use crate::{NextHop, Reason};
+use crate::{Cleanup, NextHop, Reason};
 use mail_types::{Address, AddressError, Domain};
 use std::sync::Arc;
 use tables::{AddressFound, AddressOrder, Context, DomainList, Format, Maps, Remote, Unavailable};
@@ -28,6 +28,8 @@ pub struct Router {
     pub(crate) alias_domain_maps: Maps,
     pub(crate) relay_domains: DomainList,
     pub(crate) relay_recipient_maps: Maps,
+    pub(crate) relocated_maps: Maps,
+    pub(crate) cleanup: Arc<Cleanup>,
     pub(crate) transport_maps: Maps,
     pub(crate) sender_relayhost_maps: Maps,
     pub(crate) sender_transport_maps: Maps,
@@ -89,6 +91,8 @@ impl Router {
             alias_domain_maps: maps("alias_domain_maps", &settings.alias_domain_maps)?,
             relay_domains: list("relay_domains", &settings.relay_domains, true)?,
             relay_recipient_maps: maps("relay_recipient_maps", &settings.relay_recipient_maps)?,
+            relocated_maps: maps("relocated_maps", &settings.relocated_maps)?,
+            cleanup: Arc::new(Cleanup::new(config, &context, &origin)?),
             transport_maps: maps("transport_maps", &settings.transport_maps)?,
             sender_relayhost_maps: maps("sender_dependent_relayhost_maps", &settings.sender_dependent_relayhost_maps)?,
             sender_transport_maps: maps("sender_dependent_default_transport_maps", &settings.sender_dependent_default_transport_maps)?,
@@ -118,6 +122,30 @@ impl Router {
     /// Reads an address that may lack its domain: `postmaster` becomes `postmaster@myorigin`.
     pub fn complete(&self, text: &str) -> Result<Address, AddressError> {
         complete(text, &self.origin)
+    }
+
+    /// What is done to messages before they are queued.
+    pub fn cleanup(&self) -> &Arc<Cleanup> {
+        &self.cleanup
+    }
+
+    /// The sender of an envelope in the form that the outside is to see.
+    pub async fn rewrite_sender(&self, sender: &Address) -> Result<Address, Unavailable> {
+        self.cleanup.rewriter.address(sender, config::AddressClass::EnvelopeSender).await
+    }
+
+    /// A recipient of an envelope, before aliases.
+    pub(crate) async fn rewrite_recipient(&self, recipient: &Address) -> Result<Address, Unavailable> {
+        self.cleanup.rewriter.address(recipient, config::AddressClass::EnvelopeRecipient).await
+    }
+
+    /// Where a user of ours has moved to.
+    pub(crate) async fn relocated(&self, address: &Address, class: DomainClass) -> Result<Option<tables::Found>, Unavailable> {
+        if self.relocated_maps.is_empty() {
+            return Ok(None);
+        }
+        let order = AddressOrder { catch_all: true, ..self.order(address, class) };
+        Ok(self.relocated_maps.address(address, order).await?.map(|hit| hit.found))
     }
 
     /// `myorigin`.

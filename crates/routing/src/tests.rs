@@ -188,6 +188,42 @@ async fn senders_choose_their_transport_and_relay_host() {
 }
 
 #[tokio::test]
+async fn envelopes_get_their_canonical_form_before_aliases() {
+    let router = router(
+        r#"
+        virtual_mailbox_domains = ["x.org"]
+        virtual_mailbox_maps = ["inline:{ ann@x.org=a, moved@x.org=m }"]
+        virtual_alias_maps = ["inline:{ info@x.org=ann@x.org }"]
+        relocated_maps = ["inline:{ moved@x.org=m@new.net, @gone.org=nobody }"]
+        virtual_alias_domains = ["gone.org"]
+        alias_domain_maps = []
+        [cleanup]
+        canonical_maps = ["inline:{ contact@x.org=info@x.org, a@x.org=b@x.org, b@x.org=a@x.org }"]
+        recipient_canonical_maps = ["inline:{ @old.org=@x.org }"]
+        masquerade_domains = ["x.org"]
+        "#,
+    );
+    for (input, class) in [
+        ("contact@x.org", Class::Alias),
+        ("ann@old.org", Class::Mailbox),
+        ("moved@x.org", Class::UnknownUser),
+        ("u@gone.org", Class::UnknownUser),
+        ("a@x.org", Class::UnknownUser),
+        ("ann@far.net", Class::NotOurs),
+    ] {
+        assert_eq!(router.classify(&address(input)).await.expect("answer").class, class, "{input}");
+    }
+    let expansion = router.expand(None, &[mail_types::Recipient::new(address("contact@x.org"))], true).await.expect("answer");
+    assert_eq!(expansion.recipients[0].recipient.address, address("ann@x.org"));
+    assert_eq!(expansion.recipients[0].recipient.orcpt.as_deref(), Some("rfc822;contact@x.org"));
+    let routed = router.route(&address("moved@x.org"), None).await.expect("route");
+    assert_eq!(routed.route.to_string(), "error:5.1.6 user has moved to m@new.net");
+    for (sender, want) in [("u@host.x.org", "u@x.org"), ("contact@x.org", "info@x.org"), ("u@old.org", "u@old.org")] {
+        assert_eq!(router.rewrite_sender(&address(sender)).await.expect("answer"), address(want), "{sender}");
+    }
+}
+
+#[tokio::test]
 async fn without_tables_mail_goes_to_mx_or_deliver() {
     let router = router(r#"virtual_mailbox_domains = ["x.org"]"#);
     for (input, want) in [("u@x.org", "local"), ("u@out.net", "smtp:out.net"), ("u@[192.0.2.1]", "smtp:[192.0.2.1]")] {

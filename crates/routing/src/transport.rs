@@ -45,6 +45,14 @@ impl Router {
     /// The way of a final address (one that [`Router::expand`] gave). `sender` chooses the relay host where
     /// `sender_dependent_relayhost_maps` is set, and the transport where `sender_dependent_default_transport_maps` is.
     pub async fn route(&self, address: &Address, sender: Option<&Address>) -> Result<Routed, Unavailable> {
+        if !self.relocated_maps.is_empty() {
+            let (class, _) = self.domain_class(address.domain()).await?;
+            if let Some(found) = self.relocated(address, class).await? {
+                let failure = Failure::local((5, 1, 6), format!("user has moved to {}", found.value));
+                let reason = Reason::new("relocated_maps", found.to_string());
+                return Ok(Routed { route: Route::Error(Outcome::Bounced(failure)), reason });
+            }
+        }
         if !self.transport_maps.is_empty()
             && let Some(found) = self.transport_maps.transport(address, &self.delimiters).await?
         {

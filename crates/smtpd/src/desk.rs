@@ -318,7 +318,16 @@ impl Desk {
         }
         self.know_name().await;
         let Some(transaction) = machine.transaction() else { return Answer::Reply(Reply::with(451, (4, 3, 0), "Internal error")) };
-        let envelope = self.envelope(machine, transaction);
+        let mut envelope = self.envelope(machine, transaction);
+        if let Some(sender) = &envelope.sender {
+            match self.world.router.rewrite_sender(sender).await {
+                Ok(sender) => envelope.sender = Some(sender),
+                Err(error) => {
+                    tracing::warn!(%error, from = %sender, "mail refused for now: the sender cannot be rewritten");
+                    return Answer::Reply(Reply::with(451, (4, 3, 0), "Temporary lookup failure"));
+                }
+            }
+        }
         let mut front = Received {
             client: &envelope.client,
             by: &self.service.hostname,
@@ -350,7 +359,9 @@ impl Desk {
             header_limit: bytes(smtpd.smtpd_message_header_limit),
             journal_limit: bytes(smtpd.journal_message_limit),
         };
-        self.intake = Some(Intake::new(envelope, terms));
+        let own = machine.login().is_some() || self.peer.ip().is_none_or(|ip| ip.to_canonical().is_loopback());
+        let scan = self.world.router.cleanup().scan(own);
+        self.intake = Some(Intake::new(envelope, terms, scan));
         Answer::Accept
     }
 
@@ -396,15 +407,19 @@ impl Desk {
         }
         let Some(mut intake) = self.intake.take() else { return Answer::Reply(Reply::with(451, (4, 3, 0), "Internal error")) };
         let id = intake.envelope.id;
-        if let Err(reply) = self.inspect(machine, &mut intake).await {
+        let whole = intake.finish(&self.server.spool).await;
+        if let Err(reply) = match whole {
+            Ok(()) => self.inspect(machine, &intake).await,
+            refused => refused,
+        } {
             self.rejected += 1;
             return Answer::Reply(reply);
         }
-        if self.effects.discard {
+        if self.effects.discard || intake.discard {
             tracing::info!(queue_id = %id, from = %Path(intake.envelope.sender.as_ref()), "discarded, as a table says");
             return Answer::Reply(queued(id));
         }
-        intake.envelope.hold = self.effects.hold;
+        intake.envelope.hold |= self.effects.hold;
         let (receipt, intake) = match intake.commit(&self.server.spool).await {
             Ok(kept) => kept,
             Err(reply) => {

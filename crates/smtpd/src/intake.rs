@@ -2,7 +2,8 @@
 
 use crate::headers::{Authors, Edits, Submission, assemble};
 use crate::server::seconds_since_1970;
-use mail_types::{Envelope, Reply};
+use mail_types::{DsnNotify, Envelope, Recipient, Reply};
+use routing::{Findings, Scan};
 use spool::{LargeWriter, Receipt, SpoolWriter};
 
 pub(crate) struct Intake {
@@ -17,7 +18,14 @@ pub(crate) struct Intake {
     edited: bool,
     large: Option<LargeWriter>,
     failed: Option<Reply>,
+    /// Checks and rewriting of the content, where any are set.
+    scan: Option<Scan>,
+    /// A table wants the message thrown away.
+    pub(crate) discard: bool,
 }
+
+/// What the tables of checks may add to the envelope of a message that is already being written: a handful of addresses.
+const ROOM_BYTES: usize = 8192;
 
 /// How a message is taken.
 pub(crate) struct Terms {
@@ -35,7 +43,7 @@ pub(crate) struct Terms {
 }
 
 impl Intake {
-    pub(crate) fn new(envelope: Envelope, terms: Terms) -> Intake {
+    pub(crate) fn new(envelope: Envelope, terms: Terms, scan: Option<Scan>) -> Intake {
         Intake {
             envelope,
             terms,
@@ -46,6 +54,8 @@ impl Intake {
             edited: false,
             large: None,
             failed: None,
+            scan,
+            discard: false,
         }
     }
 
@@ -55,6 +65,23 @@ impl Intake {
         if self.failed.is_some() {
             return;
         }
+        match &mut self.scan {
+            None => self.store(piece, spool).await,
+            Some(scan) => match scan.take(&piece).await {
+                Ok(piece) => self.store(piece, spool).await,
+                Err(error) => self.cannot_check(&error),
+            },
+        }
+    }
+
+    fn cannot_check(&mut self, error: &tables::Unavailable) {
+        tracing::warn!(queue_id = %self.envelope.id, %error, "message refused for now: its content cannot be checked");
+        self.large = None;
+        self.memory = Vec::new();
+        self.failed = Some(Reply::with(451, (4, 3, 0), "Error: the content cannot be checked now"));
+    }
+
+    async fn store(&mut self, piece: Vec<u8>, spool: &SpoolWriter) {
         if self.large.is_none() {
             if self.memory.is_empty() {
                 self.memory = piece;
@@ -85,7 +112,7 @@ impl Intake {
             return;
         }
         let bytes = std::mem::take(&mut self.memory);
-        let mut large = spool.large(&self.envelope);
+        let mut large = spool.large_with_room(&self.envelope, if self.scan.is_some() { ROOM_BYTES } else { 0 });
         match large.append(&bytes).await {
             Ok(()) => self.large = Some(large),
             Err(error) => self.fail(&error),
@@ -93,11 +120,36 @@ impl Intake {
     }
 
     /// All of the message is here: gives the header its new form. The reply says why the message cannot be taken.
-    pub(crate) fn finish(&mut self) -> Result<(), Reply> {
+    pub(crate) async fn finish(&mut self, spool: &SpoolWriter) -> Result<(), Reply> {
+        if let Some(mut scan) = self.scan.take()
+            && self.failed.is_none()
+        {
+            match scan.finish().await {
+                Ok(rest) => self.store(rest, spool).await,
+                Err(error) => self.cannot_check(&error),
+            }
+            self.heed(scan.findings());
+        }
         if self.failed.is_none() && !self.edited {
             self.edit();
         }
         self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Does what the tables of checks said of the message as a whole.
+    fn heed(&mut self, findings: &Findings) {
+        if let Some((code, text)) = &findings.reject {
+            let status = if code.0 == 4 { 451 } else { 550 };
+            self.failed.get_or_insert_with(|| Reply::with(status, (code.0, code.1, code.2), text.clone()));
+        }
+        self.discard = findings.discard;
+        self.envelope.hold |= findings.hold;
+        // Copies and detours are nothing that the sender is told of.
+        let quiet = |address: &mail_types::Address| Recipient { notify: DsnNotify::NEVER, ..Recipient::new(address.clone()) };
+        if let Some(address) = &findings.redirect {
+            self.envelope.recipients = vec![quiet(address)];
+        }
+        self.envelope.recipients.extend(findings.bcc.iter().map(quiet));
     }
 
     /// Edits the header; false when the message cannot be taken.
@@ -146,7 +198,7 @@ impl Intake {
 
     /// Makes the message durable, after `finish`; the reply says why not. Nothing is left behind then.
     pub(crate) async fn commit(mut self, spool: &SpoolWriter) -> Result<(Receipt, Intake), Reply> {
-        self.finish()?;
+        self.finish(spool).await?;
         let kept = match self.large.take() {
             Some(large) => large.commit(&self.envelope).await,
             None => spool.accept(&self.envelope, &std::mem::take(&mut self.memory)).await,

@@ -8,8 +8,7 @@ use smtp_proto::server::Session;
 
 impl Desk {
     /// Looks at the header of a message that is here as a whole.
-    pub(crate) async fn inspect(&self, machine: &Session, intake: &mut Intake) -> Result<(), Reply> {
-        intake.finish()?;
+    pub(crate) async fn inspect(&self, machine: &Session, intake: &Intake) -> Result<(), Reply> {
         let Some(login) = machine.login().filter(|_| self.service.smtpd.smtpd_reject_header_from_mismatch) else { return Ok(()) };
         let authors = &intake.authors;
         // Without a From field it gets one with the sender, who has been judged.

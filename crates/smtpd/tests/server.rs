@@ -548,3 +548,44 @@ async fn restrictions_that_make_no_sense_do_not_start() {
     let error = smtpd::run(Context::detached("smtpd", config).expect("context")).await.expect_err("refused");
     assert!(format!("{error:#}").contains("would relay mail for everybody"), "{error:#}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_is_checked_and_addresses_get_their_form() {
+    let tables = testkit::temp_dir();
+    let table = |name: &str, text: &str| {
+        std::fs::write(tables.path().join(name), text).expect("write");
+        format!("[\"regexp:{}\"]", tables.path().join(name).display())
+    };
+    let header = table("header", "/^Subject: spam/ REJECT 5.7.2 no spam\n/^X-Old/ IGNORE\n/^X-To: (.*)/ REDIRECT $1\n/^X-Hold/ HOLD\n");
+    let body = table("body", "/^virus$/ REJECT\n/^copy$/ BCC bob@here.test\n/^gone$/ DISCARD\n/^later$/ REJECT 4.7.0 not now\n");
+    let server = Server::start(&format!(
+        "journal_message_limit = \"4K\"\n[cleanup]\nheader_checks = {header}\nbody_checks = {body}\nbody_checks_size_limit = \"100M\"\n\
+         canonical_maps = [\"inline:{{ old@away.test=new@away.test }}\"]"
+    ))
+    .await;
+    let mut client = server.connect().await;
+    let long = "x\r\n".repeat(10_000);
+    for (sender, text, want) in [
+        ("a@x.test", "Subject: spam\r\n\r\nhi", "550 5.7.2"),
+        ("a@x.test", "Subject: x\r\n\r\nvirus", "550 5.7.1"),
+        ("a@x.test", "Subject: x\r\n\r\nlater", "451 4.7.0"),
+        ("a@x.test", "Subject: x\r\n\r\ngone", "250 2.0.0"),
+        ("a@x.test", &format!("Subject: x\r\n\r\n{long}virus"), "550 5.7.1"),
+        ("held@x.test", "X-Hold: y\r\n\r\nhi", "250 2.0.0"),
+        ("to@x.test", "X-To: busy@here.test\r\n\r\nhi", "250 2.0.0"),
+        ("copy@x.test", &format!("X-Old: y\r\nSubject: x\r\n\r\n{long}copy"), "250 2.0.0"),
+        ("old@away.test", "From: Old <old@away.test>\r\n\r\nold@away.test", "250 2.0.0"),
+    ] {
+        assert_eq!(code(&client.message(sender, "ann@here.test", text).await), want, "{sender}");
+    }
+    let spool = server.stop().await;
+    let listed = spool.list();
+    assert_eq!((listed.len(), spool.files()), (4, 1));
+    let of = |sender: &str| listed.iter().find(|l| l.sender.as_ref().is_some_and(|s| s.to_string() == sender)).expect(sender);
+    let to = |sender: &str| of(sender).recipients.iter().map(|r| r.address.to_string()).collect::<Vec<_>>().join(" ");
+    assert!(matches!(of("held@x.test").state, ListedState::Held));
+    assert_eq!(to("to@x.test"), "busy@here.test");
+    assert_eq!(to("copy@x.test"), "ann@here.test bob@here.test");
+    assert!(!spool.body(of("copy@x.test")).contains("X-Old"));
+    assert!(spool.body(of("new@away.test")).ends_with("\r\nFrom: Old <new@away.test>\r\n\r\nold@away.test\r\n"));
+}

@@ -32,7 +32,7 @@ struct Part {
 }
 
 impl LargeWriter {
-    pub(crate) fn new(disk: Arc<dyn Disk>, layout: Layout, envelope: &Envelope) -> LargeWriter {
+    pub(crate) fn new(disk: Arc<dyn Disk>, layout: Layout, envelope: &Envelope, room: usize) -> LargeWriter {
         let path = layout.incoming().join(format!("{}{PART}", envelope.id));
         let mut head = Vec::new();
         encode_parts(envelope, false, Some(BodySum { size_bytes: u64::MAX, xxh3: 0 }), 0, &mut head);
@@ -40,8 +40,8 @@ impl LargeWriter {
             disk,
             layout,
             envelope: envelope.clone(),
-            // Room for what an end of data may still add: hold, body, smtputf8.
-            head_bytes: (head.len() + 128).next_multiple_of(64),
+            // Room for what an end of data may still add: hold, body, smtputf8, and what the caller has in mind.
+            head_bytes: (head.len() + 128 + room).next_multiple_of(64),
             body: BodySum::default(),
             sum: Box::default(),
             file: None,
@@ -72,8 +72,8 @@ impl LargeWriter {
         result
     }
 
-    /// Makes the message durable with its final envelope, which may differ from the first in `hold`, `body` and
-    /// `smtputf8`. On `Ok` the client may be told 250.
+    /// Makes the message durable with its final envelope, which may differ from the first in `hold`, `body`,
+    /// `smtputf8`, and by what fits into the room that was asked for. On `Ok` the client may be told 250.
     pub async fn commit(mut self, envelope: &Envelope) -> Result<Receipt, Error> {
         self.flush().await?;
         let mut part = self.part.take().ok_or_else(gone)?;

@@ -18,6 +18,7 @@ fn dsn<'a>(to: &'a Address, recipients: &'a [Status<'a>], original: &'a [u8]) ->
         original,
         returned: None,
         full_limit: 50_000,
+        postmaster: false,
         smtputf8: false,
     }
 }

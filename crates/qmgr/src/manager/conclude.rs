@@ -80,7 +80,9 @@ impl Manager {
         let late = self.settings().delay_warning.is_some_and(|after| self.now.unix() >= arrived + after.as_secs());
         let warn = any_deferred && !expired && late && !known.is_some_and(|m| m.warned);
         let mut written = Vec::new();
-        for (kind, applies) in [(Kind::Failure, true), (Kind::Success, true), (Kind::Delay, warn)] {
+        let kinds =
+            [(Kind::Failure, true), (Kind::Success, true), (Kind::Delay, warn), (Kind::BounceNotice, true), (Kind::DelayNotice, warn)];
+        for (kind, applies) in kinds {
             if applies && let Some(notification) = self.notification(kind, expired, &active) {
                 written.push(notification);
             }
@@ -117,10 +119,10 @@ impl Manager {
         let settings = self.settings();
         let to = notify::addressee(kind, &active.stored, settings)?;
         let concerns = |target: &&Target| match (kind, &target.result) {
-            (Kind::Failure, Some(Outcome::Bounced(_))) => true,
-            (Kind::Failure, Some(Outcome::Deferred(_))) => expired,
+            (Kind::Failure | Kind::BounceNotice, Some(Outcome::Bounced(_))) => true,
+            (Kind::Failure | Kind::BounceNotice, Some(Outcome::Deferred(_))) => expired,
             (Kind::Success, Some(Outcome::Delivered { .. })) => true,
-            (Kind::Delay, Some(Outcome::Deferred(_))) => true,
+            (Kind::Delay | Kind::DelayNotice, Some(Outcome::Deferred(_))) => true,
             _ => false,
         };
         let to_postmaster = active.stored.envelope.sender.is_none();

@@ -96,3 +96,29 @@ async fn a_bounce_of_a_bounce_of_a_bounce_goes_nowhere() {
         assert_eq!(tried, tries, "{recipient:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_postmaster_hears_of_what_notify_classes_names() {
+    let far = Sink::smtp().on("RCPT", Act::reply("550 5.1.1 no such user")).start().await;
+    let settings = format!(
+        "{OURS}relayhost = \"[127.0.0.1]:{}\"\n[qmgr]\nnotify_classes = [\"bounce\"]\nbounce_notice_recipient = \"root@ours.test\"\n",
+        far.port()
+    );
+    let mut house = House::new(&settings).await;
+    let deliver = house.deliver(Sink::lmtp().on("RCPT TO:<bob@ours.test>", Act::reply("550 5.2.1 disabled"))).await;
+    house.start().await;
+    house.send("ann@ours.test", &["zoe@far.test"]).await;
+    wait_for("bounce and notice", || deliver.messages().len() == 2).await;
+    // Its bounce is refused too: `2bounce` is not named, so that nobody hears of that.
+    house.send("bob@ours.test", &["zoe@far.test"]).await;
+    wait_for("the second notice", || deliver.messages().len() == 3).await;
+    house.emptied().await;
+    house.stop().await;
+    let reports = reports(&deliver);
+    let (copies, bounces): (Vec<_>, Vec<_>) = reports.iter().partition(|report| report.contains("To: root@ours.test"));
+    assert_eq!((copies.len(), bounces.len()), (2, 1), "{reports:?}");
+    for copy in copies {
+        assert!(copy.contains("Subject: Postmaster Copy: Undelivered Mail Returned to Sender"), "{copy}");
+        assert!(copy.contains("Content-Type: text/rfc822-headers") && copy.contains("zoe@far.test"), "{copy}");
+    }
+}
