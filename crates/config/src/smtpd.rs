@@ -34,6 +34,16 @@ choices! {
     pub enum MynetworksStyle { None = "none", Host = "host", Subnet = "subnet" }
 }
 
+choices! {
+    /// What comes in front of the SMTP of a client that a proxy hands on.
+    pub enum UpstreamProxy { None = "", Haproxy = "haproxy" }
+}
+
+choices! {
+    /// What happens to a client that fails a test before the greeting: nothing; it is refused at RCPT; it is sent away at once.
+    pub enum ScreenAction { Ignore = "ignore", Enforce = "enforce", Drop = "drop" }
+}
+
 settings! {
     /// Receiving mail. Each of these settings can be overridden for one listener in `[smtpd.service.NAME]`.
     pub struct Smtpd in "smtpd" {
@@ -74,10 +84,60 @@ settings! {
         smtpd_data_restrictions: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_data_restrictions";
         /// Restrictions at the end of the message.
         smtpd_end_of_data_restrictions: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_end_of_data_restrictions";
+        /// Restrictions at ETRN.
+        smtpd_etrn_restrictions: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_etrn_restrictions";
+        /// Named lists of restrictions, `name = restriction, restriction`; the name then stands for them in the lists, and as an action in access tables.
+        smtpd_restriction_classes: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_restriction_classes";
         /// Whether the restrictions for client, HELO and sender wait until RCPT, when it is known what the client wanted.
         smtpd_delay_reject: bool = true, was "Postfix smtpd_delay_reject";
         /// Whether a recipient that nobody knows is refused although the restrictions would let it through.
         smtpd_reject_unlisted_recipient: bool = true, was "Postfix smtpd_reject_unlisted_recipient";
+        /// Whether a sender in one of our domains that nobody has there is refused.
+        smtpd_reject_unlisted_sender: bool = false, was "Postfix smtpd_reject_unlisted_sender";
+        /// The networks of the first MX of a domain that `permit_mx_backup` takes mail for; empty: any.
+        permit_mx_backup_networks: Vec<String> = Vec::<String>::new(), was "Postfix permit_mx_backup_networks";
+        /// Reply code of `reject`.
+        reject_code: u32 = 554u32, in 400..=599, was "Postfix reject_code";
+        /// Reply code of `defer`.
+        defer_code: u32 = 450u32, in 400..=499, was "Postfix defer_code";
+        /// Reply code of REJECT in an access table.
+        access_map_reject_code: u32 = 554u32, in 400..=599, was "Postfix access_map_reject_code";
+        /// Reply code of DEFER in an access table, and of `defer_if_permit` and `defer_if_reject`.
+        access_map_defer_code: u32 = 450u32, in 400..=499, was "Postfix access_map_defer_code";
+        /// Reply code of `reject_invalid_helo_hostname`.
+        invalid_hostname_reject_code: u32 = 501u32, in 400..=599, was "Postfix invalid_hostname_reject_code";
+        /// Reply code of `reject_non_fqdn_helo_hostname`, `reject_non_fqdn_sender` and `reject_non_fqdn_recipient`.
+        non_fqdn_reject_code: u32 = 504u32, in 400..=599, was "Postfix non_fqdn_reject_code";
+        /// Reply code of `reject_rbl_client` and its kin.
+        maps_rbl_reject_code: u32 = 554u32, in 400..=599, was "Postfix maps_rbl_reject_code";
+        /// Reply code of `reject_multi_recipient_bounce`.
+        multi_recipient_bounce_reject_code: u32 = 550u32, in 400..=599, was "Postfix multi_recipient_bounce_reject_code";
+        /// Reply code of `reject_plaintext_session`.
+        plaintext_reject_code: u32 = 450u32, in 400..=599, was "Postfix plaintext_reject_code";
+        /// Reply code of `reject_unauth_destination`.
+        relay_domains_reject_code: u32 = 550u32, in 400..=599, was "Postfix relay_domains_reject_code";
+        /// Reply code of `reject_unknown_sender_domain` and `reject_unknown_recipient_domain`.
+        unknown_address_reject_code: u32 = 450u32, in 400..=599, was "Postfix unknown_address_reject_code";
+        /// Reply code of `reject_unknown_client_hostname` and `reject_unknown_reverse_client_hostname`.
+        unknown_client_reject_code: u32 = 450u32, in 400..=599, was "Postfix unknown_client_reject_code";
+        /// Reply code of `reject_unknown_helo_hostname`.
+        unknown_hostname_reject_code: u32 = 450u32, in 400..=599, was "Postfix unknown_hostname_reject_code";
+        /// How long one question to a policy service may take.
+        smtpd_policy_service_timeout: Duration = secs(100), in secs(1)..=minutes(60), was "Postfix smtpd_policy_service_timeout";
+        /// How often a policy service is asked before `smtpd_policy_service_default_action` holds.
+        smtpd_policy_service_try_limit: u32 = 2u32, in 1..=10, was "Postfix smtpd_policy_service_try_limit";
+        /// The pause between two tries.
+        smtpd_policy_service_retry_delay: Duration = secs(1), in secs(0)..=minutes(1), was "Postfix smtpd_policy_service_retry_delay";
+        /// What holds when a policy service does not answer, as an action of an access table.
+        smtpd_policy_service_default_action: String = "451 4.3.5 Server configuration problem", was "Postfix smtpd_policy_service_default_action";
+        /// The attribute `policy_context` of questions to policy services.
+        smtpd_policy_service_policy_context: String = "", was "Postfix smtpd_policy_service_policy_context";
+        /// What a client is told that a DNS list has.
+        default_rbl_reply: String = "$rbl_code Service unavailable; $rbl_class [$rbl_what] blocked using $rbl_domain${rbl_reason?; $rbl_reason}", was "Postfix default_rbl_reply";
+        /// Other texts for single lists: the list as it stands in the restriction, and the reply.
+        rbl_reply_maps: Vec<String> = Vec::<String>::new(), was "Postfix rbl_reply_maps";
+        /// Whether a DNS list is believed only while it has 127.0.0.2 and has not 127.0.0.1 (a list of domains: has not `invalid`).
+        dnsbl_self_test: bool = true;
         /// Tables that say which logins may use a sender address (`user@domain`, or `@domain` for all of it); for `reject_sender_login_mismatch`
         /// and its kin. Empty: a login may use its own address, with or without `+extension`, and those aliases that lead to it, be it with others.
         smtpd_sender_login_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_sender_login_maps";
@@ -96,6 +156,51 @@ settings! {
         smtpd_discard_ehlo_keywords: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_discard_ehlo_keywords";
         /// The longest command line in bytes (AUTH may have 12,288).
         smtpd_line_limit: u32 = 4096u32, in 512..=65_536, was "Postfix line_length_limit";
+        /// Whether VRFY is refused; else it is answered with 252, whoever is asked for.
+        disable_vrfy_command: bool = false, was "Postfix disable_vrfy_command";
+        /// Domains that clients may have flushed by ETRN; empty: `relay_domains`.
+        fast_flush_domains: Vec<String> = Vec::<String>::new(), was "Postfix fast_flush_domains";
+        /// Clients, as in `mynetworks`, that may use XCLIENT: say for whom they speak.
+        smtpd_authorized_xclient_hosts: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_authorized_xclient_hosts";
+        /// Clients, as in `mynetworks`, that may use XFORWARD: say from whom they have a message, for logs.
+        smtpd_authorized_xforward_hosts: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_authorized_xforward_hosts";
+        /// `haproxy`: each connection begins with a PROXY header, version 1 or 2, and is over without one.
+        smtpd_upstream_proxy_protocol: UpstreamProxy = UpstreamProxy::None, was "Postfix smtpd_upstream_proxy_protocol";
+        /// How long the PROXY header may take.
+        smtpd_upstream_proxy_timeout: Duration = secs(5), in secs(1)..=minutes(1), was "Postfix smtpd_upstream_proxy_timeout";
+        /// The proxies, as in `mynetworks`; others are sent away. Empty: whoever reaches the listener is one.
+        smtpd_upstream_proxy_hosts: Vec<String> = Vec::<String>::new();
+        /// The time that the rate limits count in.
+        anvil_rate_time_unit: Duration = secs(60), in secs(1)..=minutes(1440), was "Postfix anvil_rate_time_unit";
+        /// Connections of one client (IPv6: one /64) in `anvil_rate_time_unit`; 0: no limit. So for the next four.
+        smtpd_client_connection_rate_limit: u32 = 0u32, was "Postfix smtpd_client_connection_rate_limit";
+        /// Messages of one client in that time.
+        smtpd_client_message_rate_limit: u32 = 0u32, was "Postfix smtpd_client_message_rate_limit";
+        /// Recipients of one client in that time, known or not.
+        smtpd_client_recipient_rate_limit: u32 = 0u32, was "Postfix smtpd_client_recipient_rate_limit";
+        /// TLS handshakes of one client in that time.
+        smtpd_client_new_tls_session_rate_limit: u32 = 0u32, was "Postfix smtpd_client_new_tls_session_rate_limit";
+        /// AUTH commands of one client in that time.
+        smtpd_client_auth_rate_limit: u32 = 0u32, was "Postfix smtpd_client_auth_rate_limit";
+        /// Clients that the rate limits do not hold for; empty: `mynetworks`.
+        smtpd_client_event_limit_exceptions: Vec<String> = Vec::<String>::new(), was "Postfix smtpd_client_event_limit_exceptions";
+        /// What happens to a client that speaks before it is greeted; other than `ignore`, an unknown client waits `postscreen_greet_wait` for the end
+        /// of the greeting. Services with AUTH or TLS from the first byte, and clients of `mynetworks`, are not tested.
+        postscreen_greet_action: ScreenAction = ScreenAction::Ignore, was "Postfix postscreen_greet_action";
+        /// How long an unknown client waits for the end of the greeting; a third while nearly all connections are in use.
+        postscreen_greet_wait: Duration = secs(6), in secs(1)..=secs(30), was "Postfix postscreen_greet_wait";
+        /// How long a client that waited is not tested again.
+        postscreen_greet_ttl: Duration = minutes(1440), in secs(1)..=minutes(43_200), was "Postfix postscreen_greet_ttl";
+        /// DNS lists that are asked before the greeting: `list`, `list=127.0.0.[2..11]`, `list*weight`, a negative weight for lists of good clients.
+        postscreen_dnsbl_sites: Vec<String> = Vec::<String>::new(), was "Postfix postscreen_dnsbl_sites";
+        /// The sum of weights from which a client fails.
+        postscreen_dnsbl_threshold: u32 = 1u32, in 1..=1000, was "Postfix postscreen_dnsbl_threshold";
+        /// What happens to a client that fails.
+        postscreen_dnsbl_action: ScreenAction = ScreenAction::Ignore, was "Postfix postscreen_dnsbl_action";
+        /// How long the lists may take; who does not answer has no weight.
+        postscreen_dnsbl_timeout: Duration = secs(10), in secs(1)..=minutes(1), was "Postfix postscreen_dnsbl_timeout";
+        /// How long a client that passed is not looked up again.
+        postscreen_dnsbl_ttl: Duration = minutes(60), in secs(1)..=minutes(1440), was "Postfix postscreen_dnsbl_max_ttl";
         /// Recipients of one message.
         smtpd_recipient_limit: u32 = 1000u32, in 100..=100_000, was "Postfix smtpd_recipient_limit";
         /// Recipients beyond the limit after which the client is cut off.

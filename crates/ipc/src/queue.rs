@@ -59,13 +59,15 @@ pub enum Hint {
     Journal { generation: u64, offset: u64, length: u64, synced_to: u64, record: Vec<u8> },
     /// A file in `queue/in`; its name is the queue id.
     File { id: String },
+    /// Deferred messages for this domain are to be tried now (ETRN). A lost one is asked for again by whoever waits.
+    Flush { domain: String },
 }
 
 impl Hint {
     fn weight(&self) -> usize {
         match self {
             Hint::Journal { record, .. } => record.len() + 64,
-            Hint::File { .. } => 64,
+            Hint::File { .. } | Hint::Flush { .. } => 64,
         }
     }
 }
@@ -310,10 +312,10 @@ mod tests {
     #[test]
     fn the_encoding_is_what_it_always_was() {
         let mut out = Vec::new();
-        let hints = FromSmtpd::Hints(vec![hint(0, 2), Hint::File { id: "A1".into() }]);
+        let hints = FromSmtpd::Hints(vec![hint(0, 2), Hint::File { id: "A1".into() }, Hint::Flush { domain: "b".into() }]);
         QUEUE.encode(&hints, &mut out).expect("fits");
         assert_eq!(out[..8], *b"FCTR\x01\x02\0\0");
-        assert_eq!(out[20..], [1, 2, 0, 7, 251, 0, 16, 64, 251, 64, 16, 2, 7, 7, 1, 2, b'A', b'1']);
+        assert_eq!(out[20..], [1, 3, 0, 7, 251, 0, 16, 64, 251, 64, 16, 2, 7, 7, 1, 2, b'A', b'1', 2, 1, b'b']);
     }
 
     #[tokio::test]

@@ -1,22 +1,26 @@
 //! Access tables (Postfix access(5)): what to look for, and what the found word means.
 
-use crate::restriction::{Subject, Verb, verb};
+use crate::codes::Codes;
+use crate::restriction::{List, Subject, plain_list};
 use crate::{Effects, Facts};
 use mail_types::{Address, EnhancedCode, Reply};
 use std::net::IpAddr;
+use std::sync::Arc;
 use tables::{Found, Maps, Unavailable, order};
 
 /// What a table's value says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Word {
     Permit,
     Dunno,
-    /// Code and text as the table has them; text may be empty.
+    /// Code and text as the table has them.
     Refuse(Reply),
-    DeferIfPermit(String),
+    DeferIfPermit(Reply),
+    DeferIfReject(Reply),
     /// Further restrictions.
-    Verbs(Vec<Verb>),
-    Malformed,
+    Restrictions(List),
+    /// With what is wrong.
+    Malformed(&'static str),
 }
 
 /// Looks for the subject of a restriction. `Ok(None)` also when the subject is not known yet.
@@ -36,19 +40,26 @@ pub(crate) async fn find(subject: Subject, maps: &Maps, facts: &Facts<'_>, delim
             Some(name) => find_host(maps, &name.to_lowercase()).await,
             None => Ok(None),
         },
+        Subject::Etrn => match facts.etrn_domain {
+            Some(name) => find_host(maps, &name.to_lowercase()).await,
+            None => Ok(None),
+        },
         Subject::Login => match facts.login {
             Some(login) => maps.lookup(login).await,
             None => Ok(None),
         },
-        Subject::Client => {
-            if let Some(found) = find_host(maps, facts.client_name.unwrap_or("unknown")).await? {
-                return Ok(Some(found));
-            }
-            match facts.client_ip {
-                Some(ip) => find_ip(maps, ip).await,
-                None => Ok(None),
-            }
-        }
+        Subject::Client => find_client(maps, facts.client_name, facts.client_ip).await,
+        Subject::ReverseClient => find_client(maps, facts.reverse_name, facts.client_ip).await,
+    }
+}
+
+async fn find_client(maps: &Maps, name: Option<&str>, ip: Option<IpAddr>) -> Result<Option<Found>, Unavailable> {
+    if let Some(found) = find_host(maps, name.unwrap_or("unknown")).await? {
+        return Ok(Some(found));
+    }
+    match ip {
+        Some(ip) => find_ip(maps, ip).await,
+        None => Ok(None),
     }
 }
 
@@ -73,7 +84,7 @@ async fn find_address(maps: &Maps, address: &Address, delimiters: &str) -> Resul
     Ok(None)
 }
 
-async fn find_host(maps: &Maps, name: &str) -> Result<Option<Found>, Unavailable> {
+pub(crate) async fn find_host(maps: &Maps, name: &str) -> Result<Option<Found>, Unavailable> {
     if let Some(found) = maps.lookup(name).await? {
         return Ok(Some(found));
     }
@@ -86,7 +97,7 @@ async fn find_host(maps: &Maps, name: &str) -> Result<Option<Found>, Unavailable
 }
 
 /// The address, then its networks by whole groups: `192.0.2.1`, `192.0.2`, `192.0`, `192`.
-async fn find_ip(maps: &Maps, ip: IpAddr) -> Result<Option<Found>, Unavailable> {
+pub(crate) async fn find_ip(maps: &Maps, ip: IpAddr) -> Result<Option<Found>, Unavailable> {
     let keys = order::network_keys(ip);
     for (at, key) in keys.iter().enumerate() {
         let found = if at == 0 { maps.lookup(key).await? } else { maps.lookup_part(key).await? };
@@ -97,22 +108,23 @@ async fn find_ip(maps: &Maps, ip: IpAddr) -> Result<Option<Found>, Unavailable> 
     Ok(None)
 }
 
-/// Reads a value (access(5), ACTIONS).
-pub(crate) fn word(value: &str, effects: &mut Effects) -> Word {
+/// Reads a value (access(5), ACTIONS). `late`: the message has come already, so that its header cannot be added to.
+pub(crate) fn word(value: &str, codes: &Codes, classes: &[(String, Arc<List>)], late: bool, effects: &mut Effects) -> Word {
     let value = value.trim();
     let (first, rest) = value.split_once(|c: char| c.is_whitespace()).unwrap_or((value, ""));
     let rest = rest.trim();
-    let refuse = |code: u16, status: EnhancedCode, default: &'static str| {
-        let (status, text) = split_status(rest, status);
-        let text = if text.is_empty() { default.to_owned() } else { text.to_owned() };
-        Word::Refuse(Reply::new(code, Some(status), text))
+    let refuse = |code: u16, default: &'static str| {
+        let (status, text) = split_status(rest, EnhancedCode((code / 100) as u8, 7, 1));
+        Reply::new(code, Some(status), if text.is_empty() { default.to_owned() } else { text.to_owned() })
     };
-    match first.to_ascii_uppercase().as_str() {
-        "OK" | "RELAY" | "PERMIT" => Word::Permit,
+    let upper = first.to_ascii_uppercase();
+    match upper.as_str() {
+        "OK" | "RELAY" => Word::Permit,
         "DUNNO" => Word::Dunno,
-        "REJECT" => refuse(554, EnhancedCode(5, 7, 1), "Access denied"),
-        "DEFER" | "DEFER_IF_REJECT" => refuse(450, EnhancedCode(4, 7, 1), "Try again later"),
-        "DEFER_IF_PERMIT" => Word::DeferIfPermit(rest.to_owned()),
+        "REJECT" => Word::Refuse(refuse(codes.access_reject, "Access denied")),
+        "DEFER" => Word::Refuse(refuse(codes.access_defer, "Try again later")),
+        "DEFER_IF_PERMIT" => Word::DeferIfPermit(refuse(codes.access_defer, "Service unavailable")),
+        "DEFER_IF_REJECT" => Word::DeferIfReject(refuse(codes.access_defer, "Service unavailable")),
         "HOLD" => {
             effects.hold = true;
             Word::Dunno
@@ -121,27 +133,35 @@ pub(crate) fn word(value: &str, effects: &mut Effects) -> Word {
             effects.discard = true;
             Word::Permit
         }
+        "REDIRECT" | "BCC" => match Address::parse(rest) {
+            Ok(address) if upper == "BCC" => {
+                effects.bcc.push(address);
+                Word::Dunno
+            }
+            Ok(address) => {
+                effects.redirect = Some(address);
+                Word::Dunno
+            }
+            Err(_) => Word::Malformed("REDIRECT and BCC need user@domain"),
+        },
+        "PREPEND" if late => Word::Malformed("PREPEND comes too late in smtpd_end_of_data_restrictions"),
         "PREPEND" if is_header(rest) => {
             effects.prepend.push(rest.to_owned());
             Word::Dunno
         }
+        "PREPEND" => Word::Malformed("PREPEND needs a header field"),
+        // Where a message goes is qmgr's to say, and it takes no word of a restriction; to pass the filter by would be worse than to defer.
+        "FILTER" => Word::Malformed("FILTER is not available; name the filter in transport_maps"),
         "WARN" | "INFO" => {
             effects.remarks.push(rest.to_owned());
             Word::Dunno
         }
         code if code.len() == 3 && matches!(code.as_bytes()[0], b'4' | b'5') && code.bytes().all(|b| b.is_ascii_digit()) => {
-            let number: u16 = code.parse().expect("three digits");
-            refuse(number, EnhancedCode((number / 100) as u8, 7, 1), "Access denied")
+            Word::Refuse(refuse(code.parse().expect("three digits"), "Access denied"))
         }
         // "An all-numeric result" is OK.
         word if !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit()) => Word::Permit,
-        _ => value
-            .split(|c: char| c == ',' || c.is_whitespace())
-            .filter(|w| !w.is_empty())
-            .map(verb)
-            .collect::<Option<Vec<_>>>()
-            .filter(|verbs| !verbs.is_empty())
-            .map_or(Word::Malformed, Word::Verbs),
+        _ => plain_list(value, classes).map_or(Word::Malformed("this is no action"), Word::Restrictions),
     }
 }
 

@@ -13,11 +13,12 @@ pub enum Stage {
     Recipient,
     Data,
     EndOfData,
+    Etrn,
 }
 
 impl Stage {
-    pub(crate) const ALL: [Stage; 7] =
-        [Stage::Client, Stage::Helo, Stage::Sender, Stage::Relay, Stage::Recipient, Stage::Data, Stage::EndOfData];
+    pub(crate) const ALL: [Stage; 8] =
+        [Stage::Client, Stage::Helo, Stage::Sender, Stage::Relay, Stage::Recipient, Stage::Data, Stage::EndOfData, Stage::Etrn];
 
     /// The setting that has the list.
     pub fn setting(self) -> &'static str {
@@ -29,6 +30,7 @@ impl Stage {
             Stage::Recipient => "smtpd_recipient_restrictions",
             Stage::Data => "smtpd_data_restrictions",
             Stage::EndOfData => "smtpd_end_of_data_restrictions",
+            Stage::Etrn => "smtpd_etrn_restrictions",
         }
     }
 }
@@ -37,22 +39,46 @@ impl Stage {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Facts<'a> {
     pub client_ip: Option<IpAddr>,
+    pub client_port: Option<u16>,
     /// The name of the client that DNS confirms.
     pub client_name: Option<&'a str>,
     /// The name could not be looked up at the moment.
     pub client_name_unavailable: bool,
+    /// The name of the client, confirmed or not.
+    pub reverse_name: Option<&'a str>,
+    pub reverse_name_unavailable: bool,
     /// The client is a process of this machine on the local socket.
     pub local: bool,
+    /// Our name, and our address of this connection.
+    pub server_name: Option<&'a str>,
+    pub server_ip: Option<IpAddr>,
+    pub server_port: Option<u16>,
     pub helo: Option<&'a str>,
+    /// The client said EHLO.
+    pub extended: bool,
     pub tls: bool,
+    /// Version, cipher and size of the key.
+    pub tls_terms: Option<(&'a str, &'a str, u32)>,
     pub login: Option<&'a str>,
+    pub mechanism: Option<&'a str>,
     /// `Some(None)` is the null sender.
     pub sender: Option<Option<&'a Address>>,
+    /// What `routing` says about the sender; asked when [`crate::Policy::wants_sender_destination`].
+    pub sender_destination: Option<&'a Destination>,
     pub recipient: Option<&'a Address>,
     /// What `routing` says about the recipient.
     pub destination: Option<&'a Destination>,
     /// How many recipients the transaction has.
     pub recipients: usize,
+    /// Octets of the message: as the client said at MAIL, or as they came.
+    pub size: u64,
+    pub queue_id: Option<&'a str>,
+    /// A name of this transaction, for policy services.
+    pub instance: &'a str,
+    /// The argument of ETRN.
+    pub etrn_domain: Option<&'a str>,
+    /// The client sent commands ahead where it had to wait for a reply.
+    pub unauth_pipelining: bool,
     /// Whether the sender is the login's own without any table that says so: its name, or an alias that leads to it alone. Asked when
     /// `smtpd_sender_login_maps` is empty; `None`: nobody is logged in, or there is no sender.
     pub sender_is_own: Option<Ownership>,

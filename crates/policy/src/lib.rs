@@ -11,21 +11,30 @@
 //! smtpd_recipient_restrictions = ["check_sender_access hash:sender_access", "reject_unknown_sender_domain"]
 //! ```
 //!
-//! A new restriction is one line in `restriction::VERBS` and one arm in `check`.
+//! A new restriction of one word is one line in `restriction::VERBS` and one arm in `verbs`. Policy services and `sleep` need the world:
+//! [`Outside`] is it.
 
 mod access;
 mod check;
+mod codes;
+pub mod delegation;
 mod facts;
+mod hosts;
+mod listed;
 mod restriction;
+mod verbs;
 mod verdict;
 
+pub use delegation::{NoOutside, Outside, PolicyService};
 pub use facts::{Destination, Facts, Ownership, Stage};
 pub use restriction::SetupError;
 pub use verdict::{Action, Effects, Traced, Verdict};
 
+use codes::Codes;
 use dns::Resolver;
+use dns::lists::Lists;
 use mail_types::Address;
-use restriction::List;
+use restriction::{Check, Classes, List, ListSubject, Parser, Subject, Verb};
 use std::sync::Arc;
 use tables::{Context, Maps, NetworkList};
 
@@ -34,10 +43,19 @@ pub struct Policy {
     lists: Vec<(Stage, List)>,
     delay_reject: bool,
     reject_unlisted_recipient: bool,
+    reject_unlisted_sender: bool,
     pub(crate) delimiters: String,
     pub(crate) mynetworks: NetworkList,
     pub(crate) sender_login_maps: Maps,
     pub(crate) resolver: Option<Arc<dyn Resolver>>,
+    pub(crate) dns_lists: Option<Arc<Lists>>,
+    pub(crate) outside: Arc<dyn Outside>,
+    pub(crate) codes: Codes,
+    /// For tables that name them.
+    pub(crate) classes: Vec<(String, Arc<List>)>,
+    pub(crate) permit_mx_backup_networks: NetworkList,
+    pub(crate) rbl_reply_maps: Maps,
+    pub(crate) default_rbl_reply: String,
 }
 
 impl Policy {
@@ -49,25 +67,43 @@ impl Policy {
         resolver: Option<Arc<dyn Resolver>>,
         context: &Context,
     ) -> Result<Policy, SetupError> {
-        let lists =
-            Stage::ALL.iter().map(|stage| Ok((*stage, List::parse(*stage, smtpd, context)?))).collect::<Result<Vec<_>, SetupError>>()?;
+        let classes = Classes::parse(&smtpd.smtpd_restriction_classes)?;
+        let list = |stage: &Stage| Ok((*stage, List::parse(*stage, smtpd, &classes, context)?));
+        let lists = Stage::ALL.iter().map(list).collect::<Result<Vec<_>, SetupError>>()?;
         // As Postfix: a server that relays for everybody does not start.
         let guarded = lists.iter().any(|(stage, list)| matches!(stage, Stage::Relay | Stage::Recipient) && list.guards_relaying());
         if !guarded {
             return Err(SetupError::OpenRelay);
         }
-        let maps = smtpd.smtpd_sender_login_maps.join(", ");
-        let sender_login_maps =
-            Maps::open(&maps, context).map_err(|error| SetupError::Table { setting: "smtpd_sender_login_maps", error })?;
+        let fault = |setting: &str, error| SetupError::Table { setting: setting.to_owned(), error };
+        let maps = |setting: &str, tables: &[String]| Maps::open(&tables.join(", "), context).map_err(|error| fault(setting, error));
+        let parser = Parser { setting: "smtpd_restriction_classes", stage: None, smtpd, classes: &classes, context };
+        let named = classes.names().map(|name| Ok((name.to_owned(), Arc::new(parser.class(name, 0)?.unwrap_or_default()))));
+        let networks = NetworkList::open(&smtpd.permit_mx_backup_networks.join(", "), context);
         Ok(Policy {
-            lists,
             delay_reject: smtpd.smtpd_delay_reject,
             reject_unlisted_recipient: smtpd.smtpd_reject_unlisted_recipient,
             delimiters: delimiters.to_owned(),
             mynetworks,
-            sender_login_maps,
+            reject_unlisted_sender: smtpd.smtpd_reject_unlisted_sender,
+            sender_login_maps: maps("smtpd_sender_login_maps", &smtpd.smtpd_sender_login_maps)?,
+            dns_lists: resolver.clone().map(|resolver| Arc::new(Lists::new(resolver, smtpd.dnsbl_self_test))),
             resolver,
+            outside: Arc::new(NoOutside),
+            codes: Codes::new(smtpd),
+            classes: named.collect::<Result<_, SetupError>>()?,
+            permit_mx_backup_networks: networks.map_err(|error| fault("permit_mx_backup_networks", error))?,
+            rbl_reply_maps: maps("rbl_reply_maps", &smtpd.rbl_reply_maps)?,
+            default_rbl_reply: smtpd.default_rbl_reply.clone(),
+            lists,
         })
+    }
+
+    /// With a world to ask policy services in, and what is known of DNS lists shared with other services.
+    pub fn in_world(mut self, outside: Arc<dyn Outside>, dns_lists: Arc<Lists>) -> Policy {
+        self.outside = outside;
+        self.dns_lists = Some(dns_lists);
+        self
     }
 
     /// Whether the list of `stage` has anything to say at that stage; when not, `judge` need not be called. With
@@ -76,13 +112,49 @@ impl Policy {
         match stage {
             Stage::Client | Stage::Helo | Stage::Sender => !self.delay_reject && !self.list(stage).is_empty(),
             Stage::Relay | Stage::Recipient => true,
-            Stage::Data | Stage::EndOfData => !self.list(stage).is_empty(),
+            Stage::Data | Stage::EndOfData | Stage::Etrn => !self.list(stage).is_empty(),
         }
     }
 
     /// Whether some list asks for the client's name, so that it has to be looked up beforehand.
     pub fn wants_client_name(&self) -> bool {
-        self.lists.iter().any(|(_, list)| list.wants_client_name())
+        self.any(&|check| {
+            matches!(
+                check,
+                Check::Access(Subject::Client, _)
+                    | Check::Hosts(Subject::Client, ..)
+                    | Check::Listed(ListSubject::ClientName, _)
+                    | Check::Welcome(ListSubject::ClientName, _)
+                    | Check::Service(_)
+                    | Check::Verb(Verb::RejectUnknownClient)
+            )
+        })
+    }
+
+    /// Whether some list asks for the name that the client has in the DNS without being confirmed.
+    pub fn wants_reverse_name(&self) -> bool {
+        let own = self.any(&|check| {
+            matches!(
+                check,
+                Check::Access(Subject::ReverseClient, _)
+                    | Check::Hosts(Subject::ReverseClient, ..)
+                    | Check::Listed(ListSubject::ReverseName, _)
+                    | Check::Service(_)
+                    | Check::Verb(Verb::RejectUnknownReverseClient)
+            )
+        });
+        own || self.default_rbl_reply.contains("reverse_client_name") || !self.rbl_reply_maps.is_empty()
+    }
+
+    /// Whether it has to be known whose the sender is.
+    pub fn wants_sender_destination(&self) -> bool {
+        // A table may name the restriction.
+        self.reject_unlisted_sender
+            || self.any(&|check| matches!(check, Check::Verb(Verb::RejectUnlistedSender) | Check::Access(..) | Check::Service(_)))
+    }
+
+    fn any(&self, is: &dyn Fn(&Check) -> bool) -> bool {
+        self.lists.iter().map(|(_, list)| list).chain(self.classes.iter().map(|(_, list)| &**list)).any(|list| list.any(is))
     }
 
     /// Whether the client is in `mynetworks`; whoever comes over the local socket is.
@@ -113,12 +185,12 @@ impl Policy {
 
     /// Judges one stage. At [`Stage::Recipient`] all lists that belong to RCPT are asked, the relay list among them.
     pub async fn judge(&self, stage: Stage, facts: &Facts<'_>) -> Verdict {
-        self.run(stage, &mut check::Run::new(self, facts)).await
+        self.run(stage, &mut check::Run::new(self, stage, facts)).await
     }
 
     /// The same, with every restriction that was asked on the way.
     pub async fn explain(&self, stage: Stage, facts: &Facts<'_>) -> (Verdict, Vec<Traced>) {
-        let mut run = check::Run::new(self, facts);
+        let mut run = check::Run::new(self, stage, facts);
         run.trace = Some(Vec::new());
         let verdict = self.run(stage, &mut run).await;
         (verdict, run.trace.unwrap_or_default())
@@ -138,6 +210,11 @@ impl Policy {
             {
                 return verdict;
             }
+            if self.reject_unlisted_sender
+                && let Some(verdict) = run.unlisted_sender_refused("smtpd_reject_unlisted_sender")
+            {
+                return verdict;
+            }
         } else if let Some(verdict) = run.list(stage, self.list(stage)).await {
             return verdict;
         }
@@ -151,3 +228,6 @@ impl Policy {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod verb_tests;

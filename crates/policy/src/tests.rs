@@ -3,27 +3,27 @@ use mail_types::Address;
 use std::net::IpAddr;
 
 /// Facts that own what they point to.
-struct Case {
-    ip: Option<IpAddr>,
-    name: Option<&'static str>,
-    helo: &'static str,
-    login: Option<&'static str>,
-    sender: Option<Address>,
-    recipient: Address,
-    destination: Destination,
-    local: bool,
-    recipients: usize,
+pub(crate) struct Case {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) name: Option<&'static str>,
+    pub(crate) helo: &'static str,
+    pub(crate) login: Option<&'static str>,
+    pub(crate) sender: Option<Address>,
+    pub(crate) recipient: Address,
+    pub(crate) destination: Destination,
+    pub(crate) local: bool,
+    pub(crate) recipients: usize,
 }
 
-fn address(text: &str) -> Address {
+pub(crate) fn address(text: &str) -> Address {
     Address::parse(text).expect("test address")
 }
 
-fn ours(listed: bool) -> Destination {
+pub(crate) fn ours(listed: bool) -> Destination {
     Destination::Ours { listed, reason: "virtual_mailbox_maps".into() }
 }
 
-fn elsewhere() -> Destination {
+pub(crate) fn elsewhere() -> Destination {
     Destination::Elsewhere { reason: "no domain of ours".into() }
 }
 
@@ -44,7 +44,7 @@ impl Default for Case {
 }
 
 impl Case {
-    fn facts(&self) -> Facts<'_> {
+    pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             client_ip: self.ip,
             client_name: self.name,
@@ -60,7 +60,7 @@ impl Case {
     }
 }
 
-fn policy(change: impl FnOnce(&mut config::Smtpd)) -> Result<Policy, SetupError> {
+pub(crate) fn policy(change: impl FnOnce(&mut config::Smtpd)) -> Result<Policy, SetupError> {
     let mut smtpd = config::Smtpd::default();
     change(&mut smtpd);
     let context = Context::local("/");
@@ -68,11 +68,11 @@ fn policy(change: impl FnOnce(&mut config::Smtpd)) -> Result<Policy, SetupError>
     Policy::new(&smtpd, "+", mynetworks, None, &context)
 }
 
-fn list(words: &[&str]) -> Vec<String> {
+pub(crate) fn list(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
 }
 
-async fn judge(policy: &Policy, stage: Stage, case: &Case) -> (String, String) {
+pub(crate) async fn judge(policy: &Policy, stage: Stage, case: &Case) -> (String, String) {
     let verdict = policy.judge(stage, &case.facts()).await;
     let action = match verdict.action {
         Action::Permit => "permit".to_owned(),
@@ -81,7 +81,7 @@ async fn judge(policy: &Policy, stage: Stage, case: &Case) -> (String, String) {
     (action, verdict.reason)
 }
 
-async fn at_rcpt(words: &[&str], case: Case) -> (String, String) {
+pub(crate) async fn at_rcpt(words: &[&str], case: Case) -> (String, String) {
     let policy = policy(|s| s.smtpd_recipient_restrictions = list(words)).expect("policy");
     judge(&policy, Stage::Recipient, &case).await
 }

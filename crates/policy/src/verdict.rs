@@ -1,7 +1,7 @@
 //! What came out.
 
 use crate::Stage;
-use mail_types::Reply;
+use mail_types::{Address, Reply};
 
 /// The answer to a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub struct Effects {
     pub hold: bool,
     /// To be accepted and thrown away.
     pub discard: bool,
+    /// To go to this address instead of all recipients.
+    pub redirect: Option<Address>,
+    /// To go to these addresses as well.
+    pub bcc: Vec<Address>,
     /// Header lines to put in front.
     pub prepend: Vec<String>,
     /// Remarks for the log (WARN, INFO, `warn_if_reject`).
@@ -37,6 +41,12 @@ impl Effects {
     pub fn merge(&mut self, other: Effects) {
         self.hold |= other.hold;
         self.discard |= other.discard;
+        self.redirect = other.redirect.or(self.redirect.take());
+        for address in other.bcc {
+            if !self.bcc.contains(&address) {
+                self.bcc.push(address);
+            }
+        }
         for line in other.prepend {
             if !self.prepend.contains(&line) {
                 self.prepend.push(line);

@@ -2,9 +2,10 @@
 
 use crate::auth::Exchange;
 use crate::intake::{Intake, Terms};
+use crate::rates::Event;
 use crate::server::{Server, World};
 use crate::service::Service;
-use crate::session::End;
+use crate::session::{End, over_rate};
 use daemon::{Peer, TlsInfo};
 use ipc::auth::AuthRequest;
 use ipc::queue::Hint;
@@ -24,17 +25,34 @@ use tokio::task::JoinHandle;
 const NAME_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Desk {
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
     pub(crate) world: Arc<World>,
     pub(crate) service: Arc<Service>,
-    peer: Peer,
+    pub(crate) peer: Peer,
     session: String,
     /// The user behind a local socket.
     local_user: Option<String>,
-    name: PeerName,
+    pub(crate) name: PeerName,
+    /// The name that the client has in the DNS without being confirmed.
+    pub(crate) reverse: (Option<String>, bool),
     tls: Option<String>,
+    tls_info: Option<TlsInfo>,
+    mechanism: Option<String>,
     exchange: Option<Exchange>,
-    effects: Effects,
+    pub(crate) effects: Effects,
+    /// What lists for client and HELO asked for, when they are judged at once.
+    session_effects: Effects,
+    /// Whose the sender of the transaction is, when somebody asks.
+    sender_destination: Option<Destination>,
+    /// Transactions so far, for the name of the present one.
+    transactions: u32,
+    instance: String,
+    /// The rate limits hold for this client.
+    rated: bool,
+    /// What a client that failed before the greeting gets at RCPT.
+    screened: Option<Reply>,
+    /// From whom XFORWARD says the messages are.
+    pub(crate) forwarded: Option<Client>,
     /// Whether the sender of the transaction is the login's own.
     sender_is_own: Option<Ownership>,
     intake: Option<Intake>,
@@ -42,9 +60,12 @@ pub(crate) struct Desk {
     rejected: u32,
 }
 
+/// The confirmed name, and any name.
+pub(crate) type Names = (Result<Option<String>, dns::Error>, Result<Vec<String>, dns::Error>);
+
 /// The client's name in the DNS.
-enum PeerName {
-    Asked(JoinHandle<Result<Option<String>, dns::Error>>),
+pub(crate) enum PeerName {
+    Asked(JoinHandle<Names>),
     Known { name: Option<String>, unavailable: bool },
 }
 
@@ -65,11 +86,7 @@ impl Desk {
         session: String,
         tls: Option<TlsInfo>,
     ) -> Desk {
-        let name = match peer.ip() {
-            Some(ip) if ip.is_loopback() => PeerName::Known { name: Some("localhost".into()), unavailable: false },
-            Some(ip) if service.smtpd.smtpd_peername_lookup => PeerName::Asked(look_up(&server, ip)),
-            _ => PeerName::Known { name: None, unavailable: false },
-        };
+        let name = name_of(&server, &service, &peer);
         let local_user = match peer.credentials {
             Some((uid, _, _)) if peer.addr.is_none() => Some(user_name(uid).await),
             _ => None,
@@ -83,9 +100,19 @@ impl Desk {
             session,
             local_user,
             name,
+            reverse: (None, true),
             tls: None,
+            tls_info: None,
+            mechanism: None,
             exchange: None,
             effects: Effects::default(),
+            session_effects: Effects::default(),
+            sender_destination: None,
+            transactions: 0,
+            instance: String::new(),
+            rated: false,
+            screened: None,
+            forwarded: None,
             sender_is_own: None,
             intake: None,
             accepted: 0,
@@ -93,6 +120,30 @@ impl Desk {
         };
         desk.tls_started(tls);
         desk
+    }
+
+    /// What was found out about the client before the greeting.
+    pub(crate) fn begins(&mut self, rated: bool, screened: Option<Reply>) {
+        (self.rated, self.screened) = (rated, screened);
+    }
+
+    /// After XCLIENT: nothing of the former client holds.
+    pub(crate) async fn another_client(&mut self) {
+        (self.effects, self.session_effects) = (Effects::default(), Effects::default());
+        (self.intake, self.screened, self.sender_destination) = (None, None, None);
+        self.rated = match self.peer.ip() {
+            Some(ip) => self.service.is_rated(ip).await,
+            None => false,
+        };
+    }
+
+    fn over_rate(&self, event: Event) -> bool {
+        self.rated && self.peer.ip().is_some_and(|ip| over_rate(&self.server, &self.service, ip, event))
+    }
+
+    /// `name[address]`, as replies about rates have it.
+    fn client_text(&self) -> String {
+        self.peer.ip().map_or_else(|| "local".to_owned(), |ip| format!("[{ip}]"))
     }
 
     pub(crate) fn hostname(&self) -> &str {
@@ -106,6 +157,7 @@ impl Desk {
     /// Notes what TLS agreed on.
     pub(crate) fn tls_started(&mut self, tls: Option<TlsInfo>) {
         self.tls = tls.as_ref().map(describe);
+        self.tls_info = tls;
         let Some(tls) = self.tls.as_deref() else { return };
         if self.service.smtpd.smtpd_tls_loglevel > 0 {
             tracing::info!(tls, "TLS started");
@@ -138,6 +190,19 @@ impl Desk {
                 }
                 answer => answer,
             },
+            Question::StartTls if self.over_rate(Event::NewTls) => {
+                tracing::info!("refused: too many new TLS sessions (smtpd_client_new_tls_session_rate_limit)");
+                let text = format!("{} Error: too many new TLS sessions from {}", self.service.hostname, self.client_text());
+                Answer::Disconnect(Reply::with(421, (4, 7, 0), text))
+            }
+            Question::StartTls => Answer::Accept,
+            Question::Etrn(domain) => self.etrn(machine, &domain).await,
+            Question::XClient(attributes) => self.xclient(&attributes).await,
+            Question::XForward(attributes) => self.xforward(&attributes),
+            Question::Auth { .. } if self.over_rate(Event::Auth) => {
+                tracing::info!("refused: too many AUTH commands (smtpd_client_auth_rate_limit)");
+                Answer::Reply(Reply::with(450, (4, 7, 1), format!("Error: too many AUTH commands from {}", self.client_text())))
+            }
             Question::Auth { mechanism, initial } => self.begin_auth(machine, mechanism, initial).await,
             Question::AuthResponse(response) => {
                 let Some(mut exchange) = self.exchange.take() else {
@@ -163,6 +228,7 @@ impl Desk {
             session: self.session.clone(),
             initial: None,
         };
+        self.mechanism = Some(mechanism.clone());
         let mut exchange = Exchange::new(mechanism, &self.service.smtpd.smtpd_sasl_local_domain);
         let answer = exchange.begin(&self.service.auth, request, initial).await;
         self.went_on(exchange, answer)
@@ -178,8 +244,18 @@ impl Desk {
     }
 
     async fn mail(&mut self, machine: &Session, mail: &MailFrom) -> Answer {
-        self.effects = Effects::default();
+        self.effects = self.session_effects.clone();
         self.intake = None;
+        self.transactions += 1;
+        self.instance = format!("{}.{}", self.session, self.transactions);
+        if self.over_rate(Event::Message) {
+            tracing::info!("refused: too much mail (smtpd_client_message_rate_limit)");
+            return Answer::Reply(Reply::with(450, (4, 7, 1), format!("Error: too much mail from {}", self.client_text())));
+        }
+        self.sender_destination = match &mail.sender {
+            Some(sender) if self.service.policy.wants_sender_destination() => Some(self.destination(sender).await),
+            _ => None,
+        };
         if let Err(error) = self.server.spool.check_space(mail.size.unwrap_or(0)) {
             tracing::warn!(%error, "mail refused for now");
             return Answer::Reply(match error {
@@ -199,7 +275,8 @@ impl Desk {
             return Answer::Accept;
         }
         self.know_name().await;
-        let facts = Facts { sender: Some(sender), ..self.facts(machine, None) };
+        let facts =
+            Facts { sender: Some(sender), sender_destination: self.sender_destination.as_ref(), ..self.facts(machine, None) };
         let verdict = self.service.policy.judge(Stage::Sender, &facts).await;
         self.settle(Stage::Sender, machine, verdict, sender, None)
     }
@@ -219,6 +296,15 @@ impl Desk {
     }
 
     async fn recipient(&mut self, machine: &Session, recipient: &Recipient) -> Answer {
+        if self.over_rate(Event::Recipient) {
+            tracing::info!("refused: too many recipients (smtpd_client_recipient_rate_limit)");
+            return Answer::Reply(Reply::with(450, (4, 7, 1), format!("Error: too many recipients from {}", self.client_text())));
+        }
+        if let Some(reply) = &self.screened {
+            self.rejected += 1;
+            tracing::info!(to = %printable(&recipient.address.to_string()), reply = %reply, "rejected");
+            return Answer::Reply(reply.clone());
+        }
         self.know_name().await;
         let destination = self.destination(&recipient.address).await;
         let transaction = machine.transaction();
@@ -242,39 +328,67 @@ impl Desk {
         }
     }
 
-    fn facts<'a>(&'a self, machine: &'a Session, transaction: Option<&'a Transaction>) -> Facts<'a> {
+    pub(crate) fn facts<'a>(&'a self, machine: &'a Session, transaction: Option<&'a Transaction>) -> Facts<'a> {
         let (client_name, client_name_unavailable) = match &self.name {
             PeerName::Known { name, unavailable } => (name.as_deref(), *unavailable),
             PeerName::Asked(_) => (None, true),
         };
+        let (reverse_name, reverse_name_unavailable) = (self.reverse.0.as_deref(), self.reverse.1);
+        let tls = self.tls_info.as_ref();
         Facts {
             client_ip: self.peer.ip(),
+            client_port: self.peer.addr.map(|a| a.port()),
             client_name,
             client_name_unavailable,
+            reverse_name,
+            reverse_name_unavailable,
             local: self.peer.addr.is_none(),
+            server_name: Some(&self.service.hostname),
+            server_ip: self.peer.local.map(|a| a.ip()),
+            server_port: self.peer.local.map(|a| a.port()),
             helo: machine.hello(),
+            extended: machine.is_extended(),
             tls: machine.is_tls(),
+            tls_terms: tls.map(|tls| (tls.version, tls.cipher.as_str(), tls.bits)),
             login: machine.login(),
+            mechanism: self.mechanism.as_deref().filter(|_| machine.login().is_some()),
             sender: transaction.map(|t| t.mail.sender.as_ref()),
+            sender_destination: self.sender_destination.as_ref().filter(|_| transaction.is_some()),
             recipient: None,
             destination: None,
             recipients: transaction.map_or(0, |t| t.recipients.len()),
+            size: match &self.intake {
+                Some(intake) => intake.size,
+                None => transaction.and_then(|t| t.mail.size).unwrap_or(0),
+            },
+            queue_id: self.intake.as_ref().map(|intake| intake.envelope.id.as_str()),
+            instance: &self.instance,
+            etrn_domain: None,
+            unauth_pipelining: machine.ran_ahead(),
             sender_is_own: self.sender_is_own,
         }
     }
 
     /// Waits for the client's name, which was asked for when it connected.
-    async fn know_name(&mut self) {
+    pub(crate) async fn know_name(&mut self) {
         let PeerName::Asked(task) = &mut self.name else { return };
-        let (name, unavailable) = match tokio::time::timeout(NAME_PATIENCE, task).await {
-            Ok(Ok(Ok(name))) => (name, false),
-            _ => (None, true),
+        let (name, reverse) = match tokio::time::timeout(NAME_PATIENCE, task).await {
+            Ok(Ok(names)) => names,
+            _ => (Err(too_late()), Err(too_late())),
         };
-        self.name = PeerName::Known { name, unavailable };
+        self.reverse = match reverse {
+            Ok(names) => (names.into_iter().next(), false),
+            Err(dns::Error::Temporary(_)) => (None, true),
+            Err(_) => (None, false),
+        };
+        self.name = match name {
+            Ok(name) => PeerName::Known { name, unavailable: false },
+            Err(_) => PeerName::Known { name: None, unavailable: true },
+        };
     }
 
     /// Turns a verdict into an answer, and logs what was refused and why.
-    fn settle(
+    pub(crate) fn settle(
         &mut self,
         stage: Stage,
         machine: &Session,
@@ -285,7 +399,10 @@ impl Desk {
         for remark in &verdict.effects.remarks {
             tracing::info!(remark = %printable(remark), stage = stage.setting(), "remark of a restriction");
         }
-        self.effects.merge(Effects { remarks: Vec::new(), ..verdict.effects });
+        let effects = Effects { remarks: Vec::new(), ..verdict.effects };
+        // Tables that let the client be hold for its whole session; the others for the message.
+        let of_session = matches!(stage, Stage::Client | Stage::Helo);
+        if of_session { &mut self.session_effects } else { &mut self.effects }.merge(effects);
         let reply = match verdict.action {
             Action::Permit => {
                 tracing::debug!(reason = %verdict.reason, stage = stage.setting(), "permitted");
@@ -328,7 +445,9 @@ impl Desk {
                 }
             }
         }
-        let mut front = Received {
+        // Postfix smtpd: what tables put in front stands above our own Received.
+        let mut front: String = self.effects.prepend.iter().flat_map(|line| [line.as_str(), "\r\n"]).collect();
+        let received = Received {
             client: &envelope.client,
             by: &self.service.hostname,
             id: envelope.id,
@@ -341,12 +460,8 @@ impl Desk {
                 _ => None,
             },
             date: Date::new(i64::try_from(envelope.arrived_micros / 1_000_000).unwrap_or(i64::MAX), 0),
-        }
-        .to_field();
-        for line in &self.effects.prepend {
-            front.push_str(line);
-            front.push_str("\r\n");
-        }
+        };
+        front.push_str(&received.to_field());
         let smtpd = &self.service.smtpd;
         let bytes = |size: config::Size| usize::try_from(size.0).unwrap_or(usize::MAX);
         let terms = Terms {
@@ -420,6 +535,10 @@ impl Desk {
             return Answer::Reply(queued(id));
         }
         intake.envelope.hold |= self.effects.hold;
+        self.send_elsewhere(&mut intake.envelope);
+        if let Some(client) = &self.forwarded {
+            intake.envelope.client = Client { protocol: intake.envelope.client.protocol, ..client.clone() };
+        }
         let (receipt, intake) = match intake.commit(&self.server.spool).await {
             Ok(kept) => kept,
             Err(reply) => {
@@ -480,9 +599,27 @@ fn queued(id: mail_types::QueueId) -> Reply {
     Reply::with(250, (2, 0, 0), format!("Ok: queued as {id}"))
 }
 
-fn look_up(server: &Arc<Server>, ip: IpAddr) -> JoinHandle<Result<Option<String>, dns::Error>> {
+/// Asks for the name of a client.
+pub(crate) fn name_of(server: &Arc<Server>, service: &Service, peer: &Peer) -> PeerName {
+    match peer.ip() {
+        Some(ip) if ip.is_loopback() => PeerName::Known { name: Some("localhost".into()), unavailable: false },
+        Some(ip) if service.smtpd.smtpd_peername_lookup => PeerName::Asked(look_up(server, ip, service.policy.wants_reverse_name())),
+        _ => PeerName::Known { name: None, unavailable: false },
+    }
+}
+
+fn look_up(server: &Arc<Server>, ip: IpAddr, reverse: bool) -> JoinHandle<Names> {
     let resolver = server.resolver.clone();
-    tokio::spawn(async move { dns::confirmed_name(&*resolver, ip).await })
+    tokio::spawn(async move {
+        let confirmed = dns::confirmed_name(&*resolver, ip).await;
+        // The answer is in the cache by now.
+        let names = if reverse { resolver.ptr(ip).await } else { Err(too_late()) };
+        (confirmed, names)
+    })
+}
+
+fn too_late() -> dns::Error {
+    dns::Error::Temporary("not known".into())
 }
 
 /// The user's name, or the number where there is none.

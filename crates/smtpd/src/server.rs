@@ -4,6 +4,10 @@ use crate::service::{Parts, Service};
 use anyhow::Context as _;
 use config::Config;
 use daemon::{Context, Limits, ServerTls, Shutdown};
+use crate::outside::Sockets;
+use crate::rates::Rates;
+use crate::screen::Passed;
+use dns::lists::Lists;
 use dns::{Dns, Resolver};
 use ipc::auth::AuthClient;
 use ipc::lookup::LookupClient;
@@ -35,6 +39,9 @@ pub(crate) struct Server {
     pub(crate) shutdown: Shutdown,
     pub(crate) grace: RwLock<Duration>,
     pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) dns_lists: Arc<Lists>,
+    pub(crate) rates: Rates,
+    pub(crate) passed: Passed,
     limits: Arc<Limits>,
     remote: Arc<dyn Remote>,
     lookup: LookupClient,
@@ -65,8 +72,9 @@ impl Server {
         let limits = ctx.limits(smtpd.smtpd_client_limit as usize, smtpd.smtpd_client_connection_count_limit as usize);
         limits.set_per_user(smtpd.smtpd_local_connection_count_limit as usize);
         let auth = Mutex::default();
-        let world =
-            build(&config, &Outside { remote: &remote, resolver: &resolver, tls: &ctx.tls, auth: &auth }).map_err(anyhow::Error::msg)?;
+        let dns_lists = Arc::new(Lists::new(resolver.clone(), smtpd.dnsbl_self_test));
+        let outside = Outside { remote: &remote, resolver: &resolver, dns_lists: &dns_lists, tls: &ctx.tls, auth: &auth };
+        let world = build(&config, &outside).map_err(anyhow::Error::msg)?;
         exempt(&limits, &world);
         let server = Arc::new(Server {
             spool: spool.clone(),
@@ -75,6 +83,9 @@ impl Server {
             shutdown: ctx.shutdown.clone(),
             grace: RwLock::new(config.main.shutdown_grace),
             resolver,
+            dns_lists,
+            rates: Rates::default(),
+            passed: Passed::default(),
             limits,
             remote,
             lookup,
@@ -106,7 +117,9 @@ impl Server {
 
     /// Reads what `config` names. Blocks on the disk.
     pub(crate) fn build(&self, config: &Config) -> Result<World, String> {
-        build(config, &Outside { remote: &self.remote, resolver: &self.resolver, tls: &self.tls, auth: &self.auth })
+        let outside =
+            Outside { remote: &self.remote, resolver: &self.resolver, dns_lists: &self.dns_lists, tls: &self.tls, auth: &self.auth };
+        build(config, &outside)
     }
 
     /// Takes new settings; sessions that run keep theirs.
@@ -140,6 +153,7 @@ impl Server {
 struct Outside<'a> {
     remote: &'a Arc<dyn Remote>,
     resolver: &'a Arc<dyn Resolver>,
+    dns_lists: &'a Arc<Lists>,
     tls: &'a Arc<ServerTls>,
     auth: &'a Mutex<HashMap<PathBuf, AuthClient>>,
 }
@@ -154,7 +168,16 @@ fn build(config: &Config, outside: &Outside<'_>) -> Result<World, String> {
             false => listener.smtpd.smtpd_sasl_path.clone(),
         };
         let auth = outside.auth.lock().entry(path.clone()).or_insert_with(|| AuthClient::new(path)).clone();
-        let parts = Parts { config, context: &context, resolver: outside.resolver, auth, tls_available: outside.tls.is_available() };
+        let sockets = Arc::new(Sockets { base: config.directory().to_owned() });
+        let parts = Parts {
+            config,
+            context: &context,
+            resolver: outside.resolver,
+            dns_lists: outside.dns_lists,
+            outside: sockets,
+            auth,
+            tls_available: outside.tls.is_available(),
+        };
         let service = Service::new(name, listener, parts).map_err(|error| format!("smtpd.service.{name}: {error}"))?;
         services.insert(name.clone(), Arc::new(service));
     }

@@ -2,13 +2,15 @@
 
 use config::{Config, SaslOption, TlsLevel};
 use dns::Resolver;
+use dns::lists::{Lists, Site};
 use ipc::auth::{AuthClient, Mechanism};
 use parking_lot::Mutex;
-use policy::Policy;
+use policy::{Outside, Policy};
+use std::net::IpAddr;
 use smtp_proto::server::Settings;
 use std::sync::Arc;
 use std::time::Duration;
-use tables::{Context, NetworkList};
+use tables::{Context, DomainList, NetworkList};
 
 pub(crate) struct Service {
     pub(crate) name: String,
@@ -19,6 +21,15 @@ pub(crate) struct Service {
     pub(crate) wrapped: bool,
     pub(crate) policy: Policy,
     pub(crate) mynetworks: NetworkList,
+    /// `postscreen_dnsbl_sites`.
+    pub(crate) screen_sites: Vec<Site>,
+    pub(crate) xclient_hosts: NetworkList,
+    pub(crate) xforward_hosts: NetworkList,
+    pub(crate) proxy_hosts: NetworkList,
+    /// Whom the rate limits do not hold for; empty: `mynetworks`.
+    rate_exceptions: NetworkList,
+    /// What ETRN flushes; empty: `relay_domains`.
+    pub(crate) flush_domains: DomainList,
     pub(crate) auth: AuthClient,
     pub(crate) hostname: String,
     /// What AUTH offered when the SASL server was last heard of.
@@ -30,13 +41,15 @@ pub(crate) struct Parts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) context: &'a Context,
     pub(crate) resolver: &'a Arc<dyn Resolver>,
+    pub(crate) dns_lists: &'a Arc<Lists>,
+    pub(crate) outside: Arc<dyn Outside>,
     pub(crate) auth: AuthClient,
     pub(crate) tls_available: bool,
 }
 
 impl Service {
     pub(crate) fn new(name: &str, service: &config::Service, parts: Parts<'_>) -> Result<Service, String> {
-        let Parts { config, context, resolver, auth, tls_available } = parts;
+        let Parts { config, context, resolver, dns_lists, outside, auth, tls_available } = parts;
         let smtpd = service.smtpd.clone();
         let wrapped = service.listener.smtpd_tls_wrappermode;
         if !tls_available && !service.listener.listen.is_empty() && (wrapped || smtpd.smtpd_tls_security_level == TlsLevel::Encrypt) {
@@ -48,16 +61,29 @@ impl Service {
         let mynetworks = routing::mynetworks(&smtpd.mynetworks, smtpd.mynetworks_style, context).map_err(|e| format!("mynetworks: {e}"))?;
         let delimiters = &config.routing.recipient_delimiter;
         let policy = Policy::new(&smtpd, delimiters, mynetworks.clone(), Some(resolver.clone()), context).map_err(|e| e.to_string())?;
+        let policy = policy.in_world(outside, dns_lists.clone());
+        let networks = |setting: &str, items: &[String]| {
+            NetworkList::open(&items.join(", "), context).map_err(|error| format!("{setting}: {error}"))
+        };
+        let sites = smtpd.postscreen_dnsbl_sites.iter().flat_map(|line| tables::split_list(line)).map(Site::parse);
+        let flushed = if smtpd.fast_flush_domains.is_empty() { &config.routing.relay_domains } else { &smtpd.fast_flush_domains };
+        let flush_domains = DomainList::open(&flushed.join(", "), true, context).map_err(|error| format!("fast_flush_domains: {error}"))?;
         let machine = crate::settings::machine(config, &smtpd, wrapped, tls_available);
         let under_load = Settings { hard_error_limit: 1, junk_command_limit: 1, ..machine.clone() };
         Ok(Service {
             name: name.to_owned(),
             machine: Arc::new(machine),
             under_load: Arc::new(under_load),
-            smtpd,
             wrapped,
             policy,
             mynetworks,
+            screen_sites: sites.collect::<Result<_, _>>().map_err(|why| format!("postscreen_dnsbl_sites: {why}"))?,
+            xclient_hosts: networks("smtpd_authorized_xclient_hosts", &smtpd.smtpd_authorized_xclient_hosts)?,
+            xforward_hosts: networks("smtpd_authorized_xforward_hosts", &smtpd.smtpd_authorized_xforward_hosts)?,
+            proxy_hosts: networks("smtpd_upstream_proxy_hosts", &smtpd.smtpd_upstream_proxy_hosts)?,
+            rate_exceptions: networks("smtpd_client_event_limit_exceptions", &smtpd.smtpd_client_event_limit_exceptions)?,
+            flush_domains,
+            smtpd,
             auth,
             hostname: config.main.hostname.clone(),
             mechanisms: Mutex::new(None),
@@ -65,12 +91,27 @@ impl Service {
     }
 
     /// What holds for a session that begins now.
-    pub(crate) fn terms(&self, under_load: bool) -> (Arc<Settings>, Duration) {
-        if under_load {
-            (self.under_load.clone(), self.smtpd.smtpd_timeout.min(self.smtpd.smtpd_timeout_under_load))
+    pub(crate) async fn terms(&self, under_load: bool, client: Option<IpAddr>) -> (Arc<Settings>, Duration) {
+        let (settings, time) = if under_load {
+            (&self.under_load, self.smtpd.smtpd_timeout.min(self.smtpd.smtpd_timeout_under_load))
         } else {
-            (self.machine.clone(), self.smtpd.smtpd_timeout)
+            (&self.machine, self.smtpd.smtpd_timeout)
+        };
+        let listed = async |list: &NetworkList| match client {
+            Some(ip) => matches!(list.contains(ip).await, Ok(true)),
+            None => false,
+        };
+        let (xclient, xforward) = (listed(&self.xclient_hosts).await, listed(&self.xforward_hosts).await);
+        if xclient || xforward {
+            return (Arc::new(Settings { xclient, xforward, ..(**settings).clone() }), time);
         }
+        (settings.clone(), time)
+    }
+
+    /// Whether the rate limits hold for a client.
+    pub(crate) async fn is_rated(&self, ip: IpAddr) -> bool {
+        let exceptions = if self.rate_exceptions.is_empty() { &self.mynetworks } else { &self.rate_exceptions };
+        !matches!(exceptions.contains(ip).await, Ok(true))
     }
 
     /// What the answer to EHLO may offer: what the SASL server has, or had when it was last there. A client that is told of no AUTH

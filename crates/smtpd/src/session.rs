@@ -2,7 +2,11 @@
 
 use crate::deadline::Deadline;
 use crate::desk::Desk;
+use crate::rates::Event;
+use crate::screen::{Screened, screen};
 use crate::server::Server;
+use crate::service::Service;
+use config::UpstreamProxy;
 use daemon::{Peer, Stream};
 use mail_types::Reply;
 use smtp_proto::server::{Session, Step};
@@ -25,22 +29,49 @@ pub(crate) async fn serve(server: Arc<Server>, name: Arc<str>, stream: Stream, p
     run(server, name, stream, peer, id).instrument(span).await;
 }
 
-async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, peer: Peer, id: String) {
+async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, mut peer: Peer, id: String) {
     let world = server.world();
     let Some(service) = world.services.get(&*name).cloned() else {
         tracing::warn!(service = %name, "the settings have this service no more; it is closed at the next start");
         return;
     };
+    if service.smtpd.smtpd_upstream_proxy_protocol == UpstreamProxy::Haproxy
+        && let Err(error) = behind_proxy(&service, &mut stream, &mut peer).await
+    {
+        return tracing::info!(reason = %error, "the proxy is not understood");
+    }
+    let under_load = server.limits().is_under_load();
+    let rated = match peer.ip() {
+        Some(ip) if service.is_rated(ip).await => Some(ip),
+        _ => None,
+    };
+    if service.wrapped && rated.is_some_and(|ip| over_rate(&server, &service, ip, Event::NewTls)) {
+        return tracing::info!("refused: too many new TLS sessions (smtpd_client_new_tls_session_rate_limit)");
+    }
     if service.wrapped {
         stream = match Box::pin(stream.upgrade_tls(&server.tls)).await {
             Ok(stream) => stream,
             Err(error) => return tracing::info!(reason = %error, "TLS handshake failed"),
         };
     }
-    let (settings, timeout) = service.terms(server.limits().is_under_load());
+    if let Some(ip) = rated.filter(|ip| over_rate(&server, &service, *ip, Event::Connection)) {
+        tracing::info!("refused: too many connections (smtpd_client_connection_rate_limit)");
+        let text = format!("{} Error: too many connections from {ip}", service.hostname);
+        return leave(stream, &Reply::with(421, (4, 7, 0), text)).await;
+    }
+    let (early, refusal) = match screen(&server, &service, &mut stream, &peer, under_load).await {
+        Screened::Goes(early, refusal) => (early, refusal),
+        Screened::Leaves(reply) => {
+            tracing::info!(reply = %reply, "refused before the greeting");
+            return leave(stream, &reply).await;
+        }
+        Screened::Gone => return tracing::info!("lost connection before the greeting"),
+    };
+    let (settings, timeout) = service.terms(under_load, peer.ip()).await;
     let machine = Session::new(settings, stream.is_tls());
-    let desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info()).await;
-    let mut connection = Connection { server, machine, desk, timeout };
+    let mut desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info()).await;
+    desk.begins(rated.is_some(), refusal);
+    let mut connection = Connection { server, machine, desk, timeout, early };
     let mut stream = Some(stream);
     let end = connection.converse(&mut stream).await;
     connection.desk.ended(&connection.machine, end);
@@ -68,6 +99,8 @@ struct Connection {
     machine: Session,
     desk: Desk,
     timeout: Duration,
+    /// What the client said before it was greeted.
+    early: Vec<u8>,
 }
 
 impl Connection {
@@ -110,6 +143,10 @@ impl Connection {
                     }
                     self.machine.tls_started();
                     deadline.said(Instant::now(), false);
+                }
+                Step::NeedInput if !self.early.is_empty() => {
+                    let early = std::mem::take(&mut self.early);
+                    self.machine.receive(&early);
                 }
                 Step::NeedInput => {
                     if shutdown.is_set() {
@@ -167,6 +204,49 @@ fn fit(buffer: &mut Vec<u8>, receiving: bool, filled: bool) {
     } else if buffer.is_empty() || (!receiving && buffer.len() > COMMAND_BUFFER) {
         *buffer = vec![0; COMMAND_BUFFER];
     }
+}
+
+/// Reads the PROXY header: from there on the client is the one that it names.
+async fn behind_proxy(service: &Service, stream: &mut Stream, peer: &mut Peer) -> io::Result<()> {
+    let listed = match peer.ip() {
+        _ if service.proxy_hosts.is_empty() => true,
+        Some(ip) => matches!(service.proxy_hosts.contains(ip).await, Ok(true)),
+        None => false,
+    };
+    if !listed {
+        return Err(io::Error::other("not in smtpd_upstream_proxy_hosts"));
+    }
+    let header = tokio::time::timeout(service.smtpd.smtpd_upstream_proxy_timeout, crate::proxy_header::read(stream)).await??;
+    if let Some((client, own)) = header {
+        tracing::info!(client = %client, "behind a proxy");
+        (peer.addr, peer.local, peer.credentials) = (Some(client), Some(own), None);
+    }
+    Ok(())
+}
+
+/// Counts an event of a client that the rate limits hold for.
+pub(crate) fn over_rate(server: &Server, service: &Service, ip: std::net::IpAddr, event: Event) -> bool {
+    let smtpd = &service.smtpd;
+    let limit = match event {
+        Event::Connection => smtpd.smtpd_client_connection_rate_limit,
+        Event::Message => smtpd.smtpd_client_message_rate_limit,
+        Event::Recipient => smtpd.smtpd_client_recipient_rate_limit,
+        Event::NewTls => smtpd.smtpd_client_new_tls_session_rate_limit,
+        Event::Auth => smtpd.smtpd_client_auth_rate_limit,
+    };
+    server.rates.over(ip, event, limit, smtpd.anvil_rate_time_unit, std::time::Instant::now())
+}
+
+/// Says `reply` and goes.
+async fn leave(mut stream: Stream, reply: &Reply) {
+    let mut bytes = Vec::new();
+    reply.write(&mut bytes);
+    // Whether the client still listens does not matter.
+    let _ = tokio::time::timeout(Duration::from_secs(1), async {
+        send(&mut stream, &bytes).await?;
+        stream.shutdown().await
+    })
+    .await;
 }
 
 async fn send(stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {

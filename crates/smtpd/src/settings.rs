@@ -35,6 +35,11 @@ pub(crate) fn machine(config: &Config, smtpd: &config::Smtpd, wrapped: bool, tls
         forbid_unauth_pipelining: smtpd.smtpd_forbid_unauth_pipelining,
         forbidden_commands: upper(&smtpd.smtpd_forbidden_commands),
         discard_ehlo_keywords: upper(&smtpd.smtpd_discard_ehlo_keywords),
+        disable_vrfy: smtpd.disable_vrfy_command,
+        etrn: true,
+        // Of single clients, see `Service::terms`.
+        xclient: false,
+        xforward: false,
         xfacteur: false,
     }
 }

@@ -41,6 +41,27 @@ impl Manager {
         });
     }
 
+    /// ETRN: looks for the messages of a domain, which takes the disk, and flushes them. One search at a time; strangers may ask for it.
+    pub(super) fn flush_domain(&mut self, domain: String) {
+        let Some(searching) = self.search.clone().try_lock_owned().ok() else {
+            return tracing::info!(domain, "flush: a search is under way already");
+        };
+        let (spool, events) = (self.layout.root().to_owned(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let listed = spool::Reader::open(&spool).and_then(|reader| reader.list());
+            drop(searching);
+            let at_domain = |m: &spool::Listed| m.recipients.iter().any(|r| r.address.domain().as_str().eq_ignore_ascii_case(&domain));
+            let ids: Vec<QueueId> = match listed {
+                Ok(listed) => listed.into_iter().filter(at_domain).map(|message| message.id).collect(),
+                Err(error) => return tracing::warn!(domain, %error, "flush: the spool cannot be read"),
+            };
+            tracing::info!(domain, messages = ids.len(), "flush");
+            // Nobody waits for the answer.
+            let (answer, _) = tokio::sync::oneshot::channel();
+            let _ = events.send(super::Event::Admin(Admin { command: Command::Flush(Which::These(ids)), answer }));
+        });
+    }
+
     fn flush_one(&mut self, id: QueueId) -> bool {
         match self.entries.get(&id).map(|e| e.state) {
             Some(State::Deferred(_)) => {

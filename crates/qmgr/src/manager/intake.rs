@@ -50,6 +50,7 @@ impl Manager {
                     self.position = self.position.max(Some((generation, synced_to)));
                     self.early.insert((generation, offset), (length, record));
                 }
+                Hint::Flush { domain } => self.flush_domain(domain),
                 Hint::File { id } => {
                     if let Ok(id) = QueueId::parse(&id) {
                         self.new_file(id);

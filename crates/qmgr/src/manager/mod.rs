@@ -132,6 +132,8 @@ pub struct Manager {
     now: Now,
     carriers: Carriers,
     layout: Layout,
+    /// Held while the messages of a domain are looked for.
+    search: Arc<tokio::sync::Mutex<()>>,
     files: QueueFiles,
     outcomes: Outcomes,
     journal: Journal,

@@ -55,6 +55,7 @@ impl Manager {
             carriers,
             journal: Journal::new(disk, layout.clone()),
             layout,
+            search: Arc::default(),
             files,
             outcomes,
             entries: HashMap::new(),

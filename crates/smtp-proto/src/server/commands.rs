@@ -38,6 +38,9 @@ const COMMANDS: &[Command] = &[
     // RFC 5321 §3.5.3, §7.3: says nothing about who exists.
     Command { verb: "VRFY", junk: true, run: Session::vrfy, ..COMMON },
     Command { verb: "EXPN", junk: true, run: |s, _| s.say(Reply::with(502, (5, 5, 1), "Error: command not implemented")), ..COMMON },
+    Command { verb: "ETRN", lmtp: false, run: Session::etrn, ..COMMON },
+    Command { verb: "XCLIENT", lmtp: false, last: true, run: Session::xclient, ..COMMON },
+    Command { verb: "XFORWARD", lmtp: false, run: Session::xforward, ..COMMON },
     Command { verb: "HELP", junk: true, run: Session::help, ..COMMON },
     Command { verb: "QUIT", before_tls: true, run: Session::quit, ..COMMON },
 ];
@@ -74,6 +77,7 @@ impl Session {
             self.close();
             return None;
         }
+        self.ran_ahead |= ahead && must_wait;
         let Some(command) = command else {
             if self.settings.forbidden_commands.contains(&verb) {
                 Reply::with(554, (5, 5, 1), "Error: this is a mail server").write(&mut self.out);
@@ -140,6 +144,15 @@ impl Session {
         for keyword in ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"] {
             lines.push(keyword.into());
         }
+        if settings.etrn {
+            lines.push("ETRN".into());
+        }
+        if settings.xclient {
+            lines.push(format!("XCLIENT {}", super::proxied::XCLIENT.join(" ")));
+        }
+        if settings.xforward {
+            lines.push(format!("XFORWARD {}", super::proxied::XFORWARD.join(" ")));
+        }
         if settings.xfacteur {
             lines.push("XFACTEUR".into());
         }
@@ -165,9 +178,7 @@ impl Session {
         } else if !self.settings.tls_available {
             Reply::with(454, (4, 7, 0), "TLS not available due to temporary reason")
         } else {
-            Reply::with(220, (2, 0, 0), "Ready to start TLS").write(&mut self.out);
-            self.state = State::TlsNext;
-            return None;
+            return Some(self.ask(Pending::StartTls, Question::StartTls));
         };
         self.say(reply)
     }
@@ -342,6 +353,8 @@ impl Session {
     fn vrfy(&mut self, argument: &str) -> Option<Step> {
         self.say(if argument.is_empty() {
             Reply::with(501, (5, 5, 4), "Syntax: VRFY address")
+        } else if self.settings.disable_vrfy {
+            Reply::with(502, (5, 5, 1), "VRFY command is disabled")
         } else {
             Reply::with(252, (2, 0, 0), "Send the message, and we shall see")
         })
@@ -386,6 +399,13 @@ impl Session {
                 self.transaction.as_mut().expect("RCPT is asked within a transaction").recipients.push(recipient);
                 self.reply(or(250, (2, 1, 5), "Ok"));
             }
+            Pending::StartTls => {
+                Reply::with(220, (2, 0, 0), "Ready to start TLS").write(&mut self.out);
+                self.state = State::TlsNext;
+            }
+            Pending::Etrn => self.reply(or(250, (2, 0, 0), "Queuing started")),
+            Pending::XClient { login, hello } => self.begin_as(login, hello),
+            Pending::XForward => self.reply(or(250, (2, 0, 0), "Ok")),
             Pending::Data => {
                 self.begin_body(Decoder::data());
                 self.state = State::Data;

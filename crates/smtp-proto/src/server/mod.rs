@@ -9,9 +9,11 @@
 
 mod body;
 mod commands;
+mod proxied;
 mod question;
 mod settings;
 
+pub use proxied::{TEMPORARILY_UNAVAILABLE, UNAVAILABLE};
 pub use question::{Answer, MailFrom, Question, Step, Transaction};
 pub use settings::{BareNewline, Settings, TlsOffer};
 
@@ -44,6 +46,7 @@ pub struct Session {
     sleep: bool,
     abandon: bool,
     cancel_auth: bool,
+    ran_ahead: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +82,11 @@ enum Pending {
     Auth,
     Mail(MailFrom),
     Recipient(Recipient),
+    StartTls,
+    Etrn,
+    /// With the login and the HELO that it brings.
+    XClient { login: Option<Option<String>>, hello: Option<String> },
+    XForward,
     Data,
     FirstChunk(Chunk),
     /// The transaction is with the owner; so many recipients wait for replies.
@@ -105,6 +113,7 @@ impl Session {
             sleep: false,
             abandon: false,
             cancel_auth: false,
+            ran_ahead: false,
         }
     }
 
@@ -210,6 +219,16 @@ impl Session {
         reply.write(&mut self.out);
         self.state = State::Closing;
         self.input.clear();
+    }
+
+    /// The client has sent commands ahead where it had to wait (`forbid_unauth_pipelining` is off).
+    pub fn ran_ahead(&self) -> bool {
+        self.ran_ahead
+    }
+
+    /// The client said EHLO or LHLO.
+    pub fn is_extended(&self) -> bool {
+        self.hello.as_ref().is_some_and(|h| h.extended)
     }
 
     /// The argument of HELO, EHLO or LHLO.

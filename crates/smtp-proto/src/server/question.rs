@@ -45,6 +45,14 @@ pub enum Question {
     Mail(MailFrom),
     /// Is this a recipient? The transaction so far is [`super::Session::transaction`].
     Recipient(Recipient),
+    /// STARTTLS: may a handshake be made now?
+    StartTls,
+    /// ETRN: may the queue for this domain or host be tried now, and was it begun? The argument without a leading `@` or `#`.
+    Etrn(String),
+    /// XCLIENT of a peer that may: attributes, decoded. When they are accepted the session begins anew with `Connect`.
+    XClient(Vec<(String, String)>),
+    /// XFORWARD of a peer that may: attributes, decoded.
+    XForward(Vec<(String, String)>),
     /// DATA or the first BDAT: may the message come?
     Data,
     /// All bytes of the message have been handed out. Take responsibility, then answer: in SMTP one `Reply` (or `Accept`), in LMTP

@@ -43,6 +43,13 @@ pub struct Settings {
     pub forbidden_commands: Vec<String>,
     /// EHLO keywords that are not announced, in upper case.
     pub discard_ehlo_keywords: Vec<String>,
+    /// VRFY is refused.
+    pub disable_vrfy: bool,
+    /// ETRN (RFC 1985) is announced and asked about.
+    pub etrn: bool,
+    /// The peer may say for whom it speaks (Postfix XCLIENT_README), or from whom a message is (XFORWARD_README).
+    pub xclient: bool,
+    pub xforward: bool,
     /// Announce XFACTEUR and take its parameters: only for peers that are trusted.
     pub xfacteur: bool,
 }
@@ -91,6 +98,10 @@ impl Settings {
             forbid_unauth_pipelining: true,
             forbidden_commands: ["CONNECT", "GET", "POST"].map(String::from).to_vec(),
             discard_ehlo_keywords: Vec::new(),
+            disable_vrfy: false,
+            etrn: false,
+            xclient: false,
+            xforward: false,
             xfacteur: false,
         }
     }
