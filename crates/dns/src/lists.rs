@@ -40,7 +40,10 @@ pub enum Subject<'a> {
 /// What a list says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listing {
-    Listed { code: Ipv4Addr, text: Option<String> },
+    Listed {
+        code: Ipv4Addr,
+        text: Option<String>,
+    },
     NotListed,
     /// The list is suspended, or said something that no list says; it has no opinion.
     Unusable,
@@ -71,7 +74,9 @@ impl Site {
             return None;
         }
         match &self.filter {
-            Some(filter) => Some(filter.iter().zip(o).all(|(ranges, octet)| ranges.iter().any(|(low, high)| (*low..=*high).contains(&octet)))),
+            Some(filter) => {
+                Some(filter.iter().zip(o).all(|(ranges, octet)| ranges.iter().any(|(low, high)| (*low..=*high).contains(&octet))))
+            }
             None if o[1] != 0 || o[3] == 255 || o == [127, 0, 0, 1] => None,
             None => Some(true),
         }

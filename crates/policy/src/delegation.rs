@@ -15,7 +15,11 @@ use tables::split_list;
 /// What restrictions need of the world beside tables and DNS.
 pub trait Outside: Send + Sync {
     /// Asks a policy service; the answer is the text behind `action=`, or why there is none in time.
-    fn ask<'a>(&'a self, service: &'a PolicyService, question: &'a str) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
+    fn ask<'a>(
+        &'a self,
+        service: &'a PolicyService,
+        question: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
 
     /// Waits.
     fn sleep<'a>(&'a self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -210,8 +214,12 @@ mod tests {
             ..Facts::default()
         };
         let text = question(Stage::Recipient, &facts, "mx");
-        assert!(text.starts_with("request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=SMTP\nclient_address=192.0.2.7\nclient_name=unknown\n"));
-        for line in ["helo_name=evil?action=OK", "sender=a@x.test", "recipient=", "recipient_count=0", "instance=1.0.2", "policy_context=mx"] {
+        assert!(text.starts_with(
+            "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=SMTP\nclient_address=192.0.2.7\nclient_name=unknown\n"
+        ));
+        for line in
+            ["helo_name=evil?action=OK", "sender=a@x.test", "recipient=", "recipient_count=0", "instance=1.0.2", "policy_context=mx"]
+        {
             assert!(text.lines().any(|l| l == line), "{line} in {text}");
         }
         assert!(text.ends_with("\n\n"));

@@ -22,7 +22,9 @@ pub enum SetupError {
     Filter { setting: String, table: String },
     #[error("{setting}: the lists refer to each other in a circle")]
     Circle { setting: String },
-    #[error("smtpd_restriction_classes: {line:?} is not of the form name = restriction, restriction, or its name is a restriction or there twice")]
+    #[error(
+        "smtpd_restriction_classes: {line:?} is not of the form name = restriction, restriction, or its name is a restriction or there twice"
+    )]
     Class { line: String },
     #[error(
         "smtpd_relay_restrictions or smtpd_recipient_restrictions need one of reject_unauth_destination, defer_unauth_destination, reject, defer: \
@@ -377,12 +379,7 @@ pub(crate) fn plain_list(value: &str, classes: &[(String, Arc<List>)]) -> Option
 }
 
 impl List {
-    pub(crate) fn parse(
-        stage: Stage,
-        smtpd: &config::Smtpd,
-        classes: &Classes,
-        context: &Context,
-    ) -> Result<List, SetupError> {
+    pub(crate) fn parse(stage: Stage, smtpd: &config::Smtpd, classes: &Classes, context: &Context) -> Result<List, SetupError> {
         let words = words(stage, smtpd, 0)?;
         Parser { setting: stage.setting(), stage: Some(stage), smtpd, classes, context }.list(&words)
     }

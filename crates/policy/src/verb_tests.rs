@@ -129,7 +129,11 @@ async fn what_a_table_cannot_do_is_no_silence() {
     let dir = tempfile::tempdir().expect("dir");
     let file = dir.path().join("access");
     std::fs::write(&file, "a@x.test OK\nb@x.test FILTER smtp:[127.0.0.1]:10024\n").expect("write");
-    for table in ["inline:{ {user@domain.com = FILTER smtp:[::1]:10024} }".to_owned(), "static:FILTER".to_owned(), format!("hash:{}", file.display())] {
+    for table in [
+        "inline:{ {user@domain.com = FILTER smtp:[::1]:10024} }".to_owned(),
+        "static:FILTER".to_owned(),
+        format!("hash:{}", file.display()),
+    ] {
         let fault = policy(|s| s.smtpd_recipient_restrictions = list(&["check_sender_access", &table])).err().map(|e| e.to_string());
         assert!(fault.is_some_and(|text| text.contains("FILTER is not available")), "{table}");
     }
@@ -163,7 +167,12 @@ async fn hosts_behind_names_are_looked_up() {
         ("check_sender_mx_access", "a@y.test", "h", "554 5.7.1 <a@y.test>: Sender address rejected: bad net"),
         ("check_sender_mx_access", "a@none.test", "h", "permit"),
         ("check_sender_mx_access", "a@[203.0.113.5]", "h", "554 5.7.1 <a@[203.0.113.5]>: Sender address rejected: bad net"),
-        ("check_sender_mx_access", "a@broken.test", "h", "450 4.4.3 <a@broken.test>: Sender address rejected: Name service error, try again later"),
+        (
+            "check_sender_mx_access",
+            "a@broken.test",
+            "h",
+            "450 4.4.3 <a@broken.test>: Sender address rejected: Name service error, try again later",
+        ),
         ("check_sender_ns_access", "a@sub.zone.test", "h", "554 5.7.1 <a@sub.zone.test>: Sender address rejected: bad hosts"),
         ("check_sender_a_access", "a@y.test", "h", "554 5.7.1 <a@y.test>: Sender address rejected: bad net"),
         // Whoever has such a host may not thereby do more.
@@ -211,10 +220,7 @@ async fn dns_lists_refuse_and_welcome() {
         (&["reject_rbl_client", "down.test"], "permit"),
         (&["reject_rbl_client", "none.test"], "permit"),
         (&["warn_if_reject", "reject_rbl_client", "bl.test"], "permit"),
-        (
-            &["reject_rhsbl_sender", "names.test"],
-            "554 5.7.1 Service unavailable; Sender address [domain.com] blocked using names.test",
-        ),
+        (&["reject_rhsbl_sender", "names.test"], "554 5.7.1 Service unavailable; Sender address [domain.com] blocked using names.test"),
         (&["reject_rhsbl_helo", "names.test"], "554 5.7.1 Service unavailable; Helo command [mx.client.test] blocked using names.test"),
         (&["reject_rhsbl_client", "names.test"], "554 5.7.1 Service unavailable; Client host [mx.client.test] blocked using names.test"),
         (&["reject_rhsbl_recipient", "names.test"], "permit"),
@@ -248,10 +254,7 @@ async fn a_backup_takes_mail_for_a_domain_whose_better_server_is_another() {
         let case = Case { recipient: address(recipient), destination: elsewhere(), ..Case::default() };
         let facts = Facts { server_name: Some("here.test"), server_ip: Some([192, 0, 2, 25].into()), ..case.facts() };
         // The relay list has its say as well; this is about the recipient list.
-        let smtpd = config::Smtpd {
-            smtpd_relay_restrictions: list(&["permit_mx_backup", "reject"]),
-            ..config::Smtpd::default()
-        };
+        let smtpd = config::Smtpd { smtpd_relay_restrictions: list(&["permit_mx_backup", "reject"]), ..config::Smtpd::default() };
         let context = Context::local("/");
         let policy = Policy::new(&smtpd, "+", NetworkList::default(), Some(zones.dns.clone()), &context).expect("policy");
         assert!(text(&policy.judge(Stage::Recipient, &facts).await).starts_with(want), "{recipient}");
@@ -332,11 +335,7 @@ async fn a_policy_service_is_obeyed_and_its_absence_defers() {
             about("450 4.7.1 <ann@here.test>: Recipient address rejected: Greylisted"),
         ),
         ("inet:127.0.0.1:10023", Ok("what?"), about("451 4.3.5 Server configuration error")),
-        (
-            "unix:policy",
-            Err("away"),
-            about("451 4.3.5 <ann@here.test>: Recipient address rejected: Server configuration problem"),
-        ),
+        ("unix:policy", Err("away"), about("451 4.3.5 <ann@here.test>: Recipient address rejected: Server configuration problem")),
         ("{ unix:policy, default_action=DUNNO }", Err("away"), about("permit")),
     ] {
         let policy = policy(|s| s.smtpd_recipient_restrictions = list(&["check_policy_service", service])).expect("policy");

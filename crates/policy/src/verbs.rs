@@ -79,7 +79,9 @@ impl Run<'_> {
                 _ => Said::Dunno,
             },
             Verb::RejectNonFqdnRecipient => match facts.recipient {
-                Some(address) if !is_fqdn(address) => self.refuse(Subject::Recipient, codes.non_fqdn, (5, 2), "need fully-qualified address"),
+                Some(address) if !is_fqdn(address) => {
+                    self.refuse(Subject::Recipient, codes.non_fqdn, (5, 2), "need fully-qualified address")
+                }
                 _ => Said::Dunno,
             },
             Verb::RejectUnknownSenderDomain => match facts.sender.flatten() {
@@ -141,7 +143,9 @@ impl Run<'_> {
         match self.is_backup(&**resolver, recipient.domain().as_str()).await {
             Ok(true) => Said::Permit,
             Ok(false) => Said::Dunno,
-            Err(_) => Said::DeferIfReject(self.about(Subject::Recipient, reply(450, (4, 4), "Unable to look up mail exchanger information"))),
+            Err(_) => {
+                Said::DeferIfReject(self.about(Subject::Recipient, reply(450, (4, 4), "Unable to look up mail exchanger information")))
+            }
         }
     }
 

@@ -275,8 +275,7 @@ impl Desk {
             return Answer::Accept;
         }
         self.know_name().await;
-        let facts =
-            Facts { sender: Some(sender), sender_destination: self.sender_destination.as_ref(), ..self.facts(machine, None) };
+        let facts = Facts { sender: Some(sender), sender_destination: self.sender_destination.as_ref(), ..self.facts(machine, None) };
         let verdict = self.service.policy.judge(Stage::Sender, &facts).await;
         self.settle(Stage::Sender, machine, verdict, sender, None)
     }

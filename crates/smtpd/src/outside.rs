@@ -19,7 +19,11 @@ pub(crate) struct Sockets {
 }
 
 impl Outside for Sockets {
-    fn ask<'a>(&'a self, service: &'a PolicyService, question: &'a str) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
+    fn ask<'a>(
+        &'a self,
+        service: &'a PolicyService,
+        question: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>> {
         Box::pin(async move {
             let mut failure = String::new();
             for attempt in 0..service.try_limit.max(1) {

@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::service::Service;
 use config::ScreenAction;
 use daemon::{Peer, Stream};
-use dns::lists::{Lists, Listing, Subject};
+use dns::lists::{Listing, Lists, Subject};
 use mail_types::Reply;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -64,11 +64,13 @@ pub(crate) async fn screen(server: &Server, service: &Service, stream: &mut Stre
     }
     let wait = if under_load { smtpd.postscreen_greet_wait / 3 } else { smtpd.postscreen_greet_wait };
     let lists = async {
-        if asks { tokio::time::timeout(smtpd.postscreen_dnsbl_timeout, score(&server.dns_lists, service, ip)).await.unwrap_or_default() } else { Score::default() }
+        if asks {
+            tokio::time::timeout(smtpd.postscreen_dnsbl_timeout, score(&server.dns_lists, service, ip)).await.unwrap_or_default()
+        } else {
+            Score::default()
+        }
     };
-    let greeting = async {
-        if waits { greet(stream, &service.hostname, &smtpd.smtpd_banner, wait).await } else { Some(Vec::new()) }
-    };
+    let greeting = async { if waits { greet(stream, &service.hostname, &smtpd.smtpd_banner, wait).await } else { Some(Vec::new()) } };
     let (early, score) = tokio::join!(greeting, lists);
     let Some(early) = early else { return Screened::Gone };
     judge(server, service, ip, early, &score)

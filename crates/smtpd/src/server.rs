@@ -1,12 +1,12 @@
 //! What all sessions share: spool, partners, limits, and the settings in force.
 
+use crate::outside::Sockets;
+use crate::rates::Rates;
+use crate::screen::Passed;
 use crate::service::{Parts, Service};
 use anyhow::Context as _;
 use config::Config;
 use daemon::{Context, Limits, ServerTls, Shutdown};
-use crate::outside::Sockets;
-use crate::rates::Rates;
-use crate::screen::Passed;
 use dns::lists::Lists;
 use dns::{Dns, Resolver};
 use ipc::auth::AuthClient;

@@ -6,8 +6,8 @@ use dns::lists::{Lists, Site};
 use ipc::auth::{AuthClient, Mechanism};
 use parking_lot::Mutex;
 use policy::{Outside, Policy};
-use std::net::IpAddr;
 use smtp_proto::server::Settings;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tables::{Context, DomainList, NetworkList};
@@ -62,9 +62,8 @@ impl Service {
         let delimiters = &config.routing.recipient_delimiter;
         let policy = Policy::new(&smtpd, delimiters, mynetworks.clone(), Some(resolver.clone()), context).map_err(|e| e.to_string())?;
         let policy = policy.in_world(outside, dns_lists.clone());
-        let networks = |setting: &str, items: &[String]| {
-            NetworkList::open(&items.join(", "), context).map_err(|error| format!("{setting}: {error}"))
-        };
+        let networks =
+            |setting: &str, items: &[String]| NetworkList::open(&items.join(", "), context).map_err(|error| format!("{setting}: {error}"));
         let sites = smtpd.postscreen_dnsbl_sites.iter().flat_map(|line| tables::split_list(line)).map(Site::parse);
         let flushed = if smtpd.fast_flush_domains.is_empty() { &config.routing.relay_domains } else { &smtpd.fast_flush_domains };
         let flush_domains = DomainList::open(&flushed.join(", "), true, context).map_err(|error| format!("fast_flush_domains: {error}"))?;

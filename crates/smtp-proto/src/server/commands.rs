@@ -135,6 +135,9 @@ impl Session {
         }
         let mut lines = vec!["PIPELINING".to_string()];
         lines.push(if settings.size_limit > 0 { format!("SIZE {}", settings.size_limit) } else { "SIZE".into() });
+        if settings.etrn {
+            lines.push("ETRN".into());
+        }
         if settings.tls != TlsOffer::Off && !self.tls {
             lines.push("STARTTLS".into());
         }
@@ -143,9 +146,6 @@ impl Session {
         }
         for keyword in ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"] {
             lines.push(keyword.into());
-        }
-        if settings.etrn {
-            lines.push("ETRN".into());
         }
         if settings.xclient {
             lines.push(format!("XCLIENT {}", super::proxied::XCLIENT.join(" ")));

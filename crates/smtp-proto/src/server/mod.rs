@@ -85,7 +85,10 @@ enum Pending {
     StartTls,
     Etrn,
     /// With the login and the HELO that it brings.
-    XClient { login: Option<Option<String>>, hello: Option<String> },
+    XClient {
+        login: Option<Option<String>>,
+        hello: Option<String>,
+    },
     XForward,
     Data,
     FirstChunk(Chunk),

@@ -1,0 +1,184 @@
+//! What restrictions, limits, proxies and the time before the greeting do to real sessions.
+
+use super::*;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+/// What the server says to these bytes until it waits for more or hangs up, the first line.
+async fn raw(server: &Server, bytes: &[u8]) -> Client<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.expect("connect");
+    stream.write_all(bytes).await.expect("write");
+    Client { stream: BufReader::new(stream) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_send_messages_elsewhere() {
+    let access = "inline:{ {r@x.test = REDIRECT bob@here.test}, {b@x.test = BCC bob@here.test} }";
+    let server = Server::start(&format!("smtpd_sender_restrictions = [\"check_sender_access {access}\"]")).await;
+    let mut client = server.connect().await;
+    for sender in ["r@x.test", "b@x.test", "n@x.test"] {
+        assert_eq!(code(&client.message(sender, "ann@here.test", "Subject: x\r\n").await), "250 2.0.0", "{sender}");
+    }
+    let spool = server.stop().await;
+    let listed = spool.list();
+    for (sender, want) in
+        [("r@x.test", &["bob@here.test"][..]), ("b@x.test", &["ann@here.test", "bob@here.test"]), ("n@x.test", &["ann@here.test"])]
+    {
+        let found = listed.iter().find(|l| l.sender.as_ref().is_some_and(|s| s.to_string() == sender)).expect("kept");
+        let got: Vec<String> = found.recipients.iter().map(|r| r.address.to_string()).collect();
+        assert_eq!(got, want, "{sender}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_service_is_asked_over_its_socket() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = listener.local_addr().expect("address").port();
+    let service = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        let mut question = Vec::new();
+        while !question.ends_with(b"\n\n") {
+            question.push(stream.read_u8().await.expect("question"));
+        }
+        stream.write_all(b"action=REJECT not you\n\n").await.expect("answer");
+        String::from_utf8(question).expect("text")
+    });
+    let check = format!("check_policy_service {{ inet:127.0.0.1:{port}, try_limit=1 }}");
+    let server = Server::start(&format!("smtpd_recipient_restrictions = [\"{check}\"]")).await;
+    let replies = server.connect().await.envelope("a@x.test", "ann@here.test").await;
+    assert_eq!(replies[2], "554 5.7.1 <ann@here.test>: Recipient address rejected: not you");
+    let question = service.await.expect("service");
+    for line in ["protocol_state=RCPT", "protocol_name=ESMTP", "client_address=127.0.0.1", "helo_name=client.test", "sender=a@x.test"] {
+        assert!(question.lines().any(|l| l == line), "{line} in {question}");
+    }
+    // It is away now.
+    let replies = server.connect().await.envelope("a@x.test", "ann@here.test").await;
+    assert_eq!(code(&replies[2]), "451 4.3.5");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_so_many_events_in_a_time() {
+    let limits = "anvil_rate_time_unit = \"1h\"\nsmtpd_client_message_rate_limit = 2\nsmtpd_client_recipient_rate_limit = 3";
+    let server = Server::start(limits).await;
+    let mut client = server.connect().await;
+    client.say("EHLO client.test").await;
+    client.say("MAIL FROM:<a@x.test>").await;
+    for want in ["250 2.1.5", "250 2.1.5", "250 2.1.5", "450 4.7.1"] {
+        assert_eq!(code(&client.say("RCPT TO:<ann@here.test>").await), want);
+    }
+    client.say("RSET").await;
+    assert_eq!(code(&client.say("MAIL FROM:<a@x.test>").await), "250 2.1.0");
+    client.say("RSET").await;
+    // On another connection as well.
+    let mut client = server.connect().await;
+    client.say("EHLO client.test").await;
+    assert_eq!(client.say("MAIL FROM:<a@x.test>").await, "450 4.7.1 Error: too much mail from [127.0.0.1]");
+    server.stop().await;
+    let exempt = format!("{limits}\nsmtpd_client_event_limit_exceptions = [\"127.0.0.0/8\"]");
+    let server = Server::start(&exempt).await;
+    let mut client = server.connect().await;
+    client.say("EHLO client.test").await;
+    for _ in 0..5 {
+        assert_eq!(code(&client.say("MAIL FROM:<a@x.test>").await), "250 2.1.0");
+        client.say("RSET").await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_before_the_greeting_is_no_mail_server() {
+    let server = Server::start("postscreen_greet_action = \"drop\"\npostscreen_greet_wait = \"30s\"").await;
+    let mut client = raw(&server, b"EHLO client.test\r\n").await;
+    assert_eq!(client.reply().await, "521 5.5.1 Protocol error");
+    assert_eq!(client.reply().await, "");
+    server.stop().await;
+    let server = Server::start("postscreen_greet_action = \"enforce\"\npostscreen_greet_wait = \"30s\"").await;
+    let mut client = raw(&server, b"EHLO client.test\r\n").await;
+    assert!(client.reply().await.starts_with("220 "));
+    assert!(client.reply().await.starts_with("250 "));
+    client.say("MAIL FROM:<a@x.test>").await;
+    assert_eq!(client.say("RCPT TO:<ann@here.test>").await, "550 5.5.1 Protocol error");
+    server.stop().await;
+    // Who waits is greeted, and need not wait again.
+    let server = Server::start("postscreen_greet_action = \"drop\"\npostscreen_greet_wait = \"1s\"").await;
+    let replies = server.connect().await.envelope("a@x.test", "ann@here.test").await;
+    assert_eq!(code(&replies[2]), "250 2.1.5");
+    let mut client = raw(&server, b"").await;
+    let mut line = String::new();
+    client.stream.read_line(&mut line).await.expect("read");
+    assert!(line.starts_with("220 "), "{line}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_says_for_whom_it_connects() {
+    let settings = "smtpd_upstream_proxy_protocol = \"haproxy\"\nsmtpd_peername_lookup = false\n\
+        smtpd_recipient_restrictions = [\"check_client_access inline:{ {192.0.2.7 = REJECT seven} }\"]";
+    let server = Server::start(settings).await;
+    for (header, want) in [
+        (&b"PROXY TCP4 192.0.2.7 192.0.2.25 40000 25\r\n"[..], "554 5.7.1"),
+        (b"PROXY TCP4 192.0.2.8 192.0.2.25 40000 25\r\n", "250 2.1.5"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x19\x9c\x40\0\x19", "554 5.7.1"),
+    ] {
+        let mut client = raw(&server, header).await;
+        assert!(client.reply().await.starts_with("220 "));
+        assert_eq!(code(&client.envelope("a@x.test", "ann@here.test").await[2]), want);
+    }
+    let mut client = raw(&server, b"EHLO client.test\r\n").await;
+    // The connection is over, with or without a reset for what was not read.
+    let mut said = Vec::new();
+    let ended = tokio::time::timeout(DEADLINE, client.stream.read_to_end(&mut said)).await.expect("an end in time");
+    assert!(said.is_empty(), "{ended:?} {said:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_client_may_speak_for_another() {
+    let settings = "smtpd_authorized_xclient_hosts = [\"127.0.0.1\"]\nsmtpd_authorized_xforward_hosts = [\"127.0.0.1\"]\n\
+        smtpd_peername_lookup = false\ndisable_vrfy_command = true\n\
+        smtpd_recipient_restrictions = [\"check_client_access inline:{ {192.0.2.7 = REJECT seven}, {bad.test = REJECT bad} }\"]";
+    let server = Server::start(settings).await;
+    let mut client = server.connect().await;
+    assert_eq!(code(&client.say("VRFY ann").await), "502 5.5.1");
+    for (line, want) in [
+        ("XCLIENT ADDR=192.0.2.7", "554 5.7.1"),
+        ("XCLIENT ADDR=192.0.2.8 NAME=mx.bad.test", "554 5.7.1"),
+        ("XCLIENT ADDR=IPV6:2001:db8::7 NAME=[UNAVAILABLE]", "250 2.1.5"),
+    ] {
+        assert!(client.say(line).await.starts_with("220 "), "{line}");
+        let replies = client.envelope("a@x.test", "ann@here.test").await;
+        assert_eq!(code(&replies[2]), want, "{line}");
+        // 354 came where the recipient was taken.
+        client.say(if replies[3].starts_with("354") { "." } else { "RSET" }).await;
+    }
+    for wrong in ["XCLIENT", "XCLIENT ADDR=x", "XCLIENT FOO=bar", "XCLIENT NAME=a+0Ab"] {
+        assert_eq!(code(&client.say(wrong).await), "501 5.5.4", "{wrong}");
+    }
+    let mut client = server.connect().await;
+    client.say("EHLO filter.test").await;
+    assert_eq!(code(&client.say("XFORWARD ADDR=198.51.100.9 NAME=far.test HELO=far").await), "250 2.0.0");
+    assert_eq!(code(&client.message("f@x.test", "ann@here.test", "Subject: x\r\n").await), "250 2.0.0");
+    let spool = server.stop().await;
+    assert_eq!(spool.list().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etrn_is_for_domains_that_we_keep_mail_for() {
+    let settings = "fast_flush_domains = [\"far.test\"]\nsmtpd_etrn_restrictions = [\"check_etrn_access inline:{no.far.test=REJECT}\"]";
+    let server = Server::start(settings).await;
+    let mut client = server.connect().await;
+    assert_eq!(code(&client.say("ETRN far.test").await), "503 5.5.1");
+    client.say("EHLO client.test").await;
+    for (line, want) in [
+        ("ETRN far.test", "250 2.0.0"),
+        ("ETRN @below.far.test", "250 2.0.0"),
+        ("ETRN no.far.test", "554 5.7.1"),
+        ("ETRN other.test", "459 4.7.1"),
+        ("ETRN a b", "501 5.5.4"),
+        ("ETRN", "501 5.5.4"),
+    ] {
+        assert_eq!(code(&client.say(line).await), want, "{line}");
+    }
+    server.stop().await;
+}
