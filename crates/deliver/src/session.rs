@@ -107,7 +107,13 @@ impl Driver {
                 let (coming, destinations) = (std::mem::take(&mut self.coming), std::mem::take(&mut self.destinations));
                 Answer::Replies(coming.file(&self.server, &self.mail, destinations).await)
             }
-            Question::Auth { .. } | Question::AuthResponse(_) => Answer::Reply(Reply::with(503, (5, 5, 1), "no login here")),
+            // Nothing that this server announces.
+            Question::Auth { .. }
+            | Question::AuthResponse(_)
+            | Question::StartTls
+            | Question::Etrn(_)
+            | Question::XClient(_)
+            | Question::XForward(_) => Answer::Reply(Reply::with(503, (5, 5, 1), "not on this server")),
         }
     }
 }

@@ -18,9 +18,44 @@
 //! From header have to be the login's own, too. `Authentication-Results` that speak in our name are removed, unless a host of `mynetworks`
 //! has sent them. The message is written to the spool, and 250 is said when it is on disk. qmgr is told; when qmgr is away, mail is accepted all the same.
 //!
+//! ## Restrictions
+//!
+//! Each stage has a list: `smtpd_client_restrictions`, `_helo_`, `_sender_`, `_relay_`, `_recipient_`, `_data_`, `_end_of_data_`, `_etrn_`. It is read from left
+//! to right with Postfix's meaning (postconf(5)); the first restriction that decides, decides, and `permit` ends its own list only. They know
+//!
+//! - `permit` `reject` `defer` `defer_if_permit` `defer_if_reject` `warn_if_reject` `sleep 5` and the names of `smtpd_restriction_classes`;
+//! - `permit_mynetworks` `permit_sasl_authenticated` `permit_auth_destination` `permit_mx_backup` `reject_unauth_destination` `defer_unauth_destination`
+//!   `reject_unlisted_recipient` `reject_unlisted_sender`;
+//! - `reject_unknown_client_hostname` `reject_unknown_reverse_client_hostname` `reject_invalid_helo_hostname` `reject_non_fqdn_helo_hostname`
+//!   `reject_unknown_helo_hostname` `reject_non_fqdn_sender` `reject_non_fqdn_recipient` `reject_unknown_sender_domain` `reject_unknown_recipient_domain`;
+//! - `reject_sender_login_mismatch`, also with `authenticated_`, `unauthenticated_` and `known_` before `sender`; `reject_unauth_pipelining`
+//!   `reject_multi_recipient_bounce` `reject_plaintext_session`;
+//! - `reject_rbl_client` `reject_rhsbl_client` `reject_rhsbl_reverse_client` `reject_rhsbl_helo` `reject_rhsbl_sender` `reject_rhsbl_recipient` `permit_dnswl_client`
+//!   `permit_rhswl_client`, each with a list, `list.test` or `list.test=127.0.0.[2..11;13]`;
+//! - `check_client_access` `check_reverse_client_hostname_access` `check_helo_access` `check_sender_access` `check_recipient_access` `check_sasl_access`
+//!   `check_etrn_access`, each with a table; all but the last two also as `check_sender_mx_access`, `_ns_`, `_a_`;
+//! - `check_policy_service inet:host:port`, `unix:path` or `{ inet:host:port, timeout=10s, default_action=DUNNO }`.
+//!
+//! An access table answers OK, REJECT, DEFER, DEFER_IF_PERMIT, DEFER_IF_REJECT, a code with a text, HOLD, DISCARD, REDIRECT, BCC, PREPEND, WARN, INFO, DUNNO, or
+//! restrictions without arguments and classes. FILTER is refused, at start where it can be seen, else with 451. Where Postfix passes by what it cannot look up
+//! (`check_sender_mx_access`), mail is deferred here. Unlike there `relay_domains_reject_code` is 550.
+//!
+//! A DNS list cannot reject the world: without a pattern only answers in 127.0.0.0/16 count, and of those not 127.0.0.1 and none that ends in 255; 127.255.255.0/24 and
+//! what is not in 127.0.0.0/8 is never a listing. A list that has not 127.0.0.2 or has 127.0.0.1 (one of domains: has `invalid`) is suspended, with one warning,
+//! and tested again after ten minutes (`dnsbl_self_test`).
+//!
+//! ## Before the greeting, and limits
+//!
+//! With `postscreen_greet_action` an unknown client gets the first line of the greeting and waits; who speaks meanwhile, or has
+//! `postscreen_dnsbl_threshold` points in `postscreen_dnsbl_sites`, is sent away (`drop`) or refused at RCPT (`enforce`). Services with AUTH and `mynetworks` are left alone.
+//! The rate limits (`smtpd_client_message_rate_limit` and its kin) count by address, IPv6 by /64.
+//!
+//! XCLIENT and XFORWARD are for the hosts of `smtpd_authorized_xclient_hosts` and `_xforward_hosts`; a PROXY header, version 1 or 2, is read with
+//! `smtpd_upstream_proxy_protocol = "haproxy"`. ETRN flushes domains of `fast_flush_domains`.
+//!
 //! # PROTOCOL
 //!
-//! HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY (252) HELP STARTTLS AUTH QUIT, with PIPELINING, SIZE, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES,
+//! HELO EHLO MAIL RCPT DATA BDAT RSET NOOP VRFY (252) ETRN HELP STARTTLS AUTH QUIT, with PIPELINING, SIZE, 8BITMIME, SMTPUTF8, ENHANCEDSTATUSCODES,
 //! CHUNKING, DSN. Only CRLF.CRLF ends DATA; a CR or LF alone becomes CRLF, or refuses the message (`smtpd_forbid_bare_newline`). A login is
 //! relayed to `authd`, or to whoever listens at `smtpd_sasl_path` (Dovecot's protocol).
 //!
@@ -53,6 +88,8 @@
 //!
 //! The name of a client is looked up while it talks, and waited for when it is needed. A client that speaks before the greeting is noticed only
 //! when it sends more than one command ahead. A service that is new in the settings, or listens elsewhere, waits for the next start.
+//! There is no greylisting; a policy service does it (`check_policy_service`). Clients that passed the tests before the greeting are forgotten when smtpd stops.
+//! Connections behind a proxy are counted for the proxy in `smtpd_client_connection_count_limit`. Each question to a policy service takes a connection of its own.
 
 fn main() -> std::process::ExitCode {
     daemon::main("smtpd", smtpd::run)

@@ -130,7 +130,10 @@ mod tests {
         let four = [192, 0, 2, 7, 192, 0, 2, 25, 0x9c, 0x40, 0, 25];
         let with_option = [four.as_slice(), &[4, 0, 1, 9]].concat();
         let mut six = [0; 36];
-        (six[..2].copy_from_slice(&[0x20, 1]), six[15] = 7, six[31] = 25, six[33] = 1, six[35] = 25);
+        six[..2].copy_from_slice(&[0x20, 1]);
+        for (at, byte) in [(15, 7), (31, 25), (33, 1), (35, 25)] {
+            six[at] = byte;
+        }
         for (bytes, want) in [
             (header(0x21, 0x11, 12, &four), Some(ends("192.0.2.7:40000", "192.0.2.25:25"))),
             (header(0x21, 0x11, 16, &with_option), Some(ends("192.0.2.7:40000", "192.0.2.25:25"))),
