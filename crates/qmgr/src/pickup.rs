@@ -12,7 +12,7 @@ use message::dsn::{Action, Dsn, Status};
 use sendmail::Letter;
 use sendmail::maildrop::{self, Kept};
 use sendmail::submit::{Failure, Partly, Submitted, submit};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,7 +72,8 @@ fn round(config: &Config, waiting: &mut HashMap<String, (Instant, Duration)>, st
         Ok(names) => names,
         Err(error) => return tracing::error!(folder = %desk.folder.display(), %error, "cannot be looked at"),
     };
-    waiting.retain(|name, _| names.contains(name));
+    let here: HashSet<&str> = names.iter().map(String::as_str).collect();
+    waiting.retain(|name, _| here.contains(name.as_str()));
     for name in names {
         if stopping.load(Ordering::Relaxed) {
             return;
@@ -118,8 +119,9 @@ impl Desk<'_> {
             if maildrop::is_letter(&name) {
                 names.push(name);
             } else if maildrop::is_unfinished(&name) {
-                let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-                if age > UNFINISHED {
+                // Just finished, or given up, by its writer: then there is nothing to do.
+                let Ok(found) = entry.metadata() else { continue };
+                if found.modified()?.elapsed().unwrap_or_default() > UNFINISHED {
                     tracing::info!(file = name, "an unfinished letter is removed");
                     std::fs::remove_file(entry.path())?;
                 }

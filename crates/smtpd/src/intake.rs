@@ -16,6 +16,8 @@ pub(crate) struct Intake {
     /// The message from its beginning, until the header is whole and edited; after that the edited one, unless it went to a file.
     memory: Vec<u8>,
     edited: bool,
+    /// At this size of `memory` it is seen whether its header is whole.
+    look_at: usize,
     large: Option<LargeWriter>,
     failed: Option<Reply>,
     /// Checks and rewriting of the content, where any are set.
@@ -46,6 +48,7 @@ impl Intake {
     pub(crate) fn new(envelope: Envelope, terms: Terms, scan: Option<Scan>) -> Intake {
         Intake {
             envelope,
+            look_at: terms.journal_limit,
             terms,
             size: 0,
             message_id: String::new(),
@@ -88,7 +91,7 @@ impl Intake {
             } else {
                 self.memory.extend_from_slice(&piece);
             }
-            if self.memory.len() > self.terms.journal_limit {
+            if self.memory.len() > self.look_at {
                 self.begin_file(spool).await;
             }
             return;
@@ -106,6 +109,9 @@ impl Intake {
             if self.memory.len() > self.terms.header_limit {
                 self.refuse_header();
             }
+            // Not for each of a thousand chunks of one octet: what is looked at in all stays in proportion.
+            let len = self.memory.len();
+            self.look_at = (len + len / 4).min(self.terms.header_limit.max(len));
             return;
         }
         if !self.edit() {
@@ -129,6 +135,9 @@ impl Intake {
                 Err(error) => self.cannot_check(&error),
             }
             self.heed(scan.findings());
+        }
+        if self.failed.is_none() && self.large.is_none() && self.memory.len() > self.terms.journal_limit {
+            self.begin_file(spool).await;
         }
         if self.failed.is_none() && !self.edited {
             self.edit();

@@ -57,10 +57,13 @@ impl Cleanup {
         })
     }
 
+    fn checks(&self) -> bool {
+        [&self.header, &self.mime, &self.nested, &self.body].into_iter().any(|maps| !maps.is_empty())
+    }
+
     /// The way of one message; `None` when there is nothing to do to any. `own`: its client is one of ours, so that header addresses are rewritten.
     pub fn scan(self: &Arc<Self>, own: bool) -> Option<Scan> {
-        let checks = [&self.header, &self.mime, &self.nested, &self.body].into_iter().any(|maps| !maps.is_empty());
         let rewrites = own && self.rewriter.changes_headers();
-        (checks || rewrites).then(|| Scan::new(self.clone(), rewrites))
+        (self.checks() || rewrites).then(|| Scan::new(self.clone(), rewrites))
     }
 }

@@ -8,6 +8,9 @@ use tables::{AddressOrder, Context, Maps, Unavailable};
 
 /// Postfix goes on while a table gives something else, so often at most.
 const ROUNDS: usize = 10;
+/// An address that is written in an odd form (`"ann"@x.org`) is looked for in vain: a field may cost so many steps of that, and what
+/// stands behind is left as it is.
+const SEARCH_OCTETS: usize = 1 << 20;
 const SENDER_FIELDS: [&str; 9] = [
     "From",
     "Sender",
@@ -135,24 +138,26 @@ impl Rewriter {
             () => return Ok(None),
         };
         // Addresses are changed where they stand: names, comments and folds stay as they were written.
-        let mut text: Option<Vec<u8>> = None;
-        let start = field.raw().len() - field.value().len() - line_end(field.raw());
-        let mut at = start;
+        let raw = field.raw();
+        let (mut text, mut copied) = (Vec::new(), 0);
+        let mut at = raw.len() - field.value().len() - line_end(raw);
+        let mut budget = SEARCH_OCTETS;
         for entry in message::address::parse(field.value()) {
             let Entry::Mailbox(mailbox) = entry else { continue };
-            let bytes = text.as_deref().unwrap_or(field.raw());
             let bare = self.at_origin && &*mailbox.host == b"MISSING_DOMAIN" && &*mailbox.mailbox != b"MISSING_MAILBOX";
             let written: Vec<u8> = if bare { mailbox.mailbox.to_vec() } else { [&*mailbox.mailbox, b"@", &*mailbox.host].concat() };
-            let Some(found) = place_of(bytes, at, &written, bare && mailbox.name.is_some()) else { continue };
+            let Some(found) = place_of(raw, at, &written, bare && mailbox.name.is_some(), &mut budget) else { continue };
             at = found + written.len();
             let Some(address) = self.completed(&mailbox, bare) else { continue };
             let new = self.address(&address, class).await?.to_string().into_bytes();
             if !new.eq_ignore_ascii_case(&written) {
-                at = found + new.len();
-                text = Some([&bytes[..found], &new, &bytes[found + written.len()..]].concat());
+                text.extend_from_slice(&raw[copied..found]);
+                text.extend_from_slice(&new);
+                copied = at;
             }
         }
-        Ok(text)
+        text.extend_from_slice(&raw[copied..]);
+        Ok((copied > 0).then_some(text))
     }
 
     fn completed(&self, mailbox: &message::Mailbox<'_>, bare: bool) -> Option<Address> {
@@ -173,11 +178,12 @@ fn line_end(raw: &[u8]) -> usize {
 }
 
 /// Where an address stands as a word of its own, at `from` or behind it. `in_brackets`: only there, for before them stands a name.
-fn place_of(bytes: &[u8], from: usize, wanted: &[u8], in_brackets: bool) -> Option<usize> {
+fn place_of(bytes: &[u8], from: usize, wanted: &[u8], in_brackets: bool, budget: &mut usize) -> Option<usize> {
     let part_of_word =
         |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.@\"".contains(b) || *b >= 0x80);
     let mut at = from;
-    while at + wanted.len() <= bytes.len() {
+    while at + wanted.len() <= bytes.len() && *budget > 0 {
+        *budget -= 1;
         let end = at + wanted.len();
         let alone = !part_of_word(at.checked_sub(1).and_then(|before| bytes.get(before))) && !part_of_word(bytes.get(end));
         let bracketed = at > 0 && bytes[at - 1] == b'<';

@@ -1,7 +1,7 @@
 //! A message on its way through `header_checks`, `mime_header_checks`, `nested_header_checks`, `body_checks` and header rewriting.
 //!
 //! The MIME structure is followed as far as boundaries go: a part's header ends the body before it. A field that is longer than
-//! `header_size_limit` is judged by its beginning; its rest shares its fate.
+//! `header_size_limit` is judged by its beginning; its rest shares its fate, and so does the rest of a line that is longer.
 
 use super::{Cleanup, Findings};
 use mail_types::{Address, EnhancedCode, printable};
@@ -27,8 +27,10 @@ pub struct Scan {
     pending: Vec<u8>,
     /// The field that may go on.
     field: Vec<u8>,
-    /// What became of the field whose rest is still coming.
+    /// Whether the field or line whose rest is still coming is kept.
     rest: Option<bool>,
+    /// The line that was taken last had no end yet.
+    unended: bool,
     boundaries: Vec<Vec<u8>>,
     /// Of the header that is being read.
     content: Content,
@@ -66,6 +68,13 @@ enum Fate {
     Replace(String),
 }
 
+impl Fate {
+    /// Whether the field or line itself stays.
+    fn keeps(&self) -> bool {
+        matches!(self, Fate::Keep | Fate::Prepend(_))
+    }
+}
+
 impl Scan {
     pub(super) fn new(cleanup: Arc<Cleanup>, rewrites: bool) -> Scan {
         Scan {
@@ -75,6 +84,7 @@ impl Scan {
             pending: Vec::new(),
             field: Vec::new(),
             rest: None,
+            unended: false,
             boundaries: Vec::new(),
             content: Content::Plain,
             seen: 0,
@@ -86,19 +96,34 @@ impl Scan {
     pub async fn take(&mut self, piece: &[u8]) -> Result<Vec<u8>, Unavailable> {
         let mut out = Vec::with_capacity(piece.len() + 64);
         let mut bytes = std::mem::take(&mut self.pending);
+        // What was held back has no line end: pieces of one octet each must not have it searched again and again.
+        let mut from = bytes.len();
         bytes.extend_from_slice(piece);
         let mut at = 0;
-        while let Some(end) = bytes[at..].iter().position(|b| *b == b'\n') {
-            self.line(&bytes[at..at + end + 1], &mut out).await?;
-            at += end + 1;
+        while !self.has_done_all() {
+            let Some(end) = bytes[from..].iter().position(|b| *b == b'\n') else { break };
+            self.line(&bytes[at..from + end + 1], &mut out).await?;
+            at = from + end + 1;
+            from = at;
+        }
+        if self.has_done_all() {
+            out.append(&mut self.field);
+            out.extend_from_slice(&bytes[at..]);
+            return Ok(out);
         }
         // A line without end is not waited for.
         if bytes.len() - at > self.cleanup.header_limit {
             self.line(&bytes[at..], &mut out).await?;
             at = bytes.len();
         }
-        self.pending = bytes.split_off(at);
+        bytes.drain(..at);
+        self.pending = bytes;
         Ok(out)
+    }
+
+    /// Only the header of the message itself is rewritten; with no tables of checks nothing looks at what follows it.
+    fn has_done_all(&self) -> bool {
+        self.place != Place::Header(Kind::Primary) && !self.cleanup.checks()
     }
 
     /// What was held back, at the end of the message.
@@ -123,6 +148,10 @@ impl Scan {
             out.extend_from_slice(line);
             return Ok(());
         }
+        if std::mem::replace(&mut self.unended, !line.ends_with(b"\n")) {
+            self.rest_of_line(line, out);
+            return Ok(());
+        }
         let Place::Header(kind) = self.place else { return self.body_line(line, out).await };
         let text = line.strip_suffix(b"\n").map_or(line, |l| l.strip_suffix(b"\r").unwrap_or(l));
         if let (Some(kept), [b' ' | b'\t', ..]) = (self.rest, text) {
@@ -134,9 +163,7 @@ impl Scan {
         if matches!(text, [b' ' | b'\t', ..]) && !self.field.is_empty() {
             self.field.extend_from_slice(line);
             if self.field.len() > self.cleanup.header_limit {
-                let before = out.len();
-                self.end_field(out).await?;
-                self.rest = Some(out.len() > before);
+                self.rest = Some(self.end_field(out).await?);
             }
             return Ok(());
         }
@@ -146,6 +173,9 @@ impl Scan {
         let is_field = message::fields(line).next().is_some_and(|field| !field.name().is_empty());
         if is_field && !is_boundary {
             self.field.extend_from_slice(line);
+            if self.unended {
+                self.rest = Some(self.end_field(out).await?);
+            }
             return Ok(());
         }
         self.end_header();
@@ -155,6 +185,16 @@ impl Scan {
         }
         self.place = Place::Body;
         Box::pin(self.body_line(line, out)).await
+    }
+
+    fn rest_of_line(&mut self, rest: &[u8], out: &mut Vec<u8>) {
+        if self.rest != Some(false) {
+            out.extend_from_slice(rest);
+        }
+        if self.place == Place::Body {
+            self.seen += rest.len();
+            self.rest = self.rest.filter(|_| self.unended);
+        }
     }
 
     /// The empty line behind a header: what follows is told by its Content-Type.
@@ -198,21 +238,22 @@ impl Scan {
         let key = String::from_utf8_lossy(&text[..text.len().min(LINE_BYTES)]).into_owned();
         let cleanup = self.cleanup.clone();
         let fate = self.ask(&cleanup.body, "body_checks", &key).await?;
+        self.rest = self.unended.then(|| fate.keeps());
         write(fate, line, out);
         Ok(())
     }
 
-    /// The field that was read is whole.
-    async fn end_field(&mut self, out: &mut Vec<u8>) -> Result<(), Unavailable> {
+    /// The field that was read is whole, or as long as fields may be. Tells whether it is kept.
+    async fn end_field(&mut self, out: &mut Vec<u8>) -> Result<bool, Unavailable> {
         if self.field.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let raw = std::mem::take(&mut self.field);
         let Place::Header(kind) = self.place else {
             out.extend_from_slice(&raw);
-            return Ok(());
+            return Ok(true);
         };
-        let Some(field) = message::fields(&raw).next() else { return Ok(()) };
+        let Some(field) = message::fields(&raw).next() else { return Ok(true) };
         let is_mime = MIME_FIELDS.iter().any(|name| field.is(name));
         if field.is("Content-Type") {
             self.content = content_of(field.value());
@@ -235,10 +276,11 @@ impl Scan {
             && let Some(changed) = cleanup.rewriter.field(&field).await?
         {
             write(fate, &changed, out);
-            return Ok(());
+            return Ok(true);
         }
+        let keeps = fate.keeps();
         write(fate, &raw, out);
-        Ok(())
+        Ok(keeps)
     }
 
     /// Asks a table about a field or line, and carries out what it says of the message.

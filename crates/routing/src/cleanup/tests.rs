@@ -88,6 +88,16 @@ async fn what_a_message_costs_is_bounded() {
     assert!(text.starts_with("\r\nx\r\n"), "the rest of a field shares its fate");
     let nested: String = (0..300).map(|n| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n")).collect();
     assert_eq!(run(settings, &[("h", "/^never/ REJECT"), ("b", "/never/ REJECT")], false, &nested).await.0, nested);
+    // A line that never ends is judged by its beginning, and what follows it is still a header.
+    let one_line = format!("X-Long: {}\r\nSubject: y\r\n\r\n{}\r\nx\r\n", "a".repeat(5000), "b".repeat(5000));
+    for (header, body, want) in [
+        ("/^X-Long/ IGNORE", "/never/ REJECT", one_line.split_once("\r\n").map(|(_, rest)| rest.to_owned())),
+        ("/^X-Long/ REPLACE X: 1", "/^b/ IGNORE", Some("X: 1\r\nSubject: y\r\n\r\nx\r\n".to_owned())),
+        ("/^Subject: y/ REPLACE Subject: z", "/^b/ HOLD", Some(one_line.replace("Subject: y", "Subject: z"))),
+    ] {
+        let settings = settings.replace("= 30", "= 30000");
+        assert_eq!(Some(run(&settings, &[("h", header), ("b", body)], false, &one_line).await.0), want, "{header} {body}");
+    }
     let no_end = "x".repeat(5000);
     assert_eq!(run(settings, &[("h", "/^never/ REJECT"), ("b", "/never/ REJECT")], false, &no_end).await.0, no_end);
 }
@@ -109,6 +119,7 @@ async fn header_addresses_of_our_own_clients_are_rewritten() {
         ("Cc: list:ann@x.org,\r\n ann@x.org;", "Cc: list:Ann.Lee@x.org,\r\n Ann.Lee@x.org;"),
         ("Subject: ann@x.org", "Subject: ann@x.org"),
         ("To: \"a b\"@z.org, ,<>", "To: \"a b\"@z.org, ,<>"),
+        ("To: ann@x.org, e@z.org, ann@x.org", "To: Ann.Lee@x.org, e@z.org, Ann.Lee@x.org"),
     ] {
         let message = format!("{field}\r\n\r\nann@x.org\r\n");
         let (text, _) = run(settings, &[], true, &message).await;
