@@ -1,6 +1,7 @@
 //! Answers the machine's questions: policy, routing, logins, the spool.
 
 use crate::auth::Exchange;
+use crate::client_name::{PeerName, name_of};
 use crate::intake::{Intake, Terms};
 use crate::rates::Event;
 use crate::server::{Server, World};
@@ -16,13 +17,8 @@ use policy::{Action, Destination, Effects, Facts, Ownership, Stage, Verdict};
 use routing::Class;
 use smtp_proto::server::{Answer, MailFrom, Question, Session, Transaction};
 use spool::Place;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::task::JoinHandle;
-
-/// How long the name of a client may take.
-const NAME_PATIENCE: Duration = Duration::from_secs(5);
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) struct Desk {
     pub(crate) server: Arc<Server>,
@@ -58,23 +54,6 @@ pub(crate) struct Desk {
     intake: Option<Intake>,
     accepted: u32,
     rejected: u32,
-}
-
-/// The confirmed name, and any name.
-pub(crate) type Names = (Result<Option<String>, dns::Error>, Result<Vec<String>, dns::Error>);
-
-/// The client's name in the DNS.
-pub(crate) enum PeerName {
-    Asked(JoinHandle<Names>),
-    Known { name: Option<String>, unavailable: bool },
-}
-
-impl Drop for PeerName {
-    fn drop(&mut self) {
-        if let PeerName::Asked(task) = self {
-            task.abort();
-        }
-    }
 }
 
 impl Desk {
@@ -368,24 +347,6 @@ impl Desk {
         }
     }
 
-    /// Waits for the client's name, which was asked for when it connected.
-    pub(crate) async fn know_name(&mut self) {
-        let PeerName::Asked(task) = &mut self.name else { return };
-        let (name, reverse) = match tokio::time::timeout(NAME_PATIENCE, task).await {
-            Ok(Ok(names)) => names,
-            _ => (Err(too_late()), Err(too_late())),
-        };
-        self.reverse = match reverse {
-            Ok(names) => (names.into_iter().next(), false),
-            Err(dns::Error::Temporary(_)) => (None, true),
-            Err(_) => (None, false),
-        };
-        self.name = match name {
-            Ok(name) => PeerName::Known { name, unavailable: false },
-            Err(_) => PeerName::Known { name: None, unavailable: true },
-        };
-    }
-
     /// Turns a verdict into an answer, and logs what was refused and why.
     pub(crate) fn settle(
         &mut self,
@@ -596,29 +557,6 @@ fn during(machine: &Session) -> &'static str {
 
 fn queued(id: mail_types::QueueId) -> Reply {
     Reply::with(250, (2, 0, 0), format!("Ok: queued as {id}"))
-}
-
-/// Asks for the name of a client.
-pub(crate) fn name_of(server: &Arc<Server>, service: &Service, peer: &Peer) -> PeerName {
-    match peer.ip() {
-        Some(ip) if ip.is_loopback() => PeerName::Known { name: Some("localhost".into()), unavailable: false },
-        Some(ip) if service.smtpd.smtpd_peername_lookup => PeerName::Asked(look_up(server, ip, service.policy.wants_reverse_name())),
-        _ => PeerName::Known { name: None, unavailable: false },
-    }
-}
-
-fn look_up(server: &Arc<Server>, ip: IpAddr, reverse: bool) -> JoinHandle<Names> {
-    let resolver = server.resolver.clone();
-    tokio::spawn(async move {
-        let confirmed = dns::confirmed_name(&*resolver, ip).await;
-        // The answer is in the cache by now.
-        let names = if reverse { resolver.ptr(ip).await } else { Err(too_late()) };
-        (confirmed, names)
-    })
-}
-
-fn too_late() -> dns::Error {
-    dns::Error::Temporary("not known".into())
 }
 
 /// The user's name, or the number where there is none.

@@ -4,6 +4,7 @@
 //! [`desk`] answers the machine's questions, [`intake`] takes a message in and makes it durable.
 
 mod auth;
+mod client_name;
 mod deadline;
 mod desk;
 mod headers;

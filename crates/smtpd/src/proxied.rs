@@ -1,6 +1,7 @@
 //! Clients that speak for others (XCLIENT, XFORWARD), that ask for their mail (ETRN), and messages that go elsewhere.
 
-use crate::desk::{Desk, PeerName, name_of};
+use crate::client_name::{PeerName, name_of};
+use crate::desk::Desk;
 use ipc::queue::Hint;
 use mail_types::{DsnNotify, Envelope, Recipient, Reply, printable};
 use policy::{Action, Facts, Stage};
