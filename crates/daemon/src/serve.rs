@@ -42,7 +42,8 @@ where
         };
         match limits.enter(&peer) {
             Ok(slot) => {
-                shutdown.spawn(session(slot, handler(stream, peer)));
+                // Boxed: a task is moved several times on its way, and a session is some kilobytes.
+                shutdown.spawn(session(slot, Box::pin(handler(stream, peer))));
             }
             Err(why) => refuse(stream, &peer, why, listener.refusal),
         }

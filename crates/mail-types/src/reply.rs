@@ -39,7 +39,7 @@ impl Reply {
     pub fn new(code: u16, enhanced: Option<EnhancedCode>, text: impl Into<Cow<'static, str>>) -> Reply {
         debug_assert!((200..600).contains(&code), "reply code {code}");
         let text = text.into();
-        let text = if text.chars().any(|c| c.is_control() && c != '\n') {
+        let text = if !text.bytes().all(|b| matches!(b, b' '..=b'~' | b'\n')) && text.chars().any(|c| c.is_control() && c != '\n') {
             text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect::<String>().into()
         } else {
             text
@@ -83,15 +83,25 @@ impl Reply {
     pub fn write(&self, out: &mut Vec<u8>) {
         let lines = self.text.split('\n').count();
         for (at, line) in self.text.split('\n').enumerate() {
-            let separator = if at + 1 == lines { ' ' } else { '-' };
-            out.extend_from_slice(format!("{}{separator}", self.code).as_bytes());
-            if let Some(enhanced) = self.enhanced {
-                out.extend_from_slice(format!("{enhanced} ").as_bytes());
+            push_number(out, self.code);
+            out.push(if at + 1 == lines { b' ' } else { b'-' });
+            if let Some(EnhancedCode(class, subject, detail)) = self.enhanced {
+                for (number, end) in [(u16::from(class), b'.'), (subject, b'.'), (detail, b' ')] {
+                    push_number(out, number);
+                    out.push(end);
+                }
             }
             out.extend_from_slice(line.as_bytes());
             out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+fn push_number(out: &mut Vec<u8>, number: u16) {
+    if number > 9 {
+        push_number(out, number / 10);
+    }
+    out.push(b'0' + (number % 10) as u8);
 }
 
 /// On one line, as logs and delivery status notifications show it: `550 5.1.1 text`.
@@ -131,5 +141,8 @@ mod tests {
         let mut out = Vec::new();
         Reply::with(550, (5, 1, 1), "one\ntwo\r\x1b[1m").write(&mut out);
         assert_eq!(String::from_utf8(out).expect("text"), "550-5.1.1 one\r\n550 5.1.1 two??[1m\r\n");
+        let mut out = Vec::new();
+        Reply::with(450, (4, 0, 210), "\u{9b}é").write(&mut out);
+        assert_eq!(String::from_utf8(out).expect("text"), "450 4.0.210 ?é\r\n");
     }
 }

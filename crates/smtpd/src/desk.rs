@@ -193,7 +193,8 @@ impl Desk {
             Question::Mail(mail) => self.mail(machine, &mail).await,
             Question::Recipient(recipient) => self.recipient(machine, &recipient).await,
             Question::Data => self.data(machine).await,
-            Question::Message(transaction) => self.message(machine, &transaction).await,
+            // In boxes of their own: every question would pay for their size.
+            Question::Message(transaction) => Box::pin(self.message(machine, &transaction)).await,
         }
     }
 
@@ -243,7 +244,7 @@ impl Desk {
             });
         }
         self.sender_is_own = match (machine.login(), &mail.sender) {
-            (Some(login), Some(sender)) if !self.service.policy.has_sender_logins() => Some(self.owns(login, sender).await),
+            (Some(login), Some(sender)) if !self.service.policy.has_sender_logins() => Some(Box::pin(self.owns(login, sender)).await),
             _ => None,
         };
         self.judge_sender(machine, mail.sender.as_ref()).await
