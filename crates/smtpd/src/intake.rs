@@ -26,9 +26,6 @@ pub(crate) struct Intake {
     pub(crate) discard: bool,
 }
 
-/// What the tables of checks may add to the envelope of a message that is already being written: a handful of addresses.
-const ROOM_BYTES: usize = 8192;
-
 /// How a message is taken.
 pub(crate) struct Terms {
     /// Our Received field and whatever tables want in front.
@@ -114,11 +111,11 @@ impl Intake {
             self.look_at = (len + len / 4).min(self.terms.header_limit.max(len));
             return;
         }
-        if !self.edit() {
+        if !self.edited && !self.edit() {
             return;
         }
         let bytes = std::mem::take(&mut self.memory);
-        let mut large = spool.large_with_room(&self.envelope, if self.scan.is_some() { ROOM_BYTES } else { 0 });
+        let mut large = spool.large(&self.envelope);
         match large.append(&bytes).await {
             Ok(()) => self.large = Some(large),
             Err(error) => self.fail(&error),
@@ -207,7 +204,6 @@ impl Intake {
 
     /// Makes the message durable, after `finish`; the reply says why not. Nothing is left behind then.
     pub(crate) async fn commit(mut self, spool: &SpoolWriter) -> Result<(Receipt, Intake), Reply> {
-        self.finish(spool).await?;
         let kept = match self.large.take() {
             Some(large) => large.commit(&self.envelope).await,
             None => spool.accept(&self.envelope, &std::mem::take(&mut self.memory)).await,

@@ -270,6 +270,8 @@ fn a_large_message_is_whole_or_absent_after_a_power_cut_at_any_step() {
                 large.append(&vec![n; 100_000]).await?;
             }
             envelope.hold = true;
+            // More than was left free for it, so that the body has to be moved.
+            envelope.recipients = vec![envelope.recipients[0].clone(); 30];
             large.commit(&envelope).await
         });
         if let Ok(receipt) = &done {
@@ -286,6 +288,7 @@ fn a_large_message_is_whole_or_absent_after_a_power_cut_at_any_step() {
                 let file = files.open(&id).expect("whole");
                 file.verify().expect("its body");
                 assert!(file.stored.envelope.hold);
+                assert_eq!(file.stored.envelope.recipients.len(), 30);
                 assert_eq!(file.body_bytes, 500_000);
                 assert_eq!(files.list().expect("list"), [id]);
                 files.remove(&id).expect("remove");

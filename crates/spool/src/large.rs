@@ -32,7 +32,7 @@ struct Part {
 }
 
 impl LargeWriter {
-    pub(crate) fn new(disk: Arc<dyn Disk>, layout: Layout, envelope: &Envelope, room: usize) -> LargeWriter {
+    pub(crate) fn new(disk: Arc<dyn Disk>, layout: Layout, envelope: &Envelope) -> LargeWriter {
         let path = layout.incoming().join(format!("{}{PART}", envelope.id));
         let mut head = Vec::new();
         encode_parts(envelope, false, Some(BodySum { size_bytes: u64::MAX, xxh3: 0 }), 0, &mut head);
@@ -40,8 +40,8 @@ impl LargeWriter {
             disk,
             layout,
             envelope: envelope.clone(),
-            // Room for what an end of data may still add: hold, body, smtputf8, and what the caller has in mind.
-            head_bytes: (head.len() + 128 + room).next_multiple_of(64),
+            // Room for what an end of data usually adds: hold, body, smtputf8, a copy for somebody.
+            head_bytes: (head.len() + 512).next_multiple_of(64),
             body: BodySum::default(),
             sum: Box::default(),
             file: None,
@@ -72,8 +72,8 @@ impl LargeWriter {
         result
     }
 
-    /// Makes the message durable with its final envelope, which may differ from the first in `hold`, `body`,
-    /// `smtputf8`, and by what fits into the room that was asked for. On `Ok` the client may be told 250.
+    /// Makes the message durable with its final envelope, whose id must be that of the first; the rest may differ. On `Ok` the client may
+    /// be told 250.
     pub async fn commit(mut self, envelope: &Envelope) -> Result<Receipt, Error> {
         self.flush().await?;
         let mut part = self.part.take().ok_or_else(gone)?;
@@ -107,7 +107,9 @@ impl Part {
         let mut head = Vec::with_capacity(self.head_bytes);
         encode_parts(&self.envelope, false, Some(self.body), self.head_bytes, &mut head);
         if head.len() != self.head_bytes {
-            return Err(Error::damaged(&self.path, "its envelope changed while it was written"));
+            self.make_room(head.len().next_multiple_of(64))?;
+            head.clear();
+            encode_parts(&self.envelope, false, Some(self.body), self.head_bytes, &mut head);
         }
         let file = self.file.as_ref().ok_or_else(gone)?;
         file.write_at(&head, 0)?;
@@ -120,6 +122,26 @@ impl Part {
         self.disk.sync_dir(&directory).map_err(durable::Error::io("sync", &directory))?;
         self.committed = true;
         Ok(Receipt { id, place: Place::File, record: Vec::new() })
+    }
+}
+
+impl Part {
+    /// The envelope has become larger than what was left free for it: moves the body back. From its end, so that nothing is
+    /// overwritten that has not been moved yet.
+    fn make_room(&mut self, head_bytes: usize) -> Result<(), Error> {
+        let file = self.file.as_ref().ok_or_else(gone)?;
+        let (from, to) = (self.head_bytes as u64, head_bytes as u64);
+        let mut piece = vec![0; GATHER.min(usize::try_from(self.body.size_bytes).unwrap_or(GATHER))];
+        let mut left = self.body.size_bytes;
+        while left > 0 {
+            let length = (piece.len() as u64).min(left);
+            left -= length;
+            let piece = &mut piece[..length as usize];
+            file.read_exact_at(piece, from + left)?;
+            file.write_at(piece, to + left)?;
+        }
+        self.head_bytes = head_bytes;
+        Ok(())
     }
 }
 

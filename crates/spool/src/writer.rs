@@ -159,12 +159,7 @@ impl SpoolWriter {
 
     /// Begins a message that is streamed to a file of its own, because its body is larger than [`crate::LARGE_BYTES`].
     pub fn large(&self, envelope: &Envelope) -> LargeWriter {
-        self.large_with_room(envelope, 0)
-    }
-
-    /// The same, with so many octets by which the envelope may still grow until it is committed.
-    pub fn large_with_room(&self, envelope: &Envelope, room: usize) -> LargeWriter {
-        LargeWriter::new(self.0.stock.disk.clone(), self.0.stock.layout.clone(), envelope, room)
+        LargeWriter::new(self.0.stock.disk.clone(), self.0.stock.layout.clone(), envelope)
     }
 
     pub fn position(&self) -> Position {
