@@ -25,6 +25,12 @@ pub enum SetupError {
 #[derive(Clone)]
 pub struct Dns(Arc<Inner>);
 
+/// How long an answer holds that is for one transaction only (TTL 0, RFC 1035 §3.2.1): each recipient of a message asks again.
+const TRANSACTION: Duration = Duration::from_secs(5);
+/// A failure holds ten times as long as it took, within these bounds: a tenth of the time at most is spent waiting for servers that are away.
+const FAILURE_LEAST: Duration = Duration::from_secs(1);
+const FAILURE_MOST: Duration = Duration::from_secs(60);
+
 struct Inner {
     resolver: TokioResolver,
     cache: Cache<(Box<str>, RecordType), Arc<[RData]>>,
@@ -81,30 +87,37 @@ impl Dns {
         }
         let answer = tokio::time::timeout(inner.deadline, inner.resolver.lookup(name, kind)).await;
         let (answer, ttl) = match answer {
-            Err(_) => (Err(Error::Temporary("no answer in time".into())), None),
+            Err(_) => (Err(Error::Temporary("no answer in time".into())), failure_ttl(start.elapsed())),
             Ok(Ok(lookup)) => {
                 let data: Arc<[RData]> =
                     lookup.answers().iter().map(|record| &record.data).filter(|data| data.record_type() == kind).cloned().collect();
                 let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
                 // A CNAME that leads to a name without such records.
                 let answer = if data.is_empty() { Err(Error::NoRecords) } else { Ok(data) };
-                (answer, Some(Duration::from_secs(ttl.into()).min(inner.max_ttl)))
+                (answer, Duration::from_secs(ttl.into()).max(TRANSACTION))
             }
             Ok(Err(NetError::Dns(DnsError::NoRecordsFound(none)))) => {
-                let ttl = none.negative_ttl.map_or(inner.negative_ttl, |ttl| Duration::from_secs(ttl.into()).min(inner.negative_ttl));
+                let ttl = none.negative_ttl.map_or(inner.negative_ttl, |ttl| {
+                    Duration::from_secs(ttl.into()).clamp(TRANSACTION.min(inner.negative_ttl), inner.negative_ttl)
+                });
                 match none.response_code {
-                    ResponseCode::NXDomain => (Err(Error::NoSuchName), Some(ttl)),
-                    ResponseCode::NoError => (Err(Error::NoRecords), Some(ttl)),
-                    other => (Err(Error::Temporary(format!("the name server answers {other}"))), None),
+                    ResponseCode::NXDomain => (Err(Error::NoSuchName), ttl),
+                    ResponseCode::NoError => (Err(Error::NoRecords), ttl),
+                    other => (Err(Error::Temporary(format!("the name server answers {other}"))), failure_ttl(start.elapsed())),
                 }
             }
-            Ok(Err(error)) => (Err(Error::Temporary(mail_types::printable(&error.to_string()))), None),
+            Ok(Err(error)) => (Err(Error::Temporary(mail_types::printable(&error.to_string()))), failure_ttl(start.elapsed())),
         };
-        if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
-            inner.cache.insert(key, answer.clone(), start + ttl);
+        let ttl = ttl.min(inner.max_ttl);
+        if !ttl.is_zero() {
+            inner.cache.insert(key, answer.clone(), Instant::now() + ttl);
         }
         answer
     }
+}
+
+pub(crate) fn failure_ttl(took: Duration) -> Duration {
+    (took * 10).clamp(FAILURE_LEAST, FAILURE_MOST)
 }
 
 impl Resolver for Dns {

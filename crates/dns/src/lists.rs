@@ -129,7 +129,19 @@ pub struct Lists {
     resolver: Arc<dyn Resolver>,
     self_test: bool,
     health: Mutex<HashMap<(String, bool), Health>>,
+    silent: Mutex<HashMap<String, Silence>>,
 }
+
+/// A list that does not answer.
+#[derive(Debug, Clone, Copy)]
+struct Silence {
+    failures: u32,
+    since: Instant,
+}
+
+/// After so many failures in a row a list is left alone for a while: every client and every recipient would wait for it.
+const FAILURES: u32 = 3;
+const LEFT_ALONE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy)]
 struct Health {
@@ -140,13 +152,18 @@ struct Health {
 impl Lists {
     /// `self_test`: whether lists are tested before they are believed.
     pub fn new(resolver: Arc<dyn Resolver>, self_test: bool) -> Lists {
-        Lists { resolver, self_test, health: Mutex::default() }
+        Lists { resolver, self_test, health: Mutex::default(), silent: Mutex::default() }
     }
 
     /// Whether `site` has `subject`.
     pub async fn ask(&self, site: &Site, subject: Subject<'_>, now: Instant) -> Listing {
         let name = query(subject, &site.domain);
-        let answers = match self.resolver.v4(&name).await {
+        if self.is_silent(&site.domain, now) {
+            return Listing::Temporary;
+        }
+        let answers = self.resolver.v4(&name).await;
+        self.note(&site.domain, matches!(answers, Err(Error::Temporary(_))), now);
+        let answers = match answers {
             Ok(answers) => answers,
             Err(Error::NoSuchName | Error::NoRecords) => return Listing::NotListed,
             Err(Error::Temporary(_)) => return Listing::Temporary,
@@ -167,6 +184,26 @@ impl Lists {
             Err(_) => None,
         };
         Listing::Listed { code: answers[at], text }
+    }
+
+    fn is_silent(&self, list: &str, now: Instant) -> bool {
+        let silent = self.silent.lock();
+        silent.get(list).is_some_and(|s| s.failures >= FAILURES && now.saturating_duration_since(s.since) < LEFT_ALONE)
+    }
+
+    fn note(&self, list: &str, failed: bool, now: Instant) {
+        let mut silent = self.silent.lock();
+        if !failed {
+            if silent.remove(list).is_some_and(|s| s.failures >= FAILURES) {
+                tracing::info!(list, "a DNS list answers again");
+            }
+            return;
+        }
+        let known = silent.entry(list.to_owned()).or_insert(Silence { failures: 0, since: now });
+        (known.failures, known.since) = (known.failures.saturating_add(1), now);
+        if known.failures == FAILURES {
+            tracing::warn!(list, "a DNS list does not answer and is asked less often");
+        }
     }
 
     /// Whether the list passed its test. Without an answer to the test it is not believed, and tested again at once.
@@ -255,6 +292,24 @@ mod tests {
         let six = query(ip("2001:db8::17"), "l.test");
         assert!(six.starts_with("7.1.0.0.") && six.ends_with(".8.b.d.0.1.0.0.2.l.test"), "{six}");
         assert_eq!(query(Subject::Domain("x.test."), "l.test"), "x.test.l.test");
+    }
+
+    #[tokio::test]
+    async fn a_list_that_does_not_answer_is_left_alone_for_a_while() {
+        let dns = testkit::dns::FakeDns::start("1.0.0.10.l.test SERVFAIL\n2.0.0.10.l.test SERVFAIL\n3.0.0.10.l.test SERVFAIL").await;
+        let settings = config::Dns { nameservers: vec![dns.address()], ..config::Dns::default() };
+        let lists = Lists::new(Arc::new(crate::Dns::new(&settings).expect("dns")), false);
+        let site = Site::parse("l.test").expect("site");
+        let start = Instant::now();
+        let ask = async |n: u8, after: Duration| lists.ask(&site, Subject::Address([10, 0, 0, n].into()), start + after).await;
+        for n in 1..=3 {
+            assert_eq!(ask(n, Duration::ZERO).await, Listing::Temporary);
+        }
+        let asked = dns.asked().len();
+        assert_eq!(ask(4, Duration::from_secs(29)).await, Listing::Temporary);
+        assert_eq!(dns.asked().len(), asked, "not asked");
+        assert_eq!(ask(4, LEFT_ALONE).await, Listing::NotListed);
+        assert_eq!(ask(5, LEFT_ALONE).await, Listing::NotListed);
     }
 
     #[tokio::test]
