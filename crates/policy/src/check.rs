@@ -5,7 +5,7 @@ use crate::delegation;
 use crate::hosts::find_hosts;
 use crate::restriction::{Check, List, Restriction, Subject};
 use crate::{Action, Destination, Effects, Facts, Policy, Stage, Traced, Verdict};
-use mail_types::{Address, EnhancedCode, Reply};
+use mail_types::{Address, Reply};
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Instant;
@@ -35,6 +35,8 @@ pub(crate) enum Said {
     Permit,
     Dunno,
     Refuse(Reply),
+    /// We cannot tell, and it is our fault: `warn_if_reject` does not make it good.
+    Fault(Reply),
     DeferIfPermit(Reply),
     DeferIfReject(Reply),
     /// A list inside has decided; the reason is its own.
@@ -54,7 +56,7 @@ impl Said {
             Said::Permit => "permit".into(),
             Said::Dunno => "says nothing".into(),
             Said::Refuse(reply) | Said::DeferIfPermit(reply) if warn_only => format!("would refuse, warns only: {reply}"),
-            Said::Refuse(reply) => format!("refuses: {reply}"),
+            Said::Refuse(reply) | Said::Fault(reply) => format!("refuses: {reply}"),
             Said::DeferIfPermit(reply) => format!("defers, unless something refuses: {reply}"),
             Said::DeferIfReject(_) if warn_only => "says nothing".into(),
             Said::DeferIfReject(reply) => format!("makes a refusal a deferral: {reply}"),
@@ -84,6 +86,7 @@ impl<'a> Run<'a> {
 
     /// Asks one list; `Some` when it refuses.
     pub(crate) async fn list(&mut self, stage: Stage, list: &List) -> Option<Verdict> {
+        self.forget_defer_if_reject();
         match self.restrictions(stage, stage.setting(), list, false).await {
             Ended::Refused(verdict) => Some(verdict),
             Ended::Permitted | Ended::Undecided => None,
@@ -115,10 +118,10 @@ impl<'a> Run<'a> {
                     }
                     Said::Decided(verdict) if verdict.action == Action::Permit => return Ended::Permitted,
                     Said::Decided(verdict) => return Ended::Refused(*verdict),
-                    Said::Refuse(reply) | Said::DeferIfPermit(reply) if warn && !is_fault(&reply) => {
+                    Said::Refuse(reply) | Said::DeferIfPermit(reply) if warn => {
                         self.effects.remarks.push(format!("{place}: warn_if_reject {}{detail}: {reply}", restriction.text));
                     }
-                    Said::Refuse(reply) => return Ended::Refused(self.refused(reply, reason())),
+                    Said::Refuse(reply) | Said::Fault(reply) => return Ended::Refused(self.refused(reply, reason())),
                     Said::DeferIfPermit(reply) => self.defer_if_permit = self.defer_if_permit.take().or_else(|| Some((reply, reason()))),
                     Said::DeferIfReject(_) if warn => {}
                     Said::DeferIfReject(reply) => self.defer_if_reject = self.defer_if_reject.take().or_else(|| Some((reply, reason()))),
@@ -126,6 +129,16 @@ impl<'a> Run<'a> {
             }
             Ended::Undecided
         })
+    }
+
+    /// What would have made a refusal a deferral held for its list only (Postfix smtpd_check).
+    pub(crate) fn forget_defer_if_reject(&mut self) {
+        self.defer_if_reject = None;
+    }
+
+    /// A table wants the message thrown away: then it is to be taken, whatever further lists say.
+    pub(crate) fn discards(&self) -> bool {
+        self.effects.discard
     }
 
     /// The end of all lists.
@@ -147,7 +160,7 @@ impl<'a> Run<'a> {
             None => "",
         };
         match self.unlisted() {
-            Said::Refuse(reply) => Some(self.refused(reply, format!("{setting}: {why}"))),
+            Said::Refuse(reply) | Said::Fault(reply) => Some(self.refused(reply, format!("{setting}: {why}"))),
             _ => None,
         }
     }
@@ -155,7 +168,7 @@ impl<'a> Run<'a> {
     /// The same of the sender.
     pub(crate) fn unlisted_sender_refused(&mut self, setting: &str) -> Option<Verdict> {
         match self.unlisted_sender() {
-            Said::Refuse(reply) => Some(self.refused(reply, setting.to_owned())),
+            Said::Refuse(reply) | Said::Fault(reply) => Some(self.refused(reply, setting.to_owned())),
             _ => None,
         }
     }
@@ -310,16 +323,11 @@ pub(crate) fn kind(subject: Subject) -> &'static str {
     }
 }
 
-/// A fault of ours, which `warn_if_reject` does not make good.
-fn is_fault(reply: &Reply) -> bool {
-    matches!(reply.enhanced(), Some(EnhancedCode(4, 3, 0 | 5)))
-}
-
 fn configuration_error() -> Said {
-    Said::Refuse(Reply::with(451, (4, 3, 5), "Server configuration error"))
+    Said::Fault(Reply::with(451, (4, 3, 5), "Server configuration error"))
 }
 
 /// Neither yes nor no: 451, whatever is asked.
 pub(crate) fn lookup_error(subject: &str) -> Said {
-    Said::Refuse(Reply::with(451, (4, 3, 0), format!("<{subject}>: Temporary lookup failure")))
+    Said::Fault(Reply::with(451, (4, 3, 0), format!("<{subject}>: Temporary lookup failure")))
 }

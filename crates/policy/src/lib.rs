@@ -34,7 +34,7 @@ use codes::Codes;
 use dns::Resolver;
 use dns::lists::Lists;
 use mail_types::Address;
-use restriction::{Check, Classes, List, ListSubject, Parser, Subject, Verb};
+use restriction::{Check, Classes, List, ListSubject, Parser, Verb};
 use std::sync::Arc;
 use tables::{Context, Maps, NetworkList};
 
@@ -121,8 +121,9 @@ impl Policy {
         self.any(&|check| {
             matches!(
                 check,
-                Check::Access(Subject::Client, _)
-                    | Check::Hosts(Subject::Client, ..)
+                // A table may name the restriction.
+                Check::Access(..)
+                    | Check::Hosts(..)
                     | Check::Listed(ListSubject::ClientName, _)
                     | Check::Welcome(ListSubject::ClientName, _)
                     | Check::Service(_)
@@ -136,8 +137,9 @@ impl Policy {
         let own = self.any(&|check| {
             matches!(
                 check,
-                Check::Access(Subject::ReverseClient, _)
-                    | Check::Hosts(Subject::ReverseClient, ..)
+                // A table may name the restriction.
+                Check::Access(..)
+                    | Check::Hosts(..)
                     | Check::Listed(ListSubject::ReverseName, _)
                     | Check::Service(_)
                     | Check::Verb(Verb::RejectUnknownReverseClient)
@@ -150,7 +152,15 @@ impl Policy {
     pub fn wants_sender_destination(&self) -> bool {
         // A table may name the restriction.
         self.reject_unlisted_sender
-            || self.any(&|check| matches!(check, Check::Verb(Verb::RejectUnlistedSender) | Check::Access(..) | Check::Service(_)))
+            || self.any(&|check| {
+                matches!(
+                    check,
+                    Check::Verb(Verb::RejectUnlistedSender | Verb::RejectUnknownSenderDomain)
+                        | Check::Access(..)
+                        | Check::Hosts(..)
+                        | Check::Service(_)
+                )
+            })
     }
 
     fn any(&self, is: &dyn Fn(&Check) -> bool) -> bool {
@@ -197,14 +207,23 @@ impl Policy {
     }
 
     async fn run(&self, stage: Stage, run: &mut check::Run<'_>) -> Verdict {
-        let delayed = [Stage::Client, Stage::Helo, Stage::Sender];
-        if stage == Stage::Recipient {
-            let before: &[Stage] = if self.delay_reject { &delayed } else { &[] };
-            for list in before.iter().chain(&[Stage::Relay, Stage::Recipient]) {
-                if let Some(verdict) = run.list(*list, self.list(*list)).await {
-                    return verdict;
-                }
+        // What was not judged before is judged with what the client wants.
+        let lists: &[Stage] = match (stage, self.delay_reject) {
+            (Stage::Recipient, true) => &[Stage::Client, Stage::Helo, Stage::Sender, Stage::Relay, Stage::Recipient],
+            (Stage::Recipient, false) => &[Stage::Relay, Stage::Recipient],
+            (Stage::Etrn, true) => &[Stage::Client, Stage::Helo, Stage::Etrn],
+            _ => &[stage],
+        };
+        for list in lists {
+            if let Some(verdict) = run.list(*list, self.list(*list)).await {
+                return verdict;
             }
+            if run.discards() {
+                return run.permitted();
+            }
+        }
+        if stage == Stage::Recipient {
+            run.forget_defer_if_reject();
             if self.reject_unlisted_recipient
                 && let Some(verdict) = run.unlisted_recipient("smtpd_reject_unlisted_recipient")
             {
@@ -215,8 +234,6 @@ impl Policy {
             {
                 return verdict;
             }
-        } else if let Some(verdict) = run.list(stage, self.list(stage)).await {
-            return verdict;
         }
         run.permitted()
     }

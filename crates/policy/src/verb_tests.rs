@@ -19,6 +19,15 @@ const ZONES: &str = "client.test NS ns.bad.test
     primary.test MX 10 us.here.test
     primary.test MX 20 mx.first.test
     mx.first.test A 198.51.100.1
+    mixed.test MX 10 mx.mixed.test
+    mixed.test MX 20 us.here.test
+    mx.mixed.test A 198.51.100.1
+    mx.mixed.test A 203.0.113.9
+    two.test MX 10 mx.first.test
+    two.test MX 10 mx.bad.test
+    two.test MX 20 us.here.test
+    gone.test MX 10 mx.gone.test
+    gone.test MX 20 us.here.test
     us.here.test A 192.0.2.25
     2.0.0.127.bl.test A 127.0.0.2
     7.2.0.192.bl.test A 127.0.0.4
@@ -262,6 +271,85 @@ async fn a_backup_takes_mail_for_a_domain_whose_better_server_is_another() {
 }
 
 #[tokio::test]
+async fn one_known_address_among_others_makes_no_known_primary() {
+    let zones = zones().await;
+    for (networks, recipient, want) in [
+        ("198.51.100.0/24", "a@backup.test", "permit"),
+        ("203.0.113.0/24", "a@backup.test", "554"),
+        ("198.51.100.0/24", "a@mixed.test", "554"),
+        ("198.51.100.0/24", "a@two.test", "554"),
+        ("198.51.100.0/24", "a@gone.test", "554"),
+    ] {
+        let case = Case { recipient: address(recipient), destination: elsewhere(), ..Case::default() };
+        let facts = Facts { server_name: Some("us.here.test"), ..case.facts() };
+        let smtpd = config::Smtpd {
+            smtpd_relay_restrictions: list(&["permit_mx_backup", "reject"]),
+            permit_mx_backup_networks: list(&[networks]),
+            ..config::Smtpd::default()
+        };
+        let policy = Policy::new(&smtpd, "+", NetworkList::default(), Some(zones.dns.clone()), &Context::local("/")).expect("policy");
+        assert!(text(&policy.judge(Stage::Recipient, &facts).await).starts_with(want), "{networks} {recipient}");
+    }
+}
+
+#[tokio::test]
+async fn what_one_list_leaves_behind_does_not_change_the_next() {
+    let denied = "550 5.7.1 <ann@here.test>: Relay access denied";
+    let unknown = "550 5.1.1 <ann@here.test>: Recipient address rejected: User unknown";
+    for (words, destination, want) in [
+        (&["defer_if_reject"][..], elsewhere(), denied),
+        (&["defer_if_reject"], ours(false), unknown),
+        (&["check_client_access", "inline:{ {192.0.2.7 = DISCARD} }"], ours(false), "permit"),
+        (&["check_client_access", "inline:{ {192.0.2.7 = DISCARD} }"], elsewhere(), "permit"),
+        (&["check_client_access", "inline:{ {192.0.2.7 = HOLD} }"], elsewhere(), denied),
+    ] {
+        let policy = policy(|s| s.smtpd_client_restrictions = list(words)).expect("policy");
+        let case = Case { destination, ..Case::default() };
+        assert_eq!(text(&policy.judge(Stage::Recipient, &case.facts()).await), want, "{words:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_faults_of_ours_are_no_warning() {
+    let zones = zones().await;
+    let policy =
+        policy(|s| s.smtpd_recipient_restrictions = list(&["warn_if_reject", "check_policy_service", "unix:policy"])).expect("policy");
+    let policy = policy.in_world(Arc::new(Says(Err("away"))), Arc::new(Lists::new(zones.dns.clone(), true)));
+    assert_eq!(text(&policy.judge(Stage::Recipient, &Case::default().facts()).await), "permit", "the trial of a service");
+    let words = &["warn_if_reject", "check_sender_access", "inline:{ {domain.com = 451 4.3.0 busy} }"];
+    assert_eq!(at_rcpt(words, Case::default()).await.0, "permit");
+    let words = &["warn_if_reject", "check_sender_access", "inline:{ {domain.com = REDIRECT nobody} }"];
+    assert_eq!(at_rcpt(words, Case::default()).await.0, "451 4.3.5 Server configuration error");
+}
+
+#[tokio::test]
+async fn our_own_domains_need_not_be_in_the_dns() {
+    let zones = zones().await;
+    let case = Case { sender: Some(address("ann@intranet.test")), ..Case::default() };
+    let judged = async |destination: Destination| {
+        let facts = Facts { sender_destination: Some(&destination), ..case.facts() };
+        zones.at_rcpt(&["reject_unknown_sender_domain"], facts).await
+    };
+    assert_eq!(judged(ours(true)).await, "permit");
+    assert_eq!(judged(elsewhere()).await, "450 4.1.8 <ann@intranet.test>: Sender address rejected: Domain not found");
+    let with = policy(|s| s.smtpd_sender_restrictions = list(&["reject_unknown_sender_domain"])).expect("policy");
+    assert!(with.wants_sender_destination());
+}
+
+#[tokio::test]
+async fn an_address_is_no_name() {
+    for (helo, want) in [
+        ("192.0.2.7", "504 5.5.2 <192.0.2.7>: Helo command rejected: need fully-qualified hostname"),
+        ("mail", "504 5.5.2 <mail>: Helo command rejected: need fully-qualified hostname"),
+        ("[192.0.2.7]", "permit"),
+        ("1.test", "permit"),
+    ] {
+        assert_eq!(at_rcpt(&["reject_non_fqdn_helo_hostname"], Case { helo, ..Case::default() }).await.0, want);
+    }
+    assert_eq!(at_rcpt(&["reject_invalid_helo_hostname"], Case { helo: "192.0.2.7", ..Case::default() }).await.0, "permit");
+}
+
+#[tokio::test]
 async fn senders_of_ours_have_to_exist_when_asked() {
     let unknown = "550 5.1.0 <user@domain.com>: Sender address rejected: User unknown";
     for (destination, want) in [
@@ -305,6 +393,10 @@ async fn facts_of_the_session_refuse() {
     let flush = async |domain| text(&etrn.judge(Stage::Etrn, &Facts { etrn_domain: Some(domain), ..Facts::default() }).await);
     assert_eq!(flush("X.test").await, "permit");
     assert_eq!(flush("y.test").await, "554 5.7.1 <y.test>: Etrn command rejected: Access denied");
+    // What was put off until RCPT holds for ETRN too.
+    let etrn = policy(|s| s.smtpd_client_restrictions = list(&["check_client_access", "inline:{ {192.0.2.7 = REJECT} }"])).expect("policy");
+    let facts = Facts { etrn_domain: Some("x.test"), client_ip: Some([192, 0, 2, 7].into()), ..Facts::default() };
+    assert!(text(&etrn.judge(Stage::Etrn, &facts).await).starts_with("554 5.7.1"));
 }
 
 /// A policy service that says one thing.

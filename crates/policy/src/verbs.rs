@@ -84,12 +84,12 @@ impl Run<'_> {
                 }
                 _ => Said::Dunno,
             },
-            Verb::RejectUnknownSenderDomain => match facts.sender.flatten() {
-                Some(address) => self.unknown_domain(Subject::Sender, address).await,
-                None => Said::Dunno,
+            Verb::RejectUnknownSenderDomain => match (facts.sender.flatten(), facts.sender_destination) {
+                // We are its final destination: DNS need not know it.
+                (_, Some(Destination::Ours { .. })) | (None, _) => Said::Dunno,
+                (Some(address), _) => self.unknown_domain(Subject::Sender, address).await,
             },
             Verb::RejectUnknownRecipientDomain => match (facts.recipient, facts.destination) {
-                // We are its final destination: DNS need not know it.
                 (_, Some(Destination::Ours { .. })) | (None, _) => Said::Dunno,
                 (Some(address), _) => self.unknown_domain(Subject::Recipient, address).await,
             },
@@ -157,7 +157,8 @@ impl Run<'_> {
         };
         let Some(best) = records.first().map(|mx| mx.preference) else { return Ok(false) };
         let networks = &self.policy.permit_mx_backup_networks;
-        let (mut ours, mut primary_fits) = (None, networks.is_empty());
+        // Every address of every best host has to be one of ours: a stranger's MX may have one of ours among others.
+        let (mut ours, mut primary_fits) = (None, true);
         for mx in &records {
             let addresses = match resolver.addresses(&mx.host).await {
                 Ok(addresses) => addresses,
@@ -168,9 +169,10 @@ impl Run<'_> {
             if named || self.facts.server_ip.is_some_and(|ip| addresses.iter().any(|a| a.to_canonical() == ip.to_canonical())) {
                 ours = ours.or(Some(mx.preference));
             }
-            if mx.preference == best && !primary_fits {
+            if mx.preference == best && !networks.is_empty() {
+                primary_fits &= !addresses.is_empty();
                 for address in addresses {
-                    primary_fits |= networks.contains(address).await.map_err(|_| ())?;
+                    primary_fits &= networks.contains(address).await.map_err(|_| ())?;
                 }
             }
         }
@@ -184,7 +186,8 @@ impl Run<'_> {
         match (verb, parsed) {
             (_, Err(_)) => self.refuse(Subject::Helo, codes.invalid_hostname, (5, 2), "Invalid name"),
             (_, Ok(domain)) if domain.literal().is_some() => Said::Dunno,
-            (Verb::RejectNonFqdnHelo, Ok(domain)) if !domain.as_str().contains('.') => {
+            // A bare address is no name either.
+            (Verb::RejectNonFqdnHelo, Ok(domain)) if !domain.as_str().contains('.') || is_numeric(domain.as_str()) => {
                 self.refuse(Subject::Helo, codes.non_fqdn, (5, 2), "need fully-qualified hostname")
             }
             (Verb::RejectUnknownHelo, Ok(domain)) => match self.exists(domain.as_str()).await {
@@ -295,6 +298,11 @@ impl Policy {
         let order = tables::AddressOrder { delimiters: &self.delimiters, bare: false, catch_all: true };
         Ok(self.sender_login_maps.address(address, order).await?.map(|hit| Owners(hit.found.value.to_string())))
     }
+}
+
+/// All labels are numbers, as in `192.0.2.7`.
+fn is_numeric(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 fn is_fqdn(address: &Address) -> bool {

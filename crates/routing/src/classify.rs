@@ -42,6 +42,11 @@ impl Router {
         }
         let known = match domain_class {
             DomainClass::Other => return Ok(Classified { class: Class::NotOurs, reason }),
+            // A source route: the host behind us would send it anywhere, since it comes from us (Postfix RESOLVE_FLAG_ROUTED).
+            DomainClass::Relay if address.local().contains(['@', '%', '!']) => {
+                let reason = Reason::new("relay_domains", "an address with @, % or ! before its domain may lead anywhere from there");
+                return Ok(Classified { class: Class::NotOurs, reason });
+            }
             class => self.known(address, class, STEPS).await?,
         };
         Ok(known.unwrap_or_else(|| Classified {

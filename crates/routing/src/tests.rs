@@ -64,6 +64,10 @@ async fn addresses_are_classified() {
         ("nobody@mx.x.org", Class::UnknownUser, "local_recipient_maps"),
         ("any@relay.org", Class::Relay, "relay_recipient_maps"),
         ("any@sub.relay.org", Class::UnknownUser, "relay_recipient_maps"),
+        // S9: the host behind us would send these on.
+        ("any%far.org@relay.org", Class::NotOurs, "relay_domains"),
+        ("far.org!any@relay.org", Class::NotOurs, "relay_domains"),
+        ("\"any@far.org\"@relay.org", Class::NotOurs, "relay_domains"),
         ("u@list.org", Class::Relay, "relay_recipient_maps"),
         ("v@list.org", Class::UnknownUser, "relay_recipient_maps"),
         ("a@gmail.com", Class::NotOurs, "not ours"),
