@@ -38,6 +38,14 @@ pub(crate) fn name_of(server: &Arc<Server>, service: &Service, peer: &Peer) -> P
     }
 }
 
+/// What is known of the name that nobody confirmed, before it is asked for: the name, and whether it may be had later.
+pub(crate) fn reverse_of(peer: &Peer) -> (Option<String>, bool) {
+    match peer.ip() {
+        Some(ip) if ip.is_loopback() => (Some("localhost".into()), false),
+        _ => (None, true),
+    }
+}
+
 impl Desk {
     /// Waits for the client's name, which was asked for when it connected.
     pub(crate) async fn know_name(&mut self) {

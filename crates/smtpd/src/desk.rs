@@ -1,7 +1,7 @@
 //! Answers the machine's questions: policy, routing, logins, the spool.
 
 use crate::auth::Exchange;
-use crate::client_name::{PeerName, name_of};
+use crate::client_name::{PeerName, name_of, reverse_of};
 use crate::intake::{Intake, Terms};
 use crate::rates::Event;
 use crate::server::{Server, World};
@@ -48,7 +48,7 @@ pub(crate) struct Desk {
     /// What a client that failed before the greeting gets at RCPT.
     screened: Option<Reply>,
     /// From whom XFORWARD says the messages are.
-    pub(crate) forwarded: Option<Client>,
+    pub(crate) forwarded: Option<(u64, Client)>,
     /// Whether the sender of the transaction is the login's own.
     sender_is_own: Option<Ownership>,
     intake: Option<Intake>,
@@ -65,7 +65,7 @@ impl Desk {
         session: String,
         tls: Option<TlsInfo>,
     ) -> Desk {
-        let name = name_of(&server, &service, &peer);
+        let (name, reverse) = (name_of(&server, &service, &peer), reverse_of(&peer));
         let local_user = match peer.credentials {
             Some((uid, _, _)) if peer.addr.is_none() => Some(user_name(uid).await),
             _ => None,
@@ -79,7 +79,7 @@ impl Desk {
             session,
             local_user,
             name,
-            reverse: (None, true),
+            reverse,
             tls: None,
             tls_info: None,
             mechanism: None,
@@ -109,7 +109,7 @@ impl Desk {
     /// After XCLIENT: nothing of the former client holds.
     pub(crate) async fn another_client(&mut self) {
         (self.effects, self.session_effects) = (Effects::default(), Effects::default());
-        (self.intake, self.screened, self.sender_destination) = (None, None, None);
+        (self.intake, self.screened, self.sender_destination, self.forwarded) = (None, None, None, None);
         self.rated = match self.peer.ip() {
             Some(ip) => self.service.is_rated(ip).await,
             None => false,
@@ -177,7 +177,7 @@ impl Desk {
             Question::StartTls => Answer::Accept,
             Question::Etrn(domain) => self.etrn(machine, &domain).await,
             Question::XClient(attributes) => self.xclient(&attributes).await,
-            Question::XForward(attributes) => self.xforward(&attributes),
+            Question::XForward(attributes) => self.xforward(machine, &attributes),
             Question::Auth { .. } if self.over_rate(Event::Auth) => {
                 tracing::info!("refused: too many AUTH commands (smtpd_client_auth_rate_limit)");
                 Answer::Reply(Reply::with(450, (4, 7, 1), format!("Error: too many AUTH commands from {}", self.client_text())))
@@ -267,7 +267,16 @@ impl Desk {
         }
         self.know_name().await;
         let transaction = transaction.or(machine.transaction());
-        let mut facts = self.facts(machine, transaction);
+        // With one recipient it is known whom the message is for (Postfix smtpd_check_data).
+        let only = transaction.and_then(|t| match t.recipients.as_slice() {
+            [only] => Some(&only.address),
+            _ => None,
+        });
+        let destination = match only {
+            Some(address) => Some(self.destination(address).await),
+            None => None,
+        };
+        let mut facts = Facts { recipient: only, destination: destination.as_ref(), ..self.facts(machine, transaction) };
         facts.helo = helo.or(facts.helo);
         let verdict = self.service.policy.judge(stage, &facts).await;
         let sender = transaction.and_then(|t| t.mail.sender.as_ref());
@@ -497,8 +506,10 @@ impl Desk {
         }
         intake.envelope.hold |= self.effects.hold;
         self.send_elsewhere(&mut intake.envelope);
-        if let Some(client) = &self.forwarded {
-            intake.envelope.client = Client { protocol: intake.envelope.client.protocol, ..client.clone() };
+        if let Some((resets, client)) = self.forwarded.take()
+            && resets == machine.resets()
+        {
+            intake.envelope.client = Client { protocol: intake.envelope.client.protocol, ..client };
         }
         let (receipt, intake) = match intake.commit(&self.server.spool).await {
             Ok(kept) => kept,

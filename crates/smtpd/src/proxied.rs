@@ -1,6 +1,6 @@
 //! Clients that speak for others (XCLIENT, XFORWARD), that ask for their mail (ETRN), and messages that go elsewhere.
 
-use crate::client_name::{PeerName, name_of};
+use crate::client_name::{PeerName, name_of, reverse_of};
 use crate::desk::Desk;
 use ipc::queue::Hint;
 use mail_types::{DsnNotify, Envelope, Recipient, Reply, printable};
@@ -44,8 +44,15 @@ impl Desk {
         let moved = client.map(|a| a.ip()) != self.peer.ip();
         (self.peer.addr, self.peer.local) = (client, own);
         match name {
-            Some((name, unavailable)) => self.name = PeerName::Known { name, unavailable },
-            None if moved => self.name = name_of(&self.server, &self.service, &self.peer),
+            // A name that is confirmed is a name that the address has.
+            Some((name, unavailable)) => {
+                self.reverse = (name.clone(), unavailable);
+                self.name = PeerName::Known { name, unavailable };
+            }
+            None if moved => {
+                self.name = name_of(&self.server, &self.service, &self.peer);
+                self.reverse = reverse_of(&self.peer);
+            }
             None => {}
         }
         if let Some(reverse) = reverse {
@@ -57,9 +64,10 @@ impl Desk {
         Answer::Accept
     }
 
-    /// The messages are from another client, for logs and the queue (Postfix XFORWARD_README).
-    pub(crate) fn xforward(&mut self, attributes: &[(String, String)]) -> Answer {
-        let mut client = self.forwarded.take().unwrap_or_default();
+    /// The next message is from another client, for logs and the queue (Postfix XFORWARD_README); RSET and EHLO undo it.
+    pub(crate) fn xforward(&mut self, machine: &Session, attributes: &[(String, String)]) -> Answer {
+        let resets = machine.resets();
+        let mut client = self.forwarded.take().filter(|(before, _)| *before == resets).map(|(_, client)| client).unwrap_or_default();
         for (attribute, value) in attributes {
             let known = is_known(value).then(|| value.clone());
             match attribute.as_str() {
@@ -70,7 +78,7 @@ impl Desk {
                 _ => {}
             }
         }
-        self.forwarded = Some(client);
+        self.forwarded = Some((resets, client));
         Answer::Accept
     }
 

@@ -1,14 +1,15 @@
 //! How often a client may do something (Postfix anvil).
 //!
-//! Time is cut into windows of `anvil_rate_time_unit`, the same for all clients; what is counted is forgotten at the end of a window. So memory
-//! is bounded by [`CLIENTS`] and there is nothing to keep in order. Clients beyond that many in one window are not counted.
+//! Each service counts for itself. Time is cut into windows of its `anvil_rate_time_unit`, the same for all clients; what is counted is forgotten
+//! at the end of a window. So memory is bounded by [`CLIENTS`] and there is nothing to keep in order. When more clients than that come in
+//! one window, those that came once are forgotten first.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-/// Counters in one window.
+/// Counters of one service.
 const CLIENTS: usize = 100_000;
 
 /// What is counted.
@@ -21,9 +22,9 @@ pub(crate) enum Event {
     Auth,
 }
 
-/// Shared by all services.
+/// What is counted, by service.
 #[derive(Default)]
-pub(crate) struct Rates(Mutex<Window>);
+pub(crate) struct Rates(Mutex<HashMap<String, Window>>);
 
 #[derive(Default)]
 struct Window {
@@ -33,18 +34,25 @@ struct Window {
 
 impl Rates {
     /// Counts an event; true when the client has had more than `limit` of them in this window.
-    pub(crate) fn over(&self, ip: IpAddr, event: Event, limit: u32, unit: Duration, now: Instant) -> bool {
+    pub(crate) fn over(&self, service: &str, ip: IpAddr, event: Event, limit: u32, unit: Duration, now: Instant) -> bool {
         if limit == 0 {
             return false;
         }
-        let mut window = self.0.lock();
+        let mut windows = self.0.lock();
+        if !windows.contains_key(service) {
+            windows.insert(service.to_owned(), Window::default());
+        }
+        let window = windows.get_mut(service).expect("inserted above");
         if window.began.is_none_or(|began| now.saturating_duration_since(began) >= unit) {
             window.began = Some(now);
             window.counts = HashMap::new();
         }
         let key = (counted_as(ip), event);
         if window.counts.len() >= CLIENTS && !window.counts.contains_key(&key) {
-            return false;
+            window.counts.retain(|_, count| *count > 1);
+            if window.counts.len() >= CLIENTS {
+                window.counts.clear();
+            }
         }
         let count = window.counts.entry(key).or_insert(0);
         *count = count.saturating_add(1);
@@ -69,7 +77,7 @@ mod tests {
 
     #[test]
     fn events_are_counted_by_client_and_window() {
-        let rates = Rates::default();
+        let (rates, smtp) = (Rates::default(), "smtp");
         let (start, unit) = (Instant::now(), Duration::from_secs(60));
         let ip = |text: &str| text.parse::<IpAddr>().expect("ip");
         for (at, client, event, want) in [
@@ -86,18 +94,30 @@ mod tests {
             (60, "192.0.2.1", Event::Message, false),
         ] {
             let now = start + Duration::from_secs(at);
-            assert_eq!(rates.over(ip(client), event, 2, unit, now), want, "{client} at {at}");
+            assert_eq!(rates.over(smtp, ip(client), event, 2, unit, now), want, "{client} at {at}");
         }
-        assert!(!rates.over(ip("192.0.2.9"), Event::Connection, 0, unit, start));
+        assert!(!rates.over(smtp, ip("192.0.2.9"), Event::Connection, 0, unit, start));
+        // What happens at another service, whose window is shorter, changes nothing here.
+        let submission = "submission";
+        for at in 0..5 {
+            let now = start + unit * (at + 2);
+            assert!(!rates.over(smtp, ip("192.0.2.8"), Event::Message, 5, unit * 100, now), "{at}");
+            assert!(!rates.over(submission, ip("192.0.2.8"), Event::Message, 1, unit, now), "{at}");
+        }
+        assert!(rates.over(smtp, ip("192.0.2.8"), Event::Message, 5, unit * 100, start + unit * 7));
     }
 
     #[test]
     fn strangers_cannot_fill_the_memory() {
-        let rates = Rates::default();
+        let (rates, smtp) = (Rates::default(), "smtp");
         let now = Instant::now();
-        for n in 0..u32::try_from(CLIENTS).expect("small") + 1000 {
-            rates.over(IpAddr::from(n.to_be_bytes()), Event::Connection, 1, Duration::from_secs(60), now);
+        let over = |n: u32| rates.over(smtp, IpAddr::from(n.to_be_bytes()), Event::Connection, 1, Duration::from_secs(60), now);
+        assert!(!over(7) && over(7));
+        for n in 1000..u32::try_from(CLIENTS).expect("small") + 2000 {
+            over(n);
         }
-        assert_eq!(rates.0.lock().counts.len(), CLIENTS);
+        assert!(rates.0.lock()["smtp"].counts.len() <= CLIENTS);
+        assert!(over(7), "who came often is not forgotten for them");
+        assert!(!over(5_000_000) && over(5_000_000), "and who is new is counted");
     }
 }

@@ -11,6 +11,7 @@ use dns::lists::{Listing, Lists, Subject};
 use mail_types::Reply;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const PASSED: usize = 50_000;
 /// What an early client is read of.
 const EARLY_LIMIT: usize = 512;
+
+/// How long a client has passed when not every list answered.
+const IN_PART: Duration = Duration::from_secs(60);
 
 /// What came out.
 pub(crate) enum Screened {
@@ -31,52 +35,75 @@ pub(crate) enum Screened {
     Gone,
 }
 
-/// Who has passed, until when. Two generations, as in `dns`.
+/// Who has passed which test, until when. Two generations, as in `dns`.
 #[derive(Default)]
-pub(crate) struct Passed(Mutex<(HashMap<IpAddr, Instant>, HashMap<IpAddr, Instant>)>);
+pub(crate) struct Passed(Mutex<(Generation, Generation)>);
+
+type Generation = HashMap<(IpAddr, Test), Instant>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Test {
+    Greeting,
+    /// Of these lists.
+    Lists(u64),
+}
 
 impl Passed {
-    fn has(&self, ip: IpAddr, now: Instant) -> bool {
+    fn has(&self, ip: IpAddr, test: Test, now: Instant) -> bool {
         let generations = self.0.lock();
-        [&generations.0, &generations.1].into_iter().any(|known| known.get(&ip).is_some_and(|until| *until > now))
+        [&generations.0, &generations.1].into_iter().any(|known| known.get(&(ip, test)).is_some_and(|until| *until > now))
     }
 
-    fn add(&self, ip: IpAddr, until: Instant) {
+    fn add(&self, ip: IpAddr, test: Test, until: Instant) {
         let mut generations = self.0.lock();
         if generations.0.len() >= PASSED {
             generations.1 = std::mem::take(&mut generations.0);
         }
-        generations.0.insert(ip, until);
+        generations.0.insert((ip, test), until);
     }
+}
+
+/// The test of the lists of a service: other lists, another test.
+fn test_of(sites: &[String]) -> Test {
+    let mut hasher = std::hash::DefaultHasher::new();
+    sites.hash(&mut hasher);
+    Test::Lists(hasher.finish())
 }
 
 /// Tests a client, if it is to be tested.
 pub(crate) async fn screen(server: &Server, service: &Service, stream: &mut Stream, peer: &Peer, under_load: bool) -> Screened {
     let smtpd = &service.smtpd;
-    let asks = !smtpd.postscreen_dnsbl_sites.is_empty();
-    let waits = smtpd.postscreen_greet_action != ScreenAction::Ignore;
-    let trusted = async |ip| matches!(service.mynetworks.contains(ip).await, Ok(true));
-    let Some(ip) = peer.ip().filter(|_| (asks || waits) && !service.wrapped && !smtpd.smtpd_sasl_auth_enable) else {
+    let Some(ip) = peer.ip().filter(|_| !service.wrapped && !smtpd.smtpd_sasl_auth_enable) else {
         return Screened::Goes(Vec::new(), None);
     };
-    if server.passed.has(ip, Instant::now()) || trusted(ip).await {
+    let now = Instant::now();
+    let lists = test_of(&smtpd.postscreen_dnsbl_sites);
+    let asks = !smtpd.postscreen_dnsbl_sites.is_empty() && !server.passed.has(ip, lists, now);
+    let waits = smtpd.postscreen_greet_action != ScreenAction::Ignore && !server.passed.has(ip, Test::Greeting, now);
+    if (!asks && !waits) || matches!(service.mynetworks.contains(ip).await, Ok(true)) {
         return Screened::Goes(Vec::new(), None);
     }
     let wait = if under_load { smtpd.postscreen_greet_wait / 3 } else { smtpd.postscreen_greet_wait };
-    let lists = async {
-        if asks {
-            tokio::time::timeout(smtpd.postscreen_dnsbl_timeout, score(&server.dns_lists, service, ip)).await.unwrap_or_default()
-        } else {
-            Score::default()
-        }
-    };
+    let score = async { if asks { score(&server.dns_lists, service, ip, smtpd.postscreen_dnsbl_timeout).await } else { Score::default() } };
     let greeting = async { if waits { greet(stream, &service.hostname, &smtpd.smtpd_banner, wait).await } else { Some(Vec::new()) } };
-    let (early, score) = tokio::join!(greeting, lists);
+    let (early, score) = tokio::join!(greeting, score);
     let Some(early) = early else { return Screened::Gone };
-    judge(server, service, ip, early, &score)
+    let verdict = judge(service, ip, early, &score);
+    if matches!(&verdict, Screened::Goes(early, None) if early.is_empty()) && score.sum < i64::from(smtpd.postscreen_dnsbl_threshold) {
+        let now = Instant::now();
+        if waits {
+            server.passed.add(ip, Test::Greeting, now + smtpd.postscreen_greet_ttl);
+        }
+        if asks {
+            // A list that did not answer may have the client.
+            let time = if score.is_whole { smtpd.postscreen_dnsbl_ttl } else { smtpd.postscreen_dnsbl_ttl.min(IN_PART) };
+            server.passed.add(ip, lists, now + time);
+        }
+    }
+    verdict
 }
 
-fn judge(server: &Server, service: &Service, ip: IpAddr, early: Vec<u8>, score: &Score) -> Screened {
+fn judge(service: &Service, ip: IpAddr, early: Vec<u8>, score: &Score) -> Screened {
     let smtpd = &service.smtpd;
     let mut refusal = None;
     if !early.is_empty() {
@@ -95,12 +122,6 @@ fn judge(server: &Server, service: &Service, ip: IpAddr, early: Vec<u8>, score: 
             ScreenAction::Enforce => refusal = refusal.or(Some(Reply::with(550, (5, 7, 1), text))),
             ScreenAction::Ignore => {}
         }
-    } else if early.is_empty() {
-        let asks = !smtpd.postscreen_dnsbl_sites.is_empty();
-        let waits = smtpd.postscreen_greet_action != ScreenAction::Ignore;
-        let times = [(asks, smtpd.postscreen_dnsbl_ttl), (waits, smtpd.postscreen_greet_ttl)];
-        let time = times.into_iter().filter(|(holds, _)| *holds).map(|(_, time)| time).min().unwrap_or_default();
-        server.passed.add(ip, Instant::now() + time);
     }
     Screened::Goes(early, refusal)
 }
@@ -126,24 +147,37 @@ struct Score {
     sum: i64,
     /// Those that speak against the client.
     lists: Vec<String>,
+    /// Every list has answered.
+    is_whole: bool,
 }
 
-async fn score(lists: &Arc<Lists>, service: &Service, ip: IpAddr) -> Score {
+/// What the lists say that answer within `patience`.
+async fn score(lists: &Arc<Lists>, service: &Service, ip: IpAddr, patience: Duration) -> Score {
     let mut asked = tokio::task::JoinSet::new();
     for site in service.screen_sites.iter().cloned() {
         let lists = lists.clone();
         asked.spawn(async move { (lists.ask(&site, Subject::Address(ip), Instant::now()).await, site) });
     }
-    let mut score = Score::default();
-    while let Some(answered) = asked.join_next().await {
-        if let Ok((Listing::Listed { .. }, site)) = answered {
-            score.sum += i64::from(site.weight);
-            if site.weight > 0 {
-                score.lists.push(site.domain);
+    let mut score = Score { is_whole: true, ..Score::default() };
+    let late = tokio::time::sleep(patience);
+    tokio::pin!(late);
+    loop {
+        let answered = tokio::select! {
+            answered = asked.join_next() => answered,
+            () = &mut late => return Score { is_whole: false, ..score },
+        };
+        match answered {
+            None => return score,
+            Some(Ok((Listing::Listed { .. }, site))) => {
+                score.sum += i64::from(site.weight);
+                if site.weight > 0 {
+                    score.lists.push(site.domain);
+                }
             }
+            Some(Ok((Listing::NotListed, _))) => {}
+            Some(Ok((Listing::Temporary | Listing::Unusable, _)) | Err(_)) => score.is_whole = false,
         }
     }
-    score
 }
 
 #[cfg(test)]
@@ -156,10 +190,12 @@ mod tests {
         let now = Instant::now();
         let ip = |n: u32| IpAddr::from(n.to_be_bytes());
         for n in 0..200_000 {
-            passed.add(ip(n), now + Duration::from_secs(10));
+            passed.add(ip(n), Test::Greeting, now + Duration::from_secs(10));
         }
-        assert!(passed.has(ip(199_999), now) && !passed.has(ip(0), now));
-        assert!(!passed.has(ip(199_999), now + Duration::from_secs(10)));
+        assert!(passed.has(ip(199_999), Test::Greeting, now) && !passed.has(ip(0), Test::Greeting, now));
+        assert!(!passed.has(ip(199_999), Test::Greeting, now + Duration::from_secs(10)));
+        assert!(!passed.has(ip(199_999), test_of(&["l.test".into()]), now), "another test");
+        assert_ne!(test_of(&["l.test".into()]), test_of(&["m.test".into()]));
         let generations = passed.0.lock();
         assert!(generations.0.len() + generations.1.len() <= 2 * PASSED);
     }

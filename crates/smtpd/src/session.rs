@@ -234,7 +234,7 @@ pub(crate) fn over_rate(server: &Server, service: &Service, ip: std::net::IpAddr
         Event::NewTls => smtpd.smtpd_client_new_tls_session_rate_limit,
         Event::Auth => smtpd.smtpd_client_auth_rate_limit,
     };
-    server.rates.over(ip, event, limit, smtpd.anvil_rate_time_unit, std::time::Instant::now())
+    server.rates.over(&service.name, ip, event, limit, smtpd.anvil_rate_time_unit, std::time::Instant::now())
 }
 
 /// Says `reply` and goes.

@@ -38,6 +38,7 @@ impl Server {
             state_directory = "state"
             [routing]
             virtual_mailbox_domains = ["here.test"]
+            relay_domains = ["behind.test"]
             virtual_mailbox_maps = ["inline:{{ ann@here.test=a, bob@here.test=b, busy@here.test=c, pelé@here.test=d }}"]
             virtual_alias_maps = []
             alias_domain_maps = []
@@ -152,6 +153,15 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Client<S> {
     async fn message(&mut self, sender: &str, recipient: &str, text: &str) -> String {
         let replies = self.envelope(sender, recipient).await;
         assert!(replies[3].starts_with("354"), "{replies:?}");
+        self.say(&format!("{text}\r\n.")).await
+    }
+
+    /// The same without EHLO, which would make the session begin anew.
+    async fn further_message(&mut self, sender: &str, recipient: &str, text: &str) -> String {
+        for (line, want) in [(format!("MAIL FROM:<{sender}>"), "250"), (format!("RCPT TO:<{recipient}>"), "250"), ("DATA".into(), "354")] {
+            let reply = self.say(&line).await;
+            assert!(reply.starts_with(want), "{line}: {reply}");
+        }
         self.say(&format!("{text}\r\n.")).await
     }
 }
@@ -460,6 +470,9 @@ async fn strangers_do_not_get_through_us_by_any_spelling() {
             "@here.test:a@ext.test",
             "@ext.test,@here.test:a@ext.test",
             "a%ext.test@here.test",
+            "a%ext.test@behind.test",
+            "ext.test!a@behind.test",
+            "\"a@ext.test\"@behind.test",
             "ext.test!a@here.test",
             "\"a@ext.test\"@here.test",
             "a@ext.test@here.test",

@@ -5,6 +5,9 @@ use crate::entry::State;
 use mail_types::QueueId;
 use spool::outcome::Record;
 
+/// So long a domain is not searched for again, whoever asks.
+const FLUSH_PAUSE_MS: u64 = 60_000;
+
 impl Manager {
     pub(super) fn admin(&mut self, Admin { command, answer }: Admin) {
         let (which, act): (_, fn(&mut Manager, QueueId) -> bool) = match command {
@@ -41,11 +44,18 @@ impl Manager {
         });
     }
 
-    /// ETRN: looks for the messages of a domain, which takes the disk, and flushes them. One search at a time; strangers may ask for it.
+    /// ETRN: looks for the messages of a domain, which takes the disk, and flushes them. One search at a time, and for each domain one in
+    /// [`FLUSH_PAUSE_MS`]; strangers may ask for it.
     pub(super) fn flush_domain(&mut self, domain: String) {
+        let (domain, now) = (domain.to_ascii_lowercase(), self.now.ms);
+        self.flushed_domains.retain(|_, at| now.saturating_sub(*at) < FLUSH_PAUSE_MS);
+        if self.flushed_domains.contains_key(&domain) {
+            return tracing::debug!(domain, "flush: done a moment ago");
+        }
         let Some(searching) = self.search.clone().try_lock_owned().ok() else {
             return tracing::info!(domain, "flush: a search is under way already");
         };
+        self.flushed_domains.insert(domain.clone(), now);
         let (spool, events) = (self.layout.root().to_owned(), self.events.clone());
         tokio::task::spawn_blocking(move || {
             let listed = spool::Reader::open(&spool).and_then(|reader| reader.list());
@@ -56,6 +66,9 @@ impl Manager {
                 Err(error) => return tracing::warn!(domain, %error, "flush: the spool cannot be read"),
             };
             tracing::info!(domain, messages = ids.len(), "flush");
+            if ids.is_empty() {
+                return;
+            }
             // Nobody waits for the answer.
             let (answer, _) = tokio::sync::oneshot::channel();
             let _ = events.send(super::Event::Admin(Admin { command: Command::Flush(Which::These(ids)), answer }));

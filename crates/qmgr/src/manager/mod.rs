@@ -134,6 +134,8 @@ pub struct Manager {
     layout: Layout,
     /// Held while the messages of a domain are looked for.
     search: Arc<tokio::sync::Mutex<()>>,
+    /// Domains that ETRN has flushed of late, and when.
+    flushed_domains: HashMap<String, u64>,
     files: QueueFiles,
     outcomes: Outcomes,
     journal: Journal,

@@ -56,6 +56,7 @@ impl Manager {
             journal: Journal::new(disk, layout.clone()),
             layout,
             search: Arc::default(),
+            flushed_domains: HashMap::new(),
             files,
             outcomes,
             entries: HashMap::new(),

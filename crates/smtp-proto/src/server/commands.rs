@@ -38,7 +38,7 @@ const COMMANDS: &[Command] = &[
     // RFC 5321 §3.5.3, §7.3: says nothing about who exists.
     Command { verb: "VRFY", junk: true, run: Session::vrfy, ..COMMON },
     Command { verb: "EXPN", junk: true, run: |s, _| s.say(Reply::with(502, (5, 5, 1), "Error: command not implemented")), ..COMMON },
-    Command { verb: "ETRN", lmtp: false, run: Session::etrn, ..COMMON },
+    Command { verb: "ETRN", lmtp: false, junk: true, run: Session::etrn, ..COMMON },
     Command { verb: "XCLIENT", lmtp: false, last: true, run: Session::xclient, ..COMMON },
     Command { verb: "XFORWARD", lmtp: false, run: Session::xforward, ..COMMON },
     Command { verb: "HELP", junk: true, run: Session::help, ..COMMON },
@@ -121,6 +121,7 @@ impl Session {
         }
         // RFC 5321 §4.1.4: like RSET.
         self.leave_transaction();
+        self.resets += 1;
         let hello = Hello { name: argument.to_string(), extended };
         let question = Question::Hello { name: argument.to_string(), extended };
         Some(self.ask(Pending::Hello(hello), question))
@@ -347,6 +348,7 @@ impl Session {
             return self.say(Reply::with(501, (5, 5, 4), "Syntax: RSET"));
         }
         self.leave_transaction();
+        self.resets += 1;
         self.say(Reply::with(250, (2, 0, 0), "Ok"))
     }
 

@@ -47,6 +47,7 @@ pub struct Session {
     abandon: bool,
     cancel_auth: bool,
     ran_ahead: bool,
+    resets: u64,
 }
 
 #[derive(Debug)]
@@ -117,6 +118,7 @@ impl Session {
             abandon: false,
             cancel_auth: false,
             ran_ahead: false,
+            resets: 0,
         }
     }
 
@@ -222,6 +224,11 @@ impl Session {
         reply.write(&mut self.out);
         self.state = State::Closing;
         self.input.clear();
+    }
+
+    /// How often the client has begun anew, with RSET, EHLO or HELO.
+    pub fn resets(&self) -> u64 {
+        self.resets
     }
 
     /// The client has sent commands ahead where it had to wait (`forbid_unauth_pipelining` is off).

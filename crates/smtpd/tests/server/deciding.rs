@@ -158,9 +158,94 @@ async fn a_trusted_client_may_speak_for_another() {
     let mut client = server.connect().await;
     client.say("EHLO filter.test").await;
     assert_eq!(code(&client.say("XFORWARD ADDR=198.51.100.9 NAME=far.test HELO=far").await), "250 2.0.0");
-    assert_eq!(code(&client.message("f@x.test", "ann@here.test", "Subject: x\r\n").await), "250 2.0.0");
+    assert_eq!(code(&client.further_message("f@x.test", "ann@here.test", "Subject: x\r\n").await), "250 2.0.0");
+    // It held for that message; RSET undoes it too.
+    assert_eq!(code(&client.further_message("g@x.test", "ann@here.test", "Subject: x\r\n").await), "250 2.0.0");
+    client.say("XFORWARD ADDR=198.51.100.9 HELO=far").await;
+    client.say("RSET").await;
+    assert_eq!(code(&client.further_message("h@x.test", "ann@here.test", "Subject: x\r\n").await), "250 2.0.0");
     let spool = server.stop().await;
-    assert_eq!(spool.list().len(), 2);
+    let listed = spool.list();
+    assert_eq!(listed.len(), 4);
+    for (sender, want) in [("f@x.test", "198.51.100.9"), ("g@x.test", "127.0.0.1"), ("h@x.test", "127.0.0.1")] {
+        let found = listed.iter().find(|l| l.sender.as_ref().is_some_and(|s| s.to_string() == sender)).expect("kept");
+        let client = spool.reader.find(&found.id).expect("find").expect("there").envelope.client;
+        assert_eq!(client.ip.map(|ip| ip.to_string()).as_deref(), Some(want), "{sender}");
+    }
+}
+
+/// The envelope of a large message is written first, and may grow until its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_added_late_finds_room() {
+    let copy = |n| format!("check_sender_access inline:{{ {{a@x.test = BCC copy{n}@a-rather-long-name.here.test}} }}");
+    let bcc: Vec<String> = (0..40).map(copy).collect();
+    let settings = format!(
+        "journal_message_limit = \"4K\"\nsmtpd_authorized_xforward_hosts = [\"127.0.0.1\"]\nsmtpd_end_of_data_restrictions = {bcc:?}"
+    );
+    let server = Server::start(&settings).await;
+    let mut client = server.connect().await;
+    client.say("EHLO filter.test").await;
+    assert_eq!(code(&client.say(&format!("XFORWARD HELO={}", "h".repeat(400))).await), "250 2.0.0");
+    let text = format!("Subject: x\r\n\r\n{}", "0123456789\r\n".repeat(30_000));
+    assert_eq!(code(&client.further_message("a@x.test", "ann@here.test", &text).await), "250 2.0.0");
+    let spool = server.stop().await;
+    let listed = spool.list();
+    assert_eq!((listed.len(), spool.files(), listed[0].recipients.len()), (1, 1, 41));
+    assert!(spool.body(&listed[0]).ends_with(&format!("{text}\r\n")));
+}
+
+/// A message that our own header makes too long for the journal has it once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_at_the_journals_limit_is_edited_once() {
+    let server = Server::start("journal_message_limit = \"4K\"").await;
+    let mut client = server.connect().await;
+    for length in (3_600..4_200).step_by(50) {
+        let text = format!("Subject: x\r\n\r\n{}", "y".repeat(length));
+        assert_eq!(code(&client.message("a@x.test", "ann@here.test", &text).await), "250 2.0.0", "{length}");
+    }
+    let spool = server.stop().await;
+    for listed in spool.list() {
+        let body = spool.body(&listed);
+        assert_eq!(body.matches("Received: from").count(), 1, "{}", body.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_one_recipient_the_end_of_a_message_knows_it() {
+    let settings = "smtpd_data_restrictions = [\"check_recipient_access inline:{ {ann@here.test = REJECT not alone} }\"]";
+    let server = Server::start(settings).await;
+    let mut client = server.connect().await;
+    client.say("EHLO client.test").await;
+    client.say("MAIL FROM:<a@x.test>").await;
+    client.say("RCPT TO:<ann@here.test>").await;
+    assert_eq!(client.say("DATA").await, "554 5.7.1 <ann@here.test>: Recipient address rejected: not alone");
+    client.say("RCPT TO:<bob@here.test>").await;
+    assert!(client.say("DATA").await.starts_with("354 "));
+    client.say(".").await;
+    server.stop().await;
+}
+
+/// nginx gives no REVERSE_NAME.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_that_a_proxy_tells_is_the_reverse_name_too() {
+    let settings = "smtpd_authorized_xclient_hosts = [\"127.0.0.1\"]\nsmtpd_client_restrictions = [\"reject_unknown_reverse_client_hostname\"]\n\
+        smtpd_delay_reject = true\nunknown_client_reject_code = 550";
+    let server = Server::start(settings).await;
+    let mut client = server.connect().await;
+    // This machine needs no name server to have a name.
+    assert_eq!(code(&client.envelope("a@x.test", "ann@here.test").await[2]), "250 2.1.5");
+    client.say(".").await;
+    for (line, want) in [
+        ("XCLIENT NAME=mx.far.test ADDR=192.0.2.7", "250 2.1.5"),
+        ("XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.8", "550 5.7.2"),
+        ("XCLIENT NAME=[TEMPUNAVAIL] ADDR=192.0.2.9", "450 4.4.3"),
+    ] {
+        assert!(client.say(line).await.starts_with("220 "), "{line}");
+        let replies = client.envelope("a@x.test", "ann@here.test").await;
+        assert_eq!(code(&replies[2]), want, "{line}");
+        client.say(if replies[3].starts_with("354") { "." } else { "RSET" }).await;
+    }
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
