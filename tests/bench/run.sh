@@ -1,7 +1,7 @@
 #!/bin/bash
 # Facteur beside Postfix and Dovecot, in one interleaved run. As root (the peers change uid). Driven by `cargo xtask bench`.
 #
-#   run.sh BIN [smtp|idle|imap]... [-- options of smtp_load.py]
+#   run.sh BIN [smtp|relay|rcpts|smtp-idle|queue|idle|imap]... [-- options of smtp_load.py, of imap_ops.py for idle and imap]
 #
 # Environment: BENCH_DIR   folder for queues and mail (default: a new one below /var/tmp; put a journaled ext4 there)
 set -eu
@@ -16,10 +16,18 @@ cleanup() { "$HERE/facteur.sh" stop "$DIR/f" || true; "$HERE/peers.sh" stop "$DI
 trap cleanup EXIT
 ours=$("$HERE/facteur.sh" start "$DIR/f" "$BIN" 3000)
 IFS=, read -r postfix dovecot < <("$HERE/peers.sh" start "$DIR/p" virtual)
+smtp() { "$HERE/smtp_load.py" "$@" --target "postfix,2525,$DIR/p/vmail/example.test,$postfix" \
+           --target "facteur,3525,$DIR/f/mail/example.test,$ours" --scratch "$DIR"; }
+# Mail to what does not exist stays in a queue, so each server is asked for its own.
+queue() { "$HERE/smtp_load.py" queue --target "$1" --queue-cmd "$2" --scratch "$DIR" "${@:3}"; }
 for w in "${what[@]}"; do
   case $w in
-    smtp) "$HERE/smtp_load.py" deliver --target "postfix,2525,$DIR/p/vmail/example.test,$postfix" \
-            --target "facteur,3525,$DIR/f/mail/example.test,$ours" --scratch "$DIR" "$@" ;;
+    smtp) smtp deliver "$@" ;;
+    relay) smtp relay "$@" ;;
+    rcpts) smtp deliver --rcpts 50 "$@" ;;
+    smtp-idle) smtp idle --sessions 500 "$@" ;;
+    queue) queue "postfix,2525,-,$postfix" "postqueue -c $DIR/p/postfix/etc -p" "$@"
+           queue "facteur,3525,-,$ours" "$BIN/facteur --root $DIR/f queue list" "$@" ;;
     idle) "$HERE/imap_ops.py" idle --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
             --target "facteur,3143,3110,$DIR/f/mail/example.test,$ours" "$@" ;;
     imap) "$HERE/imap_ops.py" ops --messages 10000 --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
