@@ -17,6 +17,7 @@ pub enum Command {
     Login { user: String, password: Secret },
     Authenticate { mechanism: String, initial: Option<Secret> },
     // authenticated
+    Unauthenticate,
     Enable(Vec<String>),
     Namespace,
     Select { mailbox: Mailbox, read_only: bool },
@@ -161,6 +162,12 @@ pub struct StatusItems {
     pub uid_next: bool,
     pub uid_validity: bool,
     pub unseen: bool,
+    /// RFC 9051 §6.3.11.
+    pub deleted: bool,
+    /// Octets of all messages (RFC 8438).
+    pub size: bool,
+    /// RFC 7889 §3.
+    pub append_limit: bool,
 }
 
 /// RFC 3501 §6.4.6.
@@ -246,6 +253,8 @@ pub struct SearchReturn {
     pub max: bool,
     pub all: bool,
     pub count: bool,
+    /// Kept for `$` (RFC 5182).
+    pub save: bool,
 }
 
 /// RFC 3501 §6.4.4. Nested at most as deep as the parser's limit, so walking it by recursion is safe.
@@ -275,4 +284,7 @@ pub enum SearchKey {
     Text(Vec<u8>),
     Larger(u64),
     Smaller(u64),
+    /// INTERNALDATE so many seconds ago or longer; so many or less (RFC 5032).
+    Older(u32),
+    Younger(u32),
 }

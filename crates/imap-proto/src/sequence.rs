@@ -3,9 +3,12 @@
 use crate::cursor::Cursor;
 use crate::error::ParseError;
 
-/// A set of message numbers or UIDs as the client wrote it. `*` is kept until the mailbox is known.
+/// A set of message numbers or UIDs as the client wrote it. `*` is kept until the mailbox is known, `$` until the messages are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SequenceSet(Vec<(u32, u32)>);
+pub struct SequenceSet {
+    ranges: Vec<(u32, u32)>,
+    saved: bool,
+}
 
 /// Stands for `*`: the largest number in use. No message has it (RFC 3501 §9: numbers are below 2^32, and a mailbox
 /// whose next UID would be 2^32 - 1 is full).
@@ -16,8 +19,11 @@ const LIMIT: usize = 600_000;
 
 impl SequenceSet {
     /// RFC 3501 §9: `sequence-set = (seq-number / seq-range) *("," sequence-set)`,
-    /// `seq-number = nz-number / "*"`, `seq-range = seq-number ":" seq-number`
+    /// `seq-number = nz-number / "*"`, `seq-range = seq-number ":" seq-number`; RFC 5182 §3: `sequence-set =/ "$"`
     pub fn parse(cursor: &mut Cursor<'_>) -> Result<SequenceSet, ParseError> {
+        if cursor.take(b'$') {
+            return Ok(SequenceSet { ranges: Vec::new(), saved: true });
+        }
         let mut ranges = Vec::new();
         loop {
             let first = seq_number(cursor)?;
@@ -27,31 +33,36 @@ impl SequenceSet {
             }
             ranges.push((first, last));
             if !cursor.take(b',') {
-                return Ok(SequenceSet(ranges));
+                return Ok(SequenceSet { ranges, saved: false });
             }
         }
     }
 
     /// One number.
     pub fn single(number: u32) -> SequenceSet {
-        SequenceSet(vec![(number, number)])
+        SequenceSet { ranges: vec![(number, number)], saved: false }
+    }
+
+    /// `$`: what the last SEARCH with SAVE found (RFC 5182). It has no ranges of its own.
+    pub fn is_saved(&self) -> bool {
+        self.saved
     }
 
     /// Is `*` or any range ending in it in the set?
     pub fn has_star(&self) -> bool {
-        self.0.iter().any(|&(a, b)| a == STAR || b == STAR)
+        self.ranges.iter().any(|&(a, b)| a == STAR || b == STAR)
     }
 
     /// The largest number written, `*` aside. 0 when there is only `*`.
     pub fn largest(&self) -> u32 {
-        self.0.iter().flat_map(|&(a, b)| [a, b]).filter(|&n| n != STAR).max().unwrap_or(0)
+        self.ranges.iter().flat_map(|&(a, b)| [a, b]).filter(|&n| n != STAR).max().unwrap_or(0)
     }
 
     /// Sorted, merged, ascending ranges, with `*` read as `largest`. A walk over them and the mailbox is linear, however
     /// often the client repeated itself.
     pub fn ranges(&self, largest: u32) -> Vec<(u32, u32)> {
         let real = |n| if n == STAR { largest } else { n };
-        let mut all: Vec<_> = self.0.iter().map(|&(a, b)| (real(a), real(b))).map(|(a, b)| (a.min(b), a.max(b))).collect();
+        let mut all: Vec<_> = self.ranges.iter().map(|&(a, b)| (real(a), real(b))).map(|(a, b)| (a.min(b), a.max(b))).collect();
         all.sort_unstable();
         merge(all)
     }
@@ -133,9 +144,15 @@ mod tests {
 
     #[test]
     fn what_is_no_set_is_refused() {
-        for text in ["", "0", "1:", ":1", "1,", ",", "a", "1:2:3", "4294967296", "-1", "$"] {
+        for text in ["", "0", "1:", ":1", "1,", ",", "a", "1:2:3", "4294967296", "-1", "$1", "1,$", "$,1", "$:*"] {
             assert!(parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_last_result_stands_alone() {
+        let set = parse("$").unwrap();
+        assert!(set.is_saved() && set.ranges(9).is_empty() && !parse("1").unwrap().is_saved());
     }
 
     #[test]

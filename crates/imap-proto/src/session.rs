@@ -58,6 +58,7 @@ const TABLE: &[(&str, Legal)] = &[
     ("NAMESPACE", Legal::From(State::Authenticated)),
     ("SELECT", Legal::From(State::Authenticated)),
     ("EXAMINE", Legal::From(State::Authenticated)),
+    ("UNAUTHENTICATE", Legal::From(State::Authenticated)),
     ("CREATE", Legal::From(State::Authenticated)),
     ("DELETE", Legal::From(State::Authenticated)),
     ("RENAME", Legal::From(State::Authenticated)),
@@ -175,6 +176,14 @@ impl Session {
         self.mode = Mode::Commands;
         self.framer.plain_lines = false;
         self.framer.set_limits(self.after_login);
+        self.bad_commands = 0;
+    }
+
+    /// Nobody is logged in any more (RFC 8437 §3).
+    pub fn unauthenticated(&mut self) {
+        self.state = State::NotAuthenticated;
+        self.mode = Mode::Commands;
+        self.framer.set_limits(Limits::BEFORE_LOGIN);
         self.bad_commands = 0;
     }
 

@@ -1,5 +1,6 @@
 //! What we say we can do, before and after login.
 
+use config::Imapd;
 use ipc::auth::Mechanism;
 
 /// Before login. `secured`: passwords may be sent; `starttls`: TLS can still begin.
@@ -29,10 +30,13 @@ pub fn offered(mechanism: &Mechanism, secured: bool) -> bool {
 }
 
 /// After login.
-pub fn after_login(literal_minus: bool) -> String {
-    let literal = if literal_minus { "LITERAL-" } else { "LITERAL+" };
+pub fn after_login(imapd: &Imapd) -> String {
+    let literal = if imapd.imap_literal_minus { "LITERAL-" } else { "LITERAL+" };
+    // RFC 7889 §3: one limit for all mailboxes.
+    let limit = imapd.append_size_limit.0;
     format!(
-        "IMAP4rev1 SASL-IR {literal} ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH"
+        "IMAP4rev1 SASL-IR {literal} ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS SPECIAL-USE ESEARCH \
+         SEARCHRES WITHIN STATUS=SIZE APPENDLIMIT={limit} UNAUTHENTICATE"
     )
 }
 
@@ -56,7 +60,8 @@ mod tests {
 
     #[test]
     fn only_one_kind_of_literal_is_announced() {
-        for all in [before_login(true, true, &[]), after_login(true), after_login(false)] {
+        let with = |imap_literal_minus| after_login(&Imapd { imap_literal_minus, ..Imapd::default() });
+        for all in [before_login(true, true, &[]), with(true), with(false)] {
             assert_eq!(all.matches("LITERAL").count(), 1, "{all}");
         }
     }

@@ -36,6 +36,8 @@ pub enum Gone {
     Shutdown,
     /// The conversation came to its end.
     Done(&'static str),
+    /// The user is gone, the client is not (RFC 8437).
+    Unauthenticated,
 }
 
 impl From<io::Error> for Gone {
@@ -65,18 +67,24 @@ async fn converse(server: Arc<Server>, stream: Stream, peer: Peer, id: String, i
         after_login.non_synchronizing = 4096;
     }
     let mut connection = Connection { server, config, wire, machine: Machine::new(after_login), peer, id };
-    let login_timeout = connection.config.imapd.login_timeout;
-    let entered = match tokio::time::timeout(login_timeout, Box::pin(login::run(&mut connection))).await {
-        Ok(Ok(entered)) => entered,
-        Ok(Err(gone)) => return connection.part(gone, "before login").await,
-        Err(_) => {
-            connection.bye("Login took too long");
-            return connection.part(Gone::Done("login took too long"), "before login").await;
+    login::greet(&mut connection).await;
+    loop {
+        let login_timeout = connection.config.imapd.login_timeout;
+        let entered = match tokio::time::timeout(login_timeout, Box::pin(login::run(&mut connection))).await {
+            Ok(Ok(entered)) => entered,
+            Ok(Err(gone)) => return connection.part(gone, "before login").await,
+            Err(_) => {
+                connection.bye("Login took too long");
+                return connection.part(Gone::Done("login took too long"), "before login").await;
+            }
+        };
+        // A telephone that went away is noticed long before `imap_timeout`.
+        connection.wire.keepalive(Duration::from_secs(300));
+        match Box::pin(session::run(connection, entered)).await {
+            Some(left) => connection = left,
+            None => return,
         }
-    };
-    // A telephone that went away is noticed long before `imap_timeout`.
-    connection.wire.keepalive(Duration::from_secs(300));
-    Box::pin(session::run(connection, entered)).await;
+    }
 }
 
 impl Connection {
@@ -154,6 +162,7 @@ impl Connection {
                 "server is stopping"
             }
             Gone::Done(why) => why,
+            Gone::Unauthenticated => "unauthenticated",
         };
         tracing::info!(reason, when, bytes_in = self.wire.bytes_in, bytes_out = self.wire.bytes_out, "disconnected");
         self.wire.close().await;

@@ -23,11 +23,15 @@ pub struct Entered {
     pub slot: LoginSlot,
 }
 
-/// Talks until somebody is logged in.
-pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
+/// Greets the client.
+pub async fn greet(connection: &mut Connection) {
     let capabilities = capabilities(connection).await;
     let greeting = connection.config.imapd.login_greeting.clone();
     encode::status(&mut connection.wire.out, "*", Status::Ok, &format!("CAPABILITY {capabilities}"), &greeting);
+}
+
+/// Talks until somebody is logged in.
+pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
     let mut failures = 0;
     let longest = connection.config.imapd.login_timeout;
     loop {
@@ -57,7 +61,7 @@ pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
             Ok(ok) => match enter(connection, ok).await {
                 Ok(entered) => {
                     connection.machine.authenticated();
-                    let code = format!("CAPABILITY {}", capability::after_login(connection.config.imapd.imap_literal_minus));
+                    let code = format!("CAPABILITY {}", capability::after_login(&connection.config.imapd));
                     connection.answer(&tag, &Answer::ok_with(code, "Logged in"));
                     return Ok(entered);
                 }

@@ -15,6 +15,8 @@ pub struct Selected {
     pub changes: watch::Receiver<u64>,
     /// Expunges were held back and are still to be told.
     held: bool,
+    /// UIDs that the last SEARCH with SAVE found, ascending (RFC 5182 §2.1).
+    pub saved: Vec<u32>,
     /// Where the part begins of which a piece was fetched last, and its length: clients fetch large parts in many pieces.
     pub part: Option<(u32, Section, u64, u64)>,
 }
@@ -32,7 +34,7 @@ pub struct Target {
 impl Selected {
     pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
         let changes = view.mailbox().changes();
-        Selected { name, view, read_only, changes, held: false, part: None }
+        Selected { name, view, read_only, changes, held: false, saved: Vec::new(), part: None }
     }
 
     /// Is there something to tell, as far as this process knows? No system call.
@@ -52,7 +54,14 @@ impl Selected {
         let snapshot = self.view.snapshot();
         let count = snapshot.len() as u32;
         let mut targets = Vec::new();
-        if uid {
+        if set.is_saved() {
+            // What was expunged since is not in the mailbox and so not in the list either (RFC 5182 §2.1).
+            let messages = self.saved.iter().filter_map(|uid| {
+                let at = snapshot.first_from(*uid);
+                snapshot.get(at).filter(|message| message.uid() == *uid).map(|_| Target { number: at as u32 + 1, uid: *uid })
+            });
+            targets.extend(messages);
+        } else if uid {
             let largest = snapshot.get(snapshot.len().wrapping_sub(1)).map_or(0, Message::uid);
             for (first, last) in set.ranges(largest) {
                 let from = snapshot.first_from(first);

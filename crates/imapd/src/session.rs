@@ -27,15 +27,26 @@ pub struct Session {
 /// How a command ended: with an answer, or with the connection.
 pub type Outcome = Result<Answer, Gone>;
 
-/// Serves the client until it goes.
-pub async fn run(connection: Connection, entered: Entered) {
+/// Serves the client until it goes, or until somebody else may log in on its connection, which then comes back.
+pub async fn run(connection: Connection, entered: Entered) -> Option<Connection> {
     let Entered { user, account, slot } = entered;
     let mut session = Session { connection, account, selected: None, told: Told::new() };
     let gone = session.converse().await;
     session.selected = None;
-    tracing::debug!(user = %mail_types::printable(&user), "session ends");
-    session.connection.part(gone, "logged in").await;
+    let connection = session.connection;
+    let left = match gone {
+        Gone::Unauthenticated => {
+            tracing::info!(user = %mail_types::printable(&user), "unauthenticated");
+            Some(connection)
+        }
+        gone => {
+            tracing::debug!(user = %mail_types::printable(&user), "session ends");
+            connection.part(gone, "logged in").await;
+            None
+        }
+    };
     drop(slot);
+    left
 }
 
 impl Session {

@@ -10,6 +10,11 @@ pub fn load() {
     ZONE.get_or_init(jiff::tz::TimeZone::system);
 }
 
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
 /// The moment in the server's zone.
 pub fn local(unix: i64) -> DateTime {
     let zone = ZONE.get_or_init(jiff::tz::TimeZone::system);

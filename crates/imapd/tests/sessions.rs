@@ -431,3 +431,76 @@ async fn a_file_cut_by_another_program_keeps_the_client_in_step() {
     }
     world.stop().await;
 }
+
+/// RFC 5182: what a search found stands for `$`, and loses what is expunged.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_result_is_kept_for_the_next_command() {
+    let world = World::start().await;
+    let (mut client, mut other) = (world.client("ann").await, world.client("ann").await);
+    for subject in ["one", "two", "three", "four"] {
+        client.append("INBOX", "", &message(subject, "x")).await;
+    }
+    client.ok("SELECT INBOX").await;
+    other.ok("SELECT INBOX").await;
+    assert!(client.ok("FETCH $ (UID)").await.is_empty(), "nothing is kept yet");
+    assert!(client.ok("SEARCH RETURN (SAVE) OR SUBJECT two OR SUBJECT three SUBJECT four").await.is_empty(), "no answer but OK");
+    assert_eq!(client.ok("FETCH $ (UID)").await, ["* 2 FETCH (UID 2)", "* 3 FETCH (UID 3)", "* 4 FETCH (UID 4)"]);
+    other.ok("STORE 2 +FLAGS.SILENT \\Deleted").await;
+    other.ok("EXPUNGE").await;
+    client.ok("NOOP").await;
+    assert_eq!(client.ok("UID SEARCH $").await, ["* SEARCH 3 4"]);
+    assert_eq!(client.ok("SEARCH NOT UID $").await, ["* SEARCH 1"]);
+    client.command("SEARCH FOO").await;
+    assert_eq!(client.ok("UID SEARCH RETURN (SAVE MIN) $").await.len(), 1);
+    assert_eq!(client.ok("UID SEARCH $").await, ["* SEARCH 3"]);
+    client.ok("STORE $ +FLAGS.SILENT \\Deleted").await;
+    client.ok("STORE 1 +FLAGS.SILENT \\Deleted").await;
+    client.ok("UID EXPUNGE $").await;
+    assert_eq!(client.ok("UID SEARCH ALL").await, ["* SEARCH 1 4"]);
+    assert!(client.command("SEARCH RETURN (SAVE) CHARSET X-NONE ALL").await.pop().unwrap().starts_with("NO [BADCHARSET"));
+    assert_eq!(client.ok("SEARCH $").await, ["* SEARCH"]);
+    client.ok("SEARCH RETURN (SAVE) ALL").await;
+    client.ok("SELECT INBOX").await;
+    assert_eq!(client.ok("SEARCH $").await, ["* SEARCH"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_ages_and_limits_are_told() {
+    let world = World::with("append_size_limit = \"1M\"").await;
+    let mut client = world.client("ann").await;
+    assert!(client.ok("CAPABILITY").await[0].contains(" APPENDLIMIT=1048576 "));
+    let (one, two) = (message("one", "x"), message("two", &"line\r\n".repeat(1000)));
+    client.append("INBOX", "\"17-Jul-1996 02:44:25 -0700\" ", &one).await;
+    client.append("INBOX", "(\\Deleted) ", &two).await;
+    let want = format!("* STATUS INBOX (MESSAGES 2 DELETED 1 SIZE {} APPENDLIMIT 1048576)", one.len() + two.len());
+    assert_eq!(client.ok("STATUS INBOX (MESSAGES SIZE DELETED APPENDLIMIT)").await, [want]);
+    let listed = client.ok("LIST \"\" INBOX RETURN (STATUS (SIZE))").await;
+    assert_eq!(listed[1], format!("* STATUS INBOX (SIZE {})", one.len() + two.len()));
+    client.ok("SELECT INBOX").await;
+    assert_eq!(client.ok("SEARCH OLDER 86400").await, ["* SEARCH 1"]);
+    assert_eq!(client.ok("SEARCH YOUNGER 86400").await, ["* SEARCH 2"]);
+    assert!(client.command("SEARCH YOUNGER 0").await.pop().unwrap().starts_with("BAD"));
+    world.stop().await;
+}
+
+/// RFC 8437: the same connection, another user, nothing of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_may_log_in_on_the_same_connection() {
+    let world = World::start().await;
+    let mut client = world.client("ann").await;
+    client.ok("CREATE Secret").await;
+    client.append("Secret", "(\\Deleted) ", &message("one", "x")).await;
+    client.ok("SELECT Secret").await;
+    // What stands behind the command is for the login.
+    client.send(b"a UNAUTHENTICATE\r\nb AUTHENTICATE PLAIN AGJvYkBleGFtcGxlLm9yZwBwdw==\r\nc LIST \"\" Secret\r\n").await;
+    assert_eq!(client.line().await, "a OK Unauthenticate completed");
+    assert!(client.line().await.starts_with("b OK [CAPABILITY"));
+    assert_eq!(client.line().await, "c OK List completed");
+    client.ok("UNAUTHENTICATE").await;
+    assert!(client.command("SELECT INBOX").await.pop().unwrap().starts_with("BAD"));
+    assert!(client.ok("CAPABILITY").await[0].contains("AUTH=PLAIN"));
+    let mut ann = world.client("ann").await;
+    assert_eq!(ann.ok("STATUS Secret (MESSAGES)").await, ["* STATUS Secret (MESSAGES 1)"], "nothing was expunged");
+    world.stop().await;
+}

@@ -104,7 +104,8 @@ pub(super) fn status(cursor: &mut Cursor<'_>) -> Result<Command> {
     Ok(Command::Status { mailbox, items: status_items(cursor)? })
 }
 
-/// RFC 3501 §9: `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"`
+/// RFC 3501 §9: `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"`; RFC 9051 §9: `"DELETED"`; RFC 8438 §3:
+/// `"SIZE"`; RFC 7889 §6: `"APPENDLIMIT"`
 fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
     let mut items = StatusItems::default();
     cursor.list(false, 50, |c| {
@@ -114,6 +115,9 @@ fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
             "UIDNEXT" => items.uid_next = true,
             "UIDVALIDITY" => items.uid_validity = true,
             "UNSEEN" => items.unseen = true,
+            "DELETED" => items.deleted = true,
+            "SIZE" => items.size = true,
+            "APPENDLIMIT" => items.append_limit = true,
             _ => return Err(ParseError::syntax("Unknown status item")),
         }
         Ok(())
@@ -185,9 +189,10 @@ mod tests {
 
     #[test]
     fn status_and_create() {
-        let want = StatusItems { messages: true, recent: true, uid_next: true, uid_validity: true, unseen: true };
+        let all = StatusItems { messages: true, recent: true, uid_next: true, uid_validity: true, unseen: true, ..Default::default() };
+        let want = StatusItems { deleted: true, size: true, append_limit: true, ..all };
         assert_eq!(
-            read(b"STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN)"),
+            read(b"STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE APPENDLIMIT)"),
             Ok(Some(Command::Status { mailbox: Mailbox("INBOX".into()), items: want }))
         );
         assert!(read(b"STATUS INBOX ()").is_err());

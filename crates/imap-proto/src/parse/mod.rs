@@ -44,6 +44,7 @@ pub fn command(verb: &str, cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         "STARTTLS" => Command::StartTls,
         "LOGIN" => session::login(cursor)?,
         "AUTHENTICATE" => session::authenticate(cursor)?,
+        "UNAUTHENTICATE" => Command::Unauthenticate,
         "ENABLE" => session::enable(cursor)?,
         "NAMESPACE" => Command::Namespace,
         "SELECT" => Command::Select { mailbox: spaced_mailbox(cursor)?, read_only: false },

@@ -43,7 +43,7 @@ pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
     Ok(Search { uid, returns, charset, key })
 }
 
-/// RFC 4731 §4: `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT"`; none at all means ALL (§3.1).
+/// RFC 4731 §4: `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT"`; none at all means ALL (§3.1). RFC 5182 §3: `"SAVE"`.
 fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
     let mut returns = SearchReturn::default();
     for option in cursor.list(true, 20, |c| c.atom("Invalid return option"))? {
@@ -52,6 +52,7 @@ fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
             "MAX" => returns.max = true,
             "ALL" => returns.all = true,
             "COUNT" => returns.count = true,
+            "SAVE" => returns.save = true,
             _ => return Err(ParseError::syntax("Unknown return option")),
         }
     }
@@ -69,7 +70,7 @@ fn key(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<Sear
     *budget = budget.checked_sub(1).ok_or(ParseError::too_big("Search has too many keys"))?;
     match cursor.peek() {
         Some(b'(') => return group(cursor, depth, budget),
-        Some(b'0'..=b'9' | b'*') => return SequenceSet::parse(cursor).map(SearchKey::Numbers),
+        Some(b'0'..=b'9' | b'*' | b'$') => return SequenceSet::parse(cursor).map(SearchKey::Numbers),
         _ => {}
     }
     let name = cursor.atom("Expected a search key")?.to_ascii_uppercase();
@@ -157,6 +158,9 @@ fn simple(name: &str, cursor: &mut Cursor<'_>) -> Result<SearchKey> {
         "TEXT" => SearchKey::Text(text(cursor)?),
         "LARGER" => SearchKey::Larger(size(cursor)?),
         "SMALLER" => SearchKey::Smaller(size(cursor)?),
+        // RFC 5032 §3
+        "OLDER" => SearchKey::Older(interval(cursor)?),
+        "YOUNGER" => SearchKey::Younger(interval(cursor)?),
         "UID" => {
             cursor.space()?;
             SearchKey::Uids(SequenceSet::parse(cursor)?)
@@ -183,6 +187,12 @@ fn date(cursor: &mut Cursor<'_>) -> Result<Date> {
 fn size(cursor: &mut Cursor<'_>) -> Result<u64> {
     cursor.space()?;
     cursor.number64("Expected a number")
+}
+
+/// Seconds, at least one (RFC 5032 §5).
+fn interval(cursor: &mut Cursor<'_>) -> Result<u32> {
+    cursor.space()?;
+    cursor.nz_number("Expected a number of seconds")
 }
 
 fn keyword(cursor: &mut Cursor<'_>) -> Result<Flag> {
@@ -218,10 +228,13 @@ mod tests {
     fn structure() {
         let seen = || SearchKey::Flag(Flag::Seen);
         let not = |key| SearchKey::Not(Box::new(key));
+        let saved = || SequenceSet::parse(&mut Cursor::new(b"$")).unwrap();
         for (text, want) in [
             ("SEEN", seen()),
             ("(SEEN)", seen()),
             ("NOT SEEN", not(seen())),
+            ("NOT OLDER 3600", not(SearchKey::Older(3600))),
+            ("OR $ UID $", SearchKey::Or(vec![SearchKey::Numbers(saved()), SearchKey::Uids(saved())])),
             ("NOT NOT SEEN", seen()),
             ("OR SEEN OR ALL RECENT", SearchKey::Or(vec![seen(), SearchKey::All, SearchKey::Recent])),
             ("OR OR SEEN ALL RECENT", SearchKey::Or(vec![SearchKey::Or(vec![seen(), SearchKey::All]), SearchKey::Recent])),
@@ -231,7 +244,23 @@ mod tests {
         ] {
             assert_eq!(searched(text).unwrap().key, want, "{text}");
         }
-        for bad in ["", "FOO", "NOT", "OR SEEN", "(SEEN", "SEEN)", "()", "FROM", "BEFORE x", "HEADER a", "LARGER -1", "SEEN  DRAFT"] {
+        for bad in [
+            "",
+            "FOO",
+            "NOT",
+            "OR SEEN",
+            "(SEEN",
+            "SEEN)",
+            "()",
+            "FROM",
+            "BEFORE x",
+            "HEADER a",
+            "LARGER -1",
+            "SEEN  DRAFT",
+            "OLDER 0",
+            "YOUNGER x",
+            "$1",
+        ] {
             assert!(searched(bad).is_err(), "{bad}");
         }
     }
@@ -242,6 +271,7 @@ mod tests {
         assert_eq!(search.charset.as_deref(), Some("UTF-8"));
         assert_eq!(search.returns, Some(SearchReturn { min: true, count: true, ..Default::default() }));
         assert_eq!(searched("RETURN () ALL").unwrap().returns, Some(SearchReturn { all: true, ..Default::default() }));
+        assert_eq!(searched("RETURN (SAVE) ALL").unwrap().returns, Some(SearchReturn { save: true, ..Default::default() }));
         assert!(searched("RETURN (FOO) ALL").is_err());
     }
 

@@ -19,6 +19,9 @@ pub async fn run(session: &mut Session, set: Option<SequenceSet>) -> Answer {
                 let largest = uids.last().copied().unwrap_or(0).max(selected.view.snapshot().iter().last().map_or(0, Message::uid));
                 let ranges = set.ranges(largest);
                 uids.retain(|uid| {
+                    if set.is_saved() {
+                        return selected.saved.binary_search(uid).is_ok();
+                    }
                     let after = ranges.partition_point(|(first, _)| first <= uid);
                     after > 0 && *uid <= ranges[after - 1].1
                 });

@@ -43,11 +43,8 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
     for Line { name, text, exists } in found {
         session.connection.wire.out.extend_from_slice(&text);
         if let (Some(items), true) = (returns_status, exists) {
-            let asked = name.clone();
             // RFC 5819 §2: a mailbox whose STATUS cannot be told just has none.
-            if let Ok(status) = session.with_account(move |account| account.status(&asked)).await {
-                status::write(&mut session.connection.wire.out, &name, items, &status);
-            }
+            let _ = status::tell(session, &name, items).await;
         }
         session.connection.wire.relieve().await?;
     }

@@ -28,7 +28,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
     let mut uid = false;
     let answer = match command {
         Command::Capability => {
-            let line = format!("* CAPABILITY {}\r\n", capability::after_login(session.connection.config.imapd.imap_literal_minus));
+            let line = format!("* CAPABILITY {}\r\n", capability::after_login(&session.connection.config.imapd));
             session.connection.wire.out.extend_from_slice(line.as_bytes());
             Answer::ok("Capability completed")
         }
@@ -44,6 +44,13 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
             // RFC 5161 §3.2: nothing we have needs enabling.
             session.connection.wire.out.extend_from_slice(b"* ENABLED\r\n");
             Answer::ok("Enable completed")
+        }
+        Command::Unauthenticate => {
+            // RFC 8437 §3: nothing of the session is left; what the client sent behind the command is for the login.
+            session.selected = None;
+            session.connection.machine.unauthenticated();
+            session.connection.answer(&tag, &Answer::ok("Unauthenticate completed"));
+            return Err(Gone::Unauthenticated);
         }
         Command::Namespace => {
             // RFC 2342 §5: one personal namespace, the root; no other people's, none shared.

@@ -1,11 +1,11 @@
-//! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731).
+//! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731), SEARCHRES (RFC 5182).
 
 use crate::answer::Answer;
 use crate::search;
 use crate::selected::{Selected, Target};
 use crate::session::{SLICE, Session};
 use imap_proto::sequence::write_set;
-use imap_proto::{Search, SearchReturn, encode};
+use imap_proto::{Search, SearchReturn, Status, encode};
 use std::time::Instant;
 
 pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
@@ -13,11 +13,21 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let returns = request.returns;
     let found = match find(session, request).await {
         Ok(found) => found,
-        Err(answer) => return answer,
+        Err(answer) => {
+            // RFC 5182 §2.1: NO empties what is kept, BAD does not.
+            if let (Some(SearchReturn { save: true, .. }), Some(selected), Status::No) = (returns, &mut session.selected, answer.status) {
+                selected.saved.clear();
+            }
+            return answer;
+        }
     };
+    if let (Some(returns), Some(selected)) = (returns.filter(|returns| returns.save), &mut session.selected) {
+        selected.saved = kept(returns, &found);
+    }
     let found: Vec<u32> = found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
+        Some(SearchReturn { min: false, max: false, all: false, count: false, .. }) => {}
         Some(returns) => write_esearch(out, tag, uid, returns, &found),
         None => {
             out.extend_from_slice(b"* SEARCH");
@@ -29,6 +39,19 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
         }
     }
     Answer::ok("Search completed")
+}
+
+/// What `$` stands for afterwards (RFC 5182 §2.4).
+fn kept(returns: SearchReturn, found: &[Target]) -> Vec<u32> {
+    let ends_only = (returns.min || returns.max) && !(returns.all || returns.count);
+    if !ends_only {
+        return found.iter().map(|target| target.uid).collect();
+    }
+    let first = found.first().filter(|_| returns.min);
+    let last = found.last().filter(|_| returns.max);
+    let mut uids: Vec<u32> = first.into_iter().chain(last).map(|target| target.uid).collect();
+    uids.dedup();
+    uids
 }
 
 /// Looks at the messages in slices of time. What others change meanwhile is told after the command, so numbers stay true.
@@ -89,8 +112,20 @@ mod tests {
             write_esearch(&mut out, "a1", true, returns, found);
             String::from_utf8_lossy(&out).into_owned()
         };
-        let all = SearchReturn { min: true, max: true, all: true, count: true };
+        let all = SearchReturn { min: true, max: true, all: true, count: true, save: false };
         assert_eq!(show(all, &[2, 3, 4, 9]), "* ESEARCH (TAG \"a1\") UID MIN 2 MAX 9 COUNT 4 ALL 2:4,9\r\n");
+        let found: Vec<Target> = [3, 5, 9].into_iter().map(|uid| Target { number: uid, uid }).collect();
+        let none = SearchReturn { save: true, ..SearchReturn::default() };
+        for (returns, want) in [
+            (none, &[3, 5, 9][..]),
+            (SearchReturn { min: true, ..none }, &[3]),
+            (SearchReturn { max: true, ..none }, &[9]),
+            (SearchReturn { min: true, max: true, ..none }, &[3, 9]),
+            (SearchReturn { min: true, count: true, ..none }, &[3, 5, 9]),
+        ] {
+            assert_eq!(kept(returns, &found), want, "{returns:?}");
+        }
+        assert_eq!(kept(SearchReturn { min: true, max: true, ..none }, &found[..1]), [3]);
         assert_eq!(show(all, &[]), "* ESEARCH (TAG \"a1\") UID COUNT 0\r\n");
     }
 }

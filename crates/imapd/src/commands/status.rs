@@ -1,37 +1,78 @@
-//! STATUS (RFC 3501 §6.3.10), also for LIST-STATUS (RFC 5819).
+//! STATUS (RFC 3501 §6.3.10), also for LIST-STATUS (RFC 5819), with SIZE (RFC 8438), DELETED (RFC 9051) and APPENDLIMIT (RFC 7889).
 
 use crate::answer::Answer;
-use crate::session::Session;
+use crate::session::{SLICE, Session};
 use imap_proto::{Mailbox, StatusItems, encode};
 use mailstore::{MailboxName, Status};
+use std::time::Instant;
 
 pub async fn run(session: &mut Session, mailbox: &Mailbox, items: StatusItems) -> Answer {
     let name = match MailboxName::parse(&mailbox.0) {
         Ok(name) => name,
         Err(error) => return error.into(),
     };
-    let asked = name.clone();
-    match session.with_account(move |account| account.status(&asked)).await {
-        Ok(status) => {
-            write(&mut session.connection.wire.out, &name, items, &status);
-            Answer::ok("Status completed")
-        }
+    match tell(session, &name, items).await {
+        Ok(()) => Answer::ok("Status completed"),
         Err(error) => error.into(),
     }
 }
 
+/// Finds out and writes the response.
+pub async fn tell(session: &mut Session, name: &MailboxName, items: StatusItems) -> mailstore::Result<()> {
+    let asked = name.clone();
+    let status = session.with_account(move |account| account.status(&asked)).await?;
+    let size = if items.size { total_size(session, name).await? } else { 0 };
+    let limit = session.connection.config.imapd.append_size_limit.0;
+    write(&mut session.connection.wire.out, name, items, &status, size, limit);
+    Ok(())
+}
+
+/// The sum of all sizes. Where file names do not tell them, files are read; so it is done in slices of time.
+async fn total_size(session: &mut Session, name: &MailboxName) -> mailstore::Result<u64> {
+    let asked = name.clone();
+    let mailbox = session.with_account(move |account| account.open(&asked)).await?;
+    let (mut total, mut next) = (0u64, 0);
+    loop {
+        let mailbox = mailbox.clone();
+        let done;
+        (total, next, done) = session
+            .with_account(move |_| {
+                let (snapshot, until, from) = (mailbox.snapshot(), Instant::now() + SLICE, next);
+                for message in snapshot.iter().filter(|message| message.uid() >= from) {
+                    match mailbox.size(message) {
+                        Ok(size) => total += size,
+                        Err(mailstore::Error::Expunged) => {}
+                        Err(error) => return Err(error),
+                    }
+                    next = message.uid() + 1;
+                    if Instant::now() >= until {
+                        return Ok((total, next, false));
+                    }
+                }
+                Ok((total, next, true))
+            })
+            .await?;
+        if done {
+            return Ok(total);
+        }
+    }
+}
+
 /// RFC 3501 §9: `"STATUS" SP mailbox SP "(" [status-att-list] ")"`
-pub fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Status) {
+fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Status, size: u64, limit: u64) {
     out.extend_from_slice(b"* STATUS ");
     encode::mailbox(out, name.as_str());
     out.extend_from_slice(b" (");
     let mut first = true;
     for (wanted, word, number) in [
-        (items.messages, "MESSAGES", status.messages),
-        (items.recent, "RECENT", status.recent),
-        (items.uid_next, "UIDNEXT", status.uid_next),
-        (items.uid_validity, "UIDVALIDITY", status.uid_validity),
-        (items.unseen, "UNSEEN", status.unseen),
+        (items.messages, "MESSAGES", status.messages.into()),
+        (items.recent, "RECENT", status.recent.into()),
+        (items.uid_next, "UIDNEXT", status.uid_next.into()),
+        (items.uid_validity, "UIDVALIDITY", status.uid_validity.into()),
+        (items.unseen, "UNSEEN", status.unseen.into()),
+        (items.deleted, "DELETED", status.deleted.into()),
+        (items.size, "SIZE", size),
+        (items.append_limit, "APPENDLIMIT", limit),
     ] {
         if !wanted {
             continue;
@@ -41,7 +82,7 @@ pub fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: 
         }
         out.extend_from_slice(word.as_bytes());
         out.push(b' ');
-        encode::number(out, u64::from(number));
+        encode::number(out, number);
     }
     out.extend_from_slice(b")\r\n");
 }

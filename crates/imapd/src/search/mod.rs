@@ -46,6 +46,8 @@ enum Test {
     },
     Larger(u64),
     Smaller(u64),
+    /// INTERNALDATE in seconds since 1970, both ends included.
+    Between(i64, i64),
     /// By index into [`Keys`].
     Header(usize),
     Body(usize),
@@ -126,6 +128,9 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys
         SearchKey::And(keys) => Test::And(all(keys, known)),
         SearchKey::Or(keys) => Test::Or(all(keys, known)),
         SearchKey::Not(key) => Test::Not(Box::new(compile(selected, key, charset, known))),
+        SearchKey::Numbers(set) | SearchKey::Uids(set) if set.is_saved() => {
+            Test::Uids(selected.saved.iter().map(|uid| (*uid, *uid)).collect())
+        }
         SearchKey::Numbers(set) => Test::Numbers(numbers(selected, set)),
         SearchKey::Uids(set) => {
             let snapshot = selected.view.snapshot();
@@ -143,6 +148,8 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys
         SearchKey::Header { name, value } => Test::Header(known.header(name, needle(value))),
         SearchKey::Body(value) => Test::Body(known.content(Scope::Body, needle(value))),
         SearchKey::Text(value) => Test::Text(known.content(Scope::Text, needle(value))),
+        SearchKey::Older(seconds) => Test::Between(i64::MIN, zone::now() - i64::from(*seconds)),
+        SearchKey::Younger(seconds) => Test::Between(zone::now() - i64::from(*seconds), i64::MAX),
         SearchKey::Larger(size) => Test::Larger(*size),
         SearchKey::Smaller(size) => Test::Smaller(*size),
     }
@@ -160,7 +167,7 @@ impl Test {
         match self {
             Test::Body(_) | Test::Text(_) => 3,
             Test::Header(_) | Test::Sent { .. } => 2,
-            Test::Arrived { .. } | Test::Larger(_) | Test::Smaller(_) => 1,
+            Test::Arrived { .. } | Test::Between(..) | Test::Larger(_) | Test::Smaller(_) => 1,
             Test::And(tests) | Test::Or(tests) => tests.iter().map(Test::cost).max().unwrap_or(0),
             Test::Not(test) => test.cost(),
             _ => 0,
@@ -207,6 +214,7 @@ impl Candidate<'_> {
                 let day = zone::local(mailbox.internal_date(self.message)?).day().days();
                 (*from..*to).contains(&day)
             }
+            Test::Between(from, to) => (*from..=*to).contains(&mailbox.internal_date(self.message)?),
             Test::Sent { from, to } => {
                 let day = self.content.sent_day()?;
                 day.is_some_and(|day| (*from..*to).contains(&day))
