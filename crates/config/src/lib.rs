@@ -13,6 +13,7 @@ mod authd;
 mod cleanup;
 mod deliver;
 mod dns;
+mod greylist;
 mod imapd;
 mod log;
 mod mail;
@@ -28,6 +29,7 @@ pub use authd::*;
 pub use cleanup::*;
 pub use deliver::*;
 pub use dns::*;
+pub use greylist::*;
 pub use imapd::*;
 pub use log::*;
 pub use mail::*;
@@ -60,6 +62,7 @@ pub struct Config {
     pub routing: Routing,
     pub cleanup: Cleanup,
     pub smtpd: Smtpd,
+    pub greylist: Greylist,
     /// The listeners of smtpd by name, each with all smtpd settings as they hold for it.
     pub services: BTreeMap<String, Service>,
     pub qmgr: Qmgr,
@@ -80,6 +83,7 @@ macro_rules! for_sections {
         $each!(routing, Routing);
         $each!(cleanup, Cleanup);
         $each!(smtpd, Smtpd);
+        $each!(greylist, Greylist);
         $each!(qmgr, Qmgr);
         $each!(outbound, Outbound);
         $each!(mail, Mail);
@@ -163,6 +167,7 @@ impl Config {
             routing: Routing::default(),
             cleanup: Cleanup::default(),
             smtpd: Smtpd::default(),
+            greylist: Greylist::default(),
             services: BTreeMap::new(),
             qmgr: Qmgr::default(),
             outbound: Outbound::default(),
@@ -256,6 +261,11 @@ impl Config {
     /// The path of a socket by its name (`auth`, `queue`, `lmtp`, `control/imapd`, …).
     pub fn socket(&self, name: &str) -> PathBuf {
         self.main.run_directory.join(name)
+    }
+
+    /// What smtpd keeps from one start to the next: nothing that mail depends on.
+    pub fn smtpd_state(&self) -> PathBuf {
+        self.main.state_directory.join("smtpd")
     }
 
     /// The folder of the settings file, where tables lie and relative paths start.

@@ -35,7 +35,8 @@ pub fn writable(program: &str, config: &Config) -> Vec<PathBuf> {
         folders.push(folder.to_owned());
     }
     match program {
-        "smtpd" | "qmgr" => folders.push(main.spool_directory.clone()),
+        "smtpd" => folders.extend([main.spool_directory.clone(), config.smtpd_state()]),
+        "qmgr" => folders.push(main.spool_directory.clone()),
         "authd" => {
             folders.push(main.state_directory.clone());
             // SQLite makes its journal beside the database.

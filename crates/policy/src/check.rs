@@ -3,7 +3,7 @@
 use crate::access::{self, Word};
 use crate::delegation;
 use crate::hosts::find_hosts;
-use crate::restriction::{Check, List, Restriction, Subject};
+use crate::restriction::{Check, List, Restriction, Subject, Verb};
 use crate::{Action, Destination, Effects, Facts, Policy, Stage, Traced, Verdict};
 use mail_types::{Address, Reply};
 use std::future::Future;
@@ -184,6 +184,7 @@ impl<'a> Run<'a> {
 
     async fn restriction(&mut self, stage: Stage, place: &str, restriction: &Restriction, warn: bool) -> (Said, String) {
         match &restriction.check {
+            Check::Verb(Verb::CheckGreylist) => self.greylisted().await,
             Check::Verb(verb) => (self.verb(*verb, stage).await, self.detail(*verb)),
             Check::Access(subject, maps) => match access::find(*subject, maps, self.facts, &self.policy.delimiters).await {
                 Ok(None) => (Said::Dunno, String::new()),

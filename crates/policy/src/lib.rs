@@ -19,6 +19,7 @@ mod check;
 mod codes;
 pub mod delegation;
 mod facts;
+pub mod greylist;
 mod hosts;
 mod listed;
 mod restriction;
@@ -56,6 +57,7 @@ pub struct Policy {
     pub(crate) permit_mx_backup_networks: NetworkList,
     pub(crate) rbl_reply_maps: Maps,
     pub(crate) default_rbl_reply: String,
+    pub(crate) greylist: Option<(Arc<greylist::Terms>, Arc<greylist::Seen>)>,
 }
 
 impl Policy {
@@ -95,6 +97,7 @@ impl Policy {
             permit_mx_backup_networks: networks.map_err(|error| fault("permit_mx_backup_networks", error))?,
             rbl_reply_maps: maps("rbl_reply_maps", &smtpd.rbl_reply_maps)?,
             default_rbl_reply: smtpd.default_rbl_reply.clone(),
+            greylist: None,
             lists,
         })
     }
@@ -161,6 +164,11 @@ impl Policy {
                         | Check::Service(_)
                 )
             })
+    }
+
+    /// Whether some list has `check_greylist`.
+    pub fn greylists(&self) -> bool {
+        self.any(&|check| matches!(check, Check::Verb(Verb::CheckGreylist)))
     }
 
     fn any(&self, is: &dyn Fn(&Check) -> bool) -> bool {

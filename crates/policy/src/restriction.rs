@@ -108,6 +108,7 @@ pub(crate) enum Verb {
     RejectAuthenticatedSenderLoginMismatch,
     RejectUnauthenticatedSenderLoginMismatch,
     RejectKnownSenderLoginMismatch,
+    CheckGreylist,
     Nothing,
 }
 
@@ -153,6 +154,7 @@ pub(crate) const VERBS: &[(&str, Verb)] = &[
     ("reject_unauthenticated_sender_login_mismatch", Verb::RejectUnauthenticatedSenderLoginMismatch),
     ("reject_known_sender_login_mismatch", Verb::RejectKnownSenderLoginMismatch),
     ("reject_unauth_pipelining", Verb::RejectUnauthPipelining),
+    ("check_greylist", Verb::CheckGreylist),
     ("dunno", Verb::Nothing),
 ];
 

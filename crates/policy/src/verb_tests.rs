@@ -435,3 +435,54 @@ async fn a_policy_service_is_obeyed_and_its_absence_defers() {
         assert_eq!(text(&policy.judge(Stage::Recipient, &Case::default().facts()).await), want, "{says:?}");
     }
 }
+
+#[tokio::test]
+async fn strangers_are_greylisted_and_nobody_else() {
+    use crate::greylist::{Seen, Terms};
+    let settings = config::Greylist {
+        whitelist_clients: list(&["inline:{ good.test=yes }"]),
+        whitelist_senders: list(&["inline:{ friend.test=OK }"]),
+        whitelist_recipients: list(&["inline:{ postmaster@=x }"]),
+        ..config::Greylist::default()
+    };
+    let terms = Arc::new(Terms::new(&settings, &Context::local("/")).expect("terms"));
+    let judged = async |words: &[&str], facts: Facts<'_>| {
+        let words = list(words);
+        let policy = policy(move |s| s.smtpd_recipient_restrictions = words).expect("policy");
+        text(&policy.with_greylist(terms.clone(), Arc::new(Seen::new(100))).judge(Stage::Recipient, &facts).await)
+    };
+    let (sender, friend) = (address("user@domain.com"), address("a@friend.test"));
+    let (ann, postmaster) = (address("ann@here.test"), address("postmaster@here.test"));
+    let (ours, unlisted, elsewhere) = (ours(true), ours(false), elsewhere());
+    let stranger = Facts {
+        client_ip: Some("192.0.2.7".parse().expect("ip")),
+        sender: Some(Some(&sender)),
+        recipient: Some(&ann),
+        destination: Some(&ours),
+        ..Facts::default()
+    };
+    let greylisted = "450 4.2.0 <ann@here.test>: Recipient address rejected: Greylisted for 300 seconds";
+    for (what, facts, want) in [
+        ("a stranger", stranger, greylisted),
+        ("a bounce", Facts { sender: Some(None), ..stranger }, greylisted),
+        ("a login", Facts { login: Some("ann"), ..stranger }, "permit"),
+        ("the local socket", Facts { client_ip: None, local: true, ..stranger }, "permit"),
+        ("mynetworks", Facts { client_ip: Some("127.0.0.1".parse().expect("ip")), ..stranger }, "permit"),
+        ("a client in the table", Facts { client_name: Some("mx.good.test"), ..stranger }, "permit"),
+        ("a sender in the table", Facts { sender: Some(Some(&friend)), ..stranger }, "permit"),
+        ("a recipient in the table", Facts { recipient: Some(&postmaster), ..stranger }, "permit"),
+        (
+            "an unknown user, who is refused at once",
+            Facts { destination: Some(&unlisted), ..stranger },
+            "550 5.1.1 <ann@here.test>: Recipient address rejected: User unknown",
+        ),
+        ("a foreign domain", Facts { destination: Some(&elsewhere), ..stranger }, "550 5.7.1 <ann@here.test>: Relay access denied"),
+    ] {
+        assert_eq!(judged(&["check_greylist"], facts).await, want, "{what}");
+    }
+    // A refusal for good does not wait.
+    assert!(judged(&["check_greylist", "reject"], stranger).await.starts_with("554 "));
+    assert_eq!(judged(&["permit", "check_greylist"], stranger).await, "permit");
+    assert_eq!(judged(&["warn_if_reject", "check_greylist"], stranger).await, "permit");
+    assert_eq!(judged(&["check_client_access", "inline:{ {192.0.2.7 = check_greylist} }"], stranger).await, greylisted);
+}

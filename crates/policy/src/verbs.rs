@@ -26,7 +26,8 @@ impl Run<'_> {
     pub(crate) async fn verb(&mut self, verb: Verb, stage: Stage) -> Said {
         let (facts, codes) = (self.facts, &self.policy.codes);
         match verb {
-            Verb::Nothing => Said::Dunno,
+            // Has an answer with a detail of its own, see `Run::greylisted`.
+            Verb::Nothing | Verb::CheckGreylist => Said::Dunno,
             Verb::Permit => Said::Permit,
             Verb::Reject => self.refuse(self.stage_subject(stage), codes.reject, (7, 1), "Access denied"),
             Verb::Defer => self.refuse(self.stage_subject(stage), codes.defer, (3, 2), "Try again later"),

@@ -7,6 +7,7 @@ mod auth;
 mod client_name;
 mod deadline;
 mod desk;
+mod greylist;
 mod headers;
 mod intake;
 mod outside;

@@ -34,6 +34,7 @@
 //!   `permit_rhswl_client`, each with a list, `list.test` or `list.test=127.0.0.[2..11;13]`;
 //! - `check_client_access` `check_reverse_client_hostname_access` `check_helo_access` `check_sender_access` `check_recipient_access` `check_sasl_access`
 //!   `check_etrn_access`, each with a table; all but the last two also as `check_sender_mx_access`, `_ns_`, `_a_`;
+//! - `check_greylist`;
 //! - `check_policy_service inet:host:port`, `unix:path` or `{ inet:host:port, timeout=10s, default_action=DUNNO }`.
 //!
 //! An access table answers OK, REJECT, DEFER, DEFER_IF_PERMIT, DEFER_IF_REJECT, a code with a text, HOLD, DISCARD, REDIRECT, BCC, PREPEND, WARN, INFO, DUNNO, or
@@ -43,6 +44,11 @@
 //! A DNS list cannot reject the world: without a pattern only answers in 127.0.0.0/16 count, and of those not 127.0.0.1 and none that ends in 255; 127.255.255.0/24 and
 //! what is not in 127.0.0.0/8 is never a listing. A list that has not 127.0.0.2 or has 127.0.0.1 (one of domains: has `invalid`) is suspended, with one warning,
 //! and tested again after ten minutes (`dnsbl_self_test`).
+//!
+//! `check_greylist` tells a client that comes with an unknown triplet of network (/24, IPv6 /64), sender and recipient to come again (450 4.2.0), as
+//! postgrey does; section `[greylist]` has the times and exceptions. It is off until a list has it; put it last, behind `permit_dnswl_client` and what else
+//! vouches for clients. Clients of `mynetworks`, logins, services with AUTH and recipients that would be refused anyway are left alone; the tags of VERP, BATV and
+//! SRS senders do not count. `facteur greylist list` and `clear` show and empty its memory, which survives a restart.
 //!
 //! ## Before the greeting, and limits
 //!
@@ -62,7 +68,7 @@
 //! # FILES
 //!
 //! `/etc/facteur/facteur.toml`, section `[smtpd]`, and the tables it names; `/var/spool/facteur/journal`, `queue/in`;
-//! `/run/facteur/auth`, `lookup`, `queue`, `submit`, `control/smtpd`.
+//! `/run/facteur/auth`, `lookup`, `queue`, `submit`, `control/smtpd`. `/var/lib/facteur/smtpd/greylist`: who is known to `check_greylist`, as text.
 //!
 //! # SECURITY
 //!
@@ -88,7 +94,7 @@
 //!
 //! The name of a client is looked up while it talks, and waited for when it is needed. A client that speaks before the greeting is noticed only
 //! when it sends more than one command ahead. A service that is new in the settings, or listens elsewhere, waits for the next start.
-//! There is no greylisting; a policy service does it (`check_policy_service`). Clients that passed the tests before the greeting are forgotten when smtpd stops.
+//! Clients that passed the tests before the greeting are forgotten when smtpd stops.
 //! Connections behind a proxy are counted for the proxy in `smtpd_client_connection_count_limit`. Each question to a policy service takes a connection of its own.
 
 fn main() -> std::process::ExitCode {

@@ -13,6 +13,7 @@ use ipc::auth::AuthClient;
 use ipc::lookup::LookupClient;
 use ipc::queue::{JournalSide, Position, QueueClient};
 use parking_lot::{Mutex, RwLock};
+use policy::greylist::{Seen, Terms};
 use routing::Router;
 use spool::{SpoolWriter, WriterSettings};
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) dns_lists: Arc<Lists>,
     pub(crate) rates: Rates,
     pub(crate) passed: Passed,
+    greylist: Arc<Seen>,
+    greylist_file: PathBuf,
     limits: Arc<Limits>,
     remote: Arc<dyn Remote>,
     lookup: LookupClient,
@@ -73,7 +76,8 @@ impl Server {
         limits.set_per_user(smtpd.smtpd_local_connection_count_limit as usize);
         let auth = Mutex::default();
         let dns_lists = Arc::new(Lists::new(resolver.clone(), smtpd.dnsbl_self_test));
-        let outside = Outside { remote: &remote, resolver: &resolver, dns_lists: &dns_lists, tls: &ctx.tls, auth: &auth };
+        let greylist = crate::greylist::start(ctx);
+        let outside = Outside { remote: &remote, resolver: &resolver, dns_lists: &dns_lists, tls: &ctx.tls, auth: &auth, seen: &greylist };
         let world = build(&config, &outside).map_err(anyhow::Error::msg)?;
         exempt(&limits, &world);
         let server = Arc::new(Server {
@@ -86,6 +90,8 @@ impl Server {
             dns_lists,
             rates: Rates::default(),
             passed: Passed::default(),
+            greylist,
+            greylist_file: crate::greylist::file(&config),
             limits,
             remote,
             lookup,
@@ -117,8 +123,14 @@ impl Server {
 
     /// Reads what `config` names. Blocks on the disk.
     pub(crate) fn build(&self, config: &Config) -> Result<World, String> {
-        let outside =
-            Outside { remote: &self.remote, resolver: &self.resolver, dns_lists: &self.dns_lists, tls: &self.tls, auth: &self.auth };
+        let outside = Outside {
+            remote: &self.remote,
+            resolver: &self.resolver,
+            dns_lists: &self.dns_lists,
+            tls: &self.tls,
+            auth: &self.auth,
+            seen: &self.greylist,
+        };
         build(config, &outside)
     }
 
@@ -132,6 +144,7 @@ impl Server {
         match tokio::task::spawn_blocking(move || server.build(&wanted)).await {
             Ok(Ok(world)) => {
                 self.lookup.forget();
+                self.greylist.set_entries(config.greylist.entries as usize);
                 exempt(&self.limits, &world);
                 *self.world.write() = Arc::new(world);
             }
@@ -142,7 +155,9 @@ impl Server {
 
     /// Ends the spool in order, after the last session.
     pub(crate) async fn close(&self) {
-        let spool = self.spool.clone();
+        let (spool, seen, path) = (self.spool.clone(), self.greylist.clone(), self.greylist_file.clone());
+        // What it may fail at is logged, and costs no mail.
+        let _ = tokio::task::spawn_blocking(move || crate::greylist::write(&path, &seen)).await;
         if tokio::task::spawn_blocking(move || spool.close()).await.is_err() {
             tracing::error!("the spool could not be closed in order; the next start will read it");
         }
@@ -156,12 +171,14 @@ struct Outside<'a> {
     dns_lists: &'a Arc<Lists>,
     tls: &'a Arc<ServerTls>,
     auth: &'a Mutex<HashMap<PathBuf, AuthClient>>,
+    seen: &'a Arc<Seen>,
 }
 
 fn build(config: &Config, outside: &Outside<'_>) -> Result<World, String> {
     let router = Router::new(config, outside.remote.clone()).map_err(|error| error.to_string())?;
     let context = tables::Context::new(config.directory(), outside.remote.clone());
-    let mut services = BTreeMap::new();
+    let terms = Arc::new(Terms::new(&config.greylist, &context)?);
+    let mut services: BTreeMap<String, Arc<Service>> = BTreeMap::new();
     for (name, listener) in &config.services {
         let path = match listener.smtpd.smtpd_sasl_path.as_os_str().is_empty() {
             true => config.socket("auth"),
@@ -177,9 +194,14 @@ fn build(config: &Config, outside: &Outside<'_>) -> Result<World, String> {
             outside: sockets,
             auth,
             tls_available: outside.tls.is_available(),
+            greylist: (terms.clone(), outside.seen.clone()),
         };
         let service = Service::new(name, listener, parts).map_err(|error| format!("smtpd.service.{name}: {error}"))?;
         services.insert(name.clone(), Arc::new(service));
+    }
+    let greylisting = services.values().filter(|service| service.policy.greylists());
+    if greylisting.clone().count() > 0 && greylisting.clone().all(|service| service.smtpd.smtpd_sasl_auth_enable) {
+        tracing::warn!("check_greylist does nothing: all services that have it offer AUTH (smtpd_sasl_auth_enable)");
     }
     Ok(World { router, services, hopcount_limit: config.smtpd.hopcount_limit as usize })
 }

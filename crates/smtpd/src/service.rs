@@ -5,6 +5,7 @@ use dns::Resolver;
 use dns::lists::{Lists, Site};
 use ipc::auth::{AuthClient, Mechanism};
 use parking_lot::Mutex;
+use policy::greylist::{Seen, Terms};
 use policy::{Outside, Policy};
 use smtp_proto::server::Settings;
 use std::net::IpAddr;
@@ -45,11 +46,12 @@ pub(crate) struct Parts<'a> {
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) auth: AuthClient,
     pub(crate) tls_available: bool,
+    pub(crate) greylist: (Arc<Terms>, Arc<Seen>),
 }
 
 impl Service {
     pub(crate) fn new(name: &str, service: &config::Service, parts: Parts<'_>) -> Result<Service, String> {
-        let Parts { config, context, resolver, dns_lists, outside, auth, tls_available } = parts;
+        let Parts { config, context, resolver, dns_lists, outside, auth, tls_available, greylist: (terms, seen) } = parts;
         let smtpd = service.smtpd.clone();
         let wrapped = service.listener.smtpd_tls_wrappermode;
         if !tls_available && !service.listener.listen.is_empty() && (wrapped || smtpd.smtpd_tls_security_level == TlsLevel::Encrypt) {
@@ -61,7 +63,11 @@ impl Service {
         let mynetworks = routing::mynetworks(&smtpd.mynetworks, smtpd.mynetworks_style, context).map_err(|e| format!("mynetworks: {e}"))?;
         let delimiters = &config.routing.recipient_delimiter;
         let policy = Policy::new(&smtpd, delimiters, mynetworks.clone(), Some(resolver.clone()), context).map_err(|e| e.to_string())?;
-        let policy = policy.in_world(outside, dns_lists.clone());
+        let mut policy = policy.in_world(outside, dns_lists.clone());
+        // Where people log in nobody is told to come again.
+        if !smtpd.smtpd_sasl_auth_enable {
+            policy = policy.with_greylist(terms, seen);
+        }
         let networks =
             |setting: &str, items: &[String]| NetworkList::open(&items.join(", "), context).map_err(|error| format!("{setting}: {error}"));
         let sites = smtpd.postscreen_dnsbl_sites.iter().flat_map(|line| tables::split_list(line)).map(Site::parse);

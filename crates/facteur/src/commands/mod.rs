@@ -4,6 +4,7 @@ pub mod account;
 pub mod completions;
 pub mod config;
 pub mod explain;
+pub mod greylist;
 pub mod log;
 pub mod man;
 pub mod map;
@@ -33,6 +34,7 @@ pub enum Command {
     Queue(queue::Arguments),
     Map(map::Arguments),
     Explain(explain::Arguments),
+    Greylist(greylist::Arguments),
     Log(log::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
@@ -53,6 +55,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Queue(arguments) => wait(queue::run(globals, arguments)),
         Command::Map(arguments) => wait(map::run(globals, arguments)),
         Command::Explain(arguments) => wait(explain::run(globals, arguments)),
+        Command::Greylist(arguments) => wait(greylist::run(globals, arguments)),
         Command::Log(arguments) => wait(log::run(globals, arguments)),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

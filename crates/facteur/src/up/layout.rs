@@ -43,6 +43,7 @@ pub fn make_folders(config: &Config) -> anyhow::Result<()> {
     for folder in [&main.spool_directory, &main.run_directory, &main.state_directory, &config.mail.virtual_mailbox_base] {
         make_folder(folder)?;
     }
+    make_folder(&config.smtpd_state())?;
     make_folder(&config.socket("control"))
 }
 

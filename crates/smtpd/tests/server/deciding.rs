@@ -267,3 +267,31 @@ async fn etrn_is_for_domains_that_we_keep_mail_for() {
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_greylisted_client_gets_in_when_it_comes_again() {
+    let server = Server::start("smtpd_recipient_restrictions = [\"check_greylist\"]\n[greylist]\ndelay = \"1s\"").await;
+    let mut client = server.connect().await;
+    let replies = client.envelope("a@x.test", "ann@here.test").await;
+    assert_eq!(replies[2], "450 4.2.0 <ann@here.test>: Recipient address rejected: Greylisted for 1 seconds");
+    let accepted = async {
+        while !client.say("RCPT TO:<ann@here.test>").await.starts_with("250 ") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, accepted).await.expect("accepted at last");
+    drop(client);
+    let kept = server.path("state/smtpd/greylist");
+    let spool = server.stop().await;
+    let text = std::fs::read_to_string(kept).expect("kept for the next start");
+    assert!(text.contains("\t127.0.0.0/24\tann@here.test\ta@x.test\n") && text.contains("passed\t"), "{text}");
+    drop(spool);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn greylisting_leaves_services_with_logins_alone() {
+    let server = Server::start("smtpd_sasl_auth_enable = true\nsmtpd_recipient_restrictions = [\"check_greylist\"]").await;
+    let replies = server.connect().await.envelope("a@x.test", "ann@here.test").await;
+    assert_eq!(code(&replies[2]), "250 2.1.5");
+    server.stop().await;
+}
