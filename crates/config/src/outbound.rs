@@ -21,6 +21,11 @@ choices! {
     pub enum FingerprintDigest { Sha1 = "sha1", Sha256 = "sha256", Sha384 = "sha384", Sha512 = "sha512" }
 }
 
+choices! {
+    /// Services that SRV records are looked up for.
+    pub enum SrvService { Smtp = "smtp", Submission = "submission", Submissions = "submissions" }
+}
+
 settings! {
     /// Sending to other hosts (the job of Postfix's smtp program; here a part of qmgr).
     pub struct Outbound in "outbound" {
@@ -59,6 +64,13 @@ settings! {
         smtp_sasl_password_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtp_sasl_password_maps";
         /// Senders (`ann@example.org`, `@example.org`) are keys of `smtp_sasl_password_maps` too, and asked for first.
         smtp_sender_dependent_authentication: bool = false, was "Postfix smtp_sender_dependent_authentication";
+        /// Services whose hosts are found by SRV records (RFC 2782) of next hops without brackets: `submission` (next hops with `:submission` or `:587`), `submissions`
+        /// (465, TLS from the first byte), `smtp` (all others). A password is then sent to hosts only whose certificate has the name of the next hop.
+        use_srv_lookup: Vec<SrvService> = Vec::<SrvService>::new(), was "Postfix use_srv_lookup";
+        /// Without SRV records: MX records and addresses, as if `use_srv_lookup` did not have the service. Else such mail bounces.
+        allow_srv_lookup_fallback: bool = false, was "Postfix allow_srv_lookup_fallback";
+        /// The same where SRV records cannot be looked up. Else such mail waits.
+        ignore_srv_lookup_error: bool = false, was "Postfix ignore_srv_lookup_error";
         /// Hosts that take mail whose destination is not found or does not take it now: `host`, `host:port`, `[host]:port`.
         smtp_fallback_relay: Vec<String> = Vec::<String>::new(), was "Postfix smtp_fallback_relay";
         /// IPv4 address of this machine that mail leaves from. Empty: the system chooses.

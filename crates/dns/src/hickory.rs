@@ -1,7 +1,7 @@
 //! The resolver of the programs: hickory asks and parses, we decide what an answer means and how long it is kept.
 
 use crate::cache::Cache;
-use crate::{ADDRESS_LIMIT, Answer, Error, MX_LIMIT, Mx, Resolver, TXT_LIMIT_BYTES};
+use crate::{ADDRESS_LIMIT, Answer, Error, MX_LIMIT, Mx, Resolver, Srv, TXT_LIMIT_BYTES};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -132,6 +132,20 @@ impl Resolver for Dns {
                 })
                 .collect();
             records.sort_by_key(|mx| mx.preference);
+            records.truncate(MX_LIMIT);
+            Ok(records)
+        })
+    }
+
+    fn srv<'a>(&'a self, name: &'a str) -> Answer<'a, Vec<Srv>> {
+        Box::pin(async move {
+            let data = self.ask(name, RecordType::SRV).await?;
+            let found = data.iter().filter_map(|data| match data {
+                RData::SRV(srv) => Some(Srv { priority: srv.priority, weight: srv.weight, port: srv.port, host: host_text(&srv.target) }),
+                _ => None,
+            });
+            let mut records: Vec<Srv> = found.collect();
+            records.sort_by_key(|srv| srv.priority);
             records.truncate(MX_LIMIT);
             Ok(records)
         })

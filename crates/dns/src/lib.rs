@@ -33,6 +33,15 @@ pub struct Mx {
     pub host: String,
 }
 
+/// An SRV record (RFC 2782). `host` is in lower case, without a trailing dot; empty: the service is not offered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Srv {
+    pub priority: u16,
+    pub weight: u16,
+    pub port: u16,
+    pub host: String,
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -54,6 +63,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 
 pub trait Resolver: Send + Sync {
     /// MX records, lowest preference first. See [`is_null_mx`].
     fn mx<'a>(&'a self, domain: &'a str) -> Answer<'a, Vec<Mx>>;
+
+    /// SRV records of `_service._proto.domain`, lowest priority first, otherwise as they came.
+    fn srv<'a>(&'a self, name: &'a str) -> Answer<'a, Vec<Srv>>;
 
     /// Addresses of a host: A and AAAA, in the order of the answers, IPv6 first. One kind that fails temporarily does not hide
     /// the other kind that is there.

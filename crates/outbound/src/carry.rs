@@ -1,23 +1,24 @@
 //! One message to one destination: which hosts, in which order, and what becomes of each recipient.
 
+use crate::bind::Bind;
 use crate::connection::{Connection, OpenError, Sent};
-use crate::hosts::{self, Host};
+use crate::hosts::{self, Host, Wanted};
 use crate::logins::Logins;
-use crate::policy::Policies;
+use crate::policy::{NameMatch, Policies};
 use crate::pool::{Pool, Way};
 use crate::tls::{ClientTls, Trust};
 use crate::verdict::{self, Verdict};
 use crate::wire::Wire;
 use crate::{Body, Destination, Message, Settings, SetupError, Tables, downgrade};
-use config::SmtpTlsLevel;
+use config::{SmtpTlsLevel, SrvService};
 use dns::Resolver;
 use mail_types::{Address, BodyType, Failure, Outcome, Recipient};
 use smtp_proto::XFacteur;
 use smtp_proto::client::{self, Credentials, TlsUse};
 use smtp_proto::server::MailFrom;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Carries messages. Cheap to clone; clones share the connections.
@@ -35,17 +36,20 @@ struct Inner {
     pool: Arc<Pool>,
 }
 
-/// The addresses that connections leave from; `None`: as the system chooses.
-#[derive(Default)]
-struct Bind {
-    v4: Option<IpAddr>,
-    v6: Option<IpAddr>,
-}
-
 /// A way with the secret that belongs to it.
 struct Leaving {
     way: Way,
     credentials: Option<Credentials>,
+}
+
+impl Leaving {
+    /// Whether SRV records may name the hosts. As an MX record, one may be forged: a password goes where the certificate has the name of the
+    /// next hop, whatever the host is called.
+    fn srv(&self, settings: &Settings) -> Option<SrvService> {
+        let policy = &self.way.policy;
+        let forgeable = self.credentials.is_some() && policy.names.contains(&NameMatch::Hostname);
+        self.way.destination.srv(settings).filter(|_| !forgeable)
+    }
 }
 
 /// What became of a message at a destination.
@@ -142,7 +146,8 @@ impl Outbound {
             Destination::LmtpUnix(path) => inner.open_unix(path).await.ok(),
             _ => {
                 let Some((name, port, mx)) = destination.tcp(&inner.settings) else { return false };
-                let hosts = hosts::find(name, port, mx, true, &inner.settings, &*inner.resolver).await;
+                let wanted = Wanted { host: name, port, mx, srv: leaving.srv(&inner.settings), configured: true };
+                let hosts = hosts::find(wanted, &inner.settings, &*inner.resolver).await;
                 match hosts.unwrap_or_default().first() {
                     Some(host) => inner.open_tcp(&leaving, host).await.ok(),
                     None => None,
@@ -164,7 +169,8 @@ impl Inner {
     /// The TLS policy and the login of a destination. `Err`: one of them cannot be told now.
     async fn leaving(&self, destination: &Destination, sender: Option<&Address>) -> Result<Leaving, Outcome> {
         let credentials = self.logins.of(destination, sender, &self.settings).await?;
-        let policy = self.policies.of(destination, credentials.is_some()).await?;
+        let by_srv = destination.srv(&self.settings).is_some();
+        let policy = self.policies.of(destination, credentials.is_some(), by_srv).await?;
         let way = Way { destination: destination.clone(), policy, login: credentials.as_ref().map(|c| c.login.clone()) };
         Ok(Leaving { way, credentials })
     }
@@ -208,7 +214,8 @@ impl Inner {
         // forged, cannot name another.
         let mx = mx && leaving.credentials.is_none();
         let configured = destination.is_lmtp() || job.recipients.iter().any(|r| r.address.domain() != name);
-        let hosts = match hosts::find(name, port, mx, configured, &self.settings, &*self.resolver).await {
+        let wanted = Wanted { host: name, port, mx, srv: leaving.srv(&self.settings), configured };
+        let hosts = match hosts::find(wanted, &self.settings, &*self.resolver).await {
             Ok(hosts) => hosts,
             // What is not found may be known to a fallback relay; that mail is not wanted, or loops, is the last word.
             Err(Outcome::Bounced(failure)) if (failure.status.1, failure.status.2) != (4, 4) => {
@@ -350,7 +357,7 @@ impl Inner {
         let Way { destination, policy, .. } = &leaving.way;
         let tls = match policy.level {
             _ if destination.is_lmtp() => TlsUse::Never,
-            _ if host.address.port() == 465 => TlsUse::Wrapped,
+            _ if host.wrapped => TlsUse::Wrapped,
             SmtpTlsLevel::None => TlsUse::Never,
             SmtpTlsLevel::May => TlsUse::May,
             _ => TlsUse::Require,
@@ -387,32 +394,6 @@ impl Inner {
             Ok(Err(error)) => Err(Unopened::connect(shown, &error)),
             Err(_) => Err(Unopened::connect(shown, &std::io::ErrorKind::TimedOut.into())),
         }
-    }
-}
-
-impl Bind {
-    fn new(section: &config::Outbound) -> Result<Bind, SetupError> {
-        let read = |setting, text: &str, v4: bool| match text.trim().trim_start_matches('[').trim_end_matches(']') {
-            "" => Ok(None),
-            text => match text.parse::<IpAddr>() {
-                Ok(ip) if ip.is_ipv4() == v4 => Ok(Some(ip)),
-                _ => Err(SetupError::Value { setting, why: format!("`{text}` is no IPv{} address", if v4 { 4 } else { 6 }) }),
-            },
-        };
-        Ok(Bind {
-            v4: read("smtp_bind_address", &section.smtp_bind_address, true)?,
-            v6: read("smtp_bind_address6", &section.smtp_bind_address6, false)?,
-        })
-    }
-
-    /// Partners on this machine are reached as ever: a public address is none of the loopback's.
-    async fn connect(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
-        let Some(from) = (if to.is_ipv4() { self.v4 } else { self.v6 }).filter(|from| from.is_loopback() || !to.ip().is_loopback()) else {
-            return TcpStream::connect(to).await;
-        };
-        let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind(SocketAddr::new(from, 0))?;
-        socket.connect(to).await
     }
 }
 

@@ -10,6 +10,7 @@
 //! What TLS has to prove, `smtp_tls_security_level` and `smtp_tls_policy_maps` say ([`Policies`]); where a password is sent the server is always
 //! verified. What cannot be proved is `Deferred`; only the level `may` goes back to clear text.
 
+mod bind;
 mod carry;
 mod connection;
 mod destination;
@@ -20,6 +21,7 @@ mod message;
 mod policy;
 mod pool;
 mod settings;
+mod srv;
 mod tls;
 mod verdict;
 mod wire;

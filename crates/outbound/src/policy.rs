@@ -106,8 +106,8 @@ impl Policies {
         self.loglevel
     }
 
-    /// What holds for a destination. `with_password`: it gets one, which only a verified host may see.
-    pub async fn of(&self, destination: &Destination, with_password: bool) -> Result<Arc<Policy>, Outcome> {
+    /// What holds for a destination. `with_password`: it gets one, which only a verified host may see; `by_srv`: the DNS says which host.
+    pub async fn of(&self, destination: &Destination, with_password: bool, by_srv: bool) -> Result<Arc<Policy>, Outcome> {
         let Destination::Smtp { host, .. } = destination else { return Ok(self.clear.clone()) };
         let policy = match self.in_table(destination, host).await? {
             Some(policy) => Arc::new(policy),
@@ -116,7 +116,8 @@ impl Policies {
         if !with_password || policy.is_verified() {
             return Ok(policy);
         }
-        self.of_level(SmtpTlsLevel::Verify, None).map(Arc::new).map_err(|why| defer(&why))
+        let level = if by_srv { SmtpTlsLevel::Secure } else { SmtpTlsLevel::Verify };
+        self.of_level(level, None).map(Arc::new).map_err(|why| defer(&why))
     }
 
     async fn in_table(&self, destination: &Destination, host: &Domain) -> Result<Option<Policy>, Outcome> {
@@ -285,12 +286,15 @@ mod tests {
             ("[mx.w.org]", SmtpTlsLevel::May),
             ("w.org", SmtpTlsLevel::None),
         ] {
-            assert_eq!(policies.of(&to(destination), false).await.expect(destination).level, want, "{destination}");
+            assert_eq!(policies.of(&to(destination), false, false).await.expect(destination).level, want, "{destination}");
         }
-        let secure = policies.of(&to("x.org"), false).await.expect("policy");
+        let secure = policies.of(&to("x.org"), false, false).await.expect("policy");
         assert_eq!(secure.names, [NameMatch::Below("x.org".into()), NameMatch::Name("y.org".into())]);
         assert_eq!(secure.versions, Versions { tls12: false, tls13: true });
-        assert_eq!(policies.of(&to("w.org"), true).await.expect("policy").level, SmtpTlsLevel::Verify, "a password is never sent in clear");
+        for (by_srv, want) in [(false, SmtpTlsLevel::Verify), (true, SmtpTlsLevel::Secure)] {
+            let policy = policies.of(&to("w.org"), true, by_srv).await.expect("policy");
+            assert_eq!(policy.level, want, "a password is never sent in clear");
+        }
     }
 
     #[tokio::test]
@@ -305,10 +309,10 @@ mod tests {
             "may protocols=TLSv1",
         ] {
             let maps = format!("inline:{{ {{x.org = {value}}} }}");
-            let got = policies(&maps).of(&to("x.org"), false).await;
+            let got = policies(&maps).of(&to("x.org"), false, false).await;
             assert!(matches!(got, Err(Outcome::Deferred(_))), "{value}");
         }
-        assert!(policies("fail:").of(&to("x.org"), false).await.is_err());
+        assert!(policies("fail:").of(&to("x.org"), false, false).await.is_err());
     }
 
     #[test]

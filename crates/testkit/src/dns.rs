@@ -4,7 +4,7 @@
 //! an empty answer, any other NXDOMAIN. Answers that do not fit into UDP are cut and marked, so that clients come again by TCP.
 
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, PTR, SOA, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, PTR, SOA, SRV, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -46,7 +46,8 @@ impl FakeDns {
         self.address.to_string()
     }
 
-    /// Adds a record: `name [ttl] TYPE data`, with the types A, AAAA, MX (`10 host`, `0 .`), NS, CNAME, PTR and TXT. `name SERVFAIL`,
+    /// Adds a record: `name [ttl] TYPE data`, with the types A, AAAA, MX (`10 host`, `0 .`), SRV (`0 5 587 host`), NS, CNAME,
+    /// PTR and TXT. `name SERVFAIL`,
     /// `name REFUSED` and `name SILENT` break a name. The TTL is 300 when none is given. A name without records: `name EMPTY`.
     pub fn add(&self, line: &str) {
         let mut words = line.split_whitespace();
@@ -63,6 +64,10 @@ impl FakeDns {
             "A" => RData::A(A(rest.first().and_then(|ip| ip.parse().ok()).unwrap_or_else(|| wrong()))),
             "AAAA" => RData::AAAA(AAAA(rest.first().and_then(|ip| ip.parse().ok()).unwrap_or_else(|| wrong()))),
             "MX" => RData::MX(MX::new(rest.first().and_then(|n| n.parse().ok()).unwrap_or_else(|| wrong()), host(rest.get(1)))),
+            "SRV" => {
+                let number = |at: usize| rest.get(at).and_then(|n| n.parse().ok()).unwrap_or_else(|| wrong());
+                RData::SRV(SRV::new(number(0), number(1), number(2), host(rest.get(3))))
+            }
             "NS" => RData::NS(NS(host(rest.first()))),
             "CNAME" => RData::CNAME(CNAME(host(rest.first()))),
             "PTR" => RData::PTR(PTR(host(rest.first()))),

@@ -113,3 +113,53 @@ async fn it_bounces_only_when_every_host_refuses_for_good() {
     let attempt = outbound(settings(), &dns).deliver(&domain("x.org", first.port()), &message(TEXT), &to(&["a@x.org"])).await;
     assert_eq!(short(&attempt), ["bounced 5.0.0"]);
 }
+
+fn with_srv(allow_fallback: bool, ignore_error: bool) -> Settings {
+    let section = config::Outbound {
+        use_srv_lookup: vec![config::SrvService::Submission],
+        allow_srv_lookup_fallback: allow_fallback,
+        ignore_srv_lookup_error: ignore_error,
+        ..settings().section
+    };
+    Settings { section, ..settings() }
+}
+
+#[tokio::test]
+async fn rfc2782_srv_records_name_host_and_port() {
+    let sink = Sink::smtp().start().await;
+    let dead = testkit::free_port();
+    let dns = FakeDns::start(&format!(
+        "_submission._tcp.x.org SRV 20 0 {} b.x.org\n_submission._tcp.x.org SRV 10 0 {dead} a.x.org\nx.org A 127.0.0.9\n\
+         a.x.org A 127.0.0.1\nb.x.org A 127.0.0.1",
+        sink.port()
+    ))
+    .await;
+    let attempt = outbound(with_srv(false, false), &dns).deliver(&domain("x.org", 587), &message(TEXT), &to(&["a@x.org"])).await;
+    assert_eq!(short(&attempt), ["delivered"], "{}", reason(&attempt));
+    assert_eq!(attempt.relay, Some(format!("b.x.org[127.0.0.1]:{}", sink.port())));
+    // Brackets, other ports and services that are not in the setting: no question.
+    let asked = dns.asked().len();
+    for destination in
+        [domain("x.org", dead), Destination::parse("[a.x.org]:587").expect("host"), Destination::parse("x.org").expect("host")]
+    {
+        outbound(with_srv(false, false), &dns).deliver(&destination, &message(TEXT), &to(&["a@x.org"])).await;
+    }
+    assert!(!dns.asked()[asked..].iter().any(|question| question.ends_with("SRV")), "{:?}", dns.asked());
+}
+
+#[tokio::test]
+async fn without_srv_records_the_settings_decide() {
+    let zone = "x.org EMPTY\n_submission._tcp.off.org SRV 0 0 0 .\n_submission._tcp.broken.org SERVFAIL\nbroken.org EMPTY\noff.org EMPTY";
+    for (host, fallback, ignore, want) in [
+        ("x.org", false, false, "_submission._tcp.x.org: "),
+        ("x.org", true, false, "x.org cannot be found"),
+        ("off.org", true, true, "_submission._tcp.off.org: the service is not offered"),
+        ("broken.org", true, false, "lookup of _submission._tcp.broken.org: "),
+        ("broken.org", false, true, "broken.org cannot be found"),
+    ] {
+        let dns = FakeDns::start(zone).await;
+        let attempt =
+            outbound(with_srv(fallback, ignore), &dns).deliver(&domain(host, 587), &message(TEXT), &to(&[&format!("a@{host}")])).await;
+        assert!(reason(&attempt).starts_with(want), "{host} {fallback} {ignore}: {}", reason(&attempt));
+    }
+}
