@@ -12,6 +12,11 @@ choices! {
     }
 }
 
+impl AddressClass {
+    pub const ALL: [AddressClass; 4] =
+        [AddressClass::EnvelopeSender, AddressClass::EnvelopeRecipient, AddressClass::HeaderSender, AddressClass::HeaderRecipient];
+}
+
 settings! {
     /// What is done to messages before they are queued: their content is checked by tables, and addresses are rewritten (the job of Postfix's cleanup program).
     /// Header fields are rewritten for clients of our own only: those that logged in, and this machine itself.
@@ -30,10 +35,16 @@ settings! {
         header_size_limit: Size = Size(102_400), in Size(1000)..=Size::mib(1), was "Postfix header_size_limit";
         /// Tables that give addresses another form, in envelope and header: `user@domain`, `user` (of our own names), `@domain`.
         canonical_maps: Vec<String> = Vec::<String>::new(), was "Postfix canonical_maps";
+        /// Where `canonical_maps` are asked.
+        canonical_classes: Vec<AddressClass> = AddressClass::ALL, was "Postfix canonical_classes";
         /// The same for senders only; asked for before `canonical_maps`.
         sender_canonical_maps: Vec<String> = Vec::<String>::new(), was "Postfix sender_canonical_maps";
+        /// Where `sender_canonical_maps` are asked.
+        sender_canonical_classes: Vec<AddressClass> = [AddressClass::EnvelopeSender, AddressClass::HeaderSender], was "Postfix sender_canonical_classes";
         /// The same for recipients only.
         recipient_canonical_maps: Vec<String> = Vec::<String>::new(), was "Postfix recipient_canonical_maps";
+        /// Where `recipient_canonical_maps` are asked.
+        recipient_canonical_classes: Vec<AddressClass> = [AddressClass::EnvelopeRecipient, AddressClass::HeaderRecipient], was "Postfix recipient_canonical_classes";
         /// Domains whose subdomains are cut off: `example.org` makes `ann@mail.example.org` into `ann@example.org`; `!sub.example.org` is left alone. The first match counts.
         masquerade_domains: Vec<String> = Vec::<String>::new(), was "Postfix masquerade_domains";
         /// Users whose addresses are not masqueraded, such as `root`.

@@ -1,4 +1,9 @@
-use crate::settings;
+use crate::{choices, settings};
+
+choices! {
+    /// Tables that address extensions go through.
+    pub enum ExtensionClass { Canonical = "canonical", Virtual = "virtual", Alias = "alias" }
+}
 
 settings! {
     /// Which addresses are ours, and where the others go. smtpd and qmgr read the same settings with the same code.
@@ -50,6 +55,9 @@ settings! {
         always_bcc: String = "", was "Postfix always_bcc";
         /// Characters that part `user+detail`. Empty: none.
         recipient_delimiter: String = "+", was "Postfix and Dovecot recipient_delimiter";
+        /// Tables whose results get the `+detail` of an address that was found without it: `canonical` (`canonical_maps` and its kin), `virtual`
+        /// (`virtual_alias_maps`), `alias` (`alias_maps`).
+        propagate_unmatched_extensions: Vec<ExtensionClass> = [ExtensionClass::Canonical, ExtensionClass::Virtual], was "Postfix propagate_unmatched_extensions";
         /// Recipients that one recipient may be expanded to.
         virtual_alias_expansion_limit: u32 = 1000u32, in 1..=1_000_000, was "Postfix virtual_alias_expansion_limit";
         /// How deep aliases may point to aliases.

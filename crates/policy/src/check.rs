@@ -155,10 +155,7 @@ impl<'a> Run<'a> {
 
     /// The recipient is in one of our domains, and nobody knows it there.
     pub(crate) fn unlisted_recipient(&mut self, setting: &str) -> Option<Verdict> {
-        let why = match self.facts.destination {
-            Some(Destination::Ours { reason, .. } | Destination::Unavailable { reason } | Destination::Elsewhere { reason }) => reason,
-            None => "",
-        };
+        let why = self.facts.destination.map_or("", Destination::reason);
         match self.unlisted() {
             Said::Refuse(reply) | Said::Fault(reply) => Some(self.refused(reply, format!("{setting}: {why}"))),
             _ => None,

@@ -98,8 +98,22 @@ pub enum Ownership {
 pub enum Destination {
     /// We are the last or the backup server of its domain. `listed`: we know this very address. The text says what decided.
     Ours { listed: bool, reason: String },
+    /// Was ours; the table says where it is now (Postfix relocated(5)).
+    Moved { to: String, reason: String },
     /// To take it would be to relay.
     Elsewhere { reason: String },
     /// Cannot be told at the moment.
     Unavailable { reason: String },
+}
+
+impl Destination {
+    /// What decided.
+    pub fn reason(&self) -> &str {
+        match self {
+            Destination::Ours { reason, .. }
+            | Destination::Moved { reason, .. }
+            | Destination::Elsewhere { reason }
+            | Destination::Unavailable { reason } => reason,
+        }
+    }
 }

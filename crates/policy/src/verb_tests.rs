@@ -437,6 +437,18 @@ async fn a_policy_service_is_obeyed_and_its_absence_defers() {
 }
 
 #[tokio::test]
+async fn who_has_moved_is_told_with_the_place() {
+    let moved = Destination::Moved { to: "ann@new.test".into(), reason: "relocated_maps".into() };
+    let sender = address("user@domain.com");
+    let ann = address("ann@here.test");
+    let policy = policy(|_| {}).expect("policy");
+    let facts = Facts { sender: Some(Some(&sender)), recipient: Some(&ann), destination: Some(&moved), ..Facts::default() };
+    let verdict = policy.judge(Stage::Recipient, &facts).await;
+    assert_eq!(text(&verdict), "550 5.1.6 <ann@here.test>: Recipient address rejected: User has moved to ann@new.test");
+    assert_eq!(verdict.reason, "smtpd_reject_unlisted_recipient: relocated_maps");
+}
+
+#[tokio::test]
 async fn strangers_are_greylisted_and_nobody_else() {
     use crate::greylist::{Seen, Terms};
     let settings = config::Greylist {

@@ -14,11 +14,7 @@ impl Run<'_> {
             Verb::RejectUnauthDestination | Verb::DeferUnauthDestination | Verb::PermitAuthDestination | Verb::RejectUnlistedRecipient
         );
         match self.facts.destination {
-            Some(Destination::Ours { reason, .. } | Destination::Elsewhere { reason } | Destination::Unavailable { reason })
-                if about_destination =>
-            {
-                format!(": {reason}")
-            }
+            Some(destination) if about_destination => format!(": {}", destination.reason()),
             _ => String::new(),
         }
     }
@@ -45,7 +41,7 @@ impl Run<'_> {
             Verb::PermitSaslAuthenticated if facts.login.is_some() => Said::Permit,
             Verb::PermitSaslAuthenticated => Said::Dunno,
             Verb::PermitAuthDestination => match facts.destination {
-                Some(Destination::Ours { .. }) => Said::Permit,
+                Some(Destination::Ours { .. } | Destination::Moved { .. }) => Said::Permit,
                 Some(Destination::Unavailable { .. }) => lookup_error(&self.subject_text(Subject::Recipient)),
                 _ => Said::Dunno,
             },
@@ -87,11 +83,11 @@ impl Run<'_> {
             },
             Verb::RejectUnknownSenderDomain => match (facts.sender.flatten(), facts.sender_destination) {
                 // We are its final destination: DNS need not know it.
-                (_, Some(Destination::Ours { .. })) | (None, _) => Said::Dunno,
+                (_, Some(Destination::Ours { .. } | Destination::Moved { .. })) | (None, _) => Said::Dunno,
                 (Some(address), _) => self.unknown_domain(Subject::Sender, address).await,
             },
             Verb::RejectUnknownRecipientDomain => match (facts.recipient, facts.destination) {
-                (_, Some(Destination::Ours { .. })) | (None, _) => Said::Dunno,
+                (_, Some(Destination::Ours { .. } | Destination::Moved { .. })) | (None, _) => Said::Dunno,
                 (Some(address), _) => self.unknown_domain(Subject::Recipient, address).await,
             },
             Verb::RejectSenderLoginMismatch
@@ -107,13 +103,16 @@ impl Run<'_> {
                 Said::Refuse(reply(code, (7, 1), format!("<{}>: Relay access denied", self.subject_text(Subject::Recipient))))
             }
             Some(Destination::Unavailable { .. }) => lookup_error(&self.subject_text(Subject::Recipient)),
-            Some(Destination::Ours { .. }) | None => Said::Dunno,
+            Some(Destination::Ours { .. } | Destination::Moved { .. }) | None => Said::Dunno,
         }
     }
 
     pub(crate) fn unlisted_sender(&self) -> Said {
         match self.facts.sender_destination {
             Some(Destination::Ours { listed: false, .. }) => self.refuse(Subject::Sender, 550, (1, 0), "User unknown"),
+            Some(Destination::Moved { to, .. }) => {
+                Said::Refuse(self.about(Subject::Sender, reply(550, (1, 6), format!("User has moved to {to}"))))
+            }
             Some(Destination::Unavailable { .. }) => lookup_error(&self.subject_text(Subject::Sender)),
             _ => Said::Dunno,
         }
@@ -122,6 +121,10 @@ impl Run<'_> {
     pub(crate) fn unlisted(&self) -> Said {
         match self.facts.destination {
             Some(Destination::Ours { listed: false, .. }) => self.refuse(Subject::Recipient, 550, (1, 1), "User unknown"),
+            // RFC 3463 §3.2, X.1.6: "destination mailbox has moved, no forwarding address"; 551 would promise that we forward nothing.
+            Some(Destination::Moved { to, .. }) => {
+                Said::Refuse(self.about(Subject::Recipient, reply(550, (1, 6), format!("User has moved to {to}"))))
+            }
             Some(Destination::Unavailable { .. }) => lookup_error(&self.subject_text(Subject::Recipient)),
             _ => Said::Dunno,
         }
@@ -132,7 +135,7 @@ impl Run<'_> {
         let facts = self.facts;
         let (Some(recipient), Some(destination)) = (facts.recipient, facts.destination) else { return Said::Dunno };
         match destination {
-            Destination::Ours { .. } => return Said::Permit,
+            Destination::Ours { .. } | Destination::Moved { .. } => return Said::Permit,
             Destination::Unavailable { .. } => return lookup_error(&self.subject_text(Subject::Recipient)),
             Destination::Elsewhere { .. } => {}
         }

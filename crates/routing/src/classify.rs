@@ -16,6 +16,8 @@ pub enum Class {
     Relay,
     /// Its domain is ours, the user is not known: 550 5.1.1.
     UnknownUser,
+    /// It was ours, and `relocated_maps` has where it is now (`Classified::moved_to`): 550 5.1.6.
+    Moved,
     /// Its domain is none of ours: taking it means relaying, 554 5.7.1 for strangers.
     NotOurs,
 }
@@ -25,6 +27,14 @@ pub enum Class {
 pub struct Classified {
     pub class: Class,
     pub reason: Reason,
+    /// Of a user who has moved.
+    pub moved_to: Option<String>,
+}
+
+impl Classified {
+    fn new(class: Class, reason: Reason) -> Classified {
+        Classified { class, reason, moved_to: None }
+    }
 }
 
 /// Alias domains and `myorigin` lead from address to address; more of these steps is a loop in the tables.
@@ -38,20 +48,21 @@ impl Router {
         if domain_class != DomainClass::Other
             && let Some(found) = self.relocated(address, domain_class).await?
         {
-            return Ok(Classified { class: Class::UnknownUser, reason: Reason::new("relocated_maps", found.to_string()) });
+            let moved_to = Some(found.value.trim().to_owned());
+            return Ok(Classified { moved_to, ..Classified::new(Class::Moved, Reason::new("relocated_maps", found.to_string())) });
         }
         let known = match domain_class {
-            DomainClass::Other => return Ok(Classified { class: Class::NotOurs, reason }),
+            DomainClass::Other => return Ok(Classified::new(Class::NotOurs, reason)),
             // A source route: the host behind us would send it anywhere, since it comes from us (Postfix RESOLVE_FLAG_ROUTED).
             DomainClass::Relay if address.local().contains(['@', '%', '!']) => {
                 let reason = Reason::new("relay_domains", "an address with @, % or ! before its domain may lead anywhere from there");
-                return Ok(Classified { class: Class::NotOurs, reason });
+                return Ok(Classified::new(Class::NotOurs, reason));
             }
             class => self.known(address, class, STEPS).await?,
         };
-        Ok(known.unwrap_or_else(|| Classified {
-            class: Class::UnknownUser,
-            reason: Reason::new(unknown_in(domain_class), format!("no such user (the domain is in {reason})")),
+        Ok(known.unwrap_or_else(|| {
+            let why = format!("no such user (the domain is in {reason})");
+            Classified::new(Class::UnknownUser, Reason::new(unknown_in(domain_class), why))
         }))
     }
 
@@ -59,7 +70,7 @@ impl Router {
     pub(crate) fn known<'a>(&'a self, address: &'a Address, class: DomainClass, steps: u8) -> KnownFuture<'a> {
         Box::pin(async move {
             let order = self.order(address, class);
-            let found = |class, setting, found: &tables::Found| Some(Classified { class, reason: Reason::new(setting, found.to_string()) });
+            let found = |class, setting, found: &tables::Found| Some(Classified::new(class, Reason::new(setting, found.to_string())));
             // The usual recipient has a mailbox: that is the first question.
             if matches!(class, DomainClass::Mailbox | DomainClass::Local)
                 && let Some(hit) = self.virtual_mailbox_maps.address(address, tables::AddressOrder { bare: false, ..order }).await?
@@ -71,7 +82,7 @@ impl Router {
             }
             match class {
                 DomainClass::Local => {
-                    if let Some(hit) = self.local_alias(address).await? {
+                    if let Some((hit, _)) = self.local_alias(address).await? {
                         return Ok(found(Class::Alias, "alias_maps", &hit));
                     }
                     if let Some(hit) = self.local_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await?
@@ -84,14 +95,11 @@ impl Router {
                         && let Some(there) = self.known_at(address, target, steps).await?
                     {
                         let detail = format!("{hit}, there {}", there.reason);
-                        return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("alias_domain_maps", detail) }));
+                        return Ok(Some(Classified::new(Class::Alias, Reason::new("alias_domain_maps", detail))));
                     }
                 }
                 DomainClass::Relay if self.relay_recipient_maps.is_empty() => {
-                    return Ok(Some(Classified {
-                        class: Class::Relay,
-                        reason: Reason::new("relay_recipient_maps", "empty: all are taken"),
-                    }));
+                    return Ok(Some(Classified::new(Class::Relay, Reason::new("relay_recipient_maps", "empty: all are taken"))));
                 }
                 DomainClass::Relay => {
                     if let Some(hit) = self.relay_recipient_maps.address(address, tables::AddressOrder { catch_all: true, ..order }).await?
@@ -112,7 +120,7 @@ impl Router {
             if self.leads_to_origin(address, class)
                 && let Some(there) = self.known_at(address, self.origin.clone(), steps).await?
             {
-                return Ok(Some(Classified { class: Class::Alias, reason: Reason::new("myorigin", there.reason.to_string()) }));
+                return Ok(Some(Classified::new(Class::Alias, Reason::new("myorigin", there.reason.to_string()))));
             }
             Ok(None)
         })

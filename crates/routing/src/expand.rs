@@ -10,6 +10,7 @@
 use crate::Reason;
 use crate::classify::STEPS;
 use crate::router::{DomainClass, Router};
+use config::ExtensionClass;
 use mail_types::{Address, DsnNotify, Failure, Outcome, Recipient};
 use std::collections::{HashSet, VecDeque};
 use tables::{AddressOrder, Unavailable};
@@ -158,9 +159,17 @@ impl Router {
             return Ok(Next::To(targets, Reason::new("virtual_alias_maps", hit.found.to_string())));
         }
         if class == DomainClass::Local
-            && let Some(found) = self.local_alias(address).await?
+            && let Some((found, detail)) = self.local_alias(address).await?
         {
-            return Ok(Next::To(self.local_targets(&found.value, address), Reason::new("alias_maps", found.to_string())));
+            let mut targets = self.local_targets(&found.value, address);
+            for target in &mut targets {
+                if let Target::Address(to) = target
+                    && let Some(extended) = self.extended(ExtensionClass::Alias, to, address, detail)
+                {
+                    *to = extended;
+                }
+            }
+            return Ok(Next::To(targets, Reason::new("alias_maps", found.to_string())));
         }
         let alias_domain = if class == DomainClass::Mailbox { self.alias_domain(address.domain()).await? } else { None };
         let catch_all = self.catch_all(&self.virtual_alias_maps, address.domain()).await?;
@@ -206,7 +215,6 @@ impl Router {
     /// The right-hand side of virtual(5): addresses separated by commas or white space; `@domain` keeps the user; a bare name gets `myorigin`.
     /// A detail that the key did not have goes on to the results (`propagate_unmatched_extensions`).
     fn targets(&self, value: &str, address: &Address, detail: Option<&str>) -> Vec<Target> {
-        let separator = address.local().chars().skip(1).find(|c| self.delimiters.contains(*c)).unwrap_or('+');
         split_addresses(value)
             .into_iter()
             .map(|text| {
@@ -214,15 +222,21 @@ impl Router {
                     Some(domain) => mail_types::Domain::parse(domain).map(|domain| address.at(domain)).map_err(|e| e.to_string()),
                     None => self.complete(text).map_err(|e| e.to_string()),
                 };
-                let with_detail = parsed.and_then(|target| match detail {
-                    Some(detail) if !text.starts_with('@') => {
-                        Address::new(&format!("{}{separator}{detail}", target.local()), target.domain().clone()).map_err(|e| e.to_string())
-                    }
-                    _ => Ok(target),
-                });
-                with_detail.map_or_else(|why| Target::Wrong(format!("`{text}`: {why}")), Target::Address)
+                match parsed {
+                    Ok(target) if text.starts_with('@') => Target::Address(target),
+                    Ok(target) => Target::Address(self.extended(ExtensionClass::Virtual, &target, address, detail).unwrap_or(target)),
+                    Err(why) => Target::Wrong(format!("`{text}`: {why}")),
+                }
             })
             .collect()
+    }
+
+    /// A result with the detail of the address that it was found for, where `propagate_unmatched_extensions` has the table. `None`: as it is, also when it
+    /// would be no address then.
+    fn extended(&self, table: ExtensionClass, target: &Address, address: &Address, detail: Option<&str>) -> Option<Address> {
+        let detail = detail.filter(|_| self.propagates.contains(&table))?;
+        let separator = address.local().chars().skip(1).find(|c| self.delimiters.contains(*c)).unwrap_or('+');
+        Address::new(&format!("{}{separator}{detail}", target.local()), target.domain().clone()).ok()
     }
 
     /// The right-hand side of aliases(5). A bare name is a name of the same domain, so that aliases lead to aliases.

@@ -210,3 +210,20 @@ proptest::proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn extensions_go_through_the_tables_that_are_named() {
+    let aliases = "virtual_alias_maps = [\"inline:{ a@x.org=ann@x.org }\"]\nmydestination = [\"mx.x.org\"]";
+    for (classes, recipient, want) in [
+        ("\"canonical\", \"virtual\"", "a+d@x.org", "ann+d@x.org"),
+        ("\"canonical\"", "a+d@x.org", "ann@x.org"),
+        ("", "a+d@x.org", "ann@x.org"),
+        ("\"virtual\"", "root+d@mx.x.org", "bob@x.org"),
+        ("\"alias\"", "root+d@mx.x.org", "bob+d@x.org"),
+        ("\"alias\"", "root@mx.x.org", "bob@x.org"),
+    ] {
+        let settings =
+            format!("{BASE}\n{aliases}\nalias_maps = [\"inline:{{ root=bob@x.org }}\"]\npropagate_unmatched_extensions = [{classes}]");
+        assert_eq!(expand(&settings, &[recipient]).await.0, [want], "{classes} {recipient}");
+    }
+}

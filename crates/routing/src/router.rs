@@ -43,6 +43,7 @@ pub struct Router {
     pub(crate) default_transport: String,
     pub(crate) expansion_limit: usize,
     pub(crate) recursion_limit: u32,
+    pub(crate) propagates: Vec<config::ExtensionClass>,
 }
 
 /// Which setting claims a domain.
@@ -106,6 +107,7 @@ impl Router {
             default_transport: settings.default_transport.trim().to_owned(),
             expansion_limit: settings.virtual_alias_expansion_limit as usize,
             recursion_limit: settings.virtual_alias_recursion_limit,
+            propagates: settings.propagate_unmatched_extensions.clone(),
             origin,
         };
         for (setting, text) in [
@@ -205,16 +207,16 @@ impl Router {
         maps.lookup_part(&format!("@{domain}")).await
     }
 
-    /// The local part in `alias_maps`, with and without its detail.
-    pub(crate) async fn local_alias(&self, address: &Address) -> Result<Option<tables::Found>, Unavailable> {
+    /// The local part in `alias_maps`, with and without its detail; and the detail that it was found without.
+    pub(crate) async fn local_alias<'a>(&self, address: &'a Address) -> Result<Option<(tables::Found, Option<&'a str>)>, Unavailable> {
         if self.alias_maps.is_empty() {
             return Ok(None);
         }
         if let Some(found) = self.alias_maps.lookup(address.local()).await? {
-            return Ok(Some(found));
+            return Ok(Some((found, None)));
         }
         match address.split_detail(&self.delimiters) {
-            Some((user, _)) => self.alias_maps.lookup(user.local()).await,
+            Some((user, detail)) => Ok(self.alias_maps.lookup(user.local()).await?.map(|found| (found, Some(detail)))),
             None => Ok(None),
         }
     }

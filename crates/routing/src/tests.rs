@@ -210,8 +210,8 @@ async fn envelopes_get_their_canonical_form_before_aliases() {
     for (input, class) in [
         ("contact@x.org", Class::Alias),
         ("ann@old.org", Class::Mailbox),
-        ("moved@x.org", Class::UnknownUser),
-        ("u@gone.org", Class::UnknownUser),
+        ("moved@x.org", Class::Moved),
+        ("u@gone.org", Class::Moved),
         ("a@x.org", Class::UnknownUser),
         ("ann@far.net", Class::NotOurs),
     ] {

@@ -310,6 +310,7 @@ impl Desk {
                 match found.class {
                     Class::Mailbox | Class::Alias | Class::Relay => Destination::Ours { listed: true, reason },
                     Class::UnknownUser => Destination::Ours { listed: false, reason },
+                    Class::Moved => Destination::Moved { to: found.moved_to.unwrap_or_default(), reason },
                     Class::NotOurs => Destination::Elsewhere { reason },
                 }
             }

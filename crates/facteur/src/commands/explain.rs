@@ -217,6 +217,10 @@ impl Question<'_> {
                     Class::Alias => ("an alias here", Destination::Ours { listed: true, reason: reason.clone() }),
                     Class::Relay => ("relayed for its domain", Destination::Ours { listed: true, reason: reason.clone() }),
                     Class::UnknownUser => ("our domain, unknown user", Destination::Ours { listed: false, reason: reason.clone() }),
+                    Class::Moved => {
+                        let to = found.moved_to.unwrap_or_default();
+                        ("a user who has moved", Destination::Moved { to, reason: reason.clone() })
+                    }
                     Class::NotOurs => ("not ours", Destination::Elsewhere { reason: reason.clone() }),
                 };
                 (answer, reason, destination)

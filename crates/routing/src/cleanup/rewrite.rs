@@ -1,7 +1,7 @@
 //! The form of addresses that the outside is to see: canonical(5), masquerading, and names without a domain.
 
 use crate::SetupError;
-use config::AddressClass;
+use config::{AddressClass, ExtensionClass};
 use mail_types::{Address, Domain};
 use message::{Entry, Field};
 use tables::{AddressOrder, Context, Maps, Unavailable};
@@ -28,9 +28,9 @@ pub(crate) struct Rewriter {
     origin: Domain,
     mydomain: String,
     delimiters: String,
-    canonical: Maps,
-    sender: Maps,
-    recipient: Maps,
+    /// Each with the places that it is asked for, in this order: sender, recipient, both.
+    canonical: [(Maps, Vec<AddressClass>); 3],
+    propagates: bool,
     masquerade: Vec<(bool, Domain)>,
     exceptions: Vec<String>,
     classes: Vec<AddressClass>,
@@ -54,9 +54,12 @@ impl Rewriter {
             origin: origin.clone(),
             mydomain: config.main.mydomain.clone(),
             delimiters: config.routing.recipient_delimiter.clone(),
-            canonical: maps("canonical_maps", &settings.canonical_maps)?,
-            sender: maps("sender_canonical_maps", &settings.sender_canonical_maps)?,
-            recipient: maps("recipient_canonical_maps", &settings.recipient_canonical_maps)?,
+            canonical: [
+                (maps("sender_canonical_maps", &settings.sender_canonical_maps)?, settings.sender_canonical_classes.clone()),
+                (maps("recipient_canonical_maps", &settings.recipient_canonical_maps)?, settings.recipient_canonical_classes.clone()),
+                (maps("canonical_maps", &settings.canonical_maps)?, settings.canonical_classes.clone()),
+            ],
+            propagates: config.routing.propagate_unmatched_extensions.contains(&ExtensionClass::Canonical),
             masquerade: tables::split_list(&masquerade).into_iter().map(domain).collect::<Result<_, SetupError>>()?,
             exceptions: settings.masquerade_exceptions.clone(),
             classes: settings.masquerade_classes.clone(),
@@ -66,18 +69,17 @@ impl Rewriter {
     }
 
     pub fn changes_headers(&self) -> bool {
-        let maps = [&self.canonical, &self.sender, &self.recipient];
-        maps.into_iter().any(|maps| !maps.is_empty()) || !self.masquerade.is_empty() || self.at_origin || self.dot_mydomain
+        let in_headers = |class: &AddressClass| matches!(class, AddressClass::HeaderSender | AddressClass::HeaderRecipient);
+        let asked = |(maps, classes): &(Maps, Vec<AddressClass>)| !maps.is_empty() && classes.iter().any(in_headers);
+        self.canonical.iter().any(asked) || !self.masquerade.is_empty() || self.at_origin || self.dot_mydomain
     }
 
     /// The form of an address at a place where addresses of this class stand.
     pub async fn address(&self, address: &Address, class: AddressClass) -> Result<Address, Unavailable> {
-        let own = match class {
-            AddressClass::EnvelopeSender | AddressClass::HeaderSender => &self.sender,
-            AddressClass::EnvelopeRecipient | AddressClass::HeaderRecipient => &self.recipient,
-        };
-        let address = self.canonical(own, address.clone()).await?;
-        let address = self.canonical(&self.canonical, address).await?;
+        let mut address = address.clone();
+        for (maps, _) in self.canonical.iter().filter(|(_, classes)| classes.contains(&class)) {
+            address = self.canonical(maps, address).await?;
+        }
         Ok(if self.classes.contains(&class) { self.masqueraded(address) } else { address })
     }
 
@@ -107,7 +109,7 @@ impl Rewriter {
             other => other.ok()?,
         };
         let separator = self.delimiters.chars().find(|c| address.local().contains(*c));
-        match (detail, separator) {
+        match (detail.filter(|_| self.propagates), separator) {
             (Some(detail), Some(c)) => Address::new(&format!("{}{c}{detail}", found.local()), found.domain().clone()).ok(),
             _ => Some(found),
         }

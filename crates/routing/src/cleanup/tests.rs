@@ -127,3 +127,22 @@ async fn header_addresses_of_our_own_clients_are_rewritten() {
         assert_eq!(run(settings, &[], false, &message).await.0, message, "a stranger's header stays as it is");
     }
 }
+
+#[tokio::test]
+async fn canonical_maps_are_asked_where_their_classes_say() {
+    let maps = "canonical_maps = [\"inline:{ ann@x.org=a@x.org }\"]\nsender_canonical_maps = [\"inline:{ bob@x.org=b@x.org }\"]\n\
+                recipient_canonical_maps = [\"inline:{ carl@x.org=c@x.org }\"]";
+    let header = "From: ann@x.org, bob@x.org, carl@x.org\r\nTo: ann@x.org, bob@x.org, carl@x.org\r\n\r\n";
+    for (classes, from, to) in [
+        ("", "a@x.org, b@x.org, carl@x.org", "a@x.org, bob@x.org, c@x.org"),
+        ("canonical_classes = [\"header_recipient\"]", "ann@x.org, b@x.org, carl@x.org", "a@x.org, bob@x.org, c@x.org"),
+        (
+            "canonical_classes = []\nsender_canonical_classes = [\"envelope_sender\"]\nrecipient_canonical_classes = [\"header_sender\"]",
+            "ann@x.org, bob@x.org, c@x.org",
+            "ann@x.org, bob@x.org, carl@x.org",
+        ),
+    ] {
+        let (text, _) = run(&format!("{maps}\n{classes}"), &[], true, header).await;
+        assert_eq!(text, format!("From: {from}\r\nTo: {to}\r\n\r\n"), "{classes}");
+    }
+}
