@@ -244,6 +244,20 @@ impl Config {
                 fault(format!("{name}: {}: {error}", value::quote(text)));
             }
         }
+        let mut names = std::collections::HashSet::new();
+        for transport in &self.qmgr.transport {
+            let name = transport.name.as_str();
+            let reserved = ["local", "virtual", "deliver", "error", "retry", "discard"].contains(&name);
+            let odd = name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+            let other = name == "lmtp" && transport.protocol != TransportProtocol::Lmtp
+                || ["smtp", "relay"].contains(&name) && transport.protocol != TransportProtocol::Smtp;
+            if reserved || odd || other || !names.insert(name) {
+                fault(format!(
+                    "qmgr.transport: {} cannot be the name of this transport (letters and digits, each once, and none that means something else)",
+                    value::quote(name)
+                ));
+            }
+        }
         if self.outbound.relayhost.is_empty() && !self.routing.relayhost.is_empty() {
             self.outbound.relayhost = self.routing.relayhost.clone();
         }

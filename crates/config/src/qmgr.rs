@@ -5,7 +5,41 @@ use std::time::Duration;
 
 choices! {
     /// What the postmaster is written to about.
-    pub enum NotifyClass { Bounce = "bounce", DoubleBounce = "2bounce", Delay = "delay" }
+    pub enum NotifyClass {
+        Bounce = "bounce",
+        DoubleBounce = "2bounce",
+        Delay = "delay",
+        Policy = "policy",
+        Protocol = "protocol",
+        Resource = "resource",
+        Software = "software",
+    }
+}
+
+choices! {
+    /// What is spoken over a transport.
+    pub enum TransportProtocol { Smtp = "smtp", Lmtp = "lmtp" }
+}
+
+settings! {
+    /// A transport with a pace of its own: `[[qmgr.transport]]` with `name = "slow"` makes `orange.fr slow:` a line of `transport_maps`. `smtp`, `relay` and `lmtp`
+    /// are there already, and are given a pace by their names.
+    pub struct Transport in "qmgr.transport" {
+        /// Its name.
+        name: String = "", was "Postfix master.cf";
+        /// What is spoken over it.
+        protocol: TransportProtocol = TransportProtocol::Smtp;
+        /// Deliveries at the same time to one destination. 0: as for all of the protocol.
+        destination_concurrency_limit: u32 = 0u32, in 0..=1000, was "Postfix TRANSPORT_destination_concurrency_limit";
+        /// The pause between two deliveries to one destination. 0: as for all of the protocol.
+        destination_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix TRANSPORT_destination_rate_delay";
+        /// Recipients of one delivery. 0: as for all of the protocol.
+        destination_recipient_limit: u32 = 0u32, in 0..=1000, was "Postfix TRANSPORT_destination_recipient_limit";
+        /// The pause between two deliveries over this transport, wherever they go; they then come one at a time. 0: `default_transport_rate_delay`.
+        transport_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix TRANSPORT_transport_rate_delay";
+        /// Deliveries over this transport at the same time, wherever they go. 0: no limit but `default_process_limit`.
+        process_limit: u32 = 0u32, in 0..=10_000, was "Postfix master.cf maxproc";
+    }
 }
 
 settings! {
@@ -39,15 +73,25 @@ settings! {
         smtp_destination_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix smtp_destination_rate_delay, relay_destination_rate_delay";
         /// The same for hosts that LMTP is spoken to. 0: `default_destination_rate_delay`.
         lmtp_destination_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix lmtp_destination_rate_delay";
+        /// The pause between two deliveries over one transport, wherever they go. 0: none.
+        default_transport_rate_delay: Duration = secs(0), in secs(0)..=hours(1), was "Postfix default_transport_rate_delay";
+        /// Transports of an own name and pace.
+        transport: Vec<Transport> = Vec::new(), was "Postfix master.cf";
         /// Deliveries to other hosts at the same time, all destinations together.
         default_process_limit: u32 = 100u32, in 1..=10_000, was "Postfix default_process_limit";
         /// Recipients of one delivery.
         default_destination_recipient_limit: u32 = 50u32, in 1..=1000, was "Postfix default_destination_recipient_limit";
+        /// The same for hosts that SMTP is spoken to. 0: `default_destination_recipient_limit`.
+        smtp_destination_recipient_limit: u32 = 0u32, in 0..=1000, was "Postfix smtp_destination_recipient_limit, relay_destination_recipient_limit";
+        /// The same for hosts that LMTP is spoken to. 0: `default_destination_recipient_limit`.
+        lmtp_destination_recipient_limit: u32 = 0u32, in 0..=1000, was "Postfix lmtp_destination_recipient_limit";
         /// Connections to deliver (or another LMTP server on this machine) at the same time. Each delivery waits for the disk; the more wait together, the fewer syncs each of them costs.
         local_destination_concurrency_limit: u32 = 128u32, in 1..=1000, was "Postfix local_destination_concurrency_limit";
         /// How much of a message is returned in a bounce; longer ones are returned with their header only.
         bounce_size_limit: Size = Size(50_000), in Size(0)..=Size::mib(100), was "Postfix bounce_size_limit";
-        /// What the postmaster hears of: `bounce` (mail that was returned; headers only), `delay` (mail whose sender was told that it is late; headers only), `2bounce` (bounces that cannot be delivered to the sender).
+        /// What the postmaster hears of: `bounce` (mail that was returned; headers only), `delay` (mail whose sender was told that it is late; headers only), `2bounce` (bounces that cannot be delivered to the sender);
+        /// and with a transcript of the session: `policy` (clients that restrictions refused), `protocol` (that made mistakes), `resource` (that were refused because
+        /// the disk or a table was not available), `software` (because of an error in the settings).
         notify_classes: Vec<NotifyClass> = [NotifyClass::DoubleBounce], was "Postfix notify_classes";
         /// Who gets the notices of the class `bounce`.
         bounce_notice_recipient: String = "postmaster", was "Postfix bounce_notice_recipient";
@@ -55,6 +99,10 @@ settings! {
         delay_notice_recipient: String = "postmaster", was "Postfix delay_notice_recipient";
         /// Who gets bounces that cannot be delivered to the sender. Empty: nobody.
         double_bounce_recipient: String = "postmaster", was "Postfix 2bounce_notice_recipient";
+        /// Who gets the notices of the classes `policy`, `protocol`, `resource` and `software`.
+        error_notice_recipient: String = "postmaster", was "Postfix error_notice_recipient";
+        /// Notices of these four classes in an hour; how many more there would have been stands in the next one.
+        error_notice_rate_limit: u32 = 20u32, in 1..=10_000;
         /// Users whose programs may tell over the socket `queue` which mail has come; that is smtpd's. Root and the user qmgr runs as always may.
         queue_trusted_users: Vec<String> = ["facteur-smtp"].map(String::from);
         /// How soon deliver, authd or another partner on this machine is asked again when it does not answer.

@@ -108,10 +108,24 @@ impl Target {
     }
 }
 
+/// Where deliveries queue up: a destination as one transport goes there. Two transports to the same host have each a pace of their own (Postfix: a queue by
+/// transport and next hop).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Line {
+    pub transport: Arc<str>,
+    pub to: Destination,
+}
+
+impl std::fmt::Display for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to.fmt(f)
+    }
+}
+
 /// Recipients that go to one destination in one transaction.
 #[derive(Debug, Clone)]
 pub struct Job {
-    pub to: Destination,
+    pub to: Line,
     pub partner: bool,
     /// Places in `Active::recipients`.
     pub members: Vec<usize>,

@@ -1,6 +1,6 @@
 //! From a stored message to deliveries: aliases are expanded, once, and each recipient gets its route.
 
-use crate::entry::{Job, Target, delivered};
+use crate::entry::{Job, Line, Target, delivered};
 use crate::settings::Settings;
 use mail_types::{Failure, Outcome, Recipient, Reply};
 use outbound::Destination;
@@ -27,6 +27,8 @@ pub async fn prepare(
 ) -> Result<Prepared, Unavailable> {
     let known = known.unwrap_or_default();
     let envelope = &stored.envelope;
+    // A requeue goes back to the first recipients (Postfix postsuper -r).
+    let whole = if known.requeued && !stored.first.is_empty() { &stored.first } else { &envelope.recipients };
     let mut expanded = None;
     let mut failures = Vec::new();
     let recipients = match known.expanded {
@@ -35,15 +37,15 @@ pub async fn prepare(
         None => {
             // What was expanded before has had its copies.
             let copies = !is_our_bounce(&stored) && !stored.expanded;
-            let expansion = router.expand(envelope.sender.as_ref(), &envelope.recipients, copies).await?;
+            let expansion = router.expand(envelope.sender.as_ref(), whole, copies).await?;
             // Where a table is wrong for now the message waits as it is: half an expansion cannot be journalled.
             if let Some((at, outcome)) = expansion.failures.iter().find(|(_, o)| matches!(o, Outcome::Deferred(_))) {
-                return Ok(all_deferred(&stored, *at, outcome));
+                return Ok(all_deferred(&stored, whole.get(*at), outcome));
             }
             let recipients: Vec<Recipient> = expansion.recipients.into_iter().map(|e| e.recipient).collect();
             failures = expansion.failures;
             // Recipients that come to nothing stay in the list, so that their bounce is journalled like any outcome.
-            let failed = failures.iter().filter_map(|(at, _)| envelope.recipients.get(*at)).cloned();
+            let failed = failures.iter().filter_map(|(at, _)| whole.get(*at)).cloned();
             let all: Vec<Recipient> = recipients.iter().cloned().chain(failed).collect();
             let same = all.len() == envelope.recipients.len() && all.iter().zip(&envelope.recipients).all(|(a, b)| a == b);
             // What has failed is no address to deliver to, and the journal could not tell: it is expanded anew after a restart.
@@ -52,10 +54,10 @@ pub async fn prepare(
         }
     };
     let fresh_failures: HashMap<u64, Outcome> =
-        failures.into_iter().filter_map(|(at, outcome)| Some((recipient_key(&envelope.recipients.get(at)?.address), outcome))).collect();
+        failures.into_iter().filter_map(|(at, outcome)| Some((recipient_key(&whole.get(at)?.address), outcome))).collect();
     let mut targets: Vec<Target> = Vec::with_capacity(recipients.len());
     let mut jobs: Vec<Job> = Vec::new();
-    let mut open_jobs: HashMap<Destination, usize> = HashMap::new();
+    let mut open_jobs: HashMap<Line, usize> = HashMap::new();
     let mut settled: HashSet<u64> = known.done.iter().map(|(key, _)| *key).collect();
     let several = recipients.len() > 1;
     for recipient in recipients {
@@ -84,7 +86,10 @@ pub async fn prepare(
             };
             if let Some(to) = to {
                 target.relayed = matches!(to, Destination::Smtp { .. });
-                let full = |job: &Job| job.members.len() >= settings.recipient_limit;
+                let limit =
+                    if partner { settings.recipient_limit } else { settings.terms(&routed.transport, to.is_lmtp()).recipient_limit };
+                let full = |job: &Job| job.members.len() >= limit;
+                let to = Line { transport: routed.transport, to };
                 let at = match open_jobs.get(&to) {
                     Some(&at) if !full(&jobs[at]) => at,
                     _ => {
@@ -106,21 +111,21 @@ fn is_our_bounce(stored: &Stored) -> bool {
     stored.envelope.id.as_str().starts_with('Z')
 }
 
-fn all_deferred(stored: &Stored, at: usize, outcome: &Outcome) -> Prepared {
-    let because = match (outcome, stored.envelope.recipients.get(at)) {
+fn all_deferred(stored: &Stored, wrong: Option<&Recipient>, outcome: &Outcome) -> Prepared {
+    let because = match (outcome, wrong) {
         (Outcome::Deferred(failure), Some(r)) if stored.envelope.recipients.len() > 1 => {
             let reason = format!("waits for <{}>: {}", r.address, failure.reason);
             Outcome::Deferred(Failure { reason, ..failure.clone() })
         }
         _ => outcome.clone(),
     };
-    let target = |(n, recipient): (usize, &Recipient)| Target {
+    let target = |recipient: &Recipient| Target {
         key: recipient_key(&recipient.address),
         recipient: recipient.clone(),
-        result: Some(if n == at { outcome.clone() } else { because.clone() }),
+        result: Some(if wrong == Some(recipient) { outcome.clone() } else { because.clone() }),
         relay: None,
         relayed: false,
         passed_on: false,
     };
-    Prepared { expanded: None, targets: stored.envelope.recipients.iter().enumerate().map(target).collect(), jobs: Vec::new() }
+    Prepared { expanded: None, targets: stored.envelope.recipients.iter().map(target).collect(), jobs: Vec::new() }
 }

@@ -11,6 +11,7 @@
 //!   dead for the minimal back-off: all that waits for it, and what comes meanwhile, is handed back to be deferred without an
 //!   attempt (Postfix: a negative feedback of 1, a failed cohort limit of 1).
 //! - **Rate delay**: where one is set, a destination gets one delivery at a time, and the next one only so long after its end.
+//! - **Lanes**: all destinations of a transport share its limit of deliveries and its own rate delay.
 //! - **Partner**: `deliver` on this machine may be started again at any moment. When it is not reached, its work waits for a
 //!   moment (a second or so), then one delivery tries; nothing is deferred. When that has gone on for ten moments, the
 //!   partner is absent: its work is handed back, and so is what comes meanwhile, but for one try each moment.
@@ -26,8 +27,6 @@ use std::hash::Hash;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub initial_window: u32,
-    pub smtp: Pace,
-    pub lmtp: Pace,
     pub partner_window: u32,
     /// Deliveries to other hosts at the same time.
     pub total: u32,
@@ -39,38 +38,48 @@ pub struct Limits {
     pub partner_patience_ms: u64,
 }
 
-/// How fast deliveries follow each other at destinations of one kind.
+/// How fast deliveries of a transport follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Simultaneous deliveries at most.
     pub window: u32,
     /// From the end of one delivery to the start of the next, in milliseconds; 0: none, and several at once.
     pub delay_ms: u64,
+    /// Names the transport; all its destinations share the next two.
+    pub lane: u64,
+    pub lane_window: u32,
+    pub lane_delay_ms: u64,
 }
 
 /// What a destination is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Other hosts, by SMTP.
-    Smtp,
-    /// Other hosts, by LMTP.
-    Lmtp,
+    /// Other hosts, at this pace.
+    Remote(Pace),
     /// Our own `deliver`, or what stands for it on this machine.
     Partner,
 }
 
-impl Limits {
+impl Kind {
     /// `None` for the partner, which has rules of its own.
-    fn pace(&self, kind: Kind) -> Option<Pace> {
-        match kind {
-            Kind::Smtp => Some(self.smtp),
-            Kind::Lmtp => Some(self.lmtp),
+    fn pace(self) -> Option<Pace> {
+        match self {
+            Kind::Remote(pace) => Some(pace),
             Kind::Partner => None,
         }
     }
+}
 
+/// What all destinations of a transport share.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lane {
+    busy: u32,
+    paused_until: u64,
+}
+
+impl Limits {
     fn first_window(&self, kind: Kind) -> u64 {
-        1000 * u64::from(self.pace(kind).map_or(self.partner_window, |pace| pace.window.min(self.initial_window)))
+        1000 * u64::from(kind.pace().map_or(self.partner_window, |pace| pace.window.min(self.initial_window)))
     }
 }
 
@@ -91,6 +100,7 @@ pub struct Share {
 pub struct Schedule<D, J> {
     limits: Limits,
     destinations: HashMap<D, Destination<J>>,
+    lanes: HashMap<u64, Lane>,
     /// Destinations that have waiting work, each once.
     ring: VecDeque<D>,
     busy: u32,
@@ -120,8 +130,8 @@ impl<J> Destination<J> {
         self.kind == Kind::Partner
     }
 
-    fn is_open(&self, now: u64, limits: &Limits) -> bool {
-        let one_by_one = limits.pace(self.kind).is_some_and(|pace| pace.delay_ms > 0);
+    fn is_open(&self, now: u64) -> bool {
+        let one_by_one = self.kind.pace().is_some_and(|pace| pace.delay_ms > 0);
         let window = if one_by_one { 1000 } else { self.window.max(1000) };
         self.closed_until <= now && self.paused_until <= now && u64::from(self.busy) * 1000 < window
     }
@@ -156,7 +166,7 @@ pub enum Reached {
 
 impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn new(limits: Limits) -> Schedule<D, J> {
-        Schedule { limits, destinations: HashMap::new(), ring: VecDeque::new(), busy: 0 }
+        Schedule { limits, destinations: HashMap::new(), lanes: HashMap::new(), ring: VecDeque::new(), busy: 0 }
     }
 
     pub fn set_limits(&mut self, limits: Limits) {
@@ -178,6 +188,8 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
             share: Share::default(),
             in_ring: false,
         });
+        // A reload may have changed the pace.
+        destination.kind = kind;
         if destination.closed_until > now && (kind != Kind::Partner || destination.is_absent(now, &self.limits)) {
             return Err((job, destination.closed_until));
         }
@@ -198,8 +210,12 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
             let Some(destination) = self.destinations.get_mut(&to) else { continue };
             let total = self.limits.total;
             let common = if destination.busy == 0 { total } else { total - total / 8 };
-            let room = destination.is_partner() || self.busy < common;
-            if !room || !destination.is_open(now, &self.limits) {
+            let free = destination.kind.pace().is_none_or(|pace| {
+                let lane = self.lanes.get(&pace.lane).copied().unwrap_or_default();
+                lane.paused_until <= now && lane.busy < if pace.lane_delay_ms > 0 { 1 } else { pace.lane_window }
+            });
+            let room = free && (destination.is_partner() || self.busy < common);
+            if !room || !destination.is_open(now) {
                 self.ring.push_back(to);
                 continue;
             }
@@ -211,6 +227,9 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
             if let Some(job) = job {
                 destination.busy += 1;
                 self.busy += u32::from(!destination.is_partner());
+                if let Some(pace) = destination.kind.pace() {
+                    self.lanes.entry(pace.lane).or_default().busy += 1;
+                }
                 return Some((to, job));
             }
         }
@@ -248,7 +267,13 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         destination.busy = was_busy.saturating_sub(1);
         self.busy -= u32::from(!destination.is_partner() && self.busy > 0);
         let limits = &self.limits;
-        let pace = limits.pace(destination.kind);
+        let pace = destination.kind.pace();
+        if let Some((pace, lane)) = pace.and_then(|pace| Some((pace, self.lanes.get_mut(&pace.lane)?))) {
+            lane.busy = lane.busy.saturating_sub(1);
+            if reached != Reached::Untried {
+                lane.paused_until = now + pace.lane_delay_ms;
+            }
+        }
         if let Some(pace) = pace.filter(|pace| pace.delay_ms > 0 && reached != Reached::Untried) {
             destination.paused_until = now + pace.delay_ms;
         }
@@ -319,7 +344,8 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     /// When `next` may have something again without anything being reported: a partner's moment or a rate delay is over.
     pub fn wake_at(&self, now: u64) -> Option<u64> {
         let waiting = self.ring.iter().filter_map(|to| self.destinations.get(to));
-        waiting.map(|d| d.closed_until.max(d.paused_until)).filter(|until| *until > now).min()
+        let lane = |d: &Destination<J>| d.kind.pace().and_then(|pace| self.lanes.get(&pace.lane)).map_or(0, |lane| lane.paused_until);
+        waiting.map(|d| d.closed_until.max(d.paused_until).max(lane(d))).filter(|until| *until > now).min()
     }
 
     /// Forgets what is dead, so that everything is tried now (`facteur queue flush`).
@@ -338,6 +364,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         let until =
             |d: &Destination<J>| if d.lost_since.is_some() { d.closed_until + patience } else { d.closed_until.max(d.paused_until) };
         self.destinations.retain(|_, d| d.busy > 0 || !d.waiting.is_empty() || until(d) > now);
+        self.lanes.retain(|_, lane| lane.busy > 0 || lane.paused_until > now);
     }
 
     /// Deliveries that run or wait.
@@ -353,238 +380,5 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        initial_window: 2,
-        smtp: Pace { window: 4, delay_ms: 0 },
-        lmtp: Pace { window: 4, delay_ms: 2000 },
-        partner_window: 3,
-        total: 5,
-        dead_ms: 300_000,
-        partner_retry_ms: 1000,
-        partner_patience_ms: 10_000,
-    };
-
-    impl Weight for u32 {
-        fn bytes(&self) -> usize {
-            100
-        }
-    }
-
-    fn schedule() -> Schedule<&'static str, u32> {
-        Schedule::new(LIMITS)
-    }
-
-    fn start_all(s: &mut Schedule<&'static str, u32>, now: u64) -> Vec<(&'static str, u32)> {
-        std::iter::from_fn(|| s.next(now)).collect()
-    }
-
-    #[test]
-    fn destinations_take_turns_and_a_long_queue_delays_nobody() {
-        let mut s = schedule();
-        for n in 0..1000 {
-            s.add(0, &"busy", Kind::Smtp, n).expect("alive");
-        }
-        s.add(0, &"a", Kind::Smtp, 7).expect("alive");
-        s.add(0, &"b", Kind::Smtp, 8).expect("alive");
-        assert_eq!(start_all(&mut s, 0), [("busy", 0), ("a", 7), ("b", 8), ("busy", 1)]);
-        assert!(start_all(&mut s, 0).is_empty(), "the window is full");
-        assert_eq!(s.len(), 1002);
-    }
-
-    #[test]
-    fn success_widens_the_window_up_to_the_limit() {
-        let mut s = schedule();
-        for n in 0..100 {
-            s.add(0, &"a", Kind::Smtp, n).expect("alive");
-        }
-        assert_eq!(start_all(&mut s, 0).len(), 2);
-        let mut busy = 2;
-        for _ in 0..30 {
-            s.done(0, &"a", &0, Reached::Yes);
-            busy = busy - 1 + start_all(&mut s, 0).len();
-        }
-        assert_eq!(busy, 4);
-    }
-
-    #[test]
-    fn a_dead_destination_hands_back_its_work_until_the_back_off_is_over() {
-        let mut s = schedule();
-        for n in 0..10 {
-            s.add(0, &"a", Kind::Smtp, n).expect("alive");
-        }
-        assert_eq!(start_all(&mut s, 0).len(), 2);
-        assert!(s.done(5, &"a", &0, Reached::No).0.is_empty());
-        let (back, until) = s.done(5, &"a", &0, Reached::No);
-        assert_eq!((back.len(), until), (8, 300_005));
-        assert_eq!(s.add(6, &"a", Kind::Smtp, 50), Err((50, 300_005)));
-        s.add(300_005, &"a", Kind::Smtp, 51).expect("tried again");
-        s.add(300_005, &"a", Kind::Smtp, 52).expect("tried again");
-        assert_eq!(start_all(&mut s, 300_005), [("a", 51)], "alone at first");
-        assert_eq!(s.done(300_006, &"a", &0, Reached::No).0, [52]);
-    }
-
-    #[test]
-    fn a_success_in_between_keeps_a_destination_alive() {
-        let mut s = schedule();
-        for n in 0..40 {
-            s.add(0, &"a", Kind::Smtp, n).expect("alive");
-        }
-        start_all(&mut s, 0);
-        for _ in 0..10 {
-            assert!(s.done(0, &"a", &0, Reached::No).0.is_empty(), "half of it gets through");
-            s.done(0, &"a", &0, Reached::Yes);
-            assert!(!start_all(&mut s, 0).is_empty());
-        }
-    }
-
-    #[test]
-    fn a_window_that_is_not_used_stays_as_it_is() {
-        let mut s = schedule();
-        for n in 0..20 {
-            s.add(0, &"a", Kind::Smtp, n).expect("alive");
-            assert_eq!(start_all(&mut s, 0).len(), 1);
-            s.done(0, &"a", &n, Reached::Yes);
-        }
-        for n in 0..9 {
-            s.add(0, &"a", Kind::Smtp, n).expect("alive");
-        }
-        assert_eq!(start_all(&mut s, 0).len(), 3, "one more than the first two");
-    }
-
-    #[test]
-    fn a_rate_delay_lets_one_go_at_a_time_and_holds_up_nobody_else() {
-        let mut s = schedule();
-        for n in 0..3 {
-            s.add(0, &"slow", Kind::Lmtp, n).expect("alive");
-        }
-        s.add(0, &"a", Kind::Smtp, 9).expect("alive");
-        assert_eq!(start_all(&mut s, 0), [("slow", 0), ("a", 9)]);
-        s.done(500, &"slow", &0, Reached::Yes);
-        assert_eq!((s.next(2499), s.wake_at(2499)), (None, Some(2500)));
-        assert_eq!(start_all(&mut s, 2500), [("slow", 1)]);
-        s.done(2600, &"slow", &0, Reached::Yes);
-        s.add(2601, &"slow", Kind::Lmtp, 7).expect("alive");
-        s.tidy(2601);
-        assert_eq!(s.next(4599), None);
-        assert_eq!(start_all(&mut s, 4600), [("slow", 2)]);
-    }
-
-    #[test]
-    fn slow_destinations_do_not_take_all_places() {
-        let mut s = Schedule::new(Limits { initial_window: 8, smtp: Pace { window: 8, delay_ms: 0 }, total: 16, ..LIMITS });
-        for to in ["slow", "slower"] {
-            for n in 0..100 {
-                s.add(0, &to, Kind::Smtp, n).expect("alive");
-            }
-        }
-        assert_eq!(start_all(&mut s, 0).len(), 14);
-        s.add(1, &"quick", Kind::Smtp, 1).expect("alive");
-        s.add(1, &"quick", Kind::Smtp, 2).expect("alive");
-        assert_eq!(start_all(&mut s, 1), [("quick", 1)]);
-        s.done(2, &"quick", &1, Reached::Yes);
-        assert_eq!(start_all(&mut s, 2), [("quick", 2)]);
-    }
-
-    #[test]
-    fn a_partner_is_asked_again_soon_and_loses_no_work() {
-        let mut s = schedule();
-        for n in 0..5 {
-            s.add(0, &"deliver", Kind::Partner, n).expect("always");
-        }
-        let started = start_all(&mut s, 0);
-        assert_eq!(started.len(), 3);
-        for (to, job) in started.into_iter().rev() {
-            assert!(s.again(10, &to, job, true).0.is_empty());
-        }
-        assert_eq!(s.next(500), None);
-        assert_eq!(s.wake_at(500), Some(1010));
-        assert_eq!(start_all(&mut s, 1010), [("deliver", 0)], "one probe");
-        s.done(1011, &"deliver", &0, Reached::Yes);
-        assert_eq!(start_all(&mut s, 1011), [("deliver", 1), ("deliver", 2), ("deliver", 3)]);
-    }
-
-    #[test]
-    fn an_absent_partner_gets_its_work_back_and_one_try_each_moment() {
-        let mut s = schedule();
-        for n in 0..5 {
-            s.add(0, &"deliver", Kind::Partner, n).expect("patience");
-        }
-        let mut now = 0;
-        let back = loop {
-            let (to, job) = s.next(now).expect("a try each moment");
-            let (back, until) = s.again(now, &to, job, true);
-            if !back.is_empty() {
-                break back;
-            }
-            assert_eq!(s.share(&"deliver"), Share { jobs: 5, bytes: 500 });
-            now = until;
-        };
-        assert_eq!((now, back.len(), s.share(&"deliver")), (10_000, 5, Share::default()));
-        assert_eq!(s.add(10_500, &"deliver", Kind::Partner, 7), Err((7, 11_000)));
-        s.add(11_000, &"deliver", Kind::Partner, 8).expect("one try");
-        let (to, job) = s.next(11_000).expect("one try");
-        assert_eq!(s.again(11_001, &to, job, true).0, [8]);
-        s.reopen(&"deliver");
-        s.add(11_002, &"deliver", Kind::Partner, 9).expect("it greets");
-        s.next(11_002).expect("it greets");
-        s.done(11_003, &"deliver", &9, Reached::Yes);
-        for n in 0..5 {
-            s.add(11_004, &"deliver", Kind::Partner, n).expect("it is there");
-        }
-        assert_eq!(start_all(&mut s, 11_004).len(), 3);
-        s.again(11_005, &"deliver", 0, true);
-        assert!(s.add(11_006, &"deliver", Kind::Partner, 10).is_ok(), "patience begins anew");
-    }
-
-    #[test]
-    fn work_that_brings_its_partner_down_lets_the_others_go_first() {
-        let mut s = schedule();
-        for n in 0..2 {
-            s.add(0, &"deliver", Kind::Partner, n).expect("always");
-        }
-        s.next(0).expect("the first");
-        s.again(0, &"deliver", 0, false);
-        assert_eq!(s.next(1000), Some(("deliver", 1)));
-    }
-
-    #[test]
-    fn waiting_work_can_be_taken_out() {
-        let mut s = schedule();
-        for n in 0..6 {
-            s.add(0, &"a", Kind::Smtp, n).expect("alive");
-        }
-        assert_eq!(start_all(&mut s, 0).len(), 2);
-        assert_eq!(s.take_waiting(|n| n % 2 == 0), [2, 4]);
-        assert_eq!((s.len(), s.share(&"a").jobs), (4, 4));
-        s.done(0, &"a", &0, Reached::Untried);
-        assert_eq!(start_all(&mut s, 0), [("a", 3)], "the window is as it was");
-    }
-
-    #[test]
-    fn all_hosts_together_have_a_ceiling_that_the_partner_is_not_under() {
-        let mut s = schedule();
-        for to in ["a", "b", "c", "d"] {
-            s.add(0, &to, Kind::Smtp, 1).expect("alive");
-            s.add(0, &to, Kind::Smtp, 2).expect("alive");
-        }
-        s.add(0, &"deliver", Kind::Partner, 9).expect("always");
-        let started = start_all(&mut s, 0);
-        assert_eq!(started.len(), 6);
-        assert!(started.contains(&("deliver", 9)));
-        s.done(0, &"a", &0, Reached::Yes);
-        assert_eq!(start_all(&mut s, 0).len(), 1);
-    }
-
-    #[test]
-    fn what_is_idle_is_forgotten() {
-        let mut s = schedule();
-        s.add(0, &"a", Kind::Smtp, 1).expect("alive");
-        s.next(0);
-        s.done(0, &"a", &0, Reached::Yes);
-        s.tidy(1);
-        assert!(s.is_empty() && s.destinations.is_empty());
-    }
-}
+#[path = "schedule_tests.rs"]
+mod tests;

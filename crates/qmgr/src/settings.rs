@@ -2,7 +2,7 @@
 
 use crate::backoff::Backoff;
 use crate::schedule::{Limits, Pace};
-use config::{Config, Endpoint, NotifyClass};
+use config::{Config, Endpoint, NotifyClass, TransportProtocol};
 use mail_types::{Address, Domain};
 use outbound::Destination;
 use std::path::PathBuf;
@@ -17,6 +17,9 @@ pub struct Settings {
     pub delay_warning: Option<Duration>,
     pub active_limit: usize,
     pub body_memory_bytes: usize,
+    transports: Vec<(String, Terms)>,
+    usual: [(TransportProtocol, Terms); 2],
+    /// Recipients of one delivery to deliver.
     pub recipient_limit: usize,
     pub bounce_size_limit: usize,
     pub double_bounce: Option<Address>,
@@ -28,7 +31,23 @@ pub struct Settings {
     pub local: Destination,
 }
 
+/// How mail goes over a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
+    pub pace: Pace,
+    /// Recipients of one delivery.
+    pub recipient_limit: usize,
+}
+
 impl Settings {
+    /// The terms of a transport by its name.
+    pub fn terms(&self, transport: &str, lmtp: bool) -> Terms {
+        let own = self.transports.iter().find(|(name, _)| name == transport).map(|(_, terms)| *terms);
+        let usual = self.usual[usize::from(lmtp)].1;
+        // Each has a lane of its own, also without a word in the settings.
+        own.unwrap_or_else(|| Terms { pace: Pace { lane: lane(transport), ..usual.pace }, ..usual })
+    }
+
     pub fn new(config: &Config) -> Settings {
         let own = &config.qmgr;
         let postmaster = |class, text: &str| match config.expand(text).trim() {
@@ -48,8 +67,6 @@ impl Settings {
             },
             limits: Limits {
                 initial_window: own.initial_destination_concurrency,
-                smtp: pace(own.smtp_destination_concurrency_limit, own.smtp_destination_rate_delay, own),
-                lmtp: pace(own.lmtp_destination_concurrency_limit, own.lmtp_destination_rate_delay, own),
                 partner_window: own.local_destination_concurrency_limit,
                 total: own.default_process_limit,
                 dead_ms: own.minimal_backoff_time.as_millis() as u64,
@@ -59,6 +76,8 @@ impl Settings {
             delay_warning: (!own.delay_warning_time.is_zero()).then_some(own.delay_warning_time),
             active_limit: own.qmgr_message_active_limit as usize,
             body_memory_bytes: own.body_memory_limit.0 as usize,
+            transports: own.transport.iter().map(|transport| (transport.name.clone(), terms(transport, own))).collect(),
+            usual: [TransportProtocol::Smtp, TransportProtocol::Lmtp].map(|protocol| (protocol, usual(protocol, own))),
             recipient_limit: own.default_destination_recipient_limit as usize,
             bounce_size_limit: own.bounce_size_limit.0 as usize,
             double_bounce: postmaster(NotifyClass::DoubleBounce, &own.double_bounce_recipient),
@@ -70,10 +89,49 @@ impl Settings {
     }
 }
 
-/// Of one kind of destinations; 0 means: as all.
-fn pace(window: u32, delay: Duration, own: &config::Qmgr) -> Pace {
-    let delay = if delay.is_zero() { own.default_destination_rate_delay } else { delay };
-    Pace { window: if window == 0 { own.default_destination_concurrency_limit } else { window }, delay_ms: delay.as_millis() as u64 }
+/// What holds for all that speak a protocol.
+fn usual(protocol: TransportProtocol, own: &config::Qmgr) -> Terms {
+    let (window, delay, recipients) = match protocol {
+        TransportProtocol::Smtp => {
+            (own.smtp_destination_concurrency_limit, own.smtp_destination_rate_delay, own.smtp_destination_recipient_limit)
+        }
+        TransportProtocol::Lmtp => {
+            (own.lmtp_destination_concurrency_limit, own.lmtp_destination_rate_delay, own.lmtp_destination_recipient_limit)
+        }
+    };
+    let pace = Pace {
+        window: or(window, own.default_destination_concurrency_limit),
+        delay_ms: ms(or(delay, own.default_destination_rate_delay)),
+        lane: lane(protocol.as_str()),
+        lane_window: u32::MAX,
+        lane_delay_ms: ms(own.default_transport_rate_delay),
+    };
+    Terms { pace, recipient_limit: or(recipients, own.default_destination_recipient_limit) as usize }
+}
+
+fn terms(transport: &config::Transport, own: &config::Qmgr) -> Terms {
+    let usual = usual(transport.protocol, own);
+    let pace = Pace {
+        window: or(transport.destination_concurrency_limit, usual.pace.window),
+        delay_ms: or(ms(transport.destination_rate_delay), usual.pace.delay_ms),
+        lane: lane(&transport.name),
+        lane_window: or(transport.process_limit, u32::MAX),
+        lane_delay_ms: or(ms(transport.transport_rate_delay), usual.pace.lane_delay_ms),
+    };
+    Terms { pace, recipient_limit: or(transport.destination_recipient_limit as usize, usual.recipient_limit) }
+}
+
+/// 0 means: as all.
+fn or<T: Default + PartialEq>(value: T, usual: T) -> T {
+    if value == T::default() { usual } else { value }
+}
+
+fn ms(time: Duration) -> u64 {
+    time.as_millis() as u64
+}
+
+fn lane(transport: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(transport.as_bytes())
 }
 
 fn local_destination(config: &Config) -> Destination {

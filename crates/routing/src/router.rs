@@ -43,6 +43,8 @@ pub struct Router {
     pub(crate) default_transport: String,
     pub(crate) expansion_limit: usize,
     pub(crate) recursion_limit: u32,
+    /// Those of the settings.
+    pub(crate) transports: Vec<(String, config::TransportProtocol)>,
     pub(crate) propagates: Vec<config::ExtensionClass>,
 }
 
@@ -107,6 +109,7 @@ impl Router {
             default_transport: settings.default_transport.trim().to_owned(),
             expansion_limit: settings.virtual_alias_expansion_limit as usize,
             recursion_limit: settings.virtual_alias_recursion_limit,
+            transports: config.qmgr.transport.iter().map(|t| (t.name.clone(), t.protocol)).collect(),
             propagates: settings.propagate_unmatched_extensions.clone(),
             origin,
         };

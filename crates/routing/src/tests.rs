@@ -235,6 +235,36 @@ async fn without_tables_mail_goes_to_mx_or_deliver() {
     }
 }
 
+#[tokio::test]
+async fn transports_of_ones_own_are_ways_like_the_others() {
+    let router = router(
+        r#"
+        relay_domains = ["relay.org"]
+        relay_transport = "relay"
+        relayhost = "[hub.net]"
+        transport_maps = ["inline:{ orange.fr=slow:, x.net=slow:[mx.x.net]:26, lists.net=mlm:inet:127.0.0.1:24, y.net=other: }"]
+        [[qmgr.transport]]
+        name = "slow"
+        destination_rate_delay = "1s"
+        [[qmgr.transport]]
+        name = "mlm"
+        protocol = "lmtp"
+        "#,
+    );
+    for (input, route, transport) in [
+        ("u@orange.fr", "smtp:orange.fr", "slow"),
+        ("u@x.net", "smtp:[mx.x.net]:26", "slow"),
+        ("u@lists.net", "lmtp:inet:[127.0.0.1]:24", "mlm"),
+        ("u@relay.org", "smtp:[hub.net]", "relay"),
+        ("u@else.net", "smtp:[hub.net]", "smtp"),
+    ] {
+        let routed = router.route(&address(input), None).await.expect("route");
+        assert_eq!((routed.route.to_string().as_str(), &*routed.transport), (route, transport), "{input}");
+    }
+    let unknown = router.route(&address("u@y.net"), None).await.expect("route").route.to_string();
+    assert!(unknown.starts_with("retry:4.3.5") && unknown.contains("unknown transport `other`"), "{unknown}");
+}
+
 #[test]
 fn wrong_settings_are_named() {
     for (settings, want) in [

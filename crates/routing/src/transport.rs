@@ -2,8 +2,10 @@
 
 use crate::router::{DomainClass, Router};
 use crate::{LmtpTarget, NextHop, Reason};
+use config::TransportProtocol;
 use mail_types::{Address, EnhancedCode, Failure, Outcome};
 use std::fmt;
+use std::sync::Arc;
 use tables::{AddressOrder, Found, Maps, Unavailable};
 
 /// By which way mail leaves qmgr.
@@ -24,6 +26,8 @@ pub enum Route {
 #[derive(Debug, Clone)]
 pub struct Routed {
     pub route: Route,
+    /// The name of the transport: what its pace is set by.
+    pub transport: Arc<str>,
     pub reason: Reason,
 }
 
@@ -50,7 +54,7 @@ impl Router {
             if let Some(found) = self.relocated(address, class).await? {
                 let failure = Failure::local((5, 1, 6), format!("user has moved to {}", found.value));
                 let reason = Reason::new("relocated_maps", found.to_string());
-                return Ok(Routed { route: Route::Error(Outcome::Bounced(failure)), reason });
+                return Ok(Routed { route: Route::Error(Outcome::Bounced(failure)), transport: "error".into(), reason });
             }
         }
         if !self.transport_maps.is_empty()
@@ -66,8 +70,7 @@ impl Router {
             if !nexthop.is_empty() {
                 let usual = self.usual_route(address, sender).await?;
                 return Ok(match usual.route {
-                    Route::Smtp(_) => self.transport(address, "smtp", nexthop, reason),
-                    Route::Lmtp(_) => self.transport(address, "lmtp", nexthop, reason),
+                    Route::Smtp(_) | Route::Lmtp(_) => self.transport(address, &usual.transport, nexthop, reason),
                     _ => Routed { reason, ..usual },
                 });
             }
@@ -89,11 +92,11 @@ impl Router {
             (DomainClass::Other, _) => ("default_transport", self.default_transport.as_str()),
             (DomainClass::Alias, _) => {
                 let failure = Failure::local((5, 1, 1), format!("<{address}>: no such user in the virtual alias tables"));
-                return Ok(Routed { route: Route::Error(Outcome::Bounced(failure)), reason });
+                return Ok(Routed { route: Route::Error(Outcome::Bounced(failure)), transport: "error".into(), reason });
             }
         };
         let (transport, nexthop) = text.split_once(':').unwrap_or((text, ""));
-        if !nexthop.is_empty() || !matches!(transport, "smtp" | "relay") {
+        if !nexthop.is_empty() || self.protocol(transport) != Some(TransportProtocol::Smtp) {
             let detail = match &by_sender {
                 Some(found) => found.to_string(),
                 None => format!("{text} (the domain is in {reason})"),
@@ -102,12 +105,13 @@ impl Router {
         }
         if let Some(found) = self.of_sender(&self.sender_relayhost_maps, sender).await? {
             let reason = Reason::new("sender_dependent_relayhost_maps", found.to_string());
-            return Ok(self.transport(address, "smtp", found.value.trim(), reason));
+            return Ok(self.transport(address, transport, found.value.trim(), reason));
         }
-        if let Some(hop) = &self.relayhost {
-            return Ok(Routed { route: Route::Smtp(hop.clone()), reason: Reason::new("relayhost", hop.to_string()) });
-        }
-        Ok(Routed { route: Route::Smtp(NextHop::of_domain(address.domain())), reason })
+        let (hop, reason) = match &self.relayhost {
+            Some(hop) => (hop.clone(), Reason::new("relayhost", hop.to_string())),
+            None => (NextHop::of_domain(address.domain()), reason),
+        };
+        Ok(Routed { route: Route::Smtp(hop), transport: transport.into(), reason })
     }
 
     /// What a table has for a sender; the null sender is looked up as `<>`, and `DUNNO` is no answer (postconf(5)).
@@ -129,19 +133,33 @@ impl Router {
             tracing::error!(recipient = %address, %reason, "transport: {why}");
             Route::Error(Outcome::Deferred(Failure::local((4, 3, 5), format!("mail system configuration error: {why}"))))
         });
-        Routed { route, reason }
+        Routed { route, transport: transport.into(), reason }
+    }
+
+    /// What is spoken over a transport; `None`: nothing, or there is none of this name.
+    fn protocol(&self, transport: &str) -> Option<TransportProtocol> {
+        match transport {
+            "smtp" | "relay" => Some(TransportProtocol::Smtp),
+            "lmtp" => Some(TransportProtocol::Lmtp),
+            _ => self.transports.iter().find(|(name, _)| name == transport).map(|(_, protocol)| *protocol),
+        }
     }
 
     fn parse_transport(&self, address: &Address, transport: &str, nexthop: &str) -> Result<Route, String> {
+        match self.protocol(transport) {
+            Some(TransportProtocol::Lmtp) => return LmtpTarget::parse(nexthop, &self.run_directory).map(Route::Lmtp),
+            Some(TransportProtocol::Smtp) if nexthop.is_empty() => return Ok(Route::Smtp(NextHop::of_domain(address.domain()))),
+            Some(TransportProtocol::Smtp) => return NextHop::parse(nexthop.strip_prefix("inet:").unwrap_or(nexthop)).map(Route::Smtp),
+            None => {}
+        }
         match transport {
             "local" | "virtual" | "deliver" => Ok(Route::Local),
-            "lmtp" => LmtpTarget::parse(nexthop, &self.run_directory).map(Route::Lmtp),
-            "smtp" | "relay" if nexthop.is_empty() => Ok(Route::Smtp(NextHop::of_domain(address.domain()))),
-            "smtp" | "relay" => NextHop::parse(nexthop.strip_prefix("inet:").unwrap_or(nexthop)).map(Route::Smtp),
             "error" => Ok(Route::Error(Outcome::Bounced(failure(nexthop, 5, "mail for this address is not taken")))),
             "retry" => Ok(Route::Error(Outcome::Deferred(failure(nexthop, 4, "mail for this address has to wait")))),
             "discard" => Ok(Route::Discard),
-            _ => Err(format!("unknown transport `{transport}` (smtp, relay, lmtp, local, virtual, error, retry, discard)")),
+            _ => Err(format!(
+                "unknown transport `{transport}` (smtp, relay, lmtp, local, virtual, error, retry, discard, and those of qmgr.transport)"
+            )),
         }
     }
 

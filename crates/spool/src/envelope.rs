@@ -9,6 +9,7 @@
 //! sender <ann@example.org>
 //! rcpt <bob@example.net>
 //! rcpt notify=success,failure orcpt=rfc822;carol@example.net <carol@example.com>
+//! first <team@example.net>
 //! client 192.0.2.7
 //! helo laptop
 //! name laptop.example.org
@@ -32,6 +33,8 @@
 //!   first, once; each other line is left out when it has nothing to say; `rcpt` comes once per recipient.
 //! - Free text (`helo`, `name`, `login`, `envid`, `orcpt=`) is xtext (RFC 3461 §4), so no peer's text can forge a line.
 //! - `expanded`: aliases have been replaced by their targets, which must not happen twice.
+//! - `first` comes once per recipient that the message was accepted for, written as `rcpt`, where aliases have led on from those to others: what
+//!   `facteur queue requeue` goes back to.
 //! - `size` and `xxh3` (XXH3-64, 16 hexadecimal digits) speak of the body and stand in files only; a record of the journal
 //!   has its own checksum. `pad` keeps room, so that the text can be rewritten in place when a large message ends.
 //! - `check` is the XXH3-64 of everything above its own line. A text whose check is wrong is damaged and set aside. The
@@ -53,6 +56,8 @@ pub struct Stored {
     pub envelope: Envelope,
     /// Aliases have been expanded into the recipients.
     pub expanded: bool,
+    /// The recipients that it was accepted for, where they are others.
+    pub first: Vec<Recipient>,
     /// Length and checksum of the body; only in files.
     pub body: Option<BodySum>,
 }
@@ -60,7 +65,7 @@ pub struct Stored {
 impl Stored {
     /// An envelope as it comes from a client.
     pub fn new(envelope: Envelope) -> Stored {
-        Stored { envelope, expanded: false, body: None }
+        Stored { envelope, expanded: false, first: Vec::new(), body: None }
     }
 }
 
@@ -90,14 +95,30 @@ pub enum Damage {
 
 /// Appends the text of `stored`, the empty line included.
 pub fn encode(stored: &Stored, out: &mut Vec<u8>) {
-    encode_parts(&stored.envelope, stored.expanded, stored.body, 0, out);
+    encode_parts(Parts { envelope: &stored.envelope, expanded: stored.expanded, first: &stored.first, body: stored.body }, 0, out);
+}
+
+/// A [`Stored`] whose parts lie apart.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    pub envelope: &'a Envelope,
+    pub expanded: bool,
+    pub first: &'a [Recipient],
+    pub body: Option<BodySum>,
+}
+
+impl<'a> Parts<'a> {
+    /// As it comes from a client.
+    pub fn accepted(envelope: &'a Envelope, body: Option<BodySum>) -> Parts<'a> {
+        Parts { envelope, expanded: false, first: &[], body }
+    }
 }
 
 /// Appends the text, `pad_to` bytes long at least: the room is kept by a `pad` line.
-pub fn encode_parts(envelope: &Envelope, expanded: bool, body: Option<BodySum>, pad_to: usize, out: &mut Vec<u8>) {
-    let mut text = String::with_capacity(256 + 48 * envelope.recipients.len());
+pub fn encode_parts(parts: Parts<'_>, pad_to: usize, out: &mut Vec<u8>) {
+    let mut text = String::with_capacity(256 + 48 * parts.envelope.recipients.len());
     // Writing to a String does not fail.
-    let _ = write_lines(envelope, expanded, body, &mut text);
+    let _ = write_lines(parts, &mut text);
     // "check " + 16 digits + LF, the empty line, and "pad " + LF around the padding itself.
     const TAIL: usize = 6 + 16 + 1 + 1;
     if let Some(pad) = pad_to.checked_sub(text.len() + TAIL + 5) {
@@ -110,7 +131,7 @@ pub fn encode_parts(envelope: &Envelope, expanded: bool, body: Option<BodySum>, 
     out.extend_from_slice(text.as_bytes());
 }
 
-fn write_lines(e: &Envelope, expanded: bool, body: Option<BodySum>, text: &mut String) -> std::fmt::Result {
+fn write_lines(Parts { envelope: e, expanded, first, body }: Parts<'_>, text: &mut String) -> std::fmt::Result {
     text.push_str(VERSION_LINE);
     writeln!(text, "id {}", e.id)?;
     writeln!(text, "arrived {}.{:06}", e.arrived_micros / 1_000_000, e.arrived_micros % 1_000_000)?;
@@ -120,6 +141,9 @@ fn write_lines(e: &Envelope, expanded: bool, body: Option<BodySum>, text: &mut S
     }
     for recipient in &e.recipients {
         write_recipient(recipient, text)?;
+    }
+    for recipient in first {
+        write_parameters("first", recipient, text)?;
     }
     if let Some(ip) = e.client.ip {
         writeln!(text, "client {ip}")?;
@@ -163,7 +187,11 @@ fn write_lines(e: &Envelope, expanded: bool, body: Option<BodySum>, text: &mut S
 
 /// Appends one `rcpt` line.
 pub fn write_recipient(recipient: &Recipient, text: &mut String) -> std::fmt::Result {
-    text.push_str("rcpt ");
+    write_parameters("rcpt", recipient, text)
+}
+
+fn write_parameters(key: &str, recipient: &Recipient, text: &mut String) -> std::fmt::Result {
+    write!(text, "{key} ")?;
     let notify = &recipient.notify;
     if notify.given {
         let names = [(notify.success, "success"), (notify.failure, "failure"), (notify.delay, "delay")];
@@ -245,6 +273,7 @@ struct Builder {
     arrived_micros: Option<u64>,
     sender: Option<Option<Address>>,
     recipients: Vec<Recipient>,
+    first: Vec<Recipient>,
     client: Client,
     body: BodyType,
     smtputf8: bool,
@@ -264,6 +293,7 @@ impl Builder {
             "arrived" if self.arrived_micros.is_none() => self.arrived_micros = Some(parse_micros(value)?),
             "sender" if self.sender.is_none() => self.sender = Some(if value == "<>" { None } else { Some(parse_address(value)?) }),
             "rcpt" => self.recipients.push(parse_recipient(value)?),
+            "first" => self.first.push(parse_recipient(value)?),
             "client" => self.client.ip = Some(value.parse().ok()?),
             "helo" => self.client.helo = unescape(value)?,
             "name" => self.client.name = Some(unescape(value)?),
@@ -313,7 +343,7 @@ impl Builder {
             (None, None) => None,
             _ => return Err(Damage::Missing("checksum or size")),
         };
-        Ok(Stored { envelope, expanded: self.expanded, body })
+        Ok(Stored { envelope, expanded: self.expanded, first: self.first, body })
     }
 }
 

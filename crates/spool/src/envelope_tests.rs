@@ -76,11 +76,11 @@ fn the_check_line_may_be_deleted_by_an_operator() {
 fn padded_text_can_be_rewritten_in_place() {
     let mut stored = minimal();
     let mut first = Vec::new();
-    encode_parts(&stored.envelope, false, None, 4096, &mut first);
+    encode_parts(Parts::accepted(&stored.envelope, None), 4096, &mut first);
     stored.envelope.hold = true;
     stored.body = Some(BodySum { size_bytes: 300_000, xxh3: 7 });
     let mut second = Vec::new();
-    encode_parts(&stored.envelope, false, stored.body, 4096, &mut second);
+    encode_parts(Parts::accepted(&stored.envelope, stored.body), 4096, &mut second);
     assert_eq!((first.len(), second.len()), (4096, 4096));
     assert_eq!(decode(&second), Ok((stored, 4096)));
 }
@@ -106,6 +106,7 @@ prop_compose! {
         parts in any::<(u32, u32, u32, u64)>(),
         sender in proptest::option::of(any_address()),
         recipients in proptest::collection::vec(any_recipient(), 0..6),
+        first in proptest::collection::vec(any_recipient(), 0..3),
         kind in 0..3u8, flags in any::<(bool, bool, bool, bool)>(),
         envid in proptest::option::of(any_text()),
         ip in proptest::option::of(any::<std::net::IpAddr>()),
@@ -127,6 +128,7 @@ prop_compose! {
                 envid, hold: flags.3, client,
             },
             expanded: flags.2,
+            first,
             body: body.map(|(size_bytes, xxh3)| BodySum { size_bytes, xxh3 }),
         }
     }

@@ -1,6 +1,6 @@
 //! Large messages: streamed to `queue/in/ID.part`, and named `queue/in/ID` when they are whole and synced.
 
-use crate::envelope::{BodySum, encode_parts};
+use crate::envelope::{BodySum, Parts, encode_parts};
 use crate::writer::{Place, Receipt};
 use crate::{Error, Layout};
 use durable::{Disk, File};
@@ -35,7 +35,7 @@ impl LargeWriter {
     pub(crate) fn new(disk: Arc<dyn Disk>, layout: Layout, envelope: &Envelope) -> LargeWriter {
         let path = layout.incoming().join(format!("{}{PART}", envelope.id));
         let mut head = Vec::new();
-        encode_parts(envelope, false, Some(BodySum { size_bytes: u64::MAX, xxh3: 0 }), 0, &mut head);
+        encode_parts(Parts::accepted(envelope, Some(BodySum { size_bytes: u64::MAX, xxh3: 0 })), 0, &mut head);
         let part = Part {
             disk,
             layout,
@@ -105,7 +105,7 @@ impl Part {
     fn commit(&mut self) -> Result<Receipt, Error> {
         self.body.xxh3 = self.sum.digest();
         let mut head = Vec::with_capacity(self.head_bytes);
-        encode_parts(&self.envelope, false, Some(self.body), self.head_bytes, &mut head);
+        encode_parts(Parts::accepted(&self.envelope, Some(self.body)), self.head_bytes, &mut head);
         if head.len() != self.head_bytes {
             self.make_room(head.len().next_multiple_of(64))?;
             head.clear();

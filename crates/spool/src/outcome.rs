@@ -28,6 +28,7 @@
 //!  7 limit     generation u64, u64      how far a segment was synced, once its writer has left it
 //!  8 recycled  generation u64           the segment is gone; nothing of it need be remembered
 //!  9 warned    id                       the sender was told of the delay
+//! 10 expired   id                       by an operator's word its next attempt is its last
 //! ```
 //!
 //! A recipient's `key` is the XXH3-64 of its address: it is the same in the record, in the queue file, and after expansion.
@@ -71,6 +72,7 @@ pub enum Record {
     Limit { generation: u64, limit: u64 },
     Recycled { generation: u64 },
     Warned { id: QueueId },
+    Expired { id: QueueId },
 }
 
 /// A final outcome.
@@ -140,6 +142,10 @@ impl Record {
                 out.push(9);
                 put_id(id, out);
             }
+            Record::Expired { id } => {
+                out.push(10);
+                put_id(id, out);
+            }
         }
     }
 
@@ -177,6 +183,7 @@ impl Record {
             7 => Record::Limit { generation: take.u64()?, limit: take.u64()? },
             8 => Record::Recycled { generation: take.u64()? },
             9 => Record::Warned { id: take.id()? },
+            10 => Record::Expired { id: take.id()? },
             _ => return None,
         };
         take.0.is_empty().then_some(record)

@@ -31,6 +31,7 @@ fn what_was_flushed_is_known_after_a_restart() {
     outcomes.note(Record::Deferred { id: id(2), next_seconds: 99, attempts: 3, reasons: reasons.clone() });
     outcomes.note(Record::Held { id: id(2), held: true });
     outcomes.note(Record::Warned { id: id(2) });
+    outcomes.note(Record::Expired { id: id(2) });
     outcomes.note(Record::Removed { id: id(4) });
     wait(outcomes.flush()).expect("flush");
     outcomes.note(Record::Removed { id: id(5) }); // never flushed
@@ -50,6 +51,7 @@ fn what_was_flushed_is_known_after_a_restart() {
             reasons: reasons.clone(),
             held: Some(true),
             warned: true,
+            expired: true,
         };
         assert_eq!(ledger.get(&id(2)), Some(&want));
         assert!(ledger.is_removed(&id(4)) && !ledger.is_removed(&id(5)));
@@ -239,6 +241,8 @@ proptest! {
             Record::Done { id, what: What::Bounced, key },
             Record::Deferred { id, next_seconds: key, attempts, reasons: vec![(key, text.as_str().into())] },
             Record::Held { id, held: true },
+            Record::Warned { id },
+            Record::Expired { id },
             Record::Limit { generation, limit: key },
             Record::Recycled { generation },
         ] {

@@ -9,7 +9,7 @@
 //! What is no message of ours in these directories, or is damaged, goes to `corrupt/` under a name that tells where it
 //! was; it is neither followed, opened nor deleted.
 
-use crate::envelope::{self, BodySum, Stored};
+use crate::envelope::{self, BodySum, Parts, Stored};
 use crate::layout::list_or_empty;
 use crate::{Error, Layout};
 use durable::{Disk, File, create_dir_all};
@@ -115,7 +115,8 @@ impl QueueFiles {
             }
             let mut bytes = Vec::with_capacity(1024 + body.len());
             let sum = BodySum { size_bytes: body.len() as u64, xxh3: xxh3_64(body) };
-            envelope::encode_parts(&stored.envelope, stored.expanded, Some(sum), 0, &mut bytes);
+            let Stored { envelope, expanded, first, .. } = stored;
+            envelope::encode_parts(Parts { envelope, expanded: *expanded, first, body: Some(sum) }, 0, &mut bytes);
             bytes.extend_from_slice(body);
             let file = File::create(&*self.disk, &temporary, 0o600)?;
             file.write_at(&bytes, 0)?;

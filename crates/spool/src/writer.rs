@@ -5,7 +5,7 @@
 //! with a header that says so, and synced; only then the sessions of the batch say 451. So no reader can deliver what
 //! was refused.
 
-use crate::envelope::{self, BodySum};
+use crate::envelope::{self, Parts};
 use crate::ids::Ids;
 use crate::segment::{FIRST_RECORD, Item, Segment, encode_closed, encode_message, record_length};
 use crate::segments::Stock;
@@ -152,7 +152,7 @@ impl SpoolWriter {
     /// delivered. When the future is dropped the message may still be taken, as when a client goes away before the reply.
     pub async fn accept(&self, envelope: &Envelope, body: &[u8]) -> Result<Receipt, Error> {
         let mut record = Vec::with_capacity(512 + 48 * envelope.recipients.len() + body.len());
-        envelope::encode_parts(envelope, false, None::<BodySum>, 0, &mut record);
+        envelope::encode_parts(Parts::accepted(envelope, None), 0, &mut record);
         record.extend_from_slice(body);
         self.0.committer.submit(Waiting { id: envelope.id, record }).await?
     }

@@ -6,9 +6,8 @@
 //!   gets three quarters, two get three sevenths each, and some is always left. What comes for it stands aside, unread.
 
 use super::{BATCH, Event, Manager};
-use crate::entry::State;
+use crate::entry::{Line, State};
 use mail_types::{Failure, QueueId};
-use outbound::Destination;
 
 /// A share of what is left that one destination may take.
 const SHARE: usize = 3;
@@ -23,7 +22,7 @@ pub struct Absence {
 
 impl Manager {
     /// The number of a partner's absence; it begins with the first question.
-    pub(super) fn absence_of(&mut self, to: &Destination) -> u32 {
+    pub(super) fn absence_of(&mut self, to: &Line) -> u32 {
         if let Some(absence) = self.absences.get(to) {
             return absence.serial;
         }
@@ -51,7 +50,7 @@ impl Manager {
             }
             let (outbound, events) = (self.carriers.outbound.clone(), self.events.clone());
             tokio::spawn(async move {
-                let there = outbound.greets(&to).await;
+                let there = outbound.greets(&to.to).await;
                 let _ = events.send(Event::Greeted { to, there });
             });
         }
@@ -61,7 +60,7 @@ impl Manager {
         self.absences.values().filter(|absence| !absence.greeting).map(|absence| absence.greet_at).min()
     }
 
-    pub(super) fn greeted(&mut self, to: &Destination, there: bool) {
+    pub(super) fn greeted(&mut self, to: &Line, there: bool) {
         let greet_at = self.now.ms + self.retry_ms();
         let Some(absence) = self.absences.get_mut(to) else { return };
         (absence.greeting, absence.greet_at) = (false, greet_at);
@@ -73,7 +72,7 @@ impl Manager {
     }
 
     /// It has taken a message: what waited for it goes on.
-    pub(super) fn partner_is_back(&mut self, to: &Destination) {
+    pub(super) fn partner_is_back(&mut self, to: &Line) {
         let Some(absence) = self.absences.remove(to) else { return };
         for id in self.waiting(absence.serial).collect::<Vec<_>>() {
             self.set_state(&id, State::Ready);
@@ -99,7 +98,7 @@ impl Manager {
         self.active_count > SHARE * places || self.memory_bytes > SHARE * bytes
     }
 
-    pub(super) fn is_crowded(&self, to: &Destination) -> bool {
+    pub(super) fn is_crowded(&self, to: &Line) -> bool {
         let (share, (places, bytes)) = (self.schedule.share(to), self.left());
         share.jobs > SHARE * places || share.bytes > SHARE * bytes
     }
@@ -125,7 +124,7 @@ impl Manager {
     }
 
     /// Why recipients at a crowded destination wait while the others of their message go on.
-    pub(super) fn crowded(to: &Destination) -> Failure {
+    pub(super) fn crowded(to: &Line) -> Failure {
         Failure::local((4, 4, 5), format!("too much mail waits for {to}"))
     }
 

@@ -127,7 +127,8 @@ impl Manager {
         true
     }
 
-    /// An attempt that runs keeps the recipients it has; the next one has others.
+    /// Back to the recipients that the message was accepted for (Postfix postsuper -r); those with a final outcome are passed over. An attempt that runs
+    /// keeps the recipients it has; the next one has others.
     fn requeue_one(&mut self, id: QueueId) -> bool {
         self.note(Record::Expanded { id, recipients: Vec::new() }, true);
         tracing::info!(queue_id = id.as_str(), "requeued");
@@ -137,10 +138,10 @@ impl Manager {
         }
     }
 
-    /// Not journalled: a restart before the attempt forgets it, and the message waits as before.
     fn expire_one(&mut self, id: QueueId) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         entry.expire = true;
+        self.note(Record::Expired { id }, true);
         tracing::info!(queue_id = id.as_str(), "expired by an administrator");
         self.release_one(id) || self.flush_one(id)
     }

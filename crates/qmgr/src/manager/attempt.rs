@@ -1,10 +1,10 @@
 //! Deliveries: started as the schedule allows, and what came of them.
 
 use super::{Event, Manager};
-use crate::entry::{JobId, failure};
+use crate::entry::{JobId, Line, failure};
 use crate::schedule::Reached;
 use mail_types::{Failure, Outcome, QueueId};
-use outbound::{Attempt, Destination, Message};
+use outbound::{Attempt, Message};
 use spool::outcome::{Record, What};
 
 /// A job whose partner was lost in the middle is begun anew so often before its recipients are deferred: a message that
@@ -37,13 +37,13 @@ impl Manager {
             let (outbound, events) = (self.carriers.outbound.clone(), self.events.clone());
             self.in_flight += 1;
             tokio::spawn(async move {
-                let attempt = outbound.deliver(&to, &message, &recipients).await;
+                let attempt = outbound.deliver(&to.to, &message, &recipients).await;
                 let _ = events.send(Event::Delivered { job, to, attempt });
             });
         }
     }
 
-    pub(super) fn delivered(&mut self, job: JobId, to: Destination, attempt: Attempt) {
+    pub(super) fn delivered(&mut self, job: JobId, to: Line, attempt: Attempt) {
         self.in_flight -= 1;
         let Some(active) = self.active.get_mut(&job.id) else {
             self.schedule.done(self.now.ms, &to, &job, Reached::Untried);
@@ -113,7 +113,7 @@ impl Manager {
 
     /// The partner was not there, or was lost: what is undecided goes back into its line. A message in whose middle the partner was lost
     /// may be the reason for that, so that the others go first.
-    fn start_again(&mut self, job: JobId, to: &Destination, reached: bool, outcomes: Vec<Outcome>, relay: Option<String>) {
+    fn start_again(&mut self, job: JobId, to: &Line, reached: bool, outcomes: Vec<Outcome>, relay: Option<String>) {
         let members = self.active[&job.id].jobs[job.at()].members.clone();
         let mut rest = Vec::new();
         for (at, outcome) in members.into_iter().zip(outcomes) {
@@ -130,7 +130,7 @@ impl Manager {
         self.hand_back(back, until);
     }
 
-    fn note_unreached(&mut self, to: &Destination, why: Option<&Failure>, partner: bool) {
+    fn note_unreached(&mut self, to: &Line, why: Option<&Failure>, partner: bool) {
         let Some(why) = why else { return };
         if partner && self.announced_down.insert(to.clone()) {
             tracing::warn!(relay = %to, reason = %why.reason, "it does not answer; mail for it waits and is tried every moment");

@@ -278,6 +278,7 @@ impl Manager {
             }
         };
         let mut stored = (*active.stored).clone();
+        let first = stored.envelope.recipients.clone();
         let known = self.outcomes.ledger().get(&id);
         let expanded = known.and_then(|m| m.expanded.clone());
         if active.recipients.is_empty() {
@@ -290,6 +291,10 @@ impl Manager {
             stored.envelope.recipients = active.recipients.iter().filter(|t| is_deferred(t)).map(|t| t.recipient.clone()).collect();
             // What was deferred as a whole because an alias table is wrong has not been expanded.
             stored.expanded |= expanded.is_some() || !active.jobs.is_empty();
+        }
+        // What aliases have led to does not tell where it came from.
+        if stored.envelope.recipients.iter().any(|left| !first.iter().any(|r| r.address == left.address)) {
+            stored.first = first;
         }
         self.to_move.push(Move { id, stored, body, memory_bytes: active.memory_bytes, then });
     }
@@ -329,15 +334,20 @@ impl Manager {
     }
 
     pub(super) fn moved(&mut self, result: Result<(), spool::Error>) {
-        for Move { id, memory_bytes, then, .. } in std::mem::take(&mut self.moving) {
+        for Move { id, stored, memory_bytes, then, .. } in std::mem::take(&mut self.moving) {
             self.release(memory_bytes);
             let Some(entry) = self.entries.get(&id).copied() else { continue };
             if let Some(kept) = self.entries.get_mut(&id) {
                 (kept.place, kept.stray) = if result.is_ok() { (Place::File, false) } else { (entry.place, true) };
             }
             if let (Ok(()), Place::Journal(spot)) = (&result, entry.place) {
-                // The file has the recipients that are left.
-                self.settle_living(id, spot, |record| matches!(record, Record::Held { .. } | Record::Warned { .. }));
+                // The file has the recipients that are left. Who is done has to be known where a requeue could lead there again.
+                let again = !stored.first.is_empty();
+                self.settle_living(id, spot, |record| match record {
+                    Record::Held { .. } | Record::Warned { .. } | Record::Expired { .. } => true,
+                    Record::Done { .. } => again,
+                    _ => false,
+                });
             }
             if entry.delete {
                 self.delete_now(id);

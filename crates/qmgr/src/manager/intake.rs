@@ -167,6 +167,7 @@ impl Manager {
                 // Another qmgr may have worked on it.
                 entry.repeat = true;
                 entry.attempts = known.map_or(0, |m| m.attempts);
+                entry.expire = known.is_some_and(|m| m.expired);
                 let held = known.and_then(|m| m.held) == Some(true);
                 self.entries.insert(id, entry);
                 if held { self.set_state(&id, State::Held) } else { self.ready.push_back(id) }

@@ -214,8 +214,7 @@ impl Manager {
             let job = JobId { id, number: number as u32, bytes };
             let kind = match partner {
                 true => Kind::Partner,
-                false if to.is_lmtp() => Kind::Lmtp,
-                false => Kind::Smtp,
+                false => Kind::Remote(self.settings().terms(&to.transport, to.to.is_lmtp()).pace),
             };
             if tight && self.is_crowded(&to) {
                 self.defer_job(job, &Manager::crowded(&to));

@@ -13,14 +13,14 @@ mod load;
 mod start;
 
 use crate::clock::{Clock, Now};
-use crate::entry::{Active, Entry, JobId, State};
+use crate::entry::{Active, Entry, JobId, Line, State};
 use crate::journal::Journal;
 use crate::prepare::Prepared;
 use crate::schedule::Schedule;
 use crate::settings::Settings;
 use ipc::queue::{FromQmgr, FromSmtpd};
 use mail_types::{Failure, QueueId};
-use outbound::{Attempt, Destination, Outbound};
+use outbound::{Attempt, Outbound};
 use parking_lot::Mutex;
 use routing::{Router, Unavailable};
 use spool::{Layout, Outcomes, QueueFiles};
@@ -53,12 +53,12 @@ pub enum Event {
     Prepared(QueueId, Result<Prepared, Unavailable>),
     Delivered {
         job: JobId,
-        to: Destination,
+        to: Line,
         attempt: Attempt,
     },
     /// A partner that was absent was asked whether it is there again.
     Greeted {
-        to: Destination,
+        to: Line,
         there: bool,
     },
     /// Notifications of these messages are durable; those were not written.
@@ -149,10 +149,10 @@ pub struct Manager {
     timers: BTreeSet<(u64, QueueId)>,
     stalled: VecDeque<QueueId>,
     probe_at: u64,
-    schedule: Schedule<Destination, JobId>,
+    schedule: Schedule<Line, JobId>,
     in_flight: usize,
     /// Why destinations could not be reached when they last were tried.
-    unreached: HashMap<Destination, Failure>,
+    unreached: HashMap<Line, Failure>,
     loading: bool,
     to_move: Vec<conclude::Move>,
     moving: Vec<conclude::Move>,
@@ -169,11 +169,11 @@ pub struct Manager {
     look_at: u64,
     events: mpsc::UnboundedSender<Event>,
     counts: Arc<Mutex<Counts>>,
-    announced_down: HashSet<Destination>,
-    absences: HashMap<Destination, absence::Absence>,
+    announced_down: HashSet<Line>,
+    absences: HashMap<Line, absence::Absence>,
     last_absence: u32,
     /// What waits for crowded destinations.
-    aside: HashMap<Destination, VecDeque<QueueId>>,
+    aside: HashMap<Line, VecDeque<QueueId>>,
     /// Notifications that could not be written are tried again then.
     unreported: Vec<conclude::Report>,
     report_at: Option<u64>,

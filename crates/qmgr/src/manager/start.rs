@@ -115,11 +115,11 @@ impl Manager {
             let mut entry = Entry::new(Place::File);
             let mut state = State::Ready;
             if let Some(known) = self.outcomes.ledger().get(&id) {
-                entry.attempts = known.attempts;
+                (entry.attempts, entry.expire) = (known.attempts, known.expired);
                 let wait = backoff.clamp(self.now.unix(), known.next_seconds).as_millis() as u64;
                 if known.held == Some(true) {
                     state = State::Held;
-                } else if wait > 0 {
+                } else if wait > 0 && !known.expired {
                     state = State::Deferred(self.now.ms + wait);
                 }
             }

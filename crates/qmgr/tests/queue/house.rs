@@ -89,6 +89,11 @@ impl House {
         wait_for("the hint connection", || client.connected()).await;
     }
 
+    /// What smtpd says after ETRN.
+    pub fn etrn(&self, domain: &str) {
+        self.client.as_ref().expect("client").hint(Hint::Flush { domain: domain.into() });
+    }
+
     /// What `facteur queue` asks for.
     pub async fn ask(&self, command: &str, ids: &[QueueId]) -> String {
         let ids: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();

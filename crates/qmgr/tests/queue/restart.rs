@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use testkit::{Act, Sink};
 
-fn recipients(sink: &Sink) -> Vec<String> {
+pub fn recipients(sink: &Sink) -> Vec<String> {
     let messages = sink.messages();
     let all = messages.iter().flat_map(|m| &m.recipients);
     let mut all: Vec<String> = all.map(|r| r.split(['<', '>']).nth(1).unwrap_or_default().to_owned()).collect();
@@ -16,7 +16,7 @@ fn recipients(sink: &Sink) -> Vec<String> {
     all
 }
 
-fn outcomes(house: &House) -> Outcomes {
+pub fn outcomes(house: &House) -> Outcomes {
     Outcomes::open(Arc::new(durable::OsDisk), Layout::new(house.path("spool"))).expect("outcomes")
 }
 

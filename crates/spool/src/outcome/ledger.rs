@@ -38,6 +38,8 @@ pub struct MessageLedger {
     /// `None`: as the envelope says.
     pub held: Option<bool>,
     pub warned: bool,
+    /// Its next attempt is its last.
+    pub expired: bool,
 }
 
 impl MessageLedger {
@@ -63,6 +65,9 @@ impl MessageLedger {
         }
         if self.warned {
             records.push(Record::Warned { id });
+        }
+        if self.expired {
+            records.push(Record::Expired { id });
         }
         records
     }
@@ -107,6 +112,7 @@ impl Ledger {
             Record::Limit { generation, limit } => self.segments.entry(generation).or_default().limit = Some(limit),
             Record::Recycled { generation } => drop(self.segments.remove(&generation)),
             Record::Warned { id } => self.message(id).warned = true,
+            Record::Expired { id } => self.message(id).expired = true,
         }
     }
 

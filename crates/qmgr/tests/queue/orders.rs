@@ -1,0 +1,71 @@
+//! What administrators and ETRN ask for.
+
+use crate::house::{House, OURS, wait_for};
+use crate::restart::{outcomes, recipients};
+use spool::ListedState;
+use spool::outcome::Record;
+use testkit::{Act, Sink};
+
+fn all_deferred(house: &House, count: usize) -> bool {
+    let listed = house.listed();
+    listed.len() == count && listed.iter().all(|l| matches!(l.state, ListedState::Deferred { .. }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_requeue_goes_back_to_the_first_recipients_and_repeats_nothing() {
+    let far = Sink::smtp().on_first(1, "RCPT TO:<zoe@far.test>", Act::reply("450 4.2.1 come back later")).start().await;
+    let mut house = House::new("").await;
+    let table = house.path("aliases");
+    let aliases = |text: &str| std::fs::write(&table, text).expect("table");
+    aliases("team@ours.test bob@ours.test, zoe@far.test\n");
+    house.settings = OURS.replace("virtual_alias_maps = []", &format!("virtual_alias_maps = [\"texthash:{}\"]", table.display()));
+    house.settings += &format!("relayhost = \"[127.0.0.1]:{}\"\n", far.port());
+    let deliver = house.deliver(Sink::lmtp()).await;
+    house.start().await;
+    let id = house.send("ann@ours.test", &["team@ours.test"]).await;
+    wait_for("a deferral", || all_deferred(&house, 1)).await;
+    house.stop().await;
+    // Zoe has left the team, Cid has come; Bob has his copy.
+    aliases("team@ours.test bob@ours.test, cid@ours.test\n");
+    house.start().await;
+    house.ask("queue.requeue", &[id]).await;
+    house.emptied().await;
+    assert_eq!((recipients(&deliver), far.messages().len()), (vec!["bob@ours.test".to_owned(), "cid@ours.test".to_owned()], 0));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expiry_is_not_forgotten_over_a_restart() {
+    let far = Sink::smtp().on("RCPT", Act::reply("450 4.2.1 come back later")).start().await;
+    let mut house = House::new(&format!("{OURS}relayhost = \"[127.0.0.1]:{}\"\n", far.port())).await;
+    let deliver = house.deliver(Sink::lmtp()).await;
+    house.start().await;
+    let id = house.send("ann@ours.test", &["zoe@far.test"]).await;
+    wait_for("a deferral", || all_deferred(&house, 1)).await;
+    house.stop().await;
+    // As a qmgr leaves it that is killed between the order and the attempt.
+    let mut journal = outcomes(&house);
+    journal.note(Record::Expired { id });
+    journal.flush().await.expect("flush");
+    drop(journal);
+    house.start().await;
+    house.emptied().await;
+    let report = String::from_utf8_lossy(&deliver.messages()[0].body).into_owned();
+    assert!(report.contains("Action: failed") && report.contains("zoe@far.test"), "{report}");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etrn_flushes_the_mail_of_its_domain_alone() {
+    let far = Sink::smtp().on_first(2, "RCPT", Act::reply("450 4.2.1 come back later")).start().await;
+    let mut house = House::new(&format!("{OURS}relayhost = \"[127.0.0.1]:{}\"\n", far.port())).await;
+    house.start().await;
+    house.send("ann@ours.test", &["zoe@far.test"]).await;
+    house.send("ann@ours.test", &["max@other.test"]).await;
+    wait_for("two deferrals", || all_deferred(&house, 2)).await;
+    house.etrn("far.test");
+    wait_for("the delivery", || house.listed().len() == 1).await;
+    assert_eq!(recipients(&far), ["zoe@far.test"]);
+    assert!(all_deferred(&house, 1), "the other waits on");
+    house.stop().await;
+}
