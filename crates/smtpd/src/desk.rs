@@ -9,14 +9,12 @@ use crate::service::Service;
 use crate::session::{End, over_rate};
 use daemon::{Peer, TlsInfo};
 use ipc::auth::AuthRequest;
-use ipc::queue::Hint;
 use mail_types::{Address, Client, Envelope, Protocol, Recipient, Reply, Secret, printable};
 use message::Date;
 use message::trace::Received;
 use policy::{Action, Destination, Effects, Facts, Ownership, Stage, Verdict};
 use routing::Class;
 use smtp_proto::server::{Answer, MailFrom, Question, Session, Transaction};
-use spool::Place;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -121,7 +119,7 @@ impl Desk {
     }
 
     /// `name[address]`, as replies about rates have it.
-    fn client_text(&self) -> String {
+    pub(crate) fn client_text(&self) -> String {
         self.peer.ip().map_or_else(|| "local".to_owned(), |ip| format!("[{ip}]"))
     }
 
@@ -519,13 +517,7 @@ impl Desk {
                 return Answer::Reply(reply);
             }
         };
-        let hint = match receipt.place {
-            Place::Journal { generation, offset, length, synced_to } => {
-                Hint::Journal { generation, offset, length, synced_to, record: receipt.record }
-            }
-            Place::File => Hint::File { id: id.to_string() },
-        };
-        self.server.queue.hint(hint);
+        self.server.hint(receipt);
         self.accepted += 1;
         let envelope = &intake.envelope;
         tracing::info!(

@@ -10,6 +10,7 @@ mod desk;
 mod greylist;
 mod headers;
 mod intake;
+mod notice;
 mod outside;
 mod ownership;
 mod proxied;

@@ -88,7 +88,8 @@
 //! # DIAGNOSTICS
 //!
 //! One log line per message (`received`, with its queue id), per refusal (`rejected`, with setting, restriction and table line), per
-//! login (`logged in`, `login failed`), per session that ended badly (`timeout`, `lost connection`).
+//! login (`logged in`, `login failed`), per session that ended badly (`timeout`, `lost connection`). With the classes `policy`, `protocol`, `resource` and
+//! `software` in `notify_classes` the postmaster gets the transcript of such sessions, at most `error_notice_rate_limit` in an hour.
 //!
 //! # BUGS
 //!

@@ -11,11 +11,11 @@ use dns::lists::Lists;
 use dns::{Dns, Resolver};
 use ipc::auth::AuthClient;
 use ipc::lookup::LookupClient;
-use ipc::queue::{JournalSide, Position, QueueClient};
+use ipc::queue::{Hint, JournalSide, Position, QueueClient};
 use parking_lot::{Mutex, RwLock};
 use policy::greylist::{Seen, Terms};
 use routing::Router;
-use spool::{SpoolWriter, WriterSettings};
+use spool::{Place, Receipt, SpoolWriter, WriterSettings};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) router: Router,
     pub(crate) services: BTreeMap<String, Arc<Service>>,
     pub(crate) hopcount_limit: usize,
+    pub(crate) hostname: String,
+    pub(crate) notices: Option<crate::notice::Terms>,
 }
 
 pub(crate) struct Server {
@@ -43,6 +45,7 @@ pub(crate) struct Server {
     pub(crate) dns_lists: Arc<Lists>,
     pub(crate) rates: Rates,
     pub(crate) passed: Passed,
+    pub(crate) notice_rate: crate::notice::Rate,
     greylist: Arc<Seen>,
     greylist_file: PathBuf,
     limits: Arc<Limits>,
@@ -90,6 +93,7 @@ impl Server {
             dns_lists,
             rates: Rates::default(),
             passed: Passed::default(),
+            notice_rate: crate::notice::Rate::default(),
             greylist,
             greylist_file: crate::greylist::file(&config),
             limits,
@@ -106,6 +110,16 @@ impl Server {
         });
         ctx.control.fact("qmgr", move || if queue.connected() { "connected".into() } else { "away: mail waits in the spool".into() });
         Ok(server)
+    }
+
+    /// Tells qmgr of a message that is durable now.
+    pub(crate) fn hint(&self, receipt: Receipt) {
+        self.queue.hint(match receipt.place {
+            Place::Journal { generation, offset, length, synced_to } => {
+                Hint::Journal { generation, offset, length, synced_to, record: receipt.record }
+            }
+            Place::File => Hint::File { id: receipt.id.to_string() },
+        });
     }
 
     pub(crate) fn world(&self) -> Arc<World> {
@@ -203,7 +217,8 @@ fn build(config: &Config, outside: &Outside<'_>) -> Result<World, String> {
     if greylisting.clone().count() > 0 && greylisting.clone().all(|service| service.smtpd.smtpd_sasl_auth_enable) {
         tracing::warn!("check_greylist does nothing: all services that have it offer AUTH (smtpd_sasl_auth_enable)");
     }
-    Ok(World { router, services, hopcount_limit: config.smtpd.hopcount_limit as usize })
+    let (hopcount_limit, hostname) = (config.smtpd.hopcount_limit as usize, config.main.hostname.clone());
+    Ok(World { router, services, hopcount_limit, hostname, notices: crate::notice::Terms::new(config) })
 }
 
 /// `mynetworks` has no limit of connections per address.

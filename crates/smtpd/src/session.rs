@@ -2,6 +2,7 @@
 
 use crate::deadline::Deadline;
 use crate::desk::Desk;
+use crate::notice::{self, Transcript};
 use crate::rates::Event;
 use crate::screen::{Screened, screen};
 use crate::server::Server;
@@ -68,12 +69,20 @@ async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, mut peer: 
         Screened::Gone => return tracing::info!("lost connection before the greeting"),
     };
     let (settings, timeout) = service.terms(under_load, peer.ip()).await;
-    let machine = Session::new(settings, stream.is_tls());
+    let mut machine = Session::new(settings, stream.is_tls());
+    let transcript = world.notices.is_some().then(Transcript::default);
+    if transcript.is_some() {
+        machine.keep_heard();
+    }
     let mut desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info()).await;
     desk.begins(rated.is_some(), refusal);
-    let mut connection = Connection { server, machine, desk, timeout, early };
+    let mut connection = Connection { server, machine, desk, timeout, early, transcript };
     let mut stream = Some(stream);
     let end = connection.converse(&mut stream).await;
+    if let Some(transcript) = &connection.transcript {
+        let (client, how) = (connection.desk.client_text(), end.in_words());
+        notice::send(&connection.server, &connection.desk.world, transcript, &client, &how).await;
+    }
     connection.desk.ended(&connection.machine, end);
     if let Some(mut stream) = stream
         && stream.is_tls()
@@ -101,6 +110,21 @@ struct Connection {
     timeout: Duration,
     /// What the client said before it was greeted.
     early: Vec<u8>,
+    /// For a notice to the postmaster, where one is wanted.
+    transcript: Option<Transcript>,
+}
+
+impl End {
+    fn in_words(&self) -> String {
+        match self {
+            End::Closed => "The session ended in order.".into(),
+            End::Lost(_) => "Session aborted, reason: lost connection".into(),
+            End::Timeout => "Session aborted, reason: timeout".into(),
+            End::TlsFailed(error) => {
+                format!("Session aborted, reason: TLS handshake failed: {}", mail_types::printable(&error.to_string()))
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -117,6 +141,9 @@ impl Connection {
             let Some(open) = stream.as_mut() else { return End::Lost(None) };
             match self.machine.step() {
                 Step::Send(bytes) => {
+                    if let Some(transcript) = &mut self.transcript {
+                        transcript.add(self.machine.take_heard(), &bytes);
+                    }
                     match tokio::time::timeout(self.timeout, send(open, &bytes)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => return End::Lost(Some(error)),

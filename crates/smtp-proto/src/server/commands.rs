@@ -6,6 +6,10 @@ use crate::dot_stuffing::Decoder;
 use crate::grammar;
 use mail_types::{Reply, Secret};
 
+/// Command lines kept between two replies, and of each of them.
+const HEARD_LIMIT: usize = 100;
+const HEARD_OCTETS: usize = 300;
+
 struct Command {
     verb: &'static str,
     /// SMTP, LMTP or both.
@@ -56,6 +60,7 @@ fn out_of_order(text: &'static str) -> Reply {
 impl Session {
     /// Judges one command line and runs it.
     pub(super) fn command(&mut self, line: &[u8], bare: bool) -> Option<Step> {
+        self.note_heard(line);
         if bare && self.settings.bare_newline == super::BareNewline::Reject {
             return self.say(Reply::with(521, (5, 5, 2), format!("{} Error: bare <LF> received", self.settings.hostname)));
         }
@@ -96,6 +101,18 @@ impl Session {
             }
         }
         (command.run)(self, argument)
+    }
+
+    /// Keeps a command line for a transcript, but not what AUTH has, nor what a client that was refused it says all the same.
+    fn note_heard(&mut self, line: &[u8]) {
+        let Some(heard) = &mut self.heard else { return };
+        let text = String::from_utf8_lossy(&line[..line.len().min(HEARD_OCTETS)]);
+        let verb = text.split(' ').next().unwrap_or_default();
+        let known = COMMANDS.iter().any(|c| c.verb.eq_ignore_ascii_case(verb));
+        self.hides = verb.eq_ignore_ascii_case("AUTH") || self.hides && !known;
+        if heard.len() < HEARD_LIMIT {
+            heard.push(if self.hides { "AUTH (hidden)".into() } else { text.into_owned() });
+        }
     }
 
     /// Says `reply` and goes on with the next command.

@@ -48,6 +48,10 @@ pub struct Session {
     cancel_auth: bool,
     ran_ahead: bool,
     resets: u64,
+    /// Command lines since they were last asked for, where somebody wants to know.
+    heard: Option<Vec<String>>,
+    /// What comes now may be a password.
+    hides: bool,
 }
 
 #[derive(Debug)]
@@ -119,7 +123,19 @@ impl Session {
             cancel_auth: false,
             ran_ahead: false,
             resets: 0,
+            heard: None,
+            hides: false,
         }
+    }
+
+    /// Command lines are kept for [`Session::take_heard`] from now on, without what AUTH has.
+    pub fn keep_heard(&mut self) {
+        self.heard.get_or_insert_default();
+    }
+
+    /// The command lines since the last call. To be called at each `Step::Send`.
+    pub fn take_heard(&mut self) -> Vec<String> {
+        self.heard.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes bytes from the peer; of any number, cut at any place.
