@@ -44,6 +44,11 @@ choices! {
     pub enum ScreenAction { Ignore = "ignore", Enforce = "enforce", Drop = "drop" }
 }
 
+choices! {
+    /// What a restriction does that cannot be told now: it defers, unless something refuses; it defers at once; empty: as `reject_tempfail_action`.
+    pub enum TempfailAction { Usual = "", DeferIfPermit = "defer_if_permit", Defer = "defer" }
+}
+
 settings! {
     /// Receiving mail. Each of these settings can be overridden for one listener in `[smtpd.service.NAME]`.
     pub struct Smtpd in "smtpd" {
@@ -122,6 +127,12 @@ settings! {
         unknown_client_reject_code: u32 = 450u32, in 400..=599, was "Postfix unknown_client_reject_code";
         /// Reply code of `reject_unknown_helo_hostname`.
         unknown_hostname_reject_code: u32 = 450u32, in 400..=599, was "Postfix unknown_hostname_reject_code";
+        /// What a restriction does whose lookup fails for the moment: `defer_if_permit` (450, unless another restriction refuses), `defer` (450 at once).
+        reject_tempfail_action: TempfailAction = TempfailAction::DeferIfPermit, was "Postfix reject_tempfail_action";
+        /// The same for `reject_unknown_sender_domain` and `reject_unknown_recipient_domain`.
+        unknown_address_tempfail_action: TempfailAction = TempfailAction::Usual, was "Postfix unknown_address_tempfail_action";
+        /// The same for `reject_unknown_helo_hostname`.
+        unknown_helo_hostname_tempfail_action: TempfailAction = TempfailAction::Usual, was "Postfix unknown_helo_hostname_tempfail_action";
         /// How long one question to a policy service may take.
         smtpd_policy_service_timeout: Duration = secs(100), in secs(1)..=minutes(60), was "Postfix smtpd_policy_service_timeout";
         /// How often a policy service is asked before `smtpd_policy_service_default_action` holds.

@@ -52,6 +52,10 @@ pub struct Policy {
     pub(crate) dns_lists: Option<Arc<Lists>>,
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) codes: Codes,
+    /// What is done when a name cannot be looked up: in general, for addresses, for HELO.
+    pub(crate) tempfail: config::TempfailAction,
+    pub(crate) address_tempfail: config::TempfailAction,
+    pub(crate) helo_tempfail: config::TempfailAction,
     /// For tables that name them.
     pub(crate) classes: Vec<(String, Arc<List>)>,
     pub(crate) permit_mx_backup_networks: NetworkList,
@@ -93,6 +97,9 @@ impl Policy {
             resolver,
             outside: Arc::new(NoOutside),
             codes: Codes::new(smtpd),
+            tempfail: smtpd.reject_tempfail_action,
+            address_tempfail: smtpd.unknown_address_tempfail_action,
+            helo_tempfail: smtpd.unknown_helo_hostname_tempfail_action,
             classes: named.collect::<Result<_, SetupError>>()?,
             permit_mx_backup_networks: networks.map_err(|error| fault("permit_mx_backup_networks", error))?,
             rbl_reply_maps: maps("rbl_reply_maps", &smtpd.rbl_reply_maps)?,

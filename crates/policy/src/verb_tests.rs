@@ -437,6 +437,41 @@ async fn a_policy_service_is_obeyed_and_its_absence_defers() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_looked_up_defers_as_the_settings_say() {
+    use config::TempfailAction::{Defer, DeferIfPermit, Usual};
+    let zones = zones().await;
+    let sender = address("a@broken.test");
+    let (domain, helo) = ("reject_unknown_sender_domain", "reject_unknown_helo_hostname");
+    for (word, all, of_address, of_helo, at_once) in [
+        (domain, DeferIfPermit, Usual, Usual, false),
+        (domain, Defer, Usual, Usual, true),
+        (domain, DeferIfPermit, Defer, Usual, true),
+        (domain, Defer, DeferIfPermit, Usual, false),
+        (helo, DeferIfPermit, Defer, Usual, false),
+        (helo, DeferIfPermit, Usual, Defer, true),
+    ] {
+        let mut smtpd = config::Smtpd { smtpd_recipient_restrictions: list(&[word, "reject"]), ..config::Smtpd::default() };
+        smtpd.reject_tempfail_action = all;
+        smtpd.unknown_address_tempfail_action = of_address;
+        smtpd.unknown_helo_hostname_tempfail_action = of_helo;
+        let context = Context::local("/");
+        let networks = NetworkList::open("127.0.0.0/8", &context).expect("networks");
+        let policy = Policy::new(&smtpd, "+", networks, Some(zones.dns.clone()), &context).expect("policy");
+        let (ann, ours) = (address("ann@here.test"), ours(true));
+        let facts = Facts {
+            sender: Some(Some(&sender)),
+            helo: Some("broken.test"),
+            recipient: Some(&ann),
+            destination: Some(&ours),
+            ..Facts::default()
+        };
+        let said = text(&policy.judge(Stage::Recipient, &facts).await);
+        let want = if at_once { "450 4.4.3 " } else { "554 5.7.1 " };
+        assert!(said.starts_with(want), "{word} {all:?} {of_address:?} {of_helo:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn who_has_moved_is_told_with_the_place() {
     let moved = Destination::Moved { to: "ann@new.test".into(), reason: "relocated_maps".into() };
     let sender = address("user@domain.com");

@@ -4,6 +4,7 @@ use crate::check::{Run, Said, lookup_error};
 use crate::codes::reply;
 use crate::restriction::{Subject, Verb};
 use crate::{Destination, Ownership, Policy, Stage};
+use config::TempfailAction;
 use mail_types::{Address, Reply};
 use tables::Unavailable;
 
@@ -197,7 +198,7 @@ impl Run<'_> {
             (Verb::RejectUnknownHelo, Ok(domain)) => match self.exists(domain.as_str()).await {
                 Ok(true) => Said::Dunno,
                 Ok(false) => self.refuse(Subject::Helo, codes.unknown_hostname, (7, 1), "Host not found"),
-                Err(_) => self.dns_failure(Subject::Helo),
+                Err(_) => self.tempfail(Subject::Helo, self.policy.helo_tempfail),
             },
             _ => Said::Dunno,
         }
@@ -230,7 +231,7 @@ impl Run<'_> {
                 let status = if subject == Subject::Sender { (1, 8) } else { (1, 2) };
                 self.refuse(subject, self.policy.codes.unknown_address, status, "Domain not found")
             }
-            Err(_) => self.dns_failure(subject),
+            Err(_) => self.tempfail(subject, self.policy.address_tempfail),
         }
     }
 
@@ -249,8 +250,15 @@ impl Run<'_> {
         }
     }
 
+    /// A name could not be looked up.
     pub(crate) fn dns_failure(&self, subject: Subject) -> Said {
-        Said::DeferIfPermit(self.about(subject, Reply::with(450, (4, 4, 3), "Name service error, try again later")))
+        self.tempfail(subject, self.policy.tempfail)
+    }
+
+    fn tempfail(&self, subject: Subject, action: TempfailAction) -> Said {
+        let reply = self.about(subject, Reply::with(450, (4, 4, 3), "Name service error, try again later"));
+        let action = if action == TempfailAction::Usual { self.policy.tempfail } else { action };
+        if action == TempfailAction::Defer { Said::Refuse(reply) } else { Said::DeferIfPermit(reply) }
     }
 
     /// Who may use a sender address: those that `smtpd_sender_login_maps` names. Without such a table a login has its own address and

@@ -295,3 +295,57 @@ async fn greylisting_leaves_services_with_logins_alone() {
     assert_eq!(code(&replies[2]), "250 2.1.5");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_postmaster_gets_the_transcript_of_a_bad_session() {
+    let server = Server::start(
+        "[qmgr]\nnotify_classes = [\"policy\", \"protocol\"]\nerror_notice_recipient = \"ann@here.test\"\nerror_notice_rate_limit = 1",
+    )
+    .await;
+    for _ in 0..3 {
+        let mut client = server.connect().await;
+        client.envelope("a@x.test", "b@elsewhere.test").await;
+        client.say("AUTH PLAIN AGFubgBzZWNyZXQ=").await;
+        client.say("c2VjcmV0IHRvbw==").await;
+        client.say("NOOP").await;
+        client.say("NONSENSE").await;
+        client.say("QUIT").await;
+        assert_eq!(client.reply().await, "");
+    }
+    // A good session says nothing.
+    let mut client = server.connect().await;
+    client.message("a@x.test", "bob@here.test", "Subject: good\r\n").await;
+    client.say("QUIT").await;
+    let spool = server.stop().await;
+    let listed = spool.list();
+    let notices: Vec<_> = listed.iter().filter(|l| l.sender.is_none()).collect();
+    assert_eq!((listed.len(), notices.len()), (2, 1), "one an hour");
+    let body = spool.body(notices[0]);
+    for part in
+        ["Subject: Facteur SMTP server: errors from [127.0.0.1]", " In:  RCPT TO:<b@elsewhere.test>", " Out: 550 5.7.1", " In:  NONSENSE"]
+    {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    assert!(!body.contains("AGFubgBzZWNyZXQ") && !body.contains("c2VjcmV0") && body.contains(" In:  AUTH (hidden)"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_one_error_ends_a_session() {
+    let server = Server::start("smtpd_client_limit = 5\nsmtpd_client_connection_count_limit = 0").await;
+    let mut quiet = server.connect().await;
+    assert_eq!(code(&quiet.say("NONSENSE").await), "500 5.5.2");
+    assert_eq!(code(&quiet.say("NOOP").await), "250 2.0.0", "nobody is in a hurry");
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(server.connect().await);
+    }
+    // More than four fifths of the places are taken.
+    let mut late = server.connect().await;
+    assert_eq!(code(&late.say("NONSENSE").await), "500 5.5.2");
+    assert_eq!(code(&late.reply().await), "421 4.7.0");
+    // Who was there before keeps what it has.
+    assert_eq!(code(&quiet.say("NONSENSE").await), "500 5.5.2");
+    assert_eq!(code(&quiet.say("NOOP").await), "250 2.0.0");
+    drop(others);
+    server.stop().await;
+}
