@@ -83,8 +83,9 @@ fn explain_gives_the_decision_of_smtpd_with_the_place_of_each_rule() {
     let server = Server::builder()
         .file("access", "# who\nspammer@bad.test REJECT go away\n")
         .file("virtual", "team@example.test alice@example.test, z@down.test\n")
+        .file("tls_policy", "# levels\n[127.0.0.1]:1 secure match=mx.down.test\n")
         .settings(
-            "[smtpd]\nsmtpd_peername_lookup = false\nmynetworks = [\"192.0.2.0/24\"]\nsmtpd_sender_restrictions = [\"check_sender_access hash:access\"]\n\
+            "[outbound]\nsmtp_tls_policy_maps = [\"hash:tls_policy\"]\n[smtpd]\nsmtpd_peername_lookup = false\nmynetworks = [\"192.0.2.0/24\"]\nsmtpd_sender_restrictions = [\"check_sender_access hash:access\"]\n\
              [routing]\nvirtual_alias_maps = [\"hash:virtual\"]\ntransport_maps = [\"inline:{down.test=smtp:[127.0.0.1]:1}\"]\n",
         )
         .start();
@@ -94,7 +95,10 @@ fn explain_gives_the_decision_of_smtpd_with_the_place_of_each_rule() {
     };
     let (code, text) = explain(&["198.51.100.1", "--from", "a@x.test", "--to", "team@example.test"]);
     assert_eq!(code, Some(0), "{text}");
+    let tls = ["secure, the certificate has to have mx.down.test", "tls_policy:2"];
     for want in ["an alias here", "alice@example.test", "z@down.test", "smtp:[127.0.0.1]:1", "50-test.toml:", "transport_maps", "permitted"]
+        .into_iter()
+        .chain(tls)
     {
         assert!(text.contains(want), "{want:?} in\n{text}");
     }

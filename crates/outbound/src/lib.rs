@@ -15,6 +15,7 @@ mod carry;
 mod connection;
 mod destination;
 mod downgrade;
+mod explain;
 mod hosts;
 mod logins;
 mod message;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use carry::{Attempt, Outbound};
 pub use destination::Destination;
+pub use explain::{TlsChoice, TlsExplainer};
 pub use message::{Body, Message};
 pub use policy::{NameMatch, Policies, Policy, Versions};
 pub use settings::{Settings, SetupError, Tables};

@@ -7,7 +7,7 @@ use crate::{Destination, SetupError};
 use config::{FingerprintDigest, SmtpTlsLevel};
 use mail_types::{Domain, Failure, Outcome};
 use std::sync::Arc;
-use tables::{Maps, order};
+use tables::{Found, Maps, order};
 
 /// A level with what belongs to it. Equal policies share sessions and connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -51,6 +51,17 @@ pub struct Policies {
     fingerprints: Vec<Vec<u8>>,
     digest: FingerprintDigest,
     loglevel: u32,
+}
+
+/// What decided about a policy.
+#[derive(Debug, Clone)]
+pub enum Why {
+    /// `smtp_tls_security_level`
+    Setting,
+    /// A line of `smtp_tls_policy_maps`.
+    Table(Found),
+    /// The password that the destination gets.
+    Password,
 }
 
 impl Policy {
@@ -108,19 +119,25 @@ impl Policies {
 
     /// What holds for a destination. `with_password`: it gets one, which only a verified host may see; `by_srv`: the DNS says which host.
     pub async fn of(&self, destination: &Destination, with_password: bool, by_srv: bool) -> Result<Arc<Policy>, Outcome> {
-        let Destination::Smtp { host, .. } = destination else { return Ok(self.clear.clone()) };
-        let policy = match self.in_table(destination, host).await? {
-            Some(policy) => Arc::new(policy),
-            None => self.usual.clone(),
-        };
-        if !with_password || policy.is_verified() {
-            return Ok(policy);
-        }
-        let level = if by_srv { SmtpTlsLevel::Secure } else { SmtpTlsLevel::Verify };
-        self.of_level(level, None).map(Arc::new).map_err(|why| defer(&why))
+        Ok(self.explain(destination, with_password, by_srv).await?.0)
     }
 
-    async fn in_table(&self, destination: &Destination, host: &Domain) -> Result<Option<Policy>, Outcome> {
+    /// The same, with what decided.
+    pub async fn explain(&self, destination: &Destination, with_password: bool, by_srv: bool) -> Result<(Arc<Policy>, Why), Outcome> {
+        let Destination::Smtp { host, .. } = destination else { return Ok((self.clear.clone(), Why::Setting)) };
+        let (policy, why) = match self.in_table(destination, host).await? {
+            Some((policy, found)) => (Arc::new(policy), Why::Table(found)),
+            None => (self.usual.clone(), Why::Setting),
+        };
+        if !with_password || policy.is_verified() {
+            return Ok((policy, why));
+        }
+        let level = if by_srv { SmtpTlsLevel::Secure } else { SmtpTlsLevel::Verify };
+        let policy = self.of_level(level, None).map_err(|why| defer(&why))?;
+        Ok((Arc::new(policy), Why::Password))
+    }
+
+    async fn in_table(&self, destination: &Destination, host: &Domain) -> Result<Option<(Policy, Found)>, Outcome> {
         if self.maps.is_empty() {
             return Ok(None);
         }
@@ -133,10 +150,13 @@ impl Policies {
             if self.loglevel >= 2 {
                 tracing::info!(destination = %destination, policy = %found, "TLS policy found");
             }
-            return self.parse(&found.value).map(Some).map_err(|why| {
-                tracing::error!(policy = %found, "smtp_tls_policy_maps: {why}");
-                defer(&format!("smtp_tls_policy_maps, {found}: {why}"))
-            });
+            return match self.parse(&found.value) {
+                Ok(policy) => Ok(Some((policy, found))),
+                Err(why) => {
+                    tracing::error!(policy = %found, "smtp_tls_policy_maps: {why}");
+                    Err(defer(&format!("smtp_tls_policy_maps, {found}: {why}")))
+                }
+            };
         }
         Ok(None)
     }

@@ -99,6 +99,26 @@ async fn a_file_that_changes_is_noticed_and_taken() {
     assert!(talk(&tls, &files.roots, "new.test", &[]).await.is_ok());
 }
 
+#[tokio::test]
+async fn versions_below_the_minimum_are_refused() {
+    let mut files = Files::new();
+    files.make("a", "a.test");
+    for (minimum, want) in [("TLSv1.2", true), ("TLSv1.3", false)] {
+        let tls = files.server(&format!("[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\nmin_protocol = \"{minimum}\"")).expect("sound");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS12]).expect("versions");
+        let client = builder.with_root_certificates(files.roots.clone()).with_no_client_auth();
+        let (a, b) = UnixStream::pair().expect("pair");
+        let server = async { Stream::try_from(b)?.upgrade_tls(&tls).await };
+        let connector = TlsConnector::from(Arc::new(client));
+        let (served, got) = tokio::join!(server, connector.connect(ServerName::try_from("a.test").expect("name"), a));
+        assert_eq!((got.is_ok(), served.is_ok()), (want, want), "{minimum}");
+        if let Ok(stream) = served {
+            assert_eq!(stream.tls_info().expect("under TLS").version, "TLSv1.2");
+        }
+    }
+}
+
 #[test]
 fn files_that_do_not_fit_are_refused_with_their_name() {
     let mut files = Files::new();

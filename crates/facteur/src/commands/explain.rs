@@ -4,9 +4,10 @@
 mod place;
 
 use crate::cli::Globals;
-use config::{Config, TlsLevel};
+use config::TlsLevel;
 use dns::Resolver;
 use mail_types::{Address, Recipient};
+use outbound::{Tables, TlsChoice, TlsExplainer};
 use place::Places;
 use policy::{Action, Destination, Facts, Ownership, Policy, Stage, Traced, Verdict};
 use routing::{Class, NextHop, Route, Router};
@@ -61,12 +62,12 @@ struct Line {
 
 /// What somebody wanted to know.
 struct Question<'a> {
-    config: &'a Config,
     service: &'a str,
     smtpd: &'a config::Smtpd,
     policy: Policy,
     router: Router,
     resolver: Arc<dyn Resolver>,
+    tls: Result<TlsExplainer, String>,
     places: Places,
     lines: Vec<Line>,
     refused: bool,
@@ -93,8 +94,10 @@ pub async fn run(globals: Globals, arguments: Arguments) -> anyhow::Result<ExitC
     let policy = Policy::new(smtpd, &config.routing.recipient_delimiter, mynetworks, Some(resolver.clone()), &context)?;
     let router = Router::new(&config, super::map::remote(&config))?;
     let places = Places::read(&config);
-    let mut question =
-        Question { config: &config, service: name, smtpd, policy, router, resolver, places, lines: Vec::new(), refused: false };
+    let tls =
+        Tables::open(&config, super::map::remote(&config)).and_then(|tables| TlsExplainer::new(outbound::Settings::new(&config), tables));
+    let tls = tls.map_err(|error| error.to_string());
+    let mut question = Question { service: name, smtpd, policy, router, resolver, tls, places, lines: Vec::new(), refused: false };
     question.answer(&arguments, ip).await?;
     if globals.json {
         let answer = serde_json::json!({ "service": name, "taken": !question.refused, "steps": question.lines });
@@ -264,11 +267,33 @@ impl Question<'_> {
             Ok(routed) => routed,
             Err(error) => return self.note("route", &address.to_string(), "cannot be told now: it waits", &error, ""),
         };
-        self.note("route", &address.to_string(), routed.route.to_string(), &routed.reason, routed.reason.setting);
+        let mut way = routed.route.to_string();
+        // Only the pace of these is another.
+        if let Some((usual, _)) = way.split_once(':').filter(|(usual, _)| ["smtp", "lmtp"].contains(usual) && **usual != *routed.transport)
+        {
+            way = way.replacen(usual, &routed.transport, 1);
+        }
+        self.note("route", &address.to_string(), way, &routed.reason, routed.reason.setting);
         if let Route::Smtp(hop) = routed.route {
             self.hosts(&hop).await;
-            let level = config::Value::write(&self.config.outbound.smtp_tls_security_level);
-            self.note("TLS", &hop.to_string(), level, &"", "smtp_tls_security_level");
+            self.tls(&hop, sender).await;
+        }
+    }
+
+    /// What the host has to prove.
+    async fn tls(&mut self, hop: &NextHop, sender: Option<&Address>) {
+        let (rule, destination) = (hop.to_string(), outbound::Destination::Smtp { host: hop.host.clone(), port: hop.port, mx: hop.mx });
+        let choice = match &self.tls {
+            Ok(tls) => tls.explain(&destination, sender).await.map_err(|outcome| format!("{outcome:?}")),
+            Err(why) => Err(why.clone()),
+        };
+        match choice {
+            Ok(TlsChoice { level, proof, login, setting, because }) => {
+                let proof = if proof.is_empty() { String::new() } else { format!(", the certificate has to have {proof}") };
+                let login = login.map(|login| format!(", with the login {login}")).unwrap_or_default();
+                self.note("TLS", &rule, format!("{}{proof}{login}", level.as_str()), &because, setting);
+            }
+            Err(why) => self.note("TLS", &rule, "cannot be told now: it waits", &why, "smtp_tls_policy_maps"),
         }
     }
 
