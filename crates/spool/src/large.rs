@@ -109,7 +109,7 @@ impl Part {
         if head.len() != self.head_bytes {
             self.make_room(head.len().next_multiple_of(64))?;
             head.clear();
-            encode_parts(&self.envelope, false, Some(self.body), self.head_bytes, &mut head);
+            encode_parts(Parts::accepted(&self.envelope, Some(self.body)), self.head_bytes, &mut head);
         }
         let file = self.file.as_ref().ok_or_else(gone)?;
         file.write_at(&head, 0)?;
