@@ -14,20 +14,46 @@ pub enum Command {
     Id(Vec<(String, Option<String>)>),
     // not authenticated
     StartTls,
-    Login { user: String, password: Secret },
-    Authenticate { mechanism: String, initial: Option<Secret> },
+    Login {
+        user: String,
+        password: Secret,
+    },
+    Authenticate {
+        mechanism: String,
+        initial: Option<Secret>,
+    },
     // authenticated
     Unauthenticate,
+    /// RFC 4978: the mechanism, in capitals.
+    Compress(String),
     Enable(Vec<String>),
     Namespace,
-    Select { mailbox: Mailbox, read_only: bool },
-    Create { mailbox: Mailbox, special_use: Option<SpecialUse> },
+    Select {
+        mailbox: Mailbox,
+        read_only: bool,
+    },
+    Create {
+        mailbox: Mailbox,
+        special_use: Option<SpecialUse>,
+    },
     Delete(Mailbox),
-    Rename { from: Mailbox, to: Mailbox },
-    Subscribe { mailbox: Mailbox, on: bool },
+    Rename {
+        from: Mailbox,
+        to: Mailbox,
+    },
+    Subscribe {
+        mailbox: Mailbox,
+        on: bool,
+    },
     List(List),
-    Lsub { reference: String, pattern: String },
-    Status { mailbox: Mailbox, items: StatusItems },
+    Lsub {
+        reference: String,
+        pattern: String,
+    },
+    Status {
+        mailbox: Mailbox,
+        items: StatusItems,
+    },
     Idle,
     // selected
     Check,
@@ -35,9 +61,18 @@ pub enum Command {
     Unselect,
     Expunge(Option<SequenceSet>),
     Search(Search),
-    Fetch { set: SequenceSet, uid: bool, items: Vec<FetchItem> },
+    Fetch {
+        set: SequenceSet,
+        uid: bool,
+        items: Vec<FetchItem>,
+    },
     Store(Store),
-    Copy { set: SequenceSet, uid: bool, mailbox: Mailbox, remove: bool },
+    Copy {
+        set: SequenceSet,
+        uid: bool,
+        mailbox: Mailbox,
+        remove: bool,
+    },
 }
 
 impl Command {

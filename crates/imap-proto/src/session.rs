@@ -59,6 +59,7 @@ const TABLE: &[(&str, Legal)] = &[
     ("SELECT", Legal::From(State::Authenticated)),
     ("EXAMINE", Legal::From(State::Authenticated)),
     ("UNAUTHENTICATE", Legal::From(State::Authenticated)),
+    ("COMPRESS", Legal::From(State::Authenticated)),
     ("CREATE", Legal::From(State::Authenticated)),
     ("DELETE", Legal::From(State::Authenticated)),
     ("RENAME", Legal::From(State::Authenticated)),

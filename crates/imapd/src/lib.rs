@@ -14,6 +14,7 @@ mod answer;
 mod capability;
 mod commands;
 mod connection;
+mod deflate;
 mod fetch;
 mod login;
 mod names;

@@ -1,5 +1,6 @@
 //! The connection: bytes in without a buffer per session, bytes out with back-pressure and a deadline.
 
+use crate::deflate::Deflate;
 use daemon::{ServerTls, Stream};
 use std::future::poll_fn;
 use std::io;
@@ -19,6 +20,8 @@ pub const OUT_BYTES: usize = 256 << 10;
 pub struct Wire {
     /// `None` only while TLS is being negotiated.
     stream: Option<Stream>,
+    /// RFC 4978.
+    deflate: Option<Box<Deflate>>,
     /// Answers that wait for [`Wire::flush`].
     pub out: Vec<u8>,
     /// The client may take no longer than this to accept any byte.
@@ -29,7 +32,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(stream: Stream, write_timeout: Duration) -> Wire {
-        Wire { stream: Some(stream), out: Vec::new(), write_timeout, bytes_in: 0, bytes_out: 0 }
+        Wire { stream: Some(stream), deflate: None, out: Vec::new(), write_timeout, bytes_in: 0, bytes_out: 0 }
     }
 
     fn stream(&mut self) -> io::Result<&mut Stream> {
@@ -50,17 +53,36 @@ impl Wire {
 
     /// Reads some bytes and hands them to `take`; 0 at the end. Cancel safe: what was read was handed over.
     pub async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
-        let stream = self.stream()?;
-        let count = poll_fn(|cx| {
-            let mut space = [MaybeUninit::<u8>::uninit(); READ_BYTES];
-            let mut buffer = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
-            take(buffer.filled());
-            std::task::Poll::Ready(io::Result::Ok(buffer.filled().len()))
-        })
-        .await?;
-        self.bytes_in += count as u64;
-        Ok(count)
+        let Some(deflate) = self.deflate.as_deref_mut() else {
+            let count = read_once(&mut self.stream, take).await?;
+            self.bytes_in += count as u64;
+            return Ok(count);
+        };
+        loop {
+            // In a call of its own: the space is not to be kept while waiting.
+            if let count @ 1.. = unpack(deflate, &mut take)? {
+                return Ok(count);
+            }
+            let count = read_once(&mut self.stream, |bytes| deflate.receive(bytes)).await?;
+            self.bytes_in += count as u64;
+            if count == 0 {
+                return Ok(0);
+            }
+        }
+    }
+
+    /// From here on both sides compress.
+    pub fn start_deflate(&mut self) {
+        self.deflate = Some(Box::new(Deflate::new()));
+    }
+
+    /// Nobody compresses any more. What the client sent behind its last compressed command is lost.
+    pub fn end_deflate(&mut self) {
+        self.deflate = None;
+    }
+
+    pub fn is_deflated(&self) -> bool {
+        self.deflate.is_some()
     }
 
     /// Sends everything. An error when the client takes nothing for `write_timeout`.
@@ -69,7 +91,10 @@ impl Wire {
             return Ok(());
         }
         let timeout = self.write_timeout;
-        let out = std::mem::take(&mut self.out);
+        let mut out = std::mem::take(&mut self.out);
+        if let Some(deflate) = &mut self.deflate {
+            out = deflate.pack(&out)?;
+        }
         let stream = self.stream()?;
         let mut sent = 0;
         while sent < out.len() {
@@ -103,4 +128,26 @@ impl Wire {
             let _ = tokio::time::timeout(Duration::from_secs(5), stream.shutdown()).await;
         }
     }
+}
+
+/// Reads from the connection and hands over what came; 0 at the end.
+async fn read_once(stream: &mut Option<Stream>, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
+    let stream = stream.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+    poll_fn(|cx| {
+        let mut space = [MaybeUninit::<u8>::uninit(); READ_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+        take(buffer.filled());
+        std::task::Poll::Ready(io::Result::Ok(buffer.filled().len()))
+    })
+    .await
+}
+
+fn unpack(deflate: &mut Deflate, take: &mut impl FnMut(&[u8])) -> io::Result<usize> {
+    let mut space = [0; READ_BYTES];
+    let count = deflate.unpack(&mut space)?;
+    if count > 0 {
+        take(&space[..count]);
+    }
+    Ok(count)
 }

@@ -504,3 +504,45 @@ async fn another_user_may_log_in_on_the_same_connection() {
     assert_eq!(ann.ok("STATUS Secret (MESSAGES)").await, ["* STATUS Secret (MESSAGES 1)"], "nothing was expunged");
     world.stop().await;
 }
+
+/// RFC 4978.
+#[tokio::test(flavor = "multi_thread")]
+async fn compression_begins_behind_its_answer() {
+    use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let world = World::start().await;
+    let text = message("large", &"0123456789abcdef\r\n".repeat(20_000));
+    let mut writer = world.client("ann").await;
+    writer.append("INBOX", "", &text).await;
+    assert!(writer.command("COMPRESS ZSTD").await.pop().unwrap().starts_with("BAD"));
+    let mut stream = world.connect().await;
+    stream.write_all(b"a LOGIN ann@example.org pw\r\n").await.expect("write");
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("a OK") {
+        stream.read_buf(&mut seen).await.expect("read");
+    }
+    stream.write_all(b"b COMPRESS DEFLATE\r\n").await.expect("write");
+    let want = b"b OK DEFLATE active\r\n";
+    let mut answer = vec![0; want.len()];
+    // What is left of the login's answer comes first.
+    while !seen.ends_with(b"\r\n") {
+        seen.push(stream.read_u8().await.expect("read"));
+    }
+    stream.read_exact(&mut answer).await.expect("answer");
+    assert_eq!(answer, want);
+    let (mut pack, mut unpack) = (Compress::new(Compression::default(), false), Decompress::new(false));
+    let mut packed = Vec::with_capacity(1000);
+    pack.compress_vec(b"c SELECT INBOX\r\nd FETCH 1 BODY.PEEK[]\r\ne COMPRESS DEFLATE\r\nf LOGOUT\r\n", &mut packed, FlushCompress::Sync)
+        .expect("pack");
+    for byte in packed {
+        stream.write_all(&[byte]).await.expect("write");
+    }
+    let (mut raw, mut plain) = (Vec::new(), Vec::with_capacity(1 << 20));
+    stream.read_to_end(&mut raw).await.expect("read");
+    unpack.decompress_vec(&raw, &mut plain, FlushDecompress::Sync).expect("unpack");
+    let plain = String::from_utf8(plain).expect("text");
+    assert!(plain.contains(&format!("{{{}}}\r\n{text})\r\n", text.len())), "the message");
+    assert!(plain.contains("e BAD COMPRESS is active already") && plain.ends_with("f OK Logout completed\r\n"));
+    assert!(raw.len() < plain.len() / 20, "{} of {}", raw.len(), plain.len());
+    world.stop().await;
+}

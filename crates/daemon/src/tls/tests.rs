@@ -104,7 +104,8 @@ async fn versions_below_the_minimum_are_refused() {
     let mut files = Files::new();
     files.make("a", "a.test");
     for (minimum, want) in [("TLSv1.2", true), ("TLSv1.3", false)] {
-        let tls = files.server(&format!("[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\nmin_protocol = \"{minimum}\"")).expect("sound");
+        let tls =
+            files.server(&format!("[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\nmin_protocol = \"{minimum}\"")).expect("sound");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS12]).expect("versions");
         let client = builder.with_root_certificates(files.roots.clone()).with_no_client_auth();

@@ -45,6 +45,7 @@ pub fn command(verb: &str, cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         "LOGIN" => session::login(cursor)?,
         "AUTHENTICATE" => session::authenticate(cursor)?,
         "UNAUTHENTICATE" => Command::Unauthenticate,
+        "COMPRESS" => session::compress(cursor)?,
         "ENABLE" => session::enable(cursor)?,
         "NAMESPACE" => Command::Namespace,
         "SELECT" => Command::Select { mailbox: spaced_mailbox(cursor)?, read_only: false },

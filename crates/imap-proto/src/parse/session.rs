@@ -61,6 +61,12 @@ pub(super) fn id(cursor: &mut Cursor<'_>) -> Result<Command> {
     Ok(Command::Id(pairs))
 }
 
+/// RFC 4978 §5: `compress = "COMPRESS" SP algorithm`
+pub(super) fn compress(cursor: &mut Cursor<'_>) -> Result<Command> {
+    cursor.space()?;
+    Ok(Command::Compress(cursor.atom("Expected a compression algorithm")?.to_ascii_uppercase()))
+}
+
 /// RFC 5161 §4: `enable = "ENABLE" 1*(SP capability)`
 pub(super) fn enable(cursor: &mut Cursor<'_>) -> Result<Command> {
     let mut names = Vec::new();

@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod close;
+pub mod compress;
 pub mod copy;
 pub mod expunge;
 pub mod fetch;
@@ -19,13 +20,14 @@ use crate::answer::Answer;
 use crate::capability;
 use crate::connection::Gone;
 use crate::session::Session;
-use imap_proto::Command;
+use imap_proto::{Command, Status};
 use mailstore::Expunges;
 
 /// Carries out one command and sends its answer.
 pub async fn run(session: &mut Session, tag: String, command: Command) -> Result<(), Gone> {
     let expunges = if command.may_report_expunge() { Expunges::Report } else { Expunges::Hold };
     let mut uid = false;
+    let deflates = matches!(command, Command::Compress(_));
     let answer = match command {
         Command::Capability => {
             let line = format!("* CAPABILITY {}\r\n", capability::after_login(&session.connection.config.imapd));
@@ -50,8 +52,14 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
             session.selected = None;
             session.connection.machine.unauthenticated();
             session.connection.answer(&tag, &Answer::ok("Unauthenticate completed"));
+            // RFC 8437 §4.1: the answer is the last that is compressed.
+            if session.connection.wire.is_deflated() {
+                session.connection.wire.flush().await?;
+                session.connection.wire.end_deflate();
+            }
             return Err(Gone::Unauthenticated);
         }
+        Command::Compress(algorithm) => compress::run(session, &algorithm),
         Command::Namespace => {
             // RFC 2342 §5: one personal namespace, the root; no other people's, none shared.
             session.connection.wire.out.extend_from_slice(b"* NAMESPACE ((\"\" \".\")) NIL NIL\r\n");
@@ -81,5 +89,11 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::Copy { set, uid, mailbox, remove } => copy::run(session, set, uid, &mailbox, remove).await,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => Answer::bad("Already logged in"),
     };
-    session.finish(&tag, &answer, expunges, uid).await
+    let begins = deflates && answer.status == Status::Ok;
+    session.finish(&tag, &answer, expunges, uid).await?;
+    if begins {
+        session.connection.wire.flush().await?;
+        session.connection.wire.start_deflate();
+    }
+    Ok(())
 }
