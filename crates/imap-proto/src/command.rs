@@ -102,6 +102,15 @@ pub struct Append {
     pub size: u64,
 }
 
+/// What comes before a further message of the same APPEND (RFC 3502).
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppendNext {
+    pub flags: Vec<Flag>,
+    pub date: Option<DateTime>,
+    /// Bytes of the message literal.
+    pub size: u64,
+}
+
 /// A flag a client may set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Flag {

@@ -20,7 +20,7 @@ pub mod sequence;
 pub mod session;
 
 pub use command::{
-    Append, BodyForm, BodyItem, Command, FetchItem, Flag, FlagChange, List, ListReturn, ListSelect, Mailbox, Search, SearchKey,
+    Append, AppendNext, BodyForm, BodyItem, Command, FetchItem, Flag, FlagChange, List, ListReturn, ListSelect, Mailbox, Search, SearchKey,
     SearchReturn, Section, SectionText, SpecialUse, StatusItems, Store,
 };
 pub use date::{Date, DateTime};

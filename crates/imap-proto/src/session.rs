@@ -3,7 +3,7 @@
 //! No socket, no clock, no mailbox. The driver loops over [`Session::step`]; what it learns (the password was right, the
 //! mailbox is open) it tells by the methods between. Whether a command is *granted* is decided elsewhere.
 
-use crate::command::{Append, Command};
+use crate::command::{Append, AppendNext, Command};
 use crate::cursor::Cursor;
 use crate::encode::{self, Status};
 use crate::error::{ParseError, ParseErrorKind};
@@ -30,6 +30,8 @@ pub enum Step {
     Command { tag: String, command: Command },
     /// Judge an APPEND before its message comes: [`Session::accept_append`] or [`Session::refuse_append`].
     Append { tag: String, append: Append },
+    /// Judge a further message of the same APPEND, in the same way (RFC 3502).
+    AppendNext { tag: String, next: AppendNext },
     /// A piece of the message.
     AppendData(Vec<u8>),
     /// The message and its command are complete: keep it, send the tagged answer.
@@ -301,7 +303,7 @@ impl Session {
         }
     }
 
-    /// Something follows the message that may not. A second message (RFC 3502) is not offered.
+    /// Something follows the message that may not.
     fn broken_append(&mut self, tag: &str, literal: Option<Literal>) -> Step {
         let error = ParseError::syntax("Unexpected text after the message");
         let answer = match literal {
@@ -372,7 +374,7 @@ impl Session {
 
     fn literal(&mut self, literal: Literal) -> Option<Step> {
         if let Mode::AppendTail { tag } = std::mem::replace(&mut self.mode, Mode::Commands) {
-            return Some(self.broken_append(&tag, Some(literal)));
+            return Some(self.next_message(tag, literal));
         }
         let line = self.framer.command();
         let before = &line[..literal.at];
@@ -400,6 +402,16 @@ impl Session {
         }
         self.framer.accept_literal(literal);
         literal.synchronizing.then(|| Step::Send(b"+ OK\r\n".to_vec()))
+    }
+
+    /// RFC 3502: another literal behind a message is another message.
+    fn next_message(&mut self, tag: String, literal: Literal) -> Step {
+        let next = match parse::append_next(&self.framer.command()[..literal.at], literal.size) {
+            Ok(next) if !literal.malformed && !literal.binary => next,
+            _ => return self.broken_append(&tag, Some(literal)),
+        };
+        self.mode = Mode::AppendAsked { tag: tag.clone(), literal };
+        Step::AppendNext { tag, next }
     }
 
     fn refuse_literal(&mut self, tag: &str, literal: Literal, error: ParseError) -> Step {

@@ -2,7 +2,7 @@
 //! random cuts. A desk that says yes to everything stands in for imapd.
 
 use imap_proto::encode::{self, Status};
-use imap_proto::{Command, Limits, Session, Step};
+use imap_proto::{Append, AppendNext, Command, Limits, Session, Step};
 use testkit::{Machine, Transcript};
 
 struct Yes {
@@ -62,7 +62,8 @@ impl Machine for Yes {
                 }
                 Step::Send(bytes) => out.extend(bytes),
                 Step::Command { tag, command } => self.command(tag, command, &mut out),
-                Step::Append { tag, append } if append.size > 500 => {
+                Step::Append { tag, append: Append { size: 501.., .. } }
+                | Step::AppendNext { tag, next: AppendNext { size: 501.., .. } } => {
                     encode::status(&mut out, &tag, Status::No, "TOOBIG", "Message is too large");
                     self.session.refuse_append();
                 }
@@ -70,6 +71,8 @@ impl Machine for Yes {
                     self.stored = 0;
                     out.extend(self.session.accept_append());
                 }
+                // One sum for all of them.
+                Step::AppendNext { .. } => out.extend(self.session.accept_append()),
                 Step::AppendData(data) => self.stored += data.len(),
                 Step::AppendEnd { tag } => encode::status(&mut out, &tag, Status::Ok, "", &format!("stored {}", self.stored)),
                 Step::AppendBroken(answer) => out.extend(answer),

@@ -62,6 +62,7 @@ impl Session {
             let done = match step {
                 Step::Command { tag, command } => Box::pin(commands::run(self, tag, command)).await,
                 Step::Append { tag, append } => Box::pin(append::begin(self, &tag, append)).await.map(|begun| message = begun),
+                Step::AppendNext { tag, next } => Box::pin(append::next(self, &tag, &mut message, next)).await,
                 Step::AppendData(data) => Box::pin(append::data(self, &mut message, data)).await,
                 Step::AppendEnd { tag } => Box::pin(append::end(self, &tag, message.take())).await,
                 Step::AppendBroken(answer) => {

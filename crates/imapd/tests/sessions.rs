@@ -546,3 +546,48 @@ async fn compression_begins_behind_its_answer() {
     assert!(raw.len() < plain.len() / 20, "{} of {}", raw.len(), plain.len());
     world.stop().await;
 }
+
+/// RFC 3502: all of them or none.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_messages_come_in_together_or_not_at_all() {
+    let world = World::with("append_size_limit = \"1K\"").await;
+    let mut client = world.client("ann").await;
+    let (one, two) = (message("one", "x"), message("two", "yy"));
+    let both = format!(
+        "m APPEND INBOX (\\Seen) {{{}+}}\r\n{one} (\\Draft $Work) \"17-Jul-1996 02:44:25 +0000\" {{{}+}}\r\n{two}\r\n",
+        one.len(),
+        two.len()
+    );
+    client.send(both.as_bytes()).await;
+    let answer = client.until("m OK").await;
+    assert!(answer.starts_with("m OK [APPENDUID ") && answer.ends_with(" 1:2] Append completed"), "{answer}");
+    client.ok("SELECT INBOX").await;
+    let fetched = client.ok("FETCH 1:2 (FLAGS RFC822.SIZE INTERNALDATE)").await;
+    assert!(fetched[0].contains("\\Seen") && fetched[0].contains(&format!("RFC822.SIZE {}", one.len())), "{fetched:?}");
+    assert!(fetched[1].contains("\\Draft $Work") && fetched[1].contains("17-Jul-1996 02:44:25"), "{fetched:?}");
+    // The second is too large, empty, or broken off: the first is not kept either.
+    for (second, want) in [
+        (format!(" {{2000+}}\r\n{}\r\n", "z".repeat(2000)), "m NO [TOOBIG]"),
+        (" {2000}\r\n".to_owned(), "m NO [TOOBIG]"),
+        (" {0+}\r\n\r\n".to_owned(), "m NO [CANNOT]"),
+        (" INBOX {3+}\r\nabc\r\n".to_owned(), "m BAD"),
+    ] {
+        client.send(format!("m APPEND INBOX {{{}+}}\r\n{one}{second}", one.len()).as_bytes()).await;
+        client.until(want).await;
+    }
+    let many = format!(" {{{}+}}\r\n{one}", one.len()).repeat(101);
+    client.send(format!("m APPEND INBOX{many}\r\n").as_bytes()).await;
+    client.until("m NO [LIMIT]").await;
+    assert_eq!(client.ok("UID SEARCH ALL").await, ["* SEARCH 1 2"]);
+    client.send(format!("m APPEND INBOX {{{}+}}\r\n{one} {{{}+}}\r\nhalf", one.len(), two.len()).as_bytes()).await;
+    client.end().await;
+    let tmp = world.maildir("ann").join("tmp");
+    for _ in 0..500 {
+        if std::fs::read_dir(&tmp).expect("tmp").count() == 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(std::fs::read_dir(&tmp).expect("tmp").count(), 0);
+    world.stop().await;
+}

@@ -10,7 +10,7 @@ fn drive(session: &mut Session, seen: &mut String) -> bool {
             Step::NeedInput => return true,
             Step::Close => return false,
             Step::Send(bytes) => seen.push_str(&format!("send {}\n", String::from_utf8_lossy(&bytes))),
-            Step::Append { tag, .. } => {
+            Step::Append { tag, .. } | Step::AppendNext { tag, .. } => {
                 let go = if tag.len().is_multiple_of(2) {
                     session.accept_append()
                 } else {
@@ -25,6 +25,7 @@ fn drive(session: &mut Session, seen: &mut String) -> bool {
                 seen.push_str(&format!("{tag} {command:?}\n"));
                 match command {
                     Command::Login { .. } => session.authenticated(),
+                    Command::Unauthenticate => session.unauthenticated(),
                     Command::Select { .. } => session.selected(true),
                     Command::Close | Command::Unselect => session.selected(false),
                     Command::Idle => drop(session.idle()),

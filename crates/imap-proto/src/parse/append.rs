@@ -1,7 +1,7 @@
 //! APPEND, read up to its message literal.
 
 use super::{Result, flag_list, mailbox, tag};
-use crate::command::Append;
+use crate::command::{Append, AppendNext, Flag};
 use crate::cursor::Cursor;
 use crate::date::DateTime;
 
@@ -31,9 +31,24 @@ pub fn append_start(before: &[u8], size: u64) -> AppendStart {
     }
 }
 
+/// Reads what stands between one message and the literal of the next, of `size` bytes.
+///
+/// RFC 3502 §6.3.11: `append = "APPEND" SP mailbox 1*append-message`, `append-message = [SP flag-list] [SP date-time] SP literal`
+pub fn append_next(before: &[u8], size: u64) -> Result<AppendNext> {
+    let mut cursor = Cursor::new(before);
+    cursor.space()?;
+    let (flags, date) = options(&mut cursor)?;
+    Ok(AppendNext { flags, date, size })
+}
+
 fn arguments(cursor: &mut Cursor<'_>, size: u64) -> Result<Append> {
     let mailbox = mailbox(cursor)?;
     cursor.space()?;
+    let (flags, date) = options(cursor)?;
+    Ok(Append { mailbox, flags, date, size })
+}
+
+fn options(cursor: &mut Cursor<'_>) -> Result<(Vec<Flag>, Option<DateTime>)> {
     let mut flags = Vec::new();
     if cursor.peek() == Some(b'(') {
         flags = flag_list(cursor)?;
@@ -45,13 +60,13 @@ fn arguments(cursor: &mut Cursor<'_>, size: u64) -> Result<Append> {
         cursor.space()?;
     }
     cursor.end()?;
-    Ok(Append { mailbox, flags, date, size })
+    Ok((flags, date))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Flag, Mailbox};
+    use crate::command::Mailbox;
 
     #[test]
     fn the_message_literal_is_told_from_the_mailbox_literal() {
@@ -64,6 +79,18 @@ mod tests {
         let date = Some(DateTime { unix: 837_596_665, zone: -420 });
         let flags = vec![Flag::Seen, Flag::Keyword("$X".into())];
         assert_eq!(full, AppendStart::Message { tag: "a".into(), append: Append { flags, date, ..plain } });
+    }
+
+    #[test]
+    fn a_further_message_has_flags_and_date_of_its_own() {
+        let next = AppendNext { flags: vec![], date: None, size: 5 };
+        assert_eq!(append_next(b" ", 5), Ok(next.clone()));
+        assert_eq!(append_next(b" (\\Seen) ", 5), Ok(AppendNext { flags: vec![Flag::Seen], ..next.clone() }));
+        let date = Some(DateTime { unix: 837_596_665, zone: -420 });
+        assert_eq!(append_next(b" \"17-Jul-1996 02:44:25 -0700\" ", 5), Ok(AppendNext { date, ..next }));
+        for bad in ["", "x ", " INBOX ", " (\\Seen "] {
+            assert!(append_next(bad.as_bytes(), 5).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod list;
 mod search;
 pub mod session;
 
-pub use append::{AppendStart, append_start};
+pub use append::{AppendStart, append_next, append_start};
 
 use crate::command::{Command, Flag, FlagChange, Mailbox, Store};
 use crate::cursor::{Cursor, is_astring_char};

@@ -1,20 +1,26 @@
-//! APPEND (RFC 3501 §6.3.11), with APPENDUID (RFC 4315 §3). The message goes to disk while it comes.
+//! APPEND (RFC 3501 §6.3.11) of one or several messages (RFC 3502), with APPENDUID (RFC 4315 §3). They go to disk while they come, and
+//! into the mailbox all together or not at all.
 
 use crate::answer::Answer;
 use crate::connection::Gone;
 use crate::selected::flag_set;
 use crate::session::Session;
-use imap_proto::Append;
+use imap_proto::sequence::write_set;
+use imap_proto::{Append, AppendNext};
 use mailstore::{Expunges, Incoming, Mailbox, MailboxName};
 use std::sync::Arc;
 
 /// Written to disk at once.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// A message that is coming.
+/// Messages of one APPEND. Each holds a file open.
+const MOST_TOGETHER: usize = 100;
+
+/// A message that is coming, with those that came before it in the same APPEND.
 pub struct Message {
     tag: String,
     mailbox: Arc<Mailbox>,
+    before: Vec<Incoming>,
     incoming: Incoming,
     waiting: Vec<u8>,
     size: u64,
@@ -36,14 +42,54 @@ pub async fn begin(session: &mut Session, tag: &str, append: Append) -> Result<O
     }
 }
 
-async fn open(session: &Session, tag: &str, append: Append) -> Result<Message, Answer> {
+/// Judges a further message. When it cannot be taken, those before it are not kept either.
+pub async fn next(session: &mut Session, tag: &str, message: &mut Option<Message>, next: AppendNext) -> Result<(), Gone> {
+    let Some(open) = message.take() else {
+        session.connection.machine.refuse_append();
+        return Ok(());
+    };
+    match further(session, open, next).await {
+        Ok(open) => {
+            *message = Some(open);
+            let go_on = session.connection.machine.accept_append();
+            session.connection.wire.out.extend_from_slice(&go_on);
+        }
+        Err(answer) => {
+            session.connection.answer(tag, &answer);
+            session.connection.machine.refuse_append();
+        }
+    }
+    Ok(())
+}
+
+async fn further(session: &Session, open: Message, next: AppendNext) -> Result<Message, Answer> {
+    judge_size(session, next.size)?;
+    if open.before.len() + 1 >= MOST_TOGETHER {
+        return Err(Answer::no("LIMIT", format!("More than {MOST_TOGETHER} messages in one APPEND")));
+    }
+    let mut open = write(session, open).await.map_err(|(_, answer)| answer)?;
+    let work = move || {
+        let mut incoming = open.mailbox.incoming(open.size + next.size)?;
+        incoming.describe(flag_set(next.flags), next.date.map(|date| date.unix));
+        open.before.push(std::mem::replace(&mut open.incoming, incoming));
+        open.size += next.size;
+        Ok(open)
+    };
+    session.connection.server.access.blocking(work).await.map_err(|error: mailstore::Error| error.into())
+}
+
+fn judge_size(session: &Session, size: u64) -> Result<(), Answer> {
     let limit = session.connection.config.imapd.append_size_limit.0;
-    if append.size > limit {
-        return Err(Answer::no("TOOBIG", format!("Message is larger than {limit} bytes (append_size_limit)")));
+    match size {
+        // RFC 3502 §6.3.11: an error also when others came before.
+        0 => Err(Answer::no("CANNOT", "Message is empty")),
+        size if size > limit => Err(Answer::no("TOOBIG", format!("Message is larger than {limit} bytes (append_size_limit)"))),
+        _ => Ok(()),
     }
-    if append.size == 0 {
-        return Err(Answer::no("CANNOT", "Message is empty"));
-    }
+}
+
+async fn open(session: &Session, tag: &str, append: Append) -> Result<Message, Answer> {
+    judge_size(session, append.size)?;
     let name = MailboxName::parse(&append.mailbox.0)?;
     let Append { flags, date, size, .. } = append;
     let (mailbox, incoming) = session
@@ -58,7 +104,7 @@ async fn open(session: &Session, tag: &str, append: Append) -> Result<Message, A
             Ok::<_, Answer>((mailbox, incoming))
         })
         .await?;
-    Ok(Message { tag: tag.to_owned(), mailbox, incoming, waiting: Vec::new(), size })
+    Ok(Message { tag: tag.to_owned(), mailbox, before: Vec::new(), incoming, waiting: Vec::new(), size })
 }
 
 /// Takes a piece of the message.
@@ -114,10 +160,13 @@ pub async fn end(session: &mut Session, tag: &str, message: Option<Message>) -> 
 async fn keep(session: &Session, message: Message) -> Result<String, Answer> {
     let size = message.size;
     let message = write(session, message).await.map_err(|(_, answer)| answer)?;
-    let Message { mailbox, incoming, .. } = message;
+    let Message { mailbox, before, incoming, .. } = message;
     let name = mailbox.name().clone();
-    let added = session.connection.server.access.blocking(move || mailbox.append(vec![incoming])).await?;
-    let uid = added.uids.first().copied().unwrap_or_default();
-    tracing::info!(mailbox = %mail_types::printable(name.as_str()), uid, size, "appended");
-    Ok(format!("APPENDUID {} {uid}", added.uid_validity))
+    let all = before.into_iter().chain([incoming]).collect();
+    let added = session.connection.server.access.blocking(move || mailbox.append(all)).await?;
+    let mut uids = Vec::new();
+    write_set(&mut uids, added.uids);
+    let uids = String::from_utf8_lossy(&uids);
+    tracing::info!(mailbox = %mail_types::printable(name.as_str()), %uids, size, "appended");
+    Ok(format!("APPENDUID {} {uids}", added.uid_validity))
 }
