@@ -31,6 +31,10 @@ impl Error {
 
     /// Whether the disk, the quota or the inodes are used up (the peer then learns 452 rather than 451).
     pub fn is_full(&self) -> bool {
-        matches!(self, Error::Io { source, .. } if matches!(source.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)))
+        matches!(self, Error::Io { source, .. } if is_full(source))
     }
+}
+
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

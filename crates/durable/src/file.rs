@@ -1,5 +1,6 @@
 //! A file with one writer, that stops promising once it has failed.
 
+use crate::error::is_full;
 use crate::{Disk, DiskFile, Error};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,31 @@ impl File {
             at += n;
         }
         Ok(())
+    }
+
+    /// Lengthens the file with zeros, as far as the disk has room, and returns where they end. That the disk is full is no fault of the file:
+    /// nothing was promised about room to come, and nothing is poisoned.
+    pub fn grow(&self, from: u64, to: u64) -> Result<u64, Error> {
+        let (mut at, mut chunk) = (from, 1 << 20);
+        let zeros = vec![0; to.saturating_sub(from).min(chunk) as usize];
+        while at < to {
+            if self.is_poisoned() {
+                return Err(Error::Poisoned { path: self.path.clone() });
+            }
+            let n = chunk.min(to - at);
+            match self.inner.write_at(&zeros[..n as usize], at) {
+                Ok(()) => at += n,
+                Err(error) if is_full(&error) && chunk > 4096 => chunk /= 2,
+                Err(error) if is_full(&error) => break,
+                Err(error) => return self.promise("write", |_| Err(error)).map(|()| at),
+            }
+        }
+        Ok(at)
+    }
+
+    /// Shortens the file.
+    pub fn truncate(&self, to: u64) -> Result<(), Error> {
+        self.promise("truncate", |f| f.set_size(to))
     }
 
     /// Makes what was written durable.
@@ -101,6 +127,18 @@ impl File {
 mod tests {
     use super::*;
     use crate::simulated::SimulatedDisk;
+
+    #[test]
+    fn a_file_grows_as_far_as_there_is_room_and_stays_good() {
+        let disk = SimulatedDisk::new();
+        let file = File::create(&disk, Path::new("/f"), 0o600).expect("create");
+        disk.set_room(Some(10_000));
+        assert_eq!(file.grow(0, 100_000).expect("as far as it goes"), 8192);
+        file.write_at(b"one", 8000).expect("there is room for that");
+        disk.set_room(None);
+        assert_eq!(file.grow(8192, 10_000).expect("room again"), 10_000);
+        file.sync().expect("nothing is poisoned");
+    }
 
     #[test]
     fn after_a_failed_sync_nothing_is_promised_again() {

@@ -29,6 +29,8 @@ struct State {
     fail_next_sync: bool,
     fail_sync_dir: Option<PathBuf>,
     full: bool,
+    room: Option<usize>,
+    broken: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -111,6 +113,21 @@ impl SimulatedDisk {
     /// From now on, writes that make a file longer fail with ENOSPC.
     pub fn set_full(&self, full: bool) {
         self.0.lock().full = full;
+    }
+
+    /// From now on all files together have so many bytes at most, whatever else happens; those that have no name count for nothing.
+    pub fn set_room(&self, bytes: Option<usize>) {
+        self.0.lock().room = bytes;
+    }
+
+    /// How many bytes all files together have.
+    pub fn used(&self) -> usize {
+        self.0.lock().used()
+    }
+
+    /// From now on nothing in this directory can be written or synced.
+    pub fn set_broken(&self, directory: Option<&Path>) {
+        self.0.lock().broken = directory.map(Path::to_path_buf);
     }
 
     /// How many names a directory has.
@@ -245,6 +262,17 @@ impl State {
         Ok(())
     }
 
+    fn used(&self) -> usize {
+        let named: BTreeSet<usize> = self.cached.files.values().copied().collect();
+        named.into_iter().map(|inode| self.inodes[inode].cached.len()).sum()
+    }
+
+    /// Whether a file may be changed.
+    fn check(&self, inode: usize) -> io::Result<()> {
+        let inside = |broken: &Path| self.cached.files.iter().any(|(path, of)| *of == inode && path.parent() == Some(broken));
+        if self.broken.as_deref().is_some_and(inside) { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
+
     fn change(&mut self, change: NameChange) {
         self.cached.apply(&change);
         self.pending.push(change);
@@ -263,6 +291,9 @@ impl Disk for SimulatedDisk {
         let mut state = self.0.lock();
         state.step()?;
         state.parent(path)?;
+        if state.broken.is_some() && state.broken.as_deref() == path.parent() {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
         if state.cached.files.contains_key(path) || state.cached.directories.contains(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -382,11 +413,12 @@ impl DiskFile for SimulatedFile {
     fn write_at(&self, new: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock();
         state.step()?;
-        let full = state.full;
-        let inode = &mut state.inodes[self.inode];
-        if full && inode.cached.len() < offset as usize + new.len() {
+        state.check(self.inode)?;
+        let growth = (offset as usize + new.len()).saturating_sub(state.inodes[self.inode].cached.len());
+        if growth > 0 && (state.full || state.room.is_some_and(|room| state.used() + growth > room)) {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
+        let inode = &mut state.inodes[self.inode];
         write(&mut inode.cached, offset as usize, new);
         inode.unsynced.push(Change::Write { offset: offset as usize, bytes: new.to_vec() });
         Ok(())
@@ -406,7 +438,8 @@ impl DiskFile for SimulatedFile {
         if !fails_now {
             state.step()?;
         }
-        let failed = std::mem::take(&mut state.fail_next_sync) || (fails_now && state.step().is_err());
+        let broken = state.check(self.inode).is_err();
+        let failed = std::mem::take(&mut state.fail_next_sync) || (fails_now && state.step().is_err()) || broken;
         let inode = &mut state.inodes[self.inode];
         if failed {
             inode.unsynced.clear();

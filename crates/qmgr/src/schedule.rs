@@ -104,6 +104,7 @@ pub struct Schedule<D, J> {
     /// Destinations that have waiting work, each once.
     ring: VecDeque<D>,
     busy: u32,
+    partners_only: bool,
 }
 
 #[derive(Debug)]
@@ -166,11 +167,16 @@ pub enum Reached {
 
 impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn new(limits: Limits) -> Schedule<D, J> {
-        Schedule { limits, destinations: HashMap::new(), lanes: HashMap::new(), ring: VecDeque::new(), busy: 0 }
+        Schedule { limits, destinations: HashMap::new(), lanes: HashMap::new(), ring: VecDeque::new(), busy: 0, partners_only: false }
     }
 
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Whether nothing may start but deliveries to the partner; all other work keeps its place.
+    pub fn set_partners_only(&mut self, on: bool) {
+        self.partners_only = on;
     }
 
     /// Adds work. `Err` hands it back: the destination is dead until the time that stands beside it.
@@ -215,7 +221,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
                 lane.paused_until <= now && lane.busy < if pace.lane_delay_ms > 0 { 1 } else { pace.lane_window }
             });
             let room = free && (destination.is_partner() || self.busy < common);
-            if !room || !destination.is_open(now) {
+            if !room || !destination.is_open(now) || (self.partners_only && !destination.is_partner()) {
                 self.ring.push_back(to);
                 continue;
             }

@@ -220,6 +220,17 @@ fn all_hosts_together_have_a_ceiling_that_the_partner_is_not_under() {
 }
 
 #[test]
+fn what_may_not_start_keeps_its_place_and_holds_up_nobody() {
+    let mut s = schedule();
+    s.add(0, &"a", SMTP, 1).expect("alive");
+    s.add(0, &"deliver", Kind::Partner, 9).expect("always");
+    s.set_partners_only(true);
+    assert_eq!(start_all(&mut s, 0), [("deliver", 9)]);
+    s.set_partners_only(false);
+    assert_eq!(start_all(&mut s, 0), [("a", 1)]);
+}
+
+#[test]
 fn what_is_idle_is_forgotten() {
     let mut s = schedule();
     s.add(0, &"a", SMTP, 1).expect("alive");

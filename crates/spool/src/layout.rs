@@ -57,6 +57,11 @@ impl Layout {
         self.root.join(format!("queue/outcomes/{number:016x}"))
     }
 
+    /// Room for the next outcome file.
+    pub fn outcome_spare(&self) -> PathBuf {
+        self.root.join("queue/outcomes/spare")
+    }
+
     pub fn corrupt(&self) -> PathBuf {
         self.root.join("corrupt")
     }

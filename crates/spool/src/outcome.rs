@@ -1,8 +1,9 @@
 //! The journal of outcomes: what became of every message, kept by qmgr (format version 1).
 //!
 //! `queue/outcomes/<number as 16 hexadecimal digits>`; the file with the highest number counts, it begins with a
-//! snapshot of what its predecessor said and still matters. Files are filled with zeros ahead of the writing. Numbers
-//! are little-endian. At offset 0 stands a header of 64 bytes:
+//! snapshot of what its predecessor said and still matters. Files are filled with zeros ahead of the writing. `spare` is
+//! room for the next file, filled with zeros (or with what was left of an attempt to begin it) and as large as the present
+//! one; it means nothing until it has a number. Numbers are little-endian. At offset 0 stands a header of 64 bytes:
 //!
 //! ```text
 //!  0  8  "FCTOUTC1"       16 40  zeros
@@ -314,8 +315,10 @@ impl Outcomes {
         let mut writer = Writer::new(disk, layout.clone(), number);
         let snapshot = ledger.snapshot(&[]);
         let written = snapshot.len();
+        writer.remove_others();
         writer.begin(number + 1, &snapshot)?;
         writer.remove_others();
+        writer.make_spare();
         let committer = Committer::start("outcome-committer", writer)?;
         let compact_at = compact_after(written);
         Ok(Outcomes {

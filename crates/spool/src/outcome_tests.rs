@@ -194,6 +194,61 @@ fn after_a_failed_sync_the_outcomes_are_written_anew() {
     assert!((1..=3).all(|n| again.ledger().is_removed(&id(n))));
 }
 
+/// On a full disk the queue can still get shorter, and it must not begin at the beginning after a restart.
+#[test]
+fn a_full_disk_stops_no_outcome_and_no_start() {
+    let disk = SimulatedDisk::new();
+    let mut outcomes = open(&disk);
+    let live = |n: u32| Record::Deferred { id: id(n), next_seconds: 1, attempts: 1, reasons: vec![(1, "x".repeat(100).into())] };
+    (0..800).for_each(|n| outcomes.note(live(n)));
+    wait(outcomes.flush()).expect("flush");
+    disk.set_room(Some(disk.used()));
+    for n in 0..800 {
+        // Several times of what the file has room for.
+        for _ in 0..10 {
+            outcomes.note(live(n));
+        }
+        outcomes.note(Record::Removed { id: id(n) });
+        wait(outcomes.flush()).unwrap_or_else(|error| panic!("{n}: {error}"));
+        if n % 100 == 99 {
+            outcomes.close();
+            outcomes = open(&disk);
+        }
+    }
+    drop(outcomes);
+    for seed in 0..5 {
+        let again = open(&disk.reboot(seed));
+        assert!((0..800).all(|n| again.ledger().is_removed(&id(n))));
+    }
+}
+
+/// What an attempt to begin a file has left in the spare one is no part of the next attempt with the same number.
+#[test]
+fn an_attempt_that_was_cut_off_leaves_no_records() {
+    for step in 0..20 {
+        let disk = SimulatedDisk::new();
+        let mut outcomes = open(&disk);
+        outcomes.note(Record::Held { id: id(1), held: true });
+        wait(outcomes.flush()).expect("flush");
+        disk.power_off_after(step);
+        (2..50).for_each(|n| outcomes.note(Record::Held { id: id(n), held: true }));
+        outcomes.compact_at = 0;
+        let _ = wait(outcomes.flush());
+        drop(outcomes);
+        for seed in 0..10 {
+            let after = disk.reboot(seed);
+            let said = Ledger::read(&after, &Layout::new("/spool")).expect("read");
+            let again = open(&after);
+            for n in 1..50 {
+                assert_eq!(again.ledger().get(&id(n)), said.get(&id(n)), "step {step} seed {seed}: {n}");
+            }
+            drop(again);
+            let later = Ledger::read(&after, &Layout::new("/spool")).expect("read");
+            assert!((1..50).all(|n| later.get(&id(n)) == said.get(&id(n))), "step {step} seed {seed}");
+        }
+    }
+}
+
 #[test]
 fn compaction_forgets_what_is_gone_and_nothing_else() {
     let disk = SimulatedDisk::new();

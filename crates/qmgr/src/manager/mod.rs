@@ -158,6 +158,8 @@ pub struct Manager {
     moving: Vec<conclude::Move>,
     flushing: Option<FlushWork>,
     flush_at: Option<u64>,
+    /// The last outcomes could not be made durable.
+    unrecorded: bool,
     unlink_after_flush: Vec<QueueId>,
     sync_waiters: Vec<oneshot::Sender<Result<(), String>>>,
     concluding: HashMap<QueueId, conclude::Conclusion>,
@@ -422,6 +424,15 @@ impl Manager {
         let answer = result.clone().map_err(|error| error.to_string());
         for waiter in work.waiters {
             let _ = waiter.send(answer.clone());
+        }
+        if result.is_ok() == self.unrecorded {
+            self.unrecorded = result.is_err();
+            // What cannot be recorded goes only to those who would recognise it after a restart.
+            self.schedule.set_partners_only(self.unrecorded);
+            match &result {
+                Ok(()) => tracing::info!("outcomes are recorded again"),
+                Err(error) => tracing::error!(%error, "outcomes cannot be recorded; mail for other hosts waits for that"),
+            }
         }
         if result.is_err() {
             // Nothing of it may go yet. The next flush writes everything again.

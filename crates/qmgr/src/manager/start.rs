@@ -75,6 +75,7 @@ impl Manager {
             moving: Vec::new(),
             flushing: None,
             flush_at: None,
+            unrecorded: false,
             unlink_after_flush: Vec::new(),
             sync_waiters: Vec::new(),
             concluding: HashMap::new(),

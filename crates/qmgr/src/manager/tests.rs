@@ -14,6 +14,7 @@ struct Bench {
     disk: SimulatedDisk,
     writer: SpoolWriter,
     peer: mpsc::Sender<FromPeer>,
+    events: mpsc::UnboundedSender<Event>,
     counts: Arc<Mutex<Counts>>,
     stop: Option<oneshot::Sender<()>>,
     running: tokio::task::JoinHandle<()>,
@@ -40,8 +41,8 @@ impl Bench {
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
         let running = tokio::spawn(manager.run(inputs, stopped, Duration::from_secs(2)));
-        let (peer, counts) = (handles.peer, handles.counts);
-        Bench { dir, disk, writer, peer, counts, stop: Some(stop), running }
+        let (peer, events, counts) = (handles.peer, handles.events, handles.counts);
+        Bench { dir, disk, writer, peer, events, counts, stop: Some(stop), running }
     }
 
     async fn send(&self, to: &str) {
@@ -69,6 +70,17 @@ impl Bench {
         let Place::Journal { generation, offset, length, synced_to } = receipt.place else { panic!("small") };
         let hint = Hint::Journal { generation, offset, length, synced_to, record: receipt.record };
         self.peer.send(FromPeer::Said(FromSmtpd::Hints(vec![hint]))).await.unwrap_or_else(|_| panic!("the manager has ended"));
+    }
+
+    /// Whether what is known now is recorded.
+    async fn sync(&self) -> bool {
+        self.command(Command::Sync).await.is_ok()
+    }
+
+    async fn command(&self, command: Command) -> Result<Changed, String> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.events.send(Event::Admin(Admin { command, answer }));
+        answered.await.expect("answer")
     }
 
     async fn queued(&self, count: usize) {
@@ -153,6 +165,27 @@ async fn bodies_count_until_they_are_gone() {
         bench.accept(bench.envelope("late@far.test"), &[b'x'; 10_000]).await;
     }
     wait_for("the second attempts", || far.messages().len() == 150).await;
+    bench.queued(0).await;
+    bench.end().await;
+}
+
+/// After a restart it would go out again, and a host elsewhere does not see that it has it.
+#[tokio::test]
+async fn mail_whose_delivery_cannot_be_recorded_goes_to_our_own_deliver_only() {
+    let far = Sink::smtp().start().await;
+    let bench = Bench::new(far.port()).await;
+    let deliver = Sink::lmtp().start_unix(&bench.dir.path().join("lmtp")).await;
+    bench.disk.set_broken(Some(&Layout::new("/spool").outcomes()));
+    bench.send("zoe@far.test").await;
+    wait_for("what had left before", || far.messages().len() == 1).await;
+    wait_for("its end", || bench.counts.lock().active == 0).await;
+    assert!(!bench.sync().await, "it cannot be recorded");
+    bench.send("zoe@far.test").await;
+    bench.send("bob@ours.test").await;
+    wait_for("local mail", || deliver.messages().len() == 1).await;
+    assert_eq!(far.messages().len(), 1);
+    bench.disk.set_broken(None);
+    wait_for("the other mail", || far.messages().len() == 2).await;
     bench.queued(0).await;
     bench.end().await;
 }

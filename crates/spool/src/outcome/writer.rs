@@ -37,7 +37,7 @@ pub(super) struct Writer {
     file: Option<File>,
     end: u64,
     zeroed: u64,
-    /// What could not be written even to a new file; it comes first when one can be made.
+    /// What could not be written, not even to a new file; it comes first.
     unwritten: Vec<Record>,
 }
 
@@ -57,24 +57,56 @@ impl Writer {
             let at = bytes.len() as u64;
             frame(record, number, at, &mut bytes);
         }
-        let path = self.layout.outcome_file(number);
-        let fresh = path.with_extension("new");
-        match self.disk.remove(&fresh) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(durable::Error::io("remove", &fresh)(e)),
-            _ => {}
-        }
-        let file = File::create(&*self.disk, &fresh, 0o600)?;
-        file.write_at(&bytes, 0)?;
-        let end = bytes.len() as u64;
-        file.zero(end, end + AHEAD_BYTES)?;
-        file.sync()?;
+        let (path, spare) = (self.layout.outcome_file(number), self.layout.outcome_spare());
+        let file = match File::open(&*self.disk, &spare, true) {
+            Ok(file) => file,
+            Err(error) => {
+                if !error.is_not_found() {
+                    let _ = self.disk.remove(&spare); // nothing that we have put there
+                }
+                File::create(&*self.disk, &spare, 0o600)?
+            }
+        };
+        let size = match fill(&file, &bytes) {
+            Ok(size) => size,
+            Err(error) => {
+                if !error.is_full() {
+                    let _ = self.disk.remove(&spare); // the next try takes another one
+                }
+                return Err(error);
+            }
+        };
         // From here on the new file may be what the next start reads: nothing more may go to the old one.
         (self.number, self.file) = (number, None);
-        self.disk.rename(&fresh, &path).map_err(durable::Error::io("rename", &fresh))?;
+        self.disk.rename(&spare, &path).map_err(durable::Error::io("rename", &spare))?;
         let directory = self.layout.outcomes();
         self.disk.sync_dir(&directory).map_err(durable::Error::io("sync", &directory))?;
-        (self.file, self.end, self.zeroed) = (Some(file), end, end + AHEAD_BYTES);
+        (self.file, self.end, self.zeroed) = (Some(file), bytes.len() as u64, size);
         Ok(())
+    }
+
+    /// Takes room for the next file while there is some, as much as this one has: on a full disk it is what lets the journal be compacted,
+    /// begun anew after a fault, and opened at all.
+    pub(super) fn make_spare(&self) {
+        let spare = self.layout.outcome_spare();
+        let make = || {
+            let file = match File::open(&*self.disk, &spare, true) {
+                Err(error) if error.is_not_found() => File::create(&*self.disk, &spare, 0o600),
+                opened => opened,
+            }?;
+            let size = file.size()?;
+            if size >= self.zeroed {
+                return Ok(true);
+            }
+            let grown = file.grow(size, self.zeroed)?;
+            file.sync()?;
+            Ok::<_, durable::Error>(grown == self.zeroed)
+        };
+        match make() {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(file = %spare.display(), "the disk is full: there is no room for the next outcome file"),
+            Err(error) => tracing::warn!(%error, "there is no room for the next outcome file"),
+        }
     }
 
     /// Removes what came before the file. What stays has a lower number, counts for nothing and goes the next time.
@@ -90,34 +122,44 @@ impl Writer {
 
     fn append(&mut self, works: &[Work]) -> Result<(), durable::Error> {
         let mut bytes = Vec::new();
-        for record in works.iter().flat_map(|w| &w.records) {
+        for record in self.unwritten.iter().chain(works.iter().flat_map(|w| &w.records)) {
             frame(record, self.number, self.end + bytes.len() as u64, &mut bytes);
         }
-        let Some(file) = &self.file else {
-            return Err(durable::Error::Poisoned { path: self.layout.outcome_file(self.number) });
-        };
+        let path = || self.layout.outcome_file(self.number);
+        let Some(file) = &self.file else { return Err(durable::Error::Poisoned { path: path() }) };
         if bytes.is_empty() {
             return Ok(());
         }
-        if self.end + bytes.len() as u64 > self.zeroed {
-            let to = self.end + bytes.len() as u64 + AHEAD_BYTES;
-            file.zero(self.zeroed, to)?;
-            self.zeroed = to;
+        let end = self.end + bytes.len() as u64;
+        let grows = end > self.zeroed;
+        if grows {
+            self.zeroed = file.grow(self.zeroed, end + AHEAD_BYTES)?;
+            if end > self.zeroed {
+                return Err(durable::Error::io("write", &path())(std::io::ErrorKind::StorageFull.into()));
+            }
         }
         file.write_at(&bytes, self.end)?;
         file.sync()?;
-        self.end += bytes.len() as u64;
+        self.end = end;
+        self.unwritten.clear();
+        if grows {
+            self.make_spare();
+        }
         Ok(())
     }
 
-    /// After a failed sync nothing can be promised in the old file: what it says is written anew.
+    /// What the file says is written anew: after a failed sync nothing can be promised in it, and on a full disk the new one is shorter.
     fn start_over(&mut self, extra: &[Work]) -> Result<(), Error> {
         self.unwritten.extend(extra.iter().flat_map(|w| &w.records).cloned());
+        if self.file.as_ref().is_some_and(File::is_poisoned) {
+            self.file = None;
+        }
         let mut ledger = Ledger::read(&*self.disk, &self.layout)?;
         self.unwritten.iter().for_each(|record| ledger.apply(record.clone()));
         self.begin(self.number + 1, &ledger.snapshot(&[]))?;
         self.unwritten.clear();
         self.remove_others();
+        self.make_spare();
         Ok(())
     }
 
@@ -134,8 +176,28 @@ impl Writer {
         self.begin(self.number + 1, &compaction.snapshot)?;
         let _ = compaction.done.set(true);
         self.remove_others();
+        self.make_spare();
         Ok(())
     }
+}
+
+/// Puts `bytes` into the file that is to be the next one, and zeros behind them; returns its size.
+fn fill(file: &File, bytes: &[u8]) -> Result<u64, durable::Error> {
+    let (end, old) = (bytes.len() as u64, file.size()?);
+    let mut size = file.grow(old, end + AHEAD_BYTES)?.max(old);
+    if size < end {
+        return Err(durable::Error::io("write", file.path())(std::io::ErrorKind::StorageFull.into()));
+    }
+    // The room that a long journal needed is given back some day.
+    if size > 4 * (end + AHEAD_BYTES) {
+        size = end + AHEAD_BYTES;
+        file.truncate(size)?;
+    }
+    file.write_at(bytes, 0)?;
+    // An earlier try may have left records that bear the same number.
+    file.zero(end, old.min(size))?;
+    file.sync()?;
+    Ok(size)
 }
 
 impl Batch for Writer {
@@ -147,7 +209,6 @@ impl Batch for Writer {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "outcomes were not made durable; beginning a new file");
-                self.file = None;
                 self.start_over(works)
             }
         };
@@ -167,7 +228,6 @@ impl Batch for Writer {
             };
             if let Err(error) = later {
                 tracing::error!(%error, "outcomes were not made durable; beginning a new file");
-                self.file = None;
                 let later = self.start_over(&works[at + 1..]);
                 return works.iter().enumerate().map(|(n, _)| if n > at { later.clone() } else { Ok(()) }).collect();
             }
