@@ -18,6 +18,9 @@ pub(crate) struct Service {
     machine: Arc<Settings>,
     /// The same while nearly all connections are in use: one error ends a session (Postfix STRESS_README).
     under_load: Arc<Settings>,
+    /// For programs on this machine, which hand in whole letters: a letter with many wrong recipients is an error of none of them, and
+    /// one that is cut off would only come again.
+    local: Arc<Settings>,
     pub(crate) smtpd: config::Smtpd,
     pub(crate) wrapped: bool,
     pub(crate) policy: Policy,
@@ -75,10 +78,12 @@ impl Service {
         let flush_domains = DomainList::open(&flushed.join(", "), true, context).map_err(|error| format!("fast_flush_domains: {error}"))?;
         let machine = crate::settings::machine(config, &smtpd, wrapped, tls_available);
         let under_load = Settings { hard_error_limit: 1, junk_command_limit: 1, ..machine.clone() };
+        let local = Settings { soft_error_limit: u32::MAX, hard_error_limit: u32::MAX, ..machine.clone() };
         Ok(Service {
             name: name.to_owned(),
             machine: Arc::new(machine),
             under_load: Arc::new(under_load),
+            local: Arc::new(local),
             wrapped,
             policy,
             mynetworks,
@@ -95,17 +100,15 @@ impl Service {
         })
     }
 
-    /// What holds for a session that begins now.
+    /// What holds for a session that begins now; `client` is none at a local socket.
     pub(crate) async fn terms(&self, under_load: bool, client: Option<IpAddr>) -> (Arc<Settings>, Duration) {
         let (settings, time) = if under_load {
             (&self.under_load, self.smtpd.smtpd_timeout.min(self.smtpd.smtpd_timeout_under_load))
         } else {
             (&self.machine, self.smtpd.smtpd_timeout)
         };
-        let listed = async |list: &NetworkList| match client {
-            Some(ip) => matches!(list.contains(ip).await, Ok(true)),
-            None => false,
-        };
+        let Some(client) = client else { return (self.local.clone(), time) };
+        let listed = async |list: &NetworkList| matches!(list.contains(client).await, Ok(true));
         let (xclient, xforward) = (listed(&self.xclient_hosts).await, listed(&self.xforward_hosts).await);
         if xclient || xforward {
             return (Arc::new(Settings { xclient, xforward, ..(**settings).clone() }), time);

@@ -340,6 +340,22 @@ async fn the_local_socket_knows_who_speaks_and_completes_messages() {
     assert!(!body.contains("hidden"), "{body}");
 }
 
+/// `sendmail`, and qmgr for what it left, name all recipients of a letter at once, and need an answer about each.
+#[tokio::test]
+async fn the_local_socket_answers_about_every_recipient() {
+    let server = Server::start("").await;
+    let stream = UnixStream::connect(server.path("run/submit")).await.expect("connect");
+    let mut client = Client::greeted(stream).await;
+    client.say("EHLO localhost").await;
+    client.say("MAIL FROM:<ann@here.test>").await;
+    for n in 0..40 {
+        let reply = client.say(&format!("RCPT TO:<nobody{n}@here.test>")).await;
+        assert_eq!(code(&reply), "550 5.1.1", "{n}");
+    }
+    assert_eq!(code(&client.say("RCPT TO:<bob@here.test>").await), "250 2.1.5");
+    server.stop().await;
+}
+
 /// S18: what keeps to the letter of each deadline, and would never end.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_only_buys_time_is_cut_off() {
