@@ -266,9 +266,12 @@ impl Router {
     /// The addresses of an included file: one or several per line, comments as in tables. Blocks on the disk, as short as the list.
     fn include(&self, file: &std::path::Path, address: &Address) -> Result<Vec<Target>, String> {
         use std::io::Read;
-        use std::os::unix::fs::MetadataExt;
+        use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
         let shown = file.display();
-        let open = std::fs::File::open(file).map_err(|e| format!(":include:{shown}: {e}"))?;
+        // O_NONBLOCK: opening a FIFO that somebody put there must not wait for a writer, and with it the queue.
+        let mut options = std::fs::OpenOptions::new();
+        let open = options.read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(file);
+        let open = open.map_err(|e| format!(":include:{shown}: {e}"))?;
         // Who may write the list decides where mail goes: root, or whom we run as (the owner of the aliases), and nobody else.
         let meta = open.metadata().map_err(|e| format!(":include:{shown}: {e}"))?;
         let owner = meta.uid() == 0 || meta.uid() == nix::unistd::geteuid().as_raw();

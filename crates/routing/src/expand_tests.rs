@@ -124,6 +124,23 @@ async fn lists_that_anybody_may_write_are_not_read() {
     assert!(finals.is_empty() && failures[0].contains("deferred 4.3.5") && failures[0].contains("not writable by all"), "{failures:?}");
 }
 
+/// Waiting for somebody to write into it would hold up the whole queue.
+#[test]
+fn a_list_that_is_a_fifo_is_not_waited_for() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (aliases, list) = (dir.path().join("aliases"), dir.path().join("list"));
+    nix::unistd::mkfifo(&list, nix::sys::stat::Mode::S_IRUSR).expect("fifo");
+    std::fs::write(&aliases, format!("staff: :include:{}\n", list.display())).expect("write");
+    let settings = format!("{BASE}\nalias_maps = [\"hash:{}\"]\nvirtual_alias_maps = []", aliases.display());
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+        let _ = send.send(runtime.block_on(expand(&settings, &["staff@localhost"])));
+    });
+    let (_, failures) = receive.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a writer");
+    assert!(failures[0].contains("deferred 4.3.5"), "{failures:?}");
+}
+
 #[tokio::test]
 async fn the_postmaster_of_every_domain_is_reached_at_myorigin() {
     let settings = r#"
