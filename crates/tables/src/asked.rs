@@ -179,7 +179,7 @@ fn decode(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Context, Table};
+    use crate::{AddressOrder, Context, Maps, Table};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -220,6 +220,17 @@ mod tests {
         assert_eq!(table.lookup("b").await.expect("answer"), None);
         assert!(table.lookup("c").await.is_err());
         assert_eq!(serving.await.expect("served"), ["get a%20%25b\n", "get b\n", "get c\n"]);
+    }
+
+    /// tcp_table(5): the lookup is of the entire string; a server that answers anything for `@x.org` would else catch all.
+    #[tokio::test]
+    async fn whole_addresses_are_asked_for_and_no_parts() {
+        let (address, serving) = server(&["500 no\n"]).await;
+        let maps = Maps::open(&format!("tcp:{address}"), &Context::local("/")).expect("table");
+        let order = AddressOrder { delimiters: "+", bare: true, catch_all: true };
+        let found = maps.address(&mail_types::Address::parse("ann+list@x.org").expect("address"), order).await.expect("answer");
+        assert!(found.is_none());
+        assert_eq!(serving.await.expect("served"), ["get ann+list@x.org\n"]);
     }
 
     #[tokio::test]

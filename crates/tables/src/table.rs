@@ -134,10 +134,11 @@ impl Table {
         }
     }
 
-    /// Whether its keys are patterns. Such tables see whole addresses only, never their parts (regexp_table(5)).
+    /// Whether its keys are patterns, or its owner knows best what leads to what. Such tables see whole addresses only, never their parts
+    /// (regexp_table(5), tcp_table(5), socketmap_table(5)).
     pub fn is_pattern(&self) -> bool {
         match &self.0.kind {
-            Kind::Patterns(_) | Kind::Networks(_) => true,
+            Kind::Patterns(_) | Kind::Networks(_) | Kind::Asked(_) => true,
             Kind::Compound(compound) => compound.is_pattern(),
             _ => false,
         }
