@@ -63,6 +63,8 @@ pub struct Attempt {
     pub tls: Option<String>,
     /// Some host was ready for mail. When not, the destination as a whole is down, and other messages need not try now.
     pub reached: bool,
+    /// Nobody was asked: how to go there (TLS policy, login) could not be told, which says nothing about the destination.
+    pub untried: bool,
     /// The message could not be read here, which says nothing about the destination.
     pub unreadable: bool,
     /// For each recipient: a host has taken it together with what reports its sender wants, and reports further itself.
@@ -79,6 +81,7 @@ struct Job<'a> {
     repeat: bool,
     relay: Option<String>,
     tls: Option<String>,
+    tried: bool,
     reached: bool,
     unreadable: bool,
     passed_on: Vec<bool>,
@@ -122,6 +125,7 @@ impl Outbound {
             repeat: message.repeat,
             relay: None,
             tls: None,
+            tried: false,
             reached: false,
             unreadable: false,
             passed_on: vec![false; recipients.len()],
@@ -180,6 +184,7 @@ impl Inner {
             Ok(leaving) => leaving,
             Err(outcome) => return job.fail_undecided(outcome),
         };
+        job.tried = true;
         let way = &leaving.way;
         let mut sessions = 0;
         let mut tried = None;
@@ -467,6 +472,7 @@ impl Job<'_> {
             relay: self.relay,
             tls: self.tls,
             reached: self.reached,
+            untried: !self.tried,
             unreadable: self.unreadable,
             passed_on: self.passed_on,
         }

@@ -145,7 +145,7 @@ impl Policies {
         let parents = if plain { order::parents(host.as_str()).map(|parent| format!(".{parent}")).collect() } else { Vec::new() };
         for (whole, key) in std::iter::once((true, destination.next_hop())).chain(parents.into_iter().map(|key| (false, key))) {
             let found = if whole { self.maps.lookup(&key).await } else { self.maps.lookup_part(&key).await };
-            let found = found.map_err(|error| Outcome::Deferred(Failure::local((4, 7, 5), format!("smtp_tls_policy_maps: {error}"))))?;
+            let found = found.map_err(|error| Outcome::Deferred(Failure::local((4, 3, 0), format!("smtp_tls_policy_maps: {error}"))))?;
             let Some(found) = found else { continue };
             if self.loglevel >= 2 {
                 tracing::info!(destination = %destination, policy = %found, "TLS policy found");

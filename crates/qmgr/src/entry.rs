@@ -97,6 +97,8 @@ pub struct Target {
     pub relay: Option<String>,
     /// Handed to another host, rather than to a mailbox.
     pub relayed: bool,
+    /// A table could not tell how to go there.
+    pub untold: bool,
     /// That host was told what reports the sender wants, and reports further itself (RFC 3461 §5.2.2).
     pub passed_on: bool,
 }

@@ -66,7 +66,7 @@ pub async fn prepare(
             continue;
         }
         let mut target =
-            Target { recipient, key, result: fresh_failures.get(&key).cloned(), relay: None, relayed: false, passed_on: false };
+            Target { recipient, key, result: fresh_failures.get(&key).cloned(), relay: None, relayed: false, untold: false, passed_on: false };
         if target.result.is_none() {
             let routed = router.route(&target.recipient.address, envelope.sender.as_ref()).await?;
             let (to, partner) = match routed.route {
@@ -125,6 +125,7 @@ fn all_deferred(stored: &Stored, wrong: Option<&Recipient>, outcome: &Outcome) -
         result: Some(if wrong == Some(recipient) { outcome.clone() } else { because.clone() }),
         relay: None,
         relayed: false,
+        untold: false,
         passed_on: false,
     };
     Prepared { expanded: None, targets: stored.envelope.recipients.iter().map(target).collect(), jobs: Vec::new() }

@@ -113,6 +113,23 @@ async fn each_sender_logs_in_by_its_own_name() {
 }
 
 #[tokio::test]
+async fn where_the_way_cannot_be_told_nobody_is_tried() {
+    let sink = Sink::smtp().start().await;
+    let bad = "inline:{ from@us.org=nonsense }";
+    let section = config::Outbound { smtp_sender_dependent_authentication: true, ..settings().section };
+    for (tables, want) in [
+        (Tables { passwords: maps("fail:"), ..Tables::default() }, "deferred 4.3.0"),
+        (Tables { tls_policy: maps("fail:"), ..Tables::default() }, "deferred 4.3.0"),
+        (Tables { passwords: maps(bad), ..Tables::default() }, "deferred 4.3.5"),
+    ] {
+        let outbound = with_tables(Settings { section: section.clone(), ..settings() }, tables, &FakeDns::start("").await);
+        let attempt = outbound.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await;
+        assert_eq!((short(&attempt), attempt.reached, attempt.untried), (vec![want.to_owned()], false, true), "{}", reason(&attempt));
+    }
+    assert_eq!(sink.connections(), 0);
+}
+
+#[tokio::test]
 async fn what_is_not_taken_goes_to_the_fallback_relay() {
     let fallback = Sink::smtp().start().await;
     let busy = Sink::smtp().on("RCPT", Act::reply("450 4.2.0 later")).start().await;

@@ -50,15 +50,16 @@ impl Manager {
             return;
         };
         let partner = active.jobs[job.at()].partner;
-        let Attempt { outcomes, relay, reached, unreadable, passed_on, .. } = attempt;
+        let Attempt { outcomes, relay, reached, untried, unreadable, passed_on, .. } = attempt;
         // Lost connections are the partner's, not the message's; what cannot be read here is neither's.
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
-        let was_lost = partner && !unreadable && outcomes.iter().any(lost);
+        let was_lost = partner && !unreadable && !untried && outcomes.iter().any(lost);
         let again = was_lost && (!reached || active.jobs[job.at()].lost < LOST);
         for (at, passed_on) in active.jobs[job.at()].members.iter().zip(passed_on) {
             active.recipients[*at].passed_on = passed_on;
+            active.recipients[*at].untold = untried;
         }
-        if again || !reached {
+        if again || (!reached && !untried) {
             self.note_unreached(&to, outcomes.iter().find_map(failure), partner);
         } else if self.announced_down.remove(&to) {
             tracing::info!(relay = %to, "it answers again");
@@ -82,7 +83,12 @@ impl Manager {
             if others {
                 self.note_delivered(job.id, &members);
             }
-            let (back, until) = self.schedule.done(self.now.ms, &to, &job, if reached && !was_lost { Reached::Yes } else { Reached::No });
+            let learnt = match (untried, reached && !was_lost) {
+                (true, _) => Reached::Untried,
+                (_, true) => Reached::Yes,
+                (_, false) => Reached::No,
+            };
+            let (back, until) = self.schedule.done(self.now.ms, &to, &job, learnt);
             self.hand_back(back, until);
         }
         self.conclude_if_done(job.id);

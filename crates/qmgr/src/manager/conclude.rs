@@ -7,7 +7,7 @@ use super::{BATCH, Event, Manager, STALLS};
 use crate::entry::{Active, Entry, Place, State, Target, failure};
 use crate::journal::Spot;
 use crate::notify::{self, Kind};
-use mail_types::{Outcome, QueueId};
+use mail_types::{EnhancedCode, Outcome, QueueId};
 use outbound::Body;
 use spool::Stored;
 use spool::outcome::{Record, What, recipient_key};
@@ -101,9 +101,11 @@ impl Manager {
         self.write_reports(vec![Report { about: id, notifications: written }]);
     }
 
-    /// Whether only a partner on this machine could not tell (deliver without authd, say): not an attempt that counts.
+    /// Whether only a partner on this machine could not tell (deliver without authd, a table of ours): not an attempt that counts.
     fn is_stalled(&self, entry: &Entry, active: &Active) -> bool {
         let by_partner = |target: &Target| match &target.result {
+            // A table that is away; one that holds nonsense (4.3.5) waits for the administrator.
+            Some(Outcome::Deferred(failure)) if target.untold => failure.status == EnhancedCode(4, 3, 0),
             // 4.3.x: the mail system there, not the mailbox (RFC 3463 §3.4).
             Some(Outcome::Deferred(failure)) => !target.relayed && failure.status.1 == 3 && failure.remote.is_some(),
             _ => true,

@@ -22,12 +22,15 @@ struct Bench {
 
 impl Bench {
     async fn new(relay: u16) -> Bench {
+        Bench::with(relay, "[qmgr]\nminimal_backoff_time = \"1s\"\nmaximal_backoff_time = \"1s\"\nbody_memory_limit = \"1M\"\n").await
+    }
+
+    async fn with(relay: u16, settings: &str) -> Bench {
         let (dir, disk) = (testkit::temp_dir(), SimulatedDisk::new());
         let text = format!(
             "hostname = \"mx.test\"\nspool_directory = \"/spool\"\nrun_directory = \"{}\"\n[routing]\nmydestination = []\n\
              virtual_mailbox_domains = [\"ours.test\"]\nvirtual_mailbox_maps = [\"static:x\"]\nvirtual_alias_maps = []\nalias_domain_maps = []\n\
-             relayhost = \"[127.0.0.1]:{relay}\"\n[qmgr]\nminimal_backoff_time = \"1s\"\nmaximal_backoff_time = \"1s\"\n\
-             body_memory_limit = \"1M\"\n",
+             relayhost = \"[127.0.0.1]:{relay}\"\n{settings}",
             dir.path().display()
         );
         let file = PathBuf::from("/etc/facteur/facteur.toml");
@@ -186,6 +189,49 @@ async fn mail_whose_delivery_cannot_be_recorded_goes_to_our_own_deliver_only() {
     assert_eq!(far.messages().len(), 1);
     bench.disk.set_broken(None);
     wait_for("the other mail", || far.messages().len() == 2).await;
+    bench.queued(0).await;
+    bench.end().await;
+}
+
+/// What is wrong with one sender's login says nothing about the relay host.
+#[tokio::test]
+async fn a_login_that_cannot_be_told_closes_no_destination() {
+    let far = Sink::smtp().start().await;
+    let settings = "[qmgr]\nminimal_backoff_time = \"1h\"\n[outbound]\nsmtp_sender_dependent_authentication = true\n\
+        smtp_sasl_password_maps = [\"inline:{ bad@ours.test=nonsense }\"]\n";
+    let bench = Bench::with(far.port(), settings).await;
+    for _ in 0..10 {
+        let sender = Some(Address::parse("bad@ours.test").expect("address"));
+        bench.accept(Envelope { sender, ..bench.envelope("zoe@far.test") }, b"Subject: x\r\n\r\nhello\r\n").await;
+    }
+    wait_for("them to wait", || bench.counts.lock().deferred == 10).await;
+    bench.send("zoe@far.test").await;
+    wait_for("the mail of others", || far.messages().len() == 1).await;
+    bench.queued(10).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_away_for_a_moment_costs_no_attempt() {
+    let far = Sink::smtp().start().await;
+    let authd = testkit::free_port();
+    let settings = format!(
+        "[qmgr]\nminimal_backoff_time = \"1h\"\npartner_retry_time = \"1s\"\n[outbound]\nsmtp_tls_policy_maps = [\"tcp:127.0.0.1:{authd}\"]\n"
+    );
+    let bench = Bench::with(far.port(), &settings).await;
+    bench.send("zoe@far.test").await;
+    wait_for("an attempt", || bench.counts.lock().total == 1 && bench.counts.lock().active == 0).await;
+    assert_eq!(bench.counts.lock().deferred, 0);
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", authd)).await.expect("bind");
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            while matches!(stream.read(&mut [0; 500]).await, Ok(1..)) {
+                let _ = stream.write_all(b"500 no\n").await;
+            }
+        }
+    });
+    wait_for("the mail", || far.messages().len() == 1).await;
     bench.queued(0).await;
     bench.end().await;
 }
