@@ -65,6 +65,8 @@ pub struct Attempt {
     pub reached: bool,
     /// Nobody was asked: how to go there (TLS policy, login) could not be told, which says nothing about the destination.
     pub untried: bool,
+    /// What was lost in the middle may be sent again at once: the server has nothing of it, or would recognise it.
+    pub repeatable: bool,
     /// The message could not be read here, which says nothing about the destination.
     pub unreadable: bool,
     /// For each recipient: a host has taken it together with what reports its sender wants, and reports further itself.
@@ -83,6 +85,7 @@ struct Job<'a> {
     tls: Option<String>,
     tried: bool,
     reached: bool,
+    repeatable: bool,
     unreadable: bool,
     passed_on: Vec<bool>,
 }
@@ -127,6 +130,7 @@ impl Outbound {
             tls: None,
             tried: false,
             reached: false,
+            repeatable: false,
             unreadable: false,
             passed_on: vec![false; recipients.len()],
         };
@@ -325,7 +329,10 @@ impl Inner {
             if let Some((error, timed_out)) = lost {
                 job.unreadable |= matches!(error, client::Error::BodySize);
                 let outcome = soft(verdict::of_error(&error, &connection.host, timed_out));
-                if has_nothing_of_the_message(&error) {
+                let recognises = connection.capabilities().xfacteur;
+                let has_nothing = has_nothing_of_the_message(&error) && !recognises;
+                job.repeatable = recognises || has_nothing;
+                if has_nothing {
                     job.fail_undecided(outcome);
                 } else {
                     // Perhaps the server has the message and only its answer was lost: asking another host at once would make two of it.
@@ -473,6 +480,7 @@ impl Job<'_> {
             tls: self.tls,
             reached: self.reached,
             untried: !self.tried,
+            repeatable: self.repeatable,
             unreadable: self.unreadable,
             passed_on: self.passed_on,
         }
@@ -579,7 +587,7 @@ fn was_idle_too_long(error: &client::Error, report: &client::Report) -> bool {
     }
 }
 
-/// The connection was lost before a server that speaks SMTP was sent the message itself.
+/// The connection was lost before a server was sent the message itself, unless that goes ahead of the replies, as to our `deliver`.
 fn has_nothing_of_the_message(error: &client::Error) -> bool {
     matches!(error, client::Error::Closed("at MAIL FROM" | "at RCPT TO" | "at DATA"))
 }

@@ -44,7 +44,7 @@ async fn lmtp_without_our_extensions_is_plain() {
 async fn a_large_body_goes_as_one_chunk_from_its_file() {
     let dir = temp_dir();
     let path = dir.path().join("lmtp");
-    let sink = Sink::lmtp().start_unix(&path).await;
+    let sink = Sink::lmtp().keyword("XFACTEUR").start_unix(&path).await;
     let text = format!("Subject: large\r\n\r\n{}", "line of text\r\n".repeat(40_000));
     let large = Message { body: in_file(text.as_bytes()), ..message("") };
     let attempt = plain().await.deliver(&Destination::LmtpUnix(path), &large, &to(&["a@x.org"])).await;
@@ -99,4 +99,23 @@ async fn twenty_deliveries_at_once_use_twenty_connections_and_keep_them() {
     assert!(sink.connections() <= 20, "{}", sink.connections());
     assert_eq!(sink.messages().len(), 60);
     outbound.close().await;
+}
+
+#[tokio::test]
+async fn what_was_lost_in_the_middle_is_repeatable_where_it_makes_no_second_copy() {
+    let dir = temp_dir();
+    for (n, (keyword, lost_at, want)) in [
+        ("XFACTEUR", "end of data <a@", true),
+        ("XFACTEUR", "MAIL", true),
+        ("8BITMIME", "end of data <a@", false),
+        ("8BITMIME", "RCPT", true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = dir.path().join(n.to_string());
+        let _sink = Sink::lmtp().keyword(keyword).on(lost_at, Act::Close).start_unix(&path).await;
+        let attempt = plain().await.deliver(&Destination::LmtpUnix(path), &message(TEXT), &to(&["a@x.org"])).await;
+        assert_eq!((attempt.reached, attempt.repeatable), (true, want), "{keyword} {lost_at}: {}", reason(&attempt));
+    }
 }

@@ -50,11 +50,12 @@ impl Manager {
             return;
         };
         let partner = active.jobs[job.at()].partner;
-        let Attempt { outcomes, relay, reached, untried, unreadable, passed_on, .. } = attempt;
+        let Attempt { outcomes, relay, reached, untried, repeatable, unreadable, passed_on, .. } = attempt;
         // Lost connections are the partner's, not the message's; what cannot be read here is neither's.
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
         let was_lost = partner && !unreadable && !untried && outcomes.iter().any(lost);
-        let again = was_lost && (!reached || active.jobs[job.at()].lost < LOST);
+        // Others than our deliver would file it once more each time (Dovecot): that waits as long as any other failure.
+        let again = was_lost && (!reached || (repeatable && active.jobs[job.at()].lost < LOST));
         for (at, passed_on) in active.jobs[job.at()].members.iter().zip(passed_on) {
             active.recipients[*at].passed_on = passed_on;
             active.recipients[*at].untold = untried;

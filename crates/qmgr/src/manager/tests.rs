@@ -235,3 +235,14 @@ async fn a_table_that_is_away_for_a_moment_costs_no_attempt() {
     bench.queued(0).await;
     bench.end().await;
 }
+
+/// Dovecot would file it each time.
+#[tokio::test]
+async fn a_partner_that_knows_no_repetition_is_not_given_the_same_again_at_once() {
+    let bench = Bench::with(1, "[qmgr]\nminimal_backoff_time = \"1h\"\npartner_retry_time = \"100ms\"\n").await;
+    let partner = Sink::lmtp().on("end of data <bob@", Act::Close).start_unix(&bench.dir.path().join("lmtp")).await;
+    bench.send("bob@ours.test").await;
+    wait_for("it to wait", || bench.counts.lock().deferred == 1).await;
+    assert_eq!(partner.commands().iter().filter(|c| c.starts_with("MAIL")).count(), 1);
+    bench.end().await;
+}

@@ -17,8 +17,9 @@ pub struct Settings {
     pub credentials: Option<Credentials>,
     /// Log in also where the connection is not under TLS.
     pub auth_without_tls: bool,
-    /// Send messages by BDAT where the server announces CHUNKING: everything goes in one write. Right for LMTP to `deliver`; for hosts
-    /// on the Internet DATA spares the bytes of a message that no recipient gets.
+    /// Send messages by BDAT where the server announces CHUNKING, and XFACTEUR: everything goes in one write. When the connection is lost
+    /// it cannot be told whether the server has the message, so that this is for those who recognise a repetition; others get DATA,
+    /// which also spares the bytes of a message that no recipient gets.
     pub chunking: bool,
 }
 

@@ -11,8 +11,8 @@
 //! } }
 //! ```
 //!
-//! One session carries many messages. With PIPELINING a message's MAIL, RCPTs and DATA go in one `Send`; with CHUNKING (and
-//! `Settings::chunking`) the message itself goes along, so that a delivery is one write and one read.
+//! One session carries many messages. With PIPELINING a message's MAIL, RCPTs and DATA go in one `Send`; with CHUNKING, where
+//! `Settings::chunking` allows it, the message itself goes along, so that a delivery is one write and one read.
 //!
 //! A connection that was kept idle may have been closed by the server meanwhile, with or without 421: when `Failed` comes after a
 //! `Finished` in which nobody was decided, or decided by 421 at `Stage::Mail`, trying again on a new connection is right.

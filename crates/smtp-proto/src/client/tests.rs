@@ -155,6 +155,14 @@ fn lmtp_with_chunking_goes_in_one_write_and_has_a_reply_per_recipient() {
     assert!(run(&mut session).0.starts_with("RSET\r\nMAIL FROM:<a@x.test>\r\n"));
 }
 
+/// Were the connection lost, nobody could tell whether Dovecot has the message.
+#[test]
+fn the_message_goes_ahead_only_to_those_who_recognise_it() {
+    let mut session = ready(Settings::lmtp("me.test"), "250-PIPELINING\r\n250-CHUNKING\r\n");
+    session.deliver(message(&["b@y.test"], "x\r\n"));
+    assert_eq!(run(&mut session).0, "MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n");
+}
+
 #[test]
 fn dsn_parameters_go_to_servers_that_know_them() {
     let mut mail = message(&["b@y.test"], "x\r\n");
@@ -316,7 +324,7 @@ fn a_stream_is_sent_piece_by_piece() {
     assert_eq!(finished(&mut session)[0].0, Some(Stage::Message));
     // BDAT, and a stream that is shorter than it said.
     for (piece, good) in [("abcd\r\n", true), ("abc\r\n", false), ("abcde\r\n", false)] {
-        let mut session = ready(Settings { chunking: true, ..smtp() }, "250-PIPELINING\r\n250-CHUNKING\r\n");
+        let mut session = ready(Settings { chunking: true, ..smtp() }, "250-PIPELINING\r\n250-CHUNKING\r\n250-XFACTEUR\r\n");
         session.deliver(Message { body: body.clone(), ..message(&["b@y.test"], "") });
         assert!(run(&mut session).0.ends_with("BDAT 6 LAST\r\n"));
         session.body(piece.as_bytes());
@@ -337,7 +345,7 @@ fn client_and_server_understand_each_other() {
                 let line = "..a .\r\n.\r\nbare\nlf\rcr\r\r\n.\n";
                 let body = line.repeat(size / line.len() + 1);
                 let settings = if lmtp { server::Settings::lmtp("there") } else { server::Settings::new("there") };
-                let mut server = server::Session::new(Arc::new(settings), false);
+                let mut server = server::Session::new(Arc::new(server::Settings { xfacteur: true, ..settings }), false);
                 let mut client = Session::new(Settings { lmtp, chunking, ..smtp() });
                 let mut got = Vec::new();
                 for round in 0..3 {

@@ -90,7 +90,7 @@ impl Transaction {
             message,
             lmtp: settings.lmtp,
             pipelining: capabilities.pipelining,
-            chunking: settings.chunking && capabilities.chunking,
+            chunking: settings.chunking && capabilities.chunking && capabilities.xfacteur,
             capabilities: capabilities.clone(),
             next: if reset { Next::Reset } else { Next::Mail },
             due: VecDeque::new(),
