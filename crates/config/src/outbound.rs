@@ -62,7 +62,7 @@ settings! {
         relayhost_password: Secret = Secret::new("");
         /// Tables of logins `name:password` at next hops; the key is the next hop as it is written (`[smtp.free.fr]:587`), or its name alone. They are sent to verified hosts only.
         smtp_sasl_password_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtp_sasl_password_maps";
-        /// Senders (`ann@example.org`, `@example.org`) are keys of `smtp_sasl_password_maps` too, and asked for first.
+        /// Senders (`ann@example.org`, `@example.org`) are keys of `smtp_sasl_password_maps` too, and asked for first, where the next hop is a relay host (`relayhost`, `sender_dependent_relayhost_maps`, `default_transport`).
         smtp_sender_dependent_authentication: bool = false, was "Postfix smtp_sender_dependent_authentication";
         /// Services whose hosts are found by SRV records (RFC 2782) of next hops without brackets: `submission` (next hops with `:submission` or `:587`), `submissions`
         /// (465, TLS from the first byte), `smtp` (all others). A password is then sent to hosts only whose certificate has the name of the next hop.

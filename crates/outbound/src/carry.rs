@@ -9,7 +9,7 @@ use crate::pool::{Pool, Way};
 use crate::tls::{ClientTls, Trust};
 use crate::verdict::{self, Verdict};
 use crate::wire::Wire;
-use crate::{Body, Destination, Message, Settings, SetupError, Tables, downgrade};
+use crate::{Body, Destination, Message, NamedBy, Settings, SetupError, Tables, downgrade};
 use config::{SmtpTlsLevel, SrvService};
 use dns::Resolver;
 use mail_types::{Address, BodyType, Failure, Outcome, Recipient};
@@ -134,13 +134,13 @@ impl Outbound {
             unreadable: false,
             passed_on: vec![false; recipients.len()],
         };
-        self.0.carry(destination, &mut job).await;
+        self.0.carry(destination, message.named_by, &mut job).await;
         if matches!(destination, Destination::Smtp { .. }) && !self.0.fallback.contains(destination) {
             for relay in &self.0.fallback {
                 if job.is_done() {
                     break;
                 }
-                self.0.carry(relay, &mut job).await;
+                self.0.carry(relay, NamedBy::Relay, &mut job).await;
             }
         }
         job.into_attempt(destination)
@@ -149,7 +149,7 @@ impl Outbound {
     /// Whether the destination is ready for mail now. The connection is kept for the next message.
     pub async fn greets(&self, destination: &Destination) -> bool {
         let inner = &self.0;
-        let Ok(leaving) = inner.leaving(destination, None).await else { return false };
+        let Ok(leaving) = inner.leaving(destination, NamedBy::Transport, None).await else { return false };
         let opened = match destination {
             Destination::LmtpUnix(path) => inner.open_unix(path).await.ok(),
             _ => {
@@ -175,16 +175,16 @@ impl Outbound {
 
 impl Inner {
     /// The TLS policy and the login of a destination. `Err`: one of them cannot be told now.
-    async fn leaving(&self, destination: &Destination, sender: Option<&Address>) -> Result<Leaving, Outcome> {
-        let credentials = self.logins.of(destination, sender, &self.settings).await?;
+    async fn leaving(&self, destination: &Destination, named_by: NamedBy, sender: Option<&Address>) -> Result<Leaving, Outcome> {
+        let credentials = self.logins.of(destination, named_by, sender, &self.settings).await?;
         let by_srv = destination.srv(&self.settings).is_some();
         let policy = self.policies.of(destination, credentials.is_some(), by_srv).await?;
         let way = Way { destination: destination.clone(), policy, login: credentials.as_ref().map(|c| c.login.clone()) };
         Ok(Leaving { way, credentials })
     }
 
-    async fn carry(&self, destination: &Destination, job: &mut Job<'_>) {
-        let leaving = match self.leaving(destination, job.message.sender.as_ref()).await {
+    async fn carry(&self, destination: &Destination, named_by: NamedBy, job: &mut Job<'_>) {
+        let leaving = match self.leaving(destination, named_by, job.message.sender.as_ref()).await {
             Ok(leaving) => leaving,
             Err(outcome) => return job.fail_undecided(outcome),
         };

@@ -2,7 +2,7 @@
 
 use crate::logins::Logins;
 use crate::policy::{NameMatch, Policies, Why};
-use crate::{Destination, Settings, SetupError, Tables};
+use crate::{Destination, NamedBy, Settings, SetupError, Tables};
 use config::SmtpTlsLevel;
 use mail_types::{Address, Outcome};
 
@@ -35,8 +35,8 @@ impl TlsExplainer {
     }
 
     /// `Err`: a table cannot tell, or what it says cannot be understood; mail waits.
-    pub async fn explain(&self, destination: &Destination, sender: Option<&Address>) -> Result<TlsChoice, Outcome> {
-        let credentials = self.logins.of(destination, sender, &self.settings).await?;
+    pub async fn explain(&self, destination: &Destination, named_by: NamedBy, sender: Option<&Address>) -> Result<TlsChoice, Outcome> {
+        let credentials = self.logins.of(destination, named_by, sender, &self.settings).await?;
         let by_srv = destination.srv(&self.settings).is_some();
         let (policy, why) = self.policies.explain(destination, credentials.is_some(), by_srv).await?;
         let (setting, because) = match why {

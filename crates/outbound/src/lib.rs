@@ -30,7 +30,7 @@ mod wire;
 pub use carry::{Attempt, Outbound};
 pub use destination::Destination;
 pub use explain::{TlsChoice, TlsExplainer};
-pub use message::{Body, Message};
+pub use message::{Body, Message, NamedBy};
 pub use policy::{NameMatch, Policies, Policy, Versions};
 pub use settings::{Settings, SetupError, Tables};
 

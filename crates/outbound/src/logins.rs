@@ -1,6 +1,6 @@
 //! Our logins at other hosts: that of the settings for the relay host, and those of `smtp_sasl_password_maps`.
 
-use crate::{Destination, Settings};
+use crate::{Destination, NamedBy, Settings};
 use mail_types::{Address, Failure, Outcome, Secret};
 use smtp_proto::client::Credentials;
 use tables::{AddressOrder, Maps};
@@ -13,9 +13,13 @@ pub(crate) struct Logins {
 
 impl Logins {
     /// The login for mail of a sender at a destination. A table that cannot tell defers: without its login the mail might be refused for good.
+    ///
+    /// A sender's login is for the relay host of that sender: at the host of any recipient it would give the password away, and demand a
+    /// verified host with AUTH where hardly one has it. So would a table with one answer to all questions.
     pub async fn of(
         &self,
         destination: &Destination,
+        named_by: NamedBy,
         sender: Option<&Address>,
         settings: &Settings,
     ) -> Result<Option<Credentials>, Outcome> {
@@ -24,14 +28,15 @@ impl Logins {
             return Ok(settings.login_at(host, *port).cloned());
         }
         let mut found = None;
-        if let Some(sender) = sender.filter(|_| self.by_sender) {
+        if let Some(sender) = sender.filter(|_| self.by_sender && named_by == NamedBy::Relay) {
             let order = AddressOrder { delimiters: "", bare: false, catch_all: true };
             found = self.maps.address(sender, order).await.map_err(unavailable)?.map(|hit| hit.found);
         }
         // As it is written; else for the host as such, which Postfix asks for too.
         for key in [destination.next_hop(), destination.certificate_name()] {
             if found.is_none() {
-                found = self.maps.lookup(&key).await.map_err(unavailable)?;
+                let meant = |found: &tables::Found| named_by != NamedBy::Recipient || !found.table.is_static();
+                found = self.maps.lookup(&key).await.map_err(unavailable)?.filter(meant);
             }
         }
         let Some(found) = found else { return Ok(settings.login_at(host, *port).cloned()) };

@@ -18,7 +18,30 @@ pub struct Message {
     pub accepted_seconds: u64,
     /// An earlier attempt for these recipients may have succeeded without our knowing; our `deliver` then looks for it.
     pub repeat: bool,
+    pub named_by: NamedBy,
     pub body: Body,
+}
+
+/// Who named the next hop. A password goes only where it was meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NamedBy {
+    /// The recipient's address, which is anybody's choice.
+    Recipient,
+    /// The administrator, for the recipient.
+    Transport,
+    /// The administrator, for the sender or for all that leaves: a relay host.
+    Relay,
+}
+
+impl NamedBy {
+    /// From what is known of a route.
+    pub fn of(is_by_recipient: bool, is_by_relayhost: bool) -> NamedBy {
+        match (is_by_recipient, is_by_relayhost) {
+            (true, _) => NamedBy::Recipient,
+            (false, true) => NamedBy::Relay,
+            (false, false) => NamedBy::Transport,
+        }
+    }
 }
 
 /// The bytes of a message, with CRLF line ends. Cheap to clone.

@@ -1,6 +1,6 @@
 //! Deliveries to servers that follow a script (SECURITY Q8 to Q12).
 
-use crate::{Attempt, Body, Destination, Message, Outbound, Settings, Tables};
+use crate::{Attempt, Body, Destination, Message, NamedBy, Outbound, Settings, Tables};
 use config::SmtpTlsLevel;
 use mail_types::{Address, BodyType, Domain, Outcome, QueueId, Recipient, Secret};
 use smtp_proto::client::Credentials;
@@ -55,6 +55,7 @@ fn message(text: impl AsRef<[u8]>) -> Message {
         envid: None,
         accepted_seconds: 1_800_000_000,
         repeat: false,
+        named_by: NamedBy::Relay,
         body: Body::memory(text.as_ref().to_vec()),
     }
 }

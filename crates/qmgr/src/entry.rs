@@ -3,7 +3,7 @@
 use crate::journal::Spot;
 use crate::schedule::Weight;
 use mail_types::{Failure, Outcome, QueueId, Recipient, Reply};
-use outbound::{Body, Destination};
+use outbound::{Body, Destination, NamedBy};
 use spool::Stored;
 use std::sync::Arc;
 
@@ -129,6 +129,7 @@ impl std::fmt::Display for Line {
 pub struct Job {
     pub to: Line,
     pub partner: bool,
+    pub named_by: NamedBy,
     /// Places in `Active::recipients`.
     pub members: Vec<usize>,
     /// How often the partner was lost in the middle of it.

@@ -3,7 +3,7 @@
 use crate::entry::{Job, Line, Target, delivered};
 use crate::settings::Settings;
 use mail_types::{Failure, Outcome, Recipient, Reply};
-use outbound::Destination;
+use outbound::{Destination, NamedBy};
 use routing::{LmtpTarget, Route, Router, Unavailable};
 use spool::Stored;
 use spool::outcome::{MessageLedger, recipient_key};
@@ -57,7 +57,7 @@ pub async fn prepare(
         failures.into_iter().filter_map(|(at, outcome)| Some((recipient_key(&whole.get(at)?.address), outcome))).collect();
     let mut targets: Vec<Target> = Vec::with_capacity(recipients.len());
     let mut jobs: Vec<Job> = Vec::new();
-    let mut open_jobs: HashMap<Line, usize> = HashMap::new();
+    let mut open_jobs: HashMap<(Line, NamedBy), usize> = HashMap::new();
     let mut settled: HashSet<u64> = known.done.iter().map(|(key, _)| *key).collect();
     let several = recipients.len() > 1;
     for recipient in recipients {
@@ -65,10 +65,18 @@ pub async fn prepare(
         if settled.contains(&key) || (several && !settled.insert(key)) {
             continue;
         }
-        let mut target =
-            Target { recipient, key, result: fresh_failures.get(&key).cloned(), relay: None, relayed: false, untold: false, passed_on: false };
+        let mut target = Target {
+            recipient,
+            key,
+            result: fresh_failures.get(&key).cloned(),
+            relay: None,
+            relayed: false,
+            untold: false,
+            passed_on: false,
+        };
         if target.result.is_none() {
             let routed = router.route(&target.recipient.address, envelope.sender.as_ref()).await?;
+            let named_by = NamedBy::of(routed.is_by_recipient(&target.recipient.address), routed.is_by_relayhost());
             let (to, partner) = match routed.route {
                 Route::Local => (Some(settings.local.clone()), true),
                 Route::Lmtp(LmtpTarget::Unix(path)) => (Some(Destination::LmtpUnix(path)), true),
@@ -89,12 +97,12 @@ pub async fn prepare(
                 let limit =
                     if partner { settings.recipient_limit } else { settings.terms(&routed.transport, to.is_lmtp()).recipient_limit };
                 let full = |job: &Job| job.members.len() >= limit;
-                let to = Line { transport: routed.transport, to };
-                let at = match open_jobs.get(&to) {
+                let key = (Line { transport: routed.transport, to }, named_by);
+                let at = match open_jobs.get(&key) {
                     Some(&at) if !full(&jobs[at]) => at,
                     _ => {
-                        jobs.push(Job { to: to.clone(), partner, members: Vec::new(), lost: 0 });
-                        open_jobs.insert(to, jobs.len() - 1);
+                        jobs.push(Job { to: key.0.clone(), partner, named_by, members: Vec::new(), lost: 0 });
+                        open_jobs.insert(key, jobs.len() - 1);
                         jobs.len() - 1
                     }
                 };

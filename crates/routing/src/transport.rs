@@ -31,6 +31,19 @@ pub struct Routed {
     pub reason: Reason,
 }
 
+impl Routed {
+    /// Whether mail goes to the hosts of the recipient's own domain.
+    pub fn is_by_recipient(&self, address: &Address) -> bool {
+        matches!(&self.route, Route::Smtp(hop) if *hop == NextHop::of_domain(address.domain()))
+    }
+
+    /// Whether a setting named the host for the sender, or for all that leaves: a relay host.
+    pub fn is_by_relayhost(&self) -> bool {
+        let settings = ["relayhost", "sender_dependent_relayhost_maps", "sender_dependent_default_transport_maps", "default_transport"];
+        settings.contains(&self.reason.setting)
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

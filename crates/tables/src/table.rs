@@ -144,6 +144,11 @@ impl Table {
         }
     }
 
+    /// Whether it has the same answer to every question.
+    pub fn is_static(&self) -> bool {
+        matches!(self.0.kind, Kind::Static(_))
+    }
+
     /// Whether a question leaves this process.
     pub fn is_remote(&self) -> bool {
         match &self.0.kind {

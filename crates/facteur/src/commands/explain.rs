@@ -7,7 +7,7 @@ use crate::cli::Globals;
 use config::TlsLevel;
 use dns::Resolver;
 use mail_types::{Address, Recipient};
-use outbound::{Tables, TlsChoice, TlsExplainer};
+use outbound::{NamedBy, Tables, TlsChoice, TlsExplainer};
 use place::Places;
 use policy::{Action, Destination, Facts, Ownership, Policy, Stage, Traced, Verdict};
 use routing::{Class, NextHop, Route, Router};
@@ -274,17 +274,18 @@ impl Question<'_> {
             way = way.replacen(usual, &routed.transport, 1);
         }
         self.note("route", &address.to_string(), way, &routed.reason, routed.reason.setting);
+        let named_by = NamedBy::of(routed.is_by_recipient(address), routed.is_by_relayhost());
         if let Route::Smtp(hop) = routed.route {
             self.hosts(&hop).await;
-            self.tls(&hop, sender).await;
+            self.tls(&hop, named_by, sender).await;
         }
     }
 
     /// What the host has to prove.
-    async fn tls(&mut self, hop: &NextHop, sender: Option<&Address>) {
+    async fn tls(&mut self, hop: &NextHop, named_by: NamedBy, sender: Option<&Address>) {
         let (rule, destination) = (hop.to_string(), outbound::Destination::Smtp { host: hop.host.clone(), port: hop.port, mx: hop.mx });
         let choice = match &self.tls {
-            Ok(tls) => tls.explain(&destination, sender).await.map_err(|outcome| format!("{outcome:?}")),
+            Ok(tls) => tls.explain(&destination, named_by, sender).await.map_err(|outcome| format!("{outcome:?}")),
             Err(why) => Err(why.clone()),
         };
         match choice {

@@ -113,6 +113,31 @@ async fn each_sender_logs_in_by_its_own_name() {
 }
 
 #[tokio::test]
+async fn a_senders_login_is_for_its_relay_host_only() {
+    let sink = Sink::smtp().keyword("AUTH PLAIN").starttls().start().await;
+    let dns = FakeDns::start("mx.test A 127.0.0.1").await;
+    let (_dir, ca_file) = certificate_file(&sink);
+    let destination = Destination::parse(&format!("[mx.test]:{}", sink.port())).expect("host");
+    let by_sender = "inline:{ from@us.org=ann:pw }".to_owned();
+    let by_host = format!("inline:{{ {}=ann:pw }}", destination.next_hop());
+    for (table, named_by, want) in [
+        (&by_sender, NamedBy::Relay, true),
+        (&by_sender, NamedBy::Transport, false),
+        (&by_sender, NamedBy::Recipient, false),
+        (&"static:ann:pw".to_owned(), NamedBy::Transport, true),
+        (&"static:ann:pw".to_owned(), NamedBy::Recipient, false),
+        (&by_host, NamedBy::Recipient, true),
+    ] {
+        let section = config::Outbound { smtp_sender_dependent_authentication: true, ..settings().section };
+        let tables = Tables { passwords: maps(table), ..Tables::default() };
+        let outbound = with_tables(Settings { section, ca_file: ca_file.clone(), ..settings() }, tables, &dns);
+        let attempt = outbound.deliver(&destination, &Message { named_by, ..message(TEXT) }, &to(&["a@gmail.com"])).await;
+        assert_eq!(short(&attempt), ["delivered"], "{table} {named_by:?}: {}", reason(&attempt));
+        assert_eq!(sink.messages().pop().expect("message").login.is_some(), want, "{table} {named_by:?}");
+    }
+}
+
+#[tokio::test]
 async fn where_the_way_cannot_be_told_nobody_is_tried() {
     let sink = Sink::smtp().start().await;
     let bad = "inline:{ from@us.org=nonsense }";

@@ -30,6 +30,7 @@ impl Manager {
                 envid: envelope.envid.clone(),
                 accepted_seconds: envelope.arrived_micros / 1_000_000,
                 repeat: entry.is_some_and(|e| e.repeat) || active.jobs[job.at()].lost > 0,
+                named_by: active.jobs[job.at()].named_by,
                 body: active.body.clone(),
             };
             let members = &active.jobs[job.at()].members;
