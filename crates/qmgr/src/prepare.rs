@@ -40,7 +40,7 @@ pub async fn prepare(
             let expansion = router.expand(envelope.sender.as_ref(), whole, copies).await?;
             // Where a table is wrong for now the message waits as it is: half an expansion cannot be journalled.
             if let Some((at, outcome)) = expansion.failures.iter().find(|(_, o)| matches!(o, Outcome::Deferred(_))) {
-                return Ok(all_deferred(&stored, whole.get(*at), outcome));
+                return Ok(all_deferred(&stored, &known, whole.get(*at), outcome));
             }
             let recipients: Vec<Recipient> = expansion.recipients.into_iter().map(|e| e.recipient).collect();
             failures = expansion.failures;
@@ -119,7 +119,13 @@ fn is_our_bounce(stored: &Stored) -> bool {
     stored.envelope.id.as_str().starts_with('Z')
 }
 
-fn all_deferred(stored: &Stored, wrong: Option<&Recipient>, outcome: &Outcome) -> Prepared {
+/// What stands for a message when a table could not tell in all the time it was given: nobody gets it now, for this reason.
+pub fn untold(stored: &Stored, known: Option<&MessageLedger>, why: &Unavailable) -> Prepared {
+    let outcome = Outcome::Deferred(Failure::local((4, 3, 0), why.to_string()));
+    undecided(stored, known.unwrap_or(&MessageLedger::default()), |_| outcome.clone())
+}
+
+fn all_deferred(stored: &Stored, known: &MessageLedger, wrong: Option<&Recipient>, outcome: &Outcome) -> Prepared {
     let because = match (outcome, wrong) {
         (Outcome::Deferred(failure), Some(r)) if stored.envelope.recipients.len() > 1 => {
             let reason = format!("waits for <{}>: {}", r.address, failure.reason);
@@ -127,14 +133,21 @@ fn all_deferred(stored: &Stored, wrong: Option<&Recipient>, outcome: &Outcome) -
         }
         _ => outcome.clone(),
     };
-    let target = |recipient: &Recipient| Target {
+    undecided(stored, known, |recipient| if wrong == Some(recipient) { outcome.clone() } else { because.clone() })
+}
+
+/// The recipients that are left, as far as it is known who they are, without a way.
+fn undecided(stored: &Stored, known: &MessageLedger, outcome: impl Fn(&Recipient) -> Outcome) -> Prepared {
+    let recipients = known.expanded.as_ref().unwrap_or(&stored.envelope.recipients);
+    let targets = recipients.iter().map(|recipient| Target {
         key: recipient_key(&recipient.address),
         recipient: recipient.clone(),
-        result: Some(if wrong == Some(recipient) { outcome.clone() } else { because.clone() }),
+        result: Some(outcome(recipient)),
         relay: None,
         relayed: false,
-        untold: false,
+        untold: true,
         passed_on: false,
-    };
-    Prepared { expanded: None, targets: stored.envelope.recipients.iter().map(target).collect(), jobs: Vec::new() }
+    });
+    let done = |target: &Target| known.done.iter().any(|(key, _)| *key == target.key);
+    Prepared { expanded: None, targets: targets.filter(|target| !done(target)).collect(), jobs: Vec::new() }
 }

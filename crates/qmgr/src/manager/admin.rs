@@ -77,11 +77,11 @@ impl Manager {
 
     fn flush_one(&mut self, id: QueueId) -> bool {
         match self.entries.get(&id).map(|e| e.state) {
-            Some(State::Deferred(_)) => {
+            Some(State::Deferred(_) | State::Stalled) => {
                 self.set_state(&id, State::Ready);
                 true
             }
-            Some(state) => matches!(state, State::Ready | State::Active | State::Stalled | State::Aside),
+            Some(state) => matches!(state, State::Ready | State::Active | State::Aside),
             None => false,
         }
     }

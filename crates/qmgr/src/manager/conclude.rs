@@ -62,11 +62,12 @@ impl Manager {
         }
         // Its body is in memory, and counted, until the message is gone, waits or is in its file.
         let Some(active) = self.active.remove(&id) else { return };
-        let stalled = self.is_stalled(&entry, &active).then(|| {
+        let untold = is_untold(&active);
+        let stalled = (untold && entry.stalls < STALLS && !entry.hold && !entry.expire).then(|| {
             let why = active.recipients.iter().filter_map(|t| t.result.as_ref().and_then(failure)).next();
             why.map_or_else(String::new, |failure| failure.reason.clone())
         });
-        if stalled.is_none() && entry.stalls > 0 {
+        if !untold && entry.stalls > 0 {
             self.release_stalled();
         }
         let envelope = &active.stored.envelope;
@@ -99,22 +100,6 @@ impl Manager {
         }
         self.concluding.insert(id, conclusion);
         self.write_reports(vec![Report { about: id, notifications: written }]);
-    }
-
-    /// Whether only a partner on this machine could not tell (deliver without authd, a table of ours): not an attempt that counts.
-    fn is_stalled(&self, entry: &Entry, active: &Active) -> bool {
-        let by_partner = |target: &Target| match &target.result {
-            // A table that is away; one that holds nonsense (4.3.5) waits for the administrator.
-            Some(Outcome::Deferred(failure)) if target.untold => failure.status == EnhancedCode(4, 3, 0),
-            // 4.3.x: the mail system there, not the mailbox (RFC 3463 §3.4).
-            Some(Outcome::Deferred(failure)) => !target.relayed && failure.status.1 == 3 && failure.remote.is_some(),
-            _ => true,
-        };
-        active.recipients.iter().any(is_deferred)
-            && active.recipients.iter().all(by_partner)
-            && entry.stalls < STALLS
-            && !entry.hold
-            && !active.recipients.iter().any(|t| matches!(t.result, Some(Outcome::Bounced(_))))
     }
 
     fn notification(&self, kind: Kind, expired: bool, active: &Active) -> Option<(Stored, Arc<[u8]>)> {
@@ -376,6 +361,20 @@ impl Manager {
         tracing::info!(queue_id = id.as_str(), "deleted by an administrator");
         self.remove(id, entry.place, true);
     }
+}
+
+/// Whether only a partner on this machine could not tell (deliver without authd, a table of ours): for some time no attempt that counts.
+fn is_untold(active: &Active) -> bool {
+    let by_partner = |target: &Target| match &target.result {
+        // A table that is away; one that holds nonsense (4.3.5) waits for the administrator.
+        Some(Outcome::Deferred(failure)) if target.untold => failure.status == EnhancedCode(4, 3, 0),
+        // 4.3.x: the mail system there, not the mailbox (RFC 3463 §3.4).
+        Some(Outcome::Deferred(failure)) => !target.relayed && failure.status.1 == 3 && failure.remote.is_some(),
+        _ => true,
+    };
+    active.recipients.iter().any(is_deferred)
+        && active.recipients.iter().all(by_partner)
+        && !active.recipients.iter().any(|t| matches!(t.result, Some(Outcome::Bounced(_))))
 }
 
 fn is_deferred(target: &Target) -> bool {

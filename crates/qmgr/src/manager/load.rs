@@ -1,8 +1,8 @@
 //! From the line of ready messages to active ones: read from the spool, expanded, routed.
 
-use super::{BATCH, Event, Manager};
+use super::{BATCH, Event, Manager, STALLS};
 use crate::entry::{Active, Job, JobId, Place, State};
-use crate::prepare::{Prepared, prepare};
+use crate::prepare::{Prepared, prepare, untold};
 use crate::schedule::Kind;
 use mail_types::{Failure, Outcome, QueueId};
 use outbound::Body;
@@ -182,15 +182,22 @@ impl Manager {
     /// Recipients and their routes are known.
     pub(super) fn prepared(&mut self, id: QueueId, result: Result<Prepared, Unavailable>) {
         let prepared = match result {
-            Ok(prepared) => prepared,
-            Err(why) => {
+            Ok(prepared) => {
+                if self.entries.get(&id).is_some_and(|e| e.stalls > 0) {
+                    self.release_stalled();
+                }
+                prepared
+            }
+            Err(why) if self.entries.get(&id).is_some_and(|e| e.stalls < STALLS && !e.expire) => {
                 self.deactivate(&id);
                 return self.stall(id, &why.to_string());
             }
+            // It waits and expires like any other, and its sender is told.
+            Err(why) => {
+                let Some(active) = self.active.get(&id) else { return };
+                untold(&active.stored, self.outcomes.ledger().get(&id), &why)
+            }
         };
-        if self.entries.get(&id).is_some_and(|e| e.stalls > 0) {
-            self.release_stalled();
-        }
         if let Some(recipients) = prepared.expanded {
             self.note(Record::Expanded { id, recipients }, false);
         }

@@ -246,3 +246,29 @@ async fn a_partner_that_knows_no_repetition_is_not_given_the_same_again_at_once(
     assert_eq!(partner.commands().iter().filter(|c| c.starts_with("MAIL")).count(), 1);
     bench.end().await;
 }
+
+/// A table that never answers is no reason to keep a message for ever, and in silence.
+#[tokio::test]
+async fn mail_whose_table_never_answers_expires() {
+    let settings = "transport_maps = [\"fail:\"]\n[qmgr]\npartner_retry_time = \"100ms\"\nmaximal_queue_lifetime = \"0s\"\n\
+        bounce_queue_lifetime = \"0s\"\n";
+    let bench = Bench::with(1, settings).await;
+    bench.send("zoe@far.test").await;
+    wait_for("the message in the queue", || bench.counts.lock().total > 0).await;
+    // It, and then the report to its sender.
+    bench.queued(0).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn an_administrators_word_ends_the_wait_for_a_table() {
+    let bench = Bench::with(1, "transport_maps = [\"fail:\"]\n[qmgr]\npartner_retry_time = \"1m\"\n").await;
+    let envelope = bench.envelope("zoe@far.test");
+    let id = envelope.id;
+    bench.accept(envelope, b"Subject: x\r\n\r\nhello\r\n").await;
+    wait_for("it to stall", || bench.counts.lock().total == 1 && bench.counts.lock().active == 0).await;
+    bench.command(Command::Expire(Which::All)).await.expect("known");
+    wait_for("the report", || bench.files().iter().any(|file| file.as_str().starts_with('Z'))).await;
+    wait_for("its end", || !bench.files().contains(&id) && bench.counts.lock().total == 1).await;
+    bench.end().await;
+}
