@@ -13,8 +13,8 @@ use spool::Stored;
 use spool::outcome::{Record, What, recipient_key};
 use std::sync::Arc;
 
-/// When notifications that could not be written are tried again.
-const REPORT_AGAIN_MS: u64 = 2_000;
+/// When a message whose notifications could not be written is concluded again.
+const REPORT_AGAIN_MS: u64 = 5_000;
 
 /// An attempt whose notifications are being written.
 pub struct Conclusion {
@@ -25,12 +25,6 @@ pub struct Conclusion {
     warned: bool,
     /// Only a partner could not tell: why.
     stalled: Option<String>,
-}
-
-/// Notifications about a message that are to be written.
-pub struct Report {
-    about: QueueId,
-    notifications: Vec<(Stored, Arc<[u8]>)>,
 }
 
 /// A message on its way from the journal to a queue file.
@@ -99,7 +93,10 @@ impl Manager {
             return self.finish(id, conclusion);
         }
         self.concluding.insert(id, conclusion);
-        self.write_reports(vec![Report { about: id, notifications: written }]);
+        let (files, events) = (self.files.clone(), self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = events.send(Event::Reported(id, files.write(&written)));
+        });
     }
 
     fn notification(&self, kind: Kind, expired: bool, active: &Active) -> Option<(Stored, Arc<[u8]>)> {
@@ -123,45 +120,31 @@ impl Manager {
         Some((stored, body))
     }
 
-    /// Writes notifications in the background. After a fault the others are not tried.
-    fn write_reports(&self, reports: Vec<Report>) {
-        let (files, events) = (self.files.clone(), self.events.clone());
-        tokio::task::spawn_blocking(move || {
-            let mut written = Vec::new();
-            let mut reports = reports.into_iter();
-            let mut unwritten = None;
-            while let Some(report) = reports.next() {
-                match files.write(&report.notifications) {
-                    Ok(()) => written.push(report.about),
-                    Err(error) => unwritten = Some((std::iter::once(report).chain(reports.by_ref()).collect(), error)),
-                }
-            }
-            let _ = events.send(Event::Reported(written, unwritten));
-        });
-    }
-
-    /// Notifications are durable; those that are not are tried again in a moment, and their messages wait for that.
-    pub(super) fn reported(&mut self, written: Vec<QueueId>, unwritten: Option<(Vec<Report>, spool::Error)>) {
-        for id in written {
-            if let Some(conclusion) = self.concluding.remove(&id) {
+    /// Notifications are durable, or cannot be written now. Then the message gives up its place and its memory; what became of its
+    /// recipients is remembered, so that nobody is asked twice, and the notifications are made anew in a moment.
+    pub(super) fn reported(&mut self, id: QueueId, written: Result<(), spool::Error>) {
+        let Some(conclusion) = self.concluding.remove(&id) else { return };
+        let error = match written {
+            Ok(()) => {
+                self.report_fault = false;
                 for &notification in &conclusion.notifications {
                     self.new_file(notification);
                 }
-                self.finish(id, conclusion);
+                return self.finish(id, conclusion);
             }
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut self.report_fault, true) {
+            tracing::error!(queue_id = id.as_str(), %error, "a notification cannot be written; trying again every moment");
         }
-        if let Some((reports, error)) = unwritten {
-            tracing::error!(%error, messages = reports.len(), "notifications cannot be written; trying again");
-            self.unreported.extend(reports);
-            self.report_at = Some(self.now.ms + REPORT_AGAIN_MS);
-        }
-    }
-
-    pub(super) fn report_again(&mut self) {
-        if self.report_at.is_some_and(|at| at <= self.now.ms) {
-            self.report_at = None;
-            let reports = std::mem::take(&mut self.unreported);
-            self.write_reports(reports);
+        self.release(conclusion.active.memory_bytes);
+        match self.entries.get(&id) {
+            Some(entry) if entry.delete => self.delete_now(id),
+            Some(_) => {
+                self.unreported.insert(id, conclusion.active.recipients);
+                self.set_state(&id, State::Deferred(self.now.ms + REPORT_AGAIN_MS));
+            }
+            None => {}
         }
     }
 

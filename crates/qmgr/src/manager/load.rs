@@ -110,14 +110,14 @@ impl Manager {
             return self.delete_now(id);
         }
         let envelope = &loaded.stored.envelope;
-        if entry.attempts == 0 {
+        if entry.attempts == 0 && !self.unreported.contains_key(&id) {
             let from = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
             let (bytes, recipients) = (loaded.body_bytes, envelope.recipients.len());
             tracing::info!(queue_id = id.as_str(), from, size = bytes, nrcpt = recipients, "queued");
         }
         let known = self.outcomes.ledger().get(&id);
         let held = entry.hold || known.and_then(|m| m.held).unwrap_or(envelope.hold);
-        let active = Active {
+        let mut active = Active {
             stored: Arc::new(loaded.stored),
             body: loaded.body,
             memory_bytes: loaded.memory_bytes,
@@ -130,6 +130,12 @@ impl Manager {
         self.memory_bytes += active.memory_bytes;
         let stored = active.stored.clone();
         let known = known.cloned();
+        // It has had its attempt; only its sender could not be told.
+        if let Some(recipients) = self.unreported.remove(&id) {
+            active.recipients = recipients;
+            self.active.insert(id, active);
+            return self.conclude_if_done(id);
+        }
         self.active.insert(id, active);
         if held {
             return self.put_on_hold(id);

@@ -13,7 +13,7 @@ mod load;
 mod start;
 
 use crate::clock::{Clock, Now};
-use crate::entry::{Active, Entry, JobId, Line, State};
+use crate::entry::{Active, Entry, JobId, Line, State, Target};
 use crate::journal::Journal;
 use crate::prepare::Prepared;
 use crate::schedule::Schedule;
@@ -61,8 +61,8 @@ pub enum Event {
         to: Line,
         there: bool,
     },
-    /// Notifications of these messages are durable; those were not written.
-    Reported(Vec<QueueId>, Option<(Vec<conclude::Report>, spool::Error)>),
+    /// The notifications of a message are durable, or were not written.
+    Reported(QueueId, Result<(), spool::Error>),
     Moved(Result<(), spool::Error>),
     Flushed(Result<(), spool::Error>),
     Unlinked(Vec<QueueId>),
@@ -176,9 +176,10 @@ pub struct Manager {
     last_absence: u32,
     /// What waits for crowded destinations.
     aside: HashMap<Line, VecDeque<QueueId>>,
-    /// Notifications that could not be written are tried again then.
-    unreported: Vec<conclude::Report>,
-    report_at: Option<u64>,
+    /// What became of the recipients of messages whose notifications could not be written.
+    unreported: HashMap<QueueId, Vec<Target>>,
+    /// The last notification could not be written.
+    report_fault: bool,
 }
 
 #[derive(Default)]
@@ -240,8 +241,7 @@ impl Manager {
         let end = tokio::time::Instant::now() + grace;
         self.ready.clear();
         // Notifications that could not be written are made again after the start.
-        let reporting = |manager: &Manager| manager.concluding.len() > manager.unreported.len();
-        while self.in_flight > 0 || reporting(&self) || !self.moving.is_empty() || !self.to_move.is_empty() {
+        while self.in_flight > 0 || !self.concluding.is_empty() || !self.moving.is_empty() || !self.to_move.is_empty() {
             match tokio::time::timeout_at(end, events.recv()).await {
                 Ok(Some(event)) => {
                     self.now = self.clock.now();
@@ -273,7 +273,7 @@ impl Manager {
             Event::Prepared(id, result) => self.prepared(id, result),
             Event::Delivered { job, to, attempt } => self.delivered(job, to, attempt),
             Event::Greeted { to, there } => self.greeted(&to, there),
-            Event::Reported(written, unwritten) => self.reported(written, unwritten),
+            Event::Reported(id, written) => self.reported(id, written),
             Event::Moved(result) => self.moved(result),
             Event::Flushed(result) => self.flushed(result),
             Event::Unlinked(ids) => ids.into_iter().for_each(|id| self.outcomes.unlinked(id)),
@@ -306,7 +306,6 @@ impl Manager {
             }
         }
         self.greet_absent();
-        self.report_again();
         self.activate();
         self.start_deliveries();
         self.move_some();
@@ -320,12 +319,7 @@ impl Manager {
         let probe = (!self.stalled.is_empty()).then_some(self.probe_at);
         let partner = self.schedule.wake_at(self.now.ms);
         let flush = self.flush_at.filter(|_| self.flushing.is_none());
-        [timer, probe, partner, flush, self.gap_until, self.greet_at(), self.report_at]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(u64::MAX)
-            .min(self.look_at)
+        [timer, probe, partner, flush, self.gap_until, self.greet_at()].into_iter().flatten().min().unwrap_or(u64::MAX).min(self.look_at)
     }
 
     fn settings(&self) -> &Settings {
@@ -385,6 +379,7 @@ impl Manager {
     }
 
     fn drop_entry(&mut self, id: &QueueId) {
+        self.unreported.remove(id);
         if let Some(entry) = self.entries.remove(id) {
             self.active_count -= usize::from(entry.state == State::Active);
             self.held_count -= usize::from(entry.state == State::Held);

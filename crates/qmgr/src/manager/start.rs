@@ -90,8 +90,8 @@ impl Manager {
             absences: HashMap::new(),
             last_absence: 0,
             aside: HashMap::new(),
-            unreported: Vec::new(),
-            report_at: None,
+            unreported: HashMap::new(),
+            report_fault: false,
         };
         manager.take_files(names);
         manager.take_segments(&generations);
