@@ -26,7 +26,7 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> Result<
 }
 
 /// Creates `path` below `base` (which exists) with all directories between, each synced into its parent. What is there
-/// already keeps its mode.
+/// already keeps its mode, and is not synced: whoever made it may have failed in that.
 pub fn create_dir_all(disk: &dyn Disk, base: &Path, path: &Path, mode: u32) -> Result<(), Error> {
     if path == base || disk.exists(path).map_err(Error::io("stat", path))? {
         return Ok(());

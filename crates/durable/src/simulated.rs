@@ -105,7 +105,8 @@ impl SimulatedDisk {
         self.0.lock().fail_next_sync = true;
     }
 
-    /// The next sync of this directory fails.
+    /// The next sync of this directory fails, and the files that it should have made durable there are lost at the next power cut, whatever
+    /// is synced later.
     pub fn fail_next_sync_dir(&self, directory: &Path) {
         self.0.lock().fail_sync_dir = Some(directory.into());
     }
@@ -336,6 +337,7 @@ impl Disk for SimulatedDisk {
         }
         if state.fail_sync_dir.as_deref() == Some(path) {
             state.fail_sync_dir = None;
+            state.pending.retain(|change| !change.touches(path) || matches!(change, NameChange::Directory(_)));
             return Err(io::Error::from_raw_os_error(libc::EIO));
         }
         let pending = std::mem::take(&mut state.pending);

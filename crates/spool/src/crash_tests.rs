@@ -3,6 +3,7 @@
 use crate::envelope::{Stored, decode};
 use crate::segment::{Item, Segment};
 use crate::{Error, Layout, Place, QueueFiles, Reader, SpoolWriter, WriterSettings};
+use durable::Disk;
 use durable::simulated::SimulatedDisk;
 use mail_types::{Address, BodyType, Client, Envelope, QueueId, Recipient};
 use std::collections::{BTreeMap, HashMap};
@@ -394,6 +395,39 @@ fn a_file_of_a_failed_move_is_replaced_at_any_step() {
         step += 1;
     }
     assert!(step > 3, "{step}");
+}
+
+/// The kernel has reported the fault, and forgets what it was about.
+#[test]
+fn a_second_sync_is_no_proof_of_what_the_first_one_gave_up() {
+    let layout = Layout::new("/spool");
+    let message = || (Stored::new(envelope(QueueId::from_parts(5, 5, 1))), Arc::<[u8]>::from(body(1)));
+    let bucket = layout.queue_directory(&QueueId::from_parts(5, 5, 1));
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new();
+        layout.create_for_qmgr(&disk).expect("directories");
+        let files = QueueFiles::new(Arc::new(disk.clone()), layout.clone());
+        disk.fail_next_sync_dir(&bucket);
+        assert!(files.write(&[message()]).is_err());
+        files.write(&[message()]).expect("the second try");
+        let files = QueueFiles::new(Arc::new(disk.reboot(seed)), layout.clone());
+        assert_eq!(files.list().expect("list").len(), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_directory_that_somebody_else_has_made_is_made_to_last() {
+    let layout = Layout::new("/spool");
+    let id = QueueId::from_parts(5, 5, 1);
+    for seed in 0..20 {
+        let disk = SimulatedDisk::new();
+        layout.create_for_qmgr(&disk).expect("directories");
+        disk.create_dir(&layout.queue_directory(&id), 0o700).expect("directory");
+        let files = QueueFiles::new(Arc::new(disk.clone()), layout.clone());
+        files.write(&[(Stored::new(envelope(id)), Arc::from(body(1)))]).expect("write");
+        let files = QueueFiles::new(Arc::new(disk.reboot(seed)), layout.clone());
+        assert_eq!(files.list().expect("list"), [id], "seed {seed}");
+    }
 }
 
 #[test]

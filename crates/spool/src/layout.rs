@@ -84,7 +84,8 @@ impl Layout {
         {
             create_dir_all(disk, &self.root, &path, mode)?;
         }
-        Ok(())
+        // What is there may have been made by a start that ended before its name was durable.
+        [self.queue(), self.root.clone()].iter().try_for_each(|path| disk.sync_dir(path).map_err(Error::io("sync", path)))
     }
 
     fn create_root(&self, disk: &dyn Disk) -> Result<(), Error> {

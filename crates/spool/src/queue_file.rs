@@ -12,9 +12,10 @@
 use crate::envelope::{self, BodySum, Parts, Stored};
 use crate::layout::list_or_empty;
 use crate::{Error, Layout};
-use durable::{Disk, File, create_dir_all};
+use durable::{Disk, File};
 use mail_types::QueueId;
-use std::collections::BTreeSet;
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -27,6 +28,8 @@ const TOGETHER: usize = 8;
 pub struct QueueFiles {
     disk: Arc<dyn Disk>,
     layout: Layout,
+    /// Directories whose own names are durable. Those that are there may have been made by somebody whose sync of `queue` failed.
+    lasting: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// A message that was read from its file: the envelope, and where the body lies.
@@ -88,26 +91,23 @@ impl QueueFile {
 
 impl QueueFiles {
     pub fn new(disk: Arc<dyn Disk>, layout: Layout) -> QueueFiles {
-        QueueFiles { disk, layout }
+        QueueFiles { disk, layout, lasting: Arc::default() }
     }
 
-    /// Writes files for these messages; when it returns `Ok` all of them are durable. One that is there already and says the same is
-    /// kept. One that says something else was left by a move that failed, after which its message went on in the journal and some of its
-    /// recipients were delivered to: it is replaced.
+    /// Writes files for these messages; when it returns `Ok` all of them are durable. One that is there already is replaced: it was left
+    /// by a move that failed, after which some recipients of its message were delivered to; or its directory could not be synced, and a
+    /// second sync of what the first one gave up proves nothing.
     pub fn write(&self, messages: &[(Stored, Arc<[u8]>)]) -> Result<(), Error> {
         let file_system = self.disk.file_system(&self.layout.queue()).map_err(durable::Error::io("open", &self.layout.queue()))?;
         let mut directories = BTreeSet::new();
         let mut fresh = Vec::new();
         for (stored, body) in messages {
             let id = stored.envelope.id;
-            let path = self.layout.queue_file(&id);
-            let exists = self.disk.exists(&path).map_err(durable::Error::io("stat", &path))?;
-            // One that is there may have been named just before a crash, so its directory is synced again.
-            directories.insert(self.layout.queue_directory(&id));
-            if exists && self.says_the_same(&path, stored)? {
-                continue;
+            let (path, directory) = (self.layout.queue_file(&id), self.layout.queue_directory(&id));
+            if !directories.contains(&directory) {
+                self.disk.create_dir(&directory, 0o700).map_err(durable::Error::io("create", &directory))?;
+                directories.insert(directory);
             }
-            create_dir_all(&*self.disk, &self.layout.queue(), &self.layout.queue_directory(&id), 0o700)?;
             let temporary = path.with_extension("new");
             match self.disk.remove(&temporary) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(durable::Error::io("remove", &temporary)(e).into()),
@@ -134,21 +134,18 @@ impl QueueFiles {
             }
             self.disk.rename(&temporary, &path).map_err(durable::Error::io("rename", &temporary))?;
         }
+        let sync = |directory: &Path| self.disk.sync_dir(directory).map_err(durable::Error::io("sync", directory));
         if together {
-            return Ok(flush()?);
+            flush()?;
+        } else {
+            directories.iter().try_for_each(|directory| sync(directory))?;
+            let all_last = directories.iter().all(|directory| self.lasting.lock().contains(directory));
+            if !all_last {
+                sync(&self.layout.queue())?;
+            }
         }
-        for directory in directories {
-            self.disk.sync_dir(&directory).map_err(durable::Error::io("sync", &directory))?;
-        }
+        self.lasting.lock().extend(directories);
         Ok(())
-    }
-
-    fn says_the_same(&self, path: &Path, stored: &Stored) -> Result<bool, Error> {
-        match self.open_path(path, &stored.envelope.id) {
-            Ok(there) => Ok(there.stored.envelope == stored.envelope && there.stored.expanded == stored.expanded),
-            Err(Error::Damaged { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Opens the file of a message, in `queue/XX` or `queue/in`. `Error::is_not_found` when there is none.
