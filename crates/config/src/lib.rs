@@ -102,6 +102,12 @@ impl Config {
 
     /// Reads the settings file and `conf.d/*.toml` beside it.
     pub fn load(file: &Path) -> Result<Config, Report> {
+        let texts = Config::texts(file)?;
+        Config::from_texts(&texts[0].0, &texts)
+    }
+
+    /// The settings files with their texts, in the order in which they hold; `file` itself is the first.
+    pub fn texts(file: &Path) -> Result<Vec<(PathBuf, String)>, Report> {
         let fail = |path: &Path, error: std::io::Error| Report {
             problems: vec![Problem { file: path.to_owned(), line: None, message: format!("cannot be read: {error}"), hint: None }],
         };
@@ -126,7 +132,7 @@ impl Config {
             let text = std::fs::read_to_string(&path).map_err(|e| fail(&path, e))?;
             texts.push((path, text));
         }
-        Config::from_texts(&file, &texts)
+        Ok(texts)
     }
 
     /// Reads settings from texts; each comes with the absolute name of its file.

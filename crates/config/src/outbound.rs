@@ -58,8 +58,10 @@ settings! {
         relayhost: String = "";
         /// Login name at the relay host. Empty: no login.
         relayhost_user: String = "", was "Postfix smtp_sasl_password_maps";
-        /// Password at the relay host; it is sent under TLS only.
+        /// Password at the relay host; it is sent under TLS only. Settings have to be readable by everybody (`sendmail` reads them as its caller): better `relayhost_password_file`.
         relayhost_password: Secret = Secret::new("");
+        /// File whose first line is the password at the relay host, in place of `relayhost_password`. Only qmgr opens it: mode 0640, group facteur-queue.
+        relayhost_password_file: PathBuf = "";
         /// Tables of logins `name:password` at next hops; the key is the next hop as it is written (`[smtp.free.fr]:587`), or its name alone. They are sent to verified hosts only.
         smtp_sasl_password_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtp_sasl_password_maps";
         /// Senders (`ann@example.org`, `@example.org`) are keys of `smtp_sasl_password_maps` too, and asked for first, where the next hop is a relay host (`relayhost`, `sender_dependent_relayhost_maps`, `default_transport`).

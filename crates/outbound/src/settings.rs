@@ -1,5 +1,5 @@
 use config::Endpoint;
-use mail_types::Domain;
+use mail_types::{Domain, Secret};
 use smtp_proto::client::Credentials;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
@@ -69,16 +69,19 @@ impl Tables {
 }
 
 impl Settings {
-    pub fn new(config: &config::Config) -> Settings {
+    /// Reads the file of the password, where there is one. Blocks on the disk.
+    pub fn new(config: &config::Config) -> Result<Settings, SetupError> {
         let own = &config.outbound;
         let helo_name = if own.smtp_helo_name.is_empty() { config.main.hostname.clone() } else { own.smtp_helo_name.clone() };
         let listeners = config.services.values().flat_map(|service| &service.listener.listen).filter_map(|endpoint| match endpoint {
             Endpoint::Tcp(address) => Some(*address),
             Endpoint::Unix(_) => None,
         });
-        let login = (!own.relayhost.is_empty() && !own.relayhost_user.is_empty())
-            .then(|| (own.relayhost.clone(), Credentials { login: own.relayhost_user.clone(), password: own.relayhost_password.clone() }));
-        Settings {
+        let login = match !own.relayhost.is_empty() && !own.relayhost_user.is_empty() {
+            true => Some((own.relayhost.clone(), Credentials { login: own.relayhost_user.clone(), password: relay_password(own)? })),
+            false => None,
+        };
+        Ok(Settings {
             own_names: vec![config.main.hostname.to_lowercase(), helo_name.to_lowercase()],
             helo_name,
             own_listeners: listeners.collect(),
@@ -96,7 +99,7 @@ impl Settings {
             reuse_count_limit: own.smtp_connection_reuse_count_limit,
             address_limit: own.smtp_mx_address_limit as usize,
             session_limit: own.smtp_mx_session_limit as usize,
-        }
+        })
     }
 
     /// The login for a host, when it is the relay host.
@@ -129,6 +132,19 @@ fn is_this_machine(ip: IpAddr) -> bool {
     ip.is_loopback() || local.is_ok_and(|local| local.ip().to_canonical() == ip)
 }
 
+fn relay_password(own: &config::Outbound) -> Result<Secret, SetupError> {
+    let file = &own.relayhost_password_file;
+    if file.as_os_str().is_empty() {
+        return Ok(own.relayhost_password.clone());
+    }
+    let wrong = |why: String| SetupError::Value { setting: "relayhost_password_file", why: format!("{}: {why}", file.display()) };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    match text.lines().next().filter(|line| !line.is_empty()) {
+        Some(password) => Ok(Secret::new(password)),
+        None => Err(wrong("its first line is empty".into())),
+    }
+}
+
 /// `host:25` → `host`, 25. The colons of an IPv6 address stand in brackets.
 fn split_port(text: &str) -> (&str, Option<u16>) {
     match text.rsplit_once(':') {
@@ -140,11 +156,27 @@ fn split_port(text: &str) -> (&str, Option<u16>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mail_types::Secret;
 
     pub fn settings() -> Settings {
         let file = std::path::Path::new("/etc/facteur/facteur.toml");
         Settings::new(&config::Config::from_texts(file, &[(file.into(), "hostname = \"mx.us.org\"".into())]).expect("settings"))
+            .expect("no files")
+    }
+
+    #[test]
+    fn the_password_may_have_a_file_of_its_own() {
+        let dir = tempfile::tempdir().expect("directory");
+        let (file, password) = (dir.path().join("facteur.toml"), dir.path().join("password"));
+        let text = "hostname = \"mx.us.org\"\n[outbound]\nrelayhost = \"[smtp.free.fr]\"\nrelayhost_user = \"me\"\n\
+            relayhost_password_file = \"password\"\n";
+        let config = config::Config::from_texts(&file, &[(file.clone(), text.into())]).expect("settings");
+        let error = Settings::new(&config).expect_err("it is not there").to_string();
+        assert!(error.starts_with("outbound.relayhost_password_file: "), "{error}");
+        std::fs::write(&password, "pass word\nnot this\n").expect("write");
+        let login = Settings::new(&config).expect("settings").relay_login.expect("login");
+        assert_eq!((login.1.login.as_str(), login.1.password.reveal()), ("me", "pass word"));
+        std::fs::write(&password, "\n").expect("write");
+        assert!(Settings::new(&config).is_err());
     }
 
     #[test]

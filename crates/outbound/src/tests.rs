@@ -22,7 +22,13 @@ fn settings() -> Settings {
     let file = Path::new("/etc/facteur/facteur.toml");
     let config = config::Config::from_texts(file, &[(file.into(), "hostname = \"mx.us.org\"".into())]).expect("settings");
     let time = Duration::from_secs(10);
-    Settings { connect_timeout: time, command_timeout: time, data_xfer_timeout: time, data_done_timeout: time, ..Settings::new(&config) }
+    Settings {
+        connect_timeout: time,
+        command_timeout: time,
+        data_xfer_timeout: time,
+        data_done_timeout: time,
+        ..Settings::new(&config).expect("no files")
+    }
 }
 
 fn at_level(level: SmtpTlsLevel) -> Settings {

@@ -81,6 +81,7 @@ pub async fn run_with(ctx: Context, resolver: Arc<dyn Resolver>) -> anyhow::Resu
         let remote = remote.clone();
         move |config| {
             Router::new(config, remote.clone()).map_err(|error| error.to_string())?;
+            outbound::Settings::new(config).map_err(|error| error.to_string())?;
             let tables = outbound::Tables::open(config, remote.clone()).map_err(|error| error.to_string())?;
             outbound::Policies::new(&config.outbound, tables.tls_policy).map(drop).map_err(|error| error.to_string())
         }
@@ -111,7 +112,7 @@ async fn carriers(config: Arc<Config>, remote: Arc<dyn Remote>, resolver: Arc<dy
     tokio::task::spawn_blocking(move || {
         let router = Router::new(&config, remote.clone())?;
         let tables = outbound::Tables::open(&config, remote)?;
-        let outbound = Outbound::new(outbound::Settings::new(&config), tables, resolver)?;
+        let outbound = Outbound::new(outbound::Settings::new(&config)?, tables, resolver)?;
         Ok(Carriers { settings: Arc::new(Settings::new(&config)), router: Arc::new(router), outbound })
     })
     .await?

@@ -28,7 +28,8 @@
 //! SECURITY
 //!     Installed setgid facteur-drop, which may add files to `maildrop` and nothing else. It works with its caller's group, and takes the
 //!     other one only while it makes such a file; with --root or --config, or to run `facteur`, it gives it up for good.
-//!     No environment variable is read. Who the caller is comes from the kernel: the peer of the socket, or the owner of the file.
+//!     The settings are read with its caller's rights: their files have to be readable by everybody, and a password must not stand in them
+//!     (outbound.relayhost_password_file). No environment variable is read. Who the caller is comes from the kernel: the peer of the socket, or the owner of the file.
 //!
 //! DIAGNOSTICS
 //!     sysexits(3): 0 sent or kept; 64 wrong arguments; 65 something is no address, or no message; 67 no such recipient; 69 refused;

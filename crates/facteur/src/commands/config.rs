@@ -5,6 +5,7 @@ use crate::cli::Globals;
 use config::{Config, Problem, Report, Shown};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -82,6 +83,7 @@ fn as_toml(settings: &[Shown]) -> String {
 
 fn check(globals: &Globals) -> anyhow::Result<ExitCode> {
     let file = globals.settings_file();
+    warnings(&file).iter().for_each(|warning| eprintln!("warning: {warning}"));
     let report = match Config::load(&file) {
         Ok(config) => Report { problems: behind_the_settings(&config) },
         Err(report) => report,
@@ -101,6 +103,27 @@ fn check(globals: &Globals) -> anyhow::Result<ExitCode> {
         eprintln!("{report}");
     }
     Ok(ExitCode::from(EXIT_SETTINGS))
+}
+
+/// Settings are read by everybody who runs `sendmail`: they must let themselves be read, and have nothing to hide.
+fn warnings(file: &Path) -> Vec<String> {
+    let advice = "put the password into a file that only qmgr may read (outbound.relayhost_password_file, or smtp_sasl_password_maps)";
+    let mut warnings = Vec::new();
+    // What cannot be read at all is a mistake, and told as such.
+    for (path, text) in Config::texts(file).unwrap_or_default() {
+        let Ok(found) = std::fs::metadata(&path) else { continue };
+        let (shown, readable) = (path.display(), found.permissions().mode() & 0o004 != 0);
+        let secret = text.lines().any(|line| line.trim_start().starts_with("relayhost_password") && !line.contains("password_file"));
+        match (readable, secret) {
+            (true, true) => warnings.push(format!("{shown}: everybody on this machine can read relayhost_password; {advice}")),
+            (false, true) => {
+                warnings.push(format!("{shown}: not everybody can read it, so that sendmail fails for cron and others; {advice}"))
+            }
+            (false, false) => warnings.push(format!("{shown}: not everybody can read it, so that sendmail fails for cron and others")),
+            (true, false) => {}
+        }
+    }
+    warnings
 }
 
 /// What is wrong in the files that good settings name: tables, restriction lists, certificates. The programs would not start with it.
@@ -153,6 +176,25 @@ mod tests {
         std::fs::write(&file, text).expect("write");
         let again = Config::load(&file).expect("reads");
         assert_eq!((again.main, again.log), (config.main, config.log));
+    }
+
+    #[test]
+    fn a_password_that_everybody_reads_and_settings_that_not_everybody_reads_are_told() {
+        let secret = "[outbound]\nrelayhost_password = \"pw\"\n";
+        let file = "[outbound]\nrelayhost_password_file = \"password\"\n";
+        for (text, mode, want) in [
+            (secret, 0o644, "everybody on this machine"),
+            (secret, 0o640, "not everybody"),
+            (file, 0o644, ""),
+            ("", 0o640, "not everybody"),
+        ] {
+            let (_dir, globals) = globals(text);
+            let path = globals.settings_file();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("mode");
+            let told = warnings(&path).join("\n");
+            assert!(told.contains(want) && told.is_empty() == want.is_empty(), "{text} {mode:o}: {told}");
+            assert!(!told.contains("pw;") && !told.contains("\"pw"), "{told}");
+        }
     }
 
     #[test]

@@ -94,8 +94,8 @@ pub async fn run(globals: Globals, arguments: Arguments) -> anyhow::Result<ExitC
     let policy = Policy::new(smtpd, &config.routing.recipient_delimiter, mynetworks, Some(resolver.clone()), &context)?;
     let router = Router::new(&config, super::map::remote(&config))?;
     let places = Places::read(&config);
-    let tls =
-        Tables::open(&config, super::map::remote(&config)).and_then(|tables| TlsExplainer::new(outbound::Settings::new(&config), tables));
+    let tls = outbound::Settings::new(&config)
+        .and_then(|settings| TlsExplainer::new(settings, Tables::open(&config, super::map::remote(&config))?));
     let tls = tls.map_err(|error| error.to_string());
     let mut question = Question { service: name, smtpd, policy, router, resolver, tls, places, lines: Vec::new(), refused: false };
     question.answer(&arguments, ip).await?;
