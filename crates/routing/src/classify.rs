@@ -45,12 +45,6 @@ impl Router {
     pub async fn classify(&self, address: &Address) -> Result<Classified, Unavailable> {
         let address = &self.rewrite_recipient(address).await?;
         let (domain_class, reason) = self.domain_class(address.domain()).await?;
-        if domain_class != DomainClass::Other
-            && let Some(found) = self.relocated(address, domain_class).await?
-        {
-            let moved_to = Some(found.value.trim().to_owned());
-            return Ok(Classified { moved_to, ..Classified::new(Class::Moved, Reason::new("relocated_maps", found.to_string())) });
-        }
         let known = match domain_class {
             DomainClass::Other => return Ok(Classified::new(Class::NotOurs, reason)),
             // A source route: the host behind us would send it anywhere, since it comes from us (Postfix RESOLVE_FLAG_ROUTED).
@@ -60,6 +54,13 @@ impl Router {
             }
             class => self.known(address, class, STEPS).await?,
         };
+        // As in qmgr: who has moved is asked where aliases have led to.
+        if let Some(found) = self.relocated(address, domain_class).await?
+            && (known.is_none() || !self.leads_on(address, domain_class).await?)
+        {
+            let moved_to = Some(found.value.trim().to_owned());
+            return Ok(Classified { moved_to, ..Classified::new(Class::Moved, Reason::new("relocated_maps", found.to_string())) });
+        }
         Ok(known.unwrap_or_else(|| {
             let why = format!("no such user (the domain is in {reason})");
             Classified::new(Class::UnknownUser, Reason::new(unknown_in(domain_class), why))

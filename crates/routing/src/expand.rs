@@ -152,6 +152,15 @@ impl Router {
         Ok(())
     }
 
+    /// Whether an address stands for others, and not for itself alone.
+    pub(crate) async fn leads_on(&self, address: &Address, class: DomainClass) -> Result<bool, Unavailable> {
+        let itself = |target: &Target| matches!(target, Target::Address(there) if identity(there) == identity(address));
+        Ok(match self.next(address, class).await? {
+            Next::To(targets, _) => !targets.iter().all(itself),
+            Next::Final => false,
+        })
+    }
+
     /// One step from an address.
     async fn next(&self, address: &Address, class: DomainClass) -> Result<Next, Unavailable> {
         if let Some(hit) = self.alias(address, class).await? {

@@ -227,6 +227,35 @@ async fn envelopes_get_their_canonical_form_before_aliases() {
     }
 }
 
+/// Aliases lead on before anybody is found to have moved, at RCPT as in the queue.
+#[tokio::test]
+async fn an_alias_in_a_domain_that_has_moved_is_taken() {
+    let router = router(
+        r#"
+        virtual_mailbox_domains = ["old.org", "new.org"]
+        virtual_mailbox_maps = ["inline:{ ann@old.org=a, bob@old.org=b, ann@new.org=c }"]
+        virtual_alias_maps = ["inline:{ info@old.org=ann@new.org, bob@old.org=ann@new.org, ann@old.org=ann@old.org, @all.org=ann@new.org }"]
+        virtual_alias_domains = ["all.org"]
+        relocated_maps = ["inline:{ @old.org=new.org, @all.org=new.org }"]
+        "#,
+    );
+    for (input, taken) in [
+        ("info@old.org", true),
+        ("bob@old.org", true),
+        ("who@all.org", true),
+        ("ann@old.org", false),
+        ("who@old.org", false),
+        ("ann@new.org", true),
+    ] {
+        let got = router.classify(&address(input)).await.expect("answer");
+        assert_eq!(!matches!(got.class, Class::UnknownUser | Class::Moved), taken, "{input}: {}", got.reason);
+        let expansion = router.expand(None, &[mail_types::Recipient::new(address(input))], true).await.expect("answer");
+        let there = &expansion.recipients[0].recipient.address;
+        let routed = router.route(there, None).await.expect("route").route.to_string();
+        assert_eq!(!routed.starts_with("error:"), taken, "{input}: {routed}");
+    }
+}
+
 #[tokio::test]
 async fn without_tables_mail_goes_to_mx_or_deliver() {
     let router = router(r#"virtual_mailbox_domains = ["x.org"]"#);
