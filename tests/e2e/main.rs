@@ -10,6 +10,7 @@ mod independence;
 mod installed;
 mod mailboxes;
 mod many;
+mod other_servers;
 mod peers;
 mod power_cut;
 mod queue;

@@ -2,7 +2,7 @@
 //!     cargo xtask - the project's chores
 //!
 //! SYNOPSIS
-//!     cargo xtask up | test | check | docs | bench | fuzz | campaign | install [OPTIONS]
+//!     cargo xtask up | test | check | docs | bench | fuzz | campaign | install | peers [OPTIONS]
 //!
 //! DESCRIPTION
 //!     One command for each thing that is done to the project rather than by it. `up` shows that it works on this machine; `test` is what
@@ -21,6 +21,7 @@ mod docs;
 mod fuzz;
 mod install;
 mod mail;
+mod peers;
 mod test;
 mod tools;
 mod units;
@@ -39,6 +40,8 @@ enum Chore {
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
     Install(install::Arguments),
+    /// Gets the clients and peers of the end-to-end tests (tests/peers.txt), as root on Debian; `test` does it too
+    Peers,
     Campaign(campaign::Arguments),
 }
 
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Fuzz(arguments) => fuzz::run(&arguments),
         Chore::Install(arguments) => install::run(&arguments),
+        Chore::Peers => peers::install().and_then(|there| if there { Ok(()) } else { Err(anyhow::anyhow!("the peers are not there")) }),
         Chore::Campaign(arguments) => campaign::run(&arguments),
     };
     match outcome {

@@ -1,9 +1,9 @@
 //! `cargo xtask test`: what every change has to pass.
 
-use crate::{check, fuzz, tools};
+use crate::{check, fuzz, peers, tools};
 use anyhow::{Context as _, bail};
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// Everything a change has to pass: checks, unit tests, end-to-end tests with real peers, a short run of the fuzzers
 ///
@@ -29,7 +29,7 @@ struct Counts {
 }
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let peers = !arguments.offline && install_peers()?;
+    let peers = !arguments.offline && peers::install()?;
     check::run(&check::Arguments { quick: false })?;
     // The end-to-end tests start these.
     tools::run(tools::cargo().args(["build", "--workspace", "--bins"]))?;
@@ -66,36 +66,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         bail!("not everything was tested");
     }
     Ok(())
-}
-
-/// Installs Debian's packages of the peers; `false` where that is not possible.
-fn install_peers() -> anyhow::Result<bool> {
-    if !nix::unistd::geteuid().is_root() || !tools::is_installed("apt-get") {
-        return Ok(false);
-    }
-    let path = tools::root().join("tests/peers.txt");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let packages: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
-    if packages.iter().all(|package| is_package_installed(package)) {
-        return Ok(true);
-    }
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "Dpkg::Use-Pty=0"]);
-        command
-    };
-    // A machine without a network still has most of the tests.
-    let installed =
-        tools::run(apt().arg("update")).and_then(|()| tools::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&packages)));
-    if let Err(error) = &installed {
-        eprintln!("xtask: the peers cannot be installed, their tests are skipped: {error:#}");
-    }
-    Ok(installed.is_ok())
-}
-
-fn is_package_installed(package: &str) -> bool {
-    let query = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]).output();
-    query.is_ok_and(|output| output.stdout == b"installed")
 }
 
 /// Runs the tests of the workspace and adds up what cargo says of each binary.
