@@ -21,14 +21,24 @@ impl<T: Read + Write + Send + std::fmt::Debug> Connection for T {}
 
 impl Lines {
     pub fn connect(port: u16) -> Lines {
-        Lines { stream: BufReader::new(Box::new(tcp(port))) }
+        Lines::over(TcpStream::connect(("127.0.0.1", port)).expect("connection"))
+    }
+
+    /// A connection that is made already.
+    pub fn over(stream: TcpStream) -> Lines {
+        Lines { stream: BufReader::new(Box::new(patient(stream))) }
     }
 
     /// TLS from the first byte on.
     pub fn connect_tls(port: u16, tls: &Arc<ClientConfig>) -> Lines {
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(tls.clone(), name).expect("TLS settings");
-        Lines { stream: BufReader::new(Box::new(StreamOwned::new(session, tcp(port)))) }
+        Lines {
+            stream: BufReader::new(Box::new(StreamOwned::new(
+                session,
+                patient(TcpStream::connect(("127.0.0.1", port)).expect("connection")),
+            ))),
+        }
     }
 
     pub fn write(&mut self, bytes: &[u8]) {
@@ -54,8 +64,20 @@ impl Lines {
     }
 }
 
-fn tcp(port: u16) -> TcpStream {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connection");
+/// A connection to `port` from an address of this machine.
+pub fn connect_from(address: [u8; 4], port: u16) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let connection = async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+        socket.bind((address, 0).into()).expect("bind");
+        socket.connect(([127, 0, 0, 1], port).into()).await.expect("connection").into_std().expect("a socket")
+    };
+    let stream = runtime.block_on(connection);
+    stream.set_nonblocking(false).expect("blocking");
+    stream
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
     stream.set_nodelay(true).expect("nodelay");
     stream

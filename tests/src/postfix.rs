@@ -15,6 +15,11 @@ impl Postfix {
     /// Starts one on `port`. `None` when Postfix is not installed, or the test does not run as root, without whom Postfix does nothing.
     /// `main_cf` is appended to its settings, `tables` are files beside them, which Postfix reads as `texthash:$config_directory/NAME`.
     pub fn start(test: &str, port: u16, main_cf: &str, tables: &[(&str, &str)]) -> Option<Postfix> {
+        Postfix::start_with(test, port, main_cf, "", tables)
+    }
+
+    /// The same with further lines for its `master.cf`.
+    pub fn start_with(test: &str, port: u16, main_cf: &str, master_cf: &str, tables: &[(&str, &str)]) -> Option<Postfix> {
         let postfix = tool("postfix", test)?;
         if !nix::unistd::geteuid().is_root() {
             crate::tool::skipped("postfix as root", test);
@@ -45,7 +50,7 @@ impl Postfix {
              smtpd_recipient_restrictions = permit_mynetworks, reject\n"
         );
         std::fs::write(root.join("etc/main.cf"), common + main_cf).expect("main.cf");
-        let mut master = format!("127.0.0.1:{port} inet n - n - - smtpd\n");
+        let mut master = format!("127.0.0.1:{port} inet n - n - - smtpd\n{master_cf}");
         for (name, kind, program) in [
             ("pickup", "unix n - n 60 1", "pickup"),
             ("cleanup", "unix n - n - 0", "cleanup"),

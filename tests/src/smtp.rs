@@ -11,7 +11,12 @@ pub struct Smtp {
 impl Smtp {
     /// Connects and reads the greeting.
     pub fn connect(port: u16) -> Smtp {
-        let mut smtp = Smtp { lines: Lines::connect(port) };
+        Smtp::over(Lines::connect(port))
+    }
+
+    /// Reads the greeting of a connection.
+    pub fn over(lines: Lines) -> Smtp {
+        let mut smtp = Smtp { lines };
         let greeting = smtp.reply().expect("greeting");
         assert!(greeting.starts_with("220 "), "{greeting}");
         smtp
