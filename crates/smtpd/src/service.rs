@@ -55,7 +55,8 @@ pub(crate) struct Parts<'a> {
 impl Service {
     pub(crate) fn new(name: &str, service: &config::Service, parts: Parts<'_>) -> Result<Service, String> {
         let Parts { config, context, resolver, dns_lists, outside, auth, tls_available, greylist: (terms, seen) } = parts;
-        let smtpd = service.smtpd.clone();
+        let mut smtpd = service.smtpd.clone();
+        smtpd.smtpd_sasl_local_domain = config.expand(&smtpd.smtpd_sasl_local_domain);
         let wrapped = service.listener.smtpd_tls_wrappermode;
         if !tls_available && !service.listener.listen.is_empty() && (wrapped || smtpd.smtpd_tls_security_level == TlsLevel::Encrypt) {
             tracing::warn!(
