@@ -1,6 +1,6 @@
 //! The command sendmail, as cron, PHP, mutt and scripts use it.
 
-use e2e::{Server, binary, eventually, run, tool};
+use e2e::{Postfix, Server, Smtp, binary, eventually, run, tool};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
@@ -169,4 +169,62 @@ fn mailq_and_newaliases_are_other_names_of_it() {
     assert!(send(&server, &["-q"], "").status.success());
     ok(&server, &["root"], "Subject: to a local name\n\nx\n");
     server.wait_for_mail("alice@example.test", 1);
+}
+
+/// The lines of a queue listing with what is each server's own replaced: ids, sizes, dates, words of reasons.
+fn shape(listing: &str) -> Vec<String> {
+    let mut shapes = Vec::new();
+    for line in listing.lines() {
+        let shape = match line.chars().next() {
+            Some(first) if first.is_ascii_alphanumeric() => {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                assert!(words[1].parse::<u64>().is_ok(), "a size: {line}");
+                let mark = words[0].trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+                let address_at = if mark.is_empty() { line.find(words[6]) } else { None };
+                format!("ID{mark} SIZE {} {:?} {}", words[2..6].len(), address_at, words[6..].join(" "))
+            }
+            Some(' ') if line.trim_start().starts_with('(') => {
+                // Right-aligned where it is short, else from the first column on.
+                assert!(line.ends_with(')') && (line.len() == 78 || line.len() > 78), "{line}");
+                "REASON".to_owned()
+            }
+            Some('-') if line.starts_with("-- ") => format!("-- N {}", line.split_once(" Kbytes ").expect("a sum").1),
+            Some('(') => "REASON".to_owned(),
+            _ => line.to_owned(),
+        };
+        shapes.push(shape);
+    }
+    shapes
+}
+
+#[test]
+fn mailq_looks_like_postfixs() {
+    let test = "mailq_looks_like_postfixs";
+    let ports = e2e::PortBase::take();
+    let main_cf = "enable_long_queue_ids = yes\nrelayhost = [127.0.0.1]:1\n";
+    let Some(postfix) = Postfix::start(test, ports.spare(1), main_cf, &[]) else { return };
+    let server = Server::builder()
+        .settings("[routing]\ntransport_maps = [\"inline:{*=smtp:[127.0.0.1]:1}\"]\n[smtpd]\nmynetworks = [\"127.0.0.0/8\"]\n")
+        .start();
+    let theirs = || postfix.queue();
+    let ours = || String::from_utf8_lossy(&send(&server, &["-bp"], "").stdout).into_owned();
+    assert_eq!(theirs(), ours(), "an empty queue");
+    for (port, listing) in [(postfix.port(), &theirs as &dyn Fn() -> String), (server.smtp_port(), &ours)] {
+        let mut smtp = Smtp::connect(port);
+        smtp.command("EHLO client.test", 250);
+        smtp.send("ann@elsewhere.test", &["one@far.test", "two@far.test"], "Subject: x\n\nx\n");
+        eventually("the first failure", || listing().contains("refused").then_some(()), listing);
+        smtp.send("", &["three@far.test"], "Subject: y\n\nx\n");
+        eventually("the second", || (listing().matches('(').count() == 2).then_some(()), listing);
+    }
+    // Postfix lists its folders, we the order of arrival.
+    let sorted = |listing: String| {
+        let mut messages: Vec<String> = shape(&listing).split(String::is_empty).map(|lines| lines.join("\n")).collect();
+        messages[..2].sort_by_key(|message| message.contains("MAILER-DAEMON"));
+        messages
+    };
+    let heading = |listing: &str| listing.lines().next().expect("a heading").to_owned();
+    assert_eq!(heading(&ours()), heading(&theirs()));
+    let without_heading = |listing: String| listing.split_once('\n').expect("lines").1.to_owned();
+    assert_eq!(sorted(without_heading(ours())), sorted(without_heading(theirs())), "{}\n{}", ours(), theirs());
 }

@@ -100,6 +100,14 @@ impl Postfix {
         files.iter().map(|f| String::from_utf8_lossy(&std::fs::read(f).expect("mail")).into_owned()).collect()
     }
 
+    /// What `postqueue -p` prints.
+    pub fn queue(&self) -> String {
+        let mut command = std::process::Command::new("/usr/sbin/postqueue");
+        let output = crate::run(command.arg("-c").arg(self.folder.path().join("etc")).arg("-p"), "");
+        assert!(output.status.success(), "postqueue: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("maillog")).unwrap_or_default()
     }

@@ -34,8 +34,8 @@ pub fn list(listed: &[Listed], now: u64) -> String {
     out
 }
 
-/// What Postfix's mailq prints with `enable_long_queue_ids`, for those who grep it: a mark behind the id (`*` being worked on or not tried
-/// yet, `!` held), size, arrival, sender; the reason of a failure in front of the recipients that have it.
+/// What Postfix's mailq prints with `enable_long_queue_ids` (its `showq_compat.c`), for those who parse it: a mark behind the id (`*` being
+/// worked on or not tried yet, `!` held), size, arrival, sender; the reason of a failure in front of the recipients that have it.
 pub fn mailq(listed: &[Listed], zone: &TimeZone) -> String {
     if listed.is_empty() {
         return "Mail queue is empty\n".into();
@@ -43,21 +43,21 @@ pub fn mailq(listed: &[Listed], zone: &TimeZone) -> String {
     let mut out = String::from("----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------\n");
     for message in listed {
         let mark = match message.state.as_str() {
-            "held" => '!',
-            "deferred" => ' ',
-            _ => '*',
+            "held" => "!",
+            "deferred" => "",
+            _ => "*",
         };
         let arrived = Timestamp::from_second(i64::try_from(message.arrived).unwrap_or(0)).unwrap_or_default().to_zoned(zone.clone());
         let arrived = arrived.strftime("%a %b %e %H:%M:%S");
         let sender = message.sender.as_deref().map_or_else(|| "MAILER-DAEMON".into(), printable);
-        let _ = writeln!(out, "{:<17}{mark}{:>8} {arrived}  {sender}", printable(&message.id), message.size);
+        let _ = writeln!(out, "{:<17} {:>8} {arrived} {sender}", format!("{}{mark}", printable(&message.id)), message.size);
         let mut last = None;
         for recipient in &message.recipients {
             if let Some(reason) = recipient.reason.as_deref().filter(|reason| last != Some(*reason)) {
                 let _ = writeln!(out, "{:>78}", format!("({})", printable(reason)));
                 last = Some(reason);
             }
-            let _ = writeln!(out, "{:41}{}", "", printable(&recipient.address));
+            let _ = writeln!(out, "{:47}{}", "", printable(&recipient.address));
         }
         out.push('\n');
     }
@@ -106,11 +106,11 @@ mod tests {
         assert_eq!(
             mailq(&[listed(), bounce], &TimeZone::UTC),
             "----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------\n\
-             01JQ0000000000001     2048 Thu Jan  1 00:16:40  ann@example.org\n\
+             01JQ0000000000001     2048 Thu Jan  1 00:16:40 ann@example.org\n\
              \x20                                                (connection\\u{1b}[1m refused)\n\
-             \x20                                        bob@x.org\n\n\
-             01JQ0000000000001!    2048 Thu Jan  1 00:16:40  MAILER-DAEMON\n\
-             \x20                                        c@y\n\n\
+             \x20                                              bob@x.org\n\n\
+             01JQ0000000000001!     2048 Thu Jan  1 00:16:40 MAILER-DAEMON\n\
+             \x20                                              c@y\n\n\
              -- 4 Kbytes in 2 Requests.\n"
         );
         assert_eq!(mailq(&[], &TimeZone::UTC), "Mail queue is empty\n");
