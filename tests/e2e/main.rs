@@ -18,6 +18,7 @@ mod queue;
 mod reading;
 mod receiving;
 mod reloading;
+mod scenarios;
 mod sendmail;
 mod soak;
 mod submission;

@@ -41,6 +41,13 @@ impl Lines {
         }
     }
 
+    /// Does a TLS handshake on a connection that is there.
+    pub fn upgrade(self, tls: &Arc<ClientConfig>) -> Lines {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(tls.clone(), name).expect("TLS settings");
+        Lines { stream: BufReader::new(Box::new(StreamOwned::new(session, self.stream.into_inner()))) }
+    }
+
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).expect("write");
     }

@@ -22,6 +22,15 @@ impl Smtp {
         smtp
     }
 
+    /// A session whose greeting is not there, or is yet to be read.
+    pub fn silent(lines: Lines) -> Smtp {
+        Smtp { lines }
+    }
+
+    pub fn into_lines(self) -> Lines {
+        self.lines
+    }
+
     /// The next reply, its lines joined by `\n`; `None` when the server has hung up.
     pub fn reply(&mut self) -> Option<String> {
         let mut text = String::new();
