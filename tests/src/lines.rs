@@ -52,6 +52,10 @@ impl Lines {
         self.stream.get_mut().write_all(bytes).expect("write");
     }
 
+    pub fn try_write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
     /// The next line without its CRLF; `None` at the end of the connection.
     pub fn line(&mut self) -> Option<String> {
         let mut line = Vec::new();

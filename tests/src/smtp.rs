@@ -49,6 +49,12 @@ impl Smtp {
         self.lines.write(bytes);
     }
 
+    /// Sends a line to a server that may have hung up already.
+    pub fn reply_or_end(&mut self, line: &str) -> Option<String> {
+        self.lines.try_write(format!("{line}\r\n").as_bytes()).ok()?;
+        self.reply()
+    }
+
     /// Sends a line and checks the code of the reply.
     pub fn command(&mut self, line: &str, code: u16) -> String {
         self.write(format!("{line}\r\n").as_bytes());
