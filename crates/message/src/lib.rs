@@ -15,6 +15,7 @@
 //! | encoded words, charsets | [`words`], [`charset`] |
 //! | base64, quoted-printable | [`transfer`] |
 //! | line ends, sizes as if CRLF | [`crlf`] |
+//! | base subject, threads | [`Subject`], [`thread`] |
 //! | Received, Return-Path, Message-ID | [`trace`] |
 //! | bounces | [`dsn`] |
 
@@ -29,6 +30,8 @@ mod header;
 mod lexer;
 mod mime;
 mod section;
+mod subject;
+pub mod thread;
 pub mod trace;
 pub mod transfer;
 pub mod words;
@@ -40,6 +43,7 @@ pub use envelope::Envelope;
 pub use header::{Field, Fields, fields, find, header_ends, header_length};
 pub use mime::{Kind, Message, Part};
 pub use section::{Section, Want};
+pub use subject::{Subject, collation_key};
 pub use transfer::Encoding;
 
 /// Deeper parts are opaque (Postfix and Dovecot have the same limit).
