@@ -2,9 +2,11 @@
 
 use crate::tls::ServerTls;
 use ipc::LocalStream;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -132,6 +134,19 @@ impl Stream {
         }
     }
 
+    /// True when the peer is known to be gone, so that nobody waits for what is being made. Asks the kernel, reads nothing. A peer without TLS
+    /// that only sends no more may still read; under TLS none does that.
+    pub fn is_gone(&self) -> bool {
+        match &self.kind {
+            Kind::Tcp(stream) => shows(stream, PollFlags::empty()),
+            Kind::Tls(stream) => match &stream.get_ref().0.kind {
+                Kind::Tcp(stream) => shows(stream, SENDS_NO_MORE),
+                _ => false,
+            },
+            Kind::Unix(_) => false,
+        }
+    }
+
     fn write_at_once(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
         if !std::mem::take(&mut self.fresh) {
             return None;
@@ -145,6 +160,17 @@ impl Stream {
             sent => Some(sent),
         }
     }
+}
+
+/// The peer has closed its half.
+const SENDS_NO_MORE: PollFlags = PollFlags::from_bits_retain(libc::POLLRDHUP);
+
+/// Whether the connection is broken, or in one of these states.
+fn shows(stream: &TcpStream, states: PollFlags) -> bool {
+    let mut asked = [PollFd::new(stream.as_fd(), states)];
+    let is_any = |found: PollFlags| found.intersects(states | PollFlags::POLLHUP | PollFlags::POLLERR);
+    // `None`: a state without a name in nix, which is one that was asked for
+    poll(&mut asked, PollTimeout::ZERO).is_ok() && asked[0].revents().is_none_or(is_any)
 }
 
 impl AsyncRead for Stream {
@@ -201,5 +227,35 @@ impl AsyncWrite for Stream {
             Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listener");
+        let client = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connects");
+        (client, listener.accept().await.expect("accepted").0)
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_gone_is_noticed_without_reading() {
+        let (client, server) = pair().await;
+        assert!(!shows(&server, SENDS_NO_MORE));
+        Stream::from(client).abort();
+        server.readable().await.expect("an event");
+        assert!(Stream::from(server).is_gone());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_only_sends_no_more_is_not_gone_unless_under_tls() {
+        let (client, mut server) = pair().await;
+        SockRef::from(&client).shutdown(std::net::Shutdown::Write).expect("half closed");
+        assert_eq!(server.read(&mut [0; 1]).await.expect("the end"), 0);
+        assert!(shows(&server, SENDS_NO_MORE));
+        assert!(!Stream::from(server).is_gone());
     }
 }

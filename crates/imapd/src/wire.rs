@@ -85,6 +85,11 @@ impl Wire {
         self.deflate.is_some()
     }
 
+    /// True when nobody waits for answers any more.
+    pub fn is_gone(&self) -> bool {
+        self.stream.as_ref().is_some_and(Stream::is_gone)
+    }
+
     /// Sends everything. An error when the client takes nothing for `write_timeout`.
     pub async fn flush(&mut self) -> io::Result<()> {
         if self.out.is_empty() {

@@ -299,6 +299,10 @@ async fn too_many_keys_that_read_messages_are_refused() {
         assert!(answer.starts_with("NO [LIMIT]"), "{key}: {answer}");
     }
     assert_eq!(client.ok(&format!("SEARCH {}", ["UNSEEN"; 101].join(" "))).await, ["* SEARCH 1"]);
+    for (length, want) in [(1024, "OK"), (1025, "NO [LIMIT]"), (400_000, "NO [LIMIT]")] {
+        let answer = client.command(&format!("SEARCH BODY {{{length}+}}\r\n{}", "a".repeat(length))).await.pop().unwrap();
+        assert!(answer.starts_with(want), "{length}: {answer}");
+    }
     world.stop().await;
 }
 

@@ -72,6 +72,9 @@ async fn find(session: &mut Session, request: Search) -> Result<Vec<Target>, Ans
         if session.connection.server.ctx.shutdown.is_set() {
             return Err(Answer::no("UNAVAILABLE", "Server shutting down"));
         }
+        if session.connection.wire.is_gone() {
+            return Err(Answer::no("UNAVAILABLE", "Nobody waits for the answer"));
+        }
     }
 }
 

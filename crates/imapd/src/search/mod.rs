@@ -1,17 +1,25 @@
 //! SEARCH: a compiled search and its walk over the messages (RFC 3501 §6.4.4).
 
-mod text;
+mod content;
+mod needle;
+mod pieces;
+mod turn;
 
 use crate::answer::Answer;
 use crate::selected::{Selected, Target, system_flag};
 use crate::zone;
+use content::{Content, Keys, Progress, Scope};
 use imap_proto::{Date, Flag, SearchKey, SequenceSet};
 use mailstore::{Flags, Message};
+use needle::Needle;
 use std::time::Instant;
-use text::{Content, Keys, Needle, Scope};
+use turn::Turn;
 
 /// Keys that look into messages, in one search. Each is compared with all of each message.
 const MOST_CONTENT_KEYS: usize = 100;
+
+/// The longest string looked for. So much of a text is kept while its next piece is looked at.
+const LONGEST_NEEDLE: usize = 1 << 10;
 
 /// A search, made ready for one mailbox: strings decoded, sets resolved, cheap tests first; and how far it has come.
 pub struct Search {
@@ -19,6 +27,8 @@ pub struct Search {
     keys: Keys,
     /// Index of the message to look at next.
     next: usize,
+    /// How far that one was looked at, when it takes more than a turn.
+    progress: Progress,
     found: Vec<Target>,
     /// A message could not be read; the log has it once.
     unreadable: bool,
@@ -55,7 +65,7 @@ enum Test {
 }
 
 impl Search {
-    /// `NO [BADCHARSET]` for a charset nobody knows (RFC 3501 §6.4.4), `NO [LIMIT]` for too many keys that look into messages.
+    /// `NO [BADCHARSET]` for a charset nobody knows (RFC 3501 §6.4.4), `NO [LIMIT]` for too many keys that look into messages, or too long ones.
     pub fn new(selected: &Selected, key: &SearchKey, charset: Option<&str>) -> Result<Search, Answer> {
         let charset = charset.unwrap_or("UTF-8");
         if !message::charset::is_known(charset.as_bytes()) {
@@ -65,42 +75,67 @@ impl Search {
             return Err(Answer::no("LIMIT", format!("More than {MOST_CONTENT_KEYS} search keys that look into messages")));
         }
         let mut keys = Keys::default();
-        let test = compile(selected, key, charset, &mut keys);
-        Ok(Search { test, keys, next: 0, found: Vec::new(), unreadable: false })
+        let test = compile(selected, key, charset, &mut keys)?;
+        Ok(Search { test, keys, next: 0, progress: Progress::default(), found: Vec::new(), unreadable: false })
     }
 
-    /// Looks at one message and at more until `until`; true when all were looked at. Blocking.
+    /// Looks at messages until `until`, also at a part of a large one only; true when all were looked at. Blocking.
     pub fn go_on(&mut self, selected: &Selected, until: Instant) -> Result<bool, Answer> {
+        let mut turn = Turn::new(until);
         for message in selected.view.snapshot().iter_from(self.next) {
-            self.next += 1;
-            let target = Target { number: self.next as u32, uid: message.uid() };
-            if selected.view.is_expunged(target.uid) {
-                continue;
-            }
-            let content = Content::new(selected, target.uid, &self.keys);
-            match (Candidate { selected, message, number: target.number, content }).passes(&self.test) {
-                Ok(true) => self.found.push(target),
-                Ok(false) => {}
-                // Removed by somebody else meanwhile: it is not there to be found.
-                Err(mailstore::Error::Expunged) => {}
-                Err(error @ mailstore::Error::NoSuchMailbox) => return Err(error.into()),
-                // One file that cannot be read does not keep the others from being found.
-                Err(error) if self.unreadable => tracing::debug!(uid = target.uid, %error, "message cannot be searched"),
-                Err(error) => {
-                    tracing::error!(uid = target.uid, %error, "message cannot be searched");
-                    self.unreadable = true;
+            let target = Target { number: self.next as u32 + 1, uid: message.uid() };
+            let mut progress = std::mem::take(&mut self.progress);
+            if !selected.view.is_expunged(target.uid) {
+                let content = Content { selected, uid: target.uid, keys: &self.keys, progress: &mut progress, turn: &mut turn };
+                match (Candidate { selected, message, number: target.number, content }).passes(&self.test) {
+                    Ok(true) => self.found.push(target),
+                    Ok(false) => {}
+                    Err(Stop::Later) => {
+                        self.progress = progress;
+                        return Ok(false);
+                    }
+                    Err(Stop::Failed(error)) => self.failed(target.uid, error)?,
                 }
             }
-            if Instant::now() >= until {
+            self.next += 1;
+            if turn.is_over() {
                 return Ok(self.next >= selected.view.snapshot().len());
             }
         }
         Ok(true)
     }
 
+    /// One file that cannot be read does not keep the others from being found.
+    fn failed(&mut self, uid: u32, error: mailstore::Error) -> Result<(), Answer> {
+        match error {
+            // Removed by somebody else meanwhile: it is not there to be found.
+            mailstore::Error::Expunged => {}
+            error @ mailstore::Error::NoSuchMailbox => return Err(error.into()),
+            error if self.unreadable => tracing::debug!(uid, %error, "message cannot be searched"),
+            error => {
+                tracing::error!(uid, %error, "message cannot be searched");
+                self.unreadable = true;
+            }
+        }
+        Ok(())
+    }
+
     /// The messages found, ascending.
     pub fn into_found(self) -> Vec<Target> {
         self.found
+    }
+}
+
+/// Why a message has no verdict.
+enum Stop {
+    /// The turn is over; the next one goes on where this one was.
+    Later,
+    Failed(mailstore::Error),
+}
+
+impl From<mailstore::Error> for Stop {
+    fn from(error: mailstore::Error) -> Stop {
+        Stop::Failed(error)
     }
 }
 
@@ -115,19 +150,25 @@ fn content_keys(key: &SearchKey) -> usize {
     }
 }
 
-fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys) -> Test {
-    let needle = |bytes: &[u8]| Needle::new(&message::charset::decode(charset.as_bytes(), bytes));
-    let all = |keys: &[SearchKey], known: &mut Keys| {
-        let mut tests: Vec<Test> = keys.iter().map(|key| compile(selected, key, charset, known)).collect();
+fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys) -> Result<Test, Answer> {
+    let needle = |bytes: &[u8]| {
+        let needle = Needle::new(&message::charset::decode(charset.as_bytes(), bytes));
+        match needle.length() <= LONGEST_NEEDLE {
+            true => Ok(needle),
+            false => Err(Answer::no("LIMIT", format!("Search string is longer than {LONGEST_NEEDLE} bytes"))),
+        }
+    };
+    let all = |keys: &[SearchKey], known: &mut Keys| -> Result<Vec<Test>, Answer> {
+        let mut tests = keys.iter().map(|key| compile(selected, key, charset, known)).collect::<Result<Vec<Test>, Answer>>()?;
         tests.sort_by_key(Test::cost);
-        tests
+        Ok(tests)
     };
     const FOREVER: i64 = i64::MAX;
-    match key {
+    Ok(match key {
         SearchKey::All => Test::All,
-        SearchKey::And(keys) => Test::And(all(keys, known)),
-        SearchKey::Or(keys) => Test::Or(all(keys, known)),
-        SearchKey::Not(key) => Test::Not(Box::new(compile(selected, key, charset, known))),
+        SearchKey::And(keys) => Test::And(all(keys, known)?),
+        SearchKey::Or(keys) => Test::Or(all(keys, known)?),
+        SearchKey::Not(key) => Test::Not(Box::new(compile(selected, key, charset, known)?)),
         SearchKey::Numbers(set) | SearchKey::Uids(set) if set.is_saved() => {
             Test::Uids(selected.saved.iter().map(|uid| (*uid, *uid)).collect())
         }
@@ -145,14 +186,14 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys
         SearchKey::SentBefore(day) => Test::Sent { from: i64::MIN, to: day.days() },
         SearchKey::SentOn(day) => Test::Sent { from: day.days(), to: day.days() + 1 },
         SearchKey::SentSince(day) => Test::Sent { from: day.days(), to: FOREVER },
-        SearchKey::Header { name, value } => Test::Header(known.header(name, needle(value))),
-        SearchKey::Body(value) => Test::Body(known.content(Scope::Body, needle(value))),
-        SearchKey::Text(value) => Test::Text(known.content(Scope::Text, needle(value))),
+        SearchKey::Header { name, value } => Test::Header(known.header(name, needle(value)?)),
+        SearchKey::Body(value) => Test::Body(known.content(Scope::Body, needle(value)?)),
+        SearchKey::Text(value) => Test::Text(known.content(Scope::Text, needle(value)?)),
         SearchKey::Older(seconds) => Test::Between(i64::MIN, zone::now() - i64::from(*seconds)),
         SearchKey::Younger(seconds) => Test::Between(zone::now() - i64::from(*seconds), i64::MAX),
         SearchKey::Larger(size) => Test::Larger(*size),
         SearchKey::Smaller(size) => Test::Smaller(*size),
-    }
+    })
 }
 
 fn numbers(selected: &Selected, set: &SequenceSet) -> Vec<(u32, u32)> {
@@ -183,7 +224,7 @@ struct Candidate<'s> {
 }
 
 impl Candidate<'_> {
-    fn passes(&mut self, test: &Test) -> mailstore::Result<bool> {
+    fn passes(&mut self, test: &Test) -> Result<bool, Stop> {
         let mailbox = self.selected.view.mailbox();
         Ok(match test {
             Test::All => true,
