@@ -9,12 +9,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::dir::Stamp;
+use crate::memory::{Memory, Taken};
 use crate::snapshot::Core;
 
 const BUFFER: usize = 64 * 1024;
 
-/// The largest message that is read as a whole. Larger ones can be read in pieces only: a file that somebody put there must not take our
-/// memory.
+/// The largest message that is read as a whole, counted with CRLF line ends, and what all such messages of a process may take together. Larger
+/// ones can be read in pieces only: a file that somebody put there must not take our memory.
 pub const LARGEST_WHOLE: u64 = 256 << 20;
 
 /// How many places are remembered for a mailbox.
@@ -66,12 +67,28 @@ pub struct MessageFile {
     core: Arc<Core>,
     stamp: Stamp,
     places: Arc<Places>,
+    memory: Arc<Memory>,
+}
+
+/// A whole message in memory, CRLF line ends. Its bytes count among those that all sessions may hold ([`LARGEST_WHOLE`]): who has one neither
+/// reads another nor waits for a client.
+pub struct Whole {
+    bytes: Vec<u8>,
+    _taken: Taken,
+}
+
+impl std::ops::Deref for Whole {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl MessageFile {
-    pub(crate) fn new(file: File, core: Arc<Core>, places: Arc<Places>) -> io::Result<MessageFile> {
+    pub(crate) fn new(file: File, core: Arc<Core>, places: Arc<Places>, memory: Arc<Memory>) -> io::Result<MessageFile> {
         let stamp = Stamp::of(&nix::sys::stat::fstat(&file)?);
-        Ok(MessageFile { file: Arc::new(file), disk_size: stamp.size, core, stamp, places })
+        Ok(MessageFile { file: Arc::new(file), disk_size: stamp.size, core, stamp, places, memory })
     }
 
     /// Size on disk.
@@ -109,26 +126,19 @@ impl MessageFile {
         self.core.virtual_size() == Some(self.disk_size) && self.core.size() == Some(self.disk_size)
     }
 
-    /// The whole message with CRLF line ends. `FileTooLarge` above [`LARGEST_WHOLE`].
-    pub fn read_all(&self) -> io::Result<Vec<u8>> {
-        if self.disk_size > LARGEST_WHOLE {
+    /// The whole message with CRLF line ends, in memory once. `FileTooLarge` above [`LARGEST_WHOLE`]. Waits while other messages take the
+    /// memory there is for this.
+    pub fn read_all(&self) -> io::Result<Whole> {
+        // at most each byte is a bare line feed, whatever the name says
+        let size = if self.disk_size > LARGEST_WHOLE { self.disk_size } else { self.size()?.min(2 * self.disk_size) };
+        if size > LARGEST_WHOLE {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let mut raw = vec![0; usize::try_from(self.disk_size).map_err(|_| io::ErrorKind::FileTooLarge)?];
-        let mut filled = 0;
-        while filled < raw.len() {
-            match self.file.read_at(&mut raw[filled..], filled as u64)? {
-                0 => break,
-                got => filled += got,
-            }
-        }
-        raw.truncate(filled);
-        if bare_line_feeds(&raw, 0) == 0 {
-            return Ok(raw);
-        }
-        let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
-        to_crlf(&raw, 0, &mut out);
-        Ok(out)
+        let taken = self.memory.take(size);
+        let mut bytes = Vec::with_capacity(size as usize + 1);
+        // a file that has grown since is another message
+        self.reader(0)?.take(2 * self.disk_size).read_to_end(&mut bytes)?;
+        Ok(Whole { bytes, _taken: taken })
     }
 
     /// At most `length` bytes from `offset`, both counted with CRLF line ends. Shorter only at the end of the message.
@@ -254,14 +264,17 @@ mod tests {
     fn file(bytes: &[u8], name: &str) -> MessageFile {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, bytes).unwrap();
-        MessageFile::new(file, Arc::new(Core::new(1, name, None)), Arc::default()).unwrap()
+        MessageFile::new(file, Arc::new(Core::new(1, name, None)), Arc::default(), Memory::new(LARGEST_WHOLE)).unwrap()
     }
 
     #[test]
     fn lf_and_crlf_files_read_alike() {
         for bytes in [&b"A: b\n\nhello\nworld"[..], b"A: b\r\n\r\nhello\r\nworld", b"A: b\r\n\nhello\r\nworld"] {
             let message = file(bytes, "x");
-            assert_eq!(message.read_all().unwrap(), b"A: b\r\n\r\nhello\r\nworld");
+            let whole = message.read_all().unwrap();
+            assert_eq!(*whole, *b"A: b\r\n\r\nhello\r\nworld");
+            // nothing but the message itself
+            assert!(whole.bytes.capacity() <= whole.len() + 1);
             assert_eq!(message.size().unwrap(), 20);
             assert_eq!(message.read_header(100).unwrap(), b"A: b\r\n\r\n");
             assert_eq!(message.read_range(5, 6).unwrap(), b"\n\r\nhel");
@@ -297,8 +310,8 @@ mod tests {
     fn a_file_too_large_for_memory_is_read_in_pieces_only() {
         let large = tempfile::tempfile().unwrap();
         large.set_len(LARGEST_WHOLE + 1).unwrap();
-        let message = MessageFile::new(large, Arc::new(Core::new(1, "x", None)), Arc::default()).unwrap();
-        assert_eq!(message.read_all().unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let message = MessageFile::new(large, Arc::new(Core::new(1, "x", None)), Arc::default(), Memory::new(LARGEST_WHOLE)).unwrap();
+        assert_eq!(message.read_all().err().unwrap().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(message.read_range(0, 3).unwrap(), [0; 3]);
     }
 

@@ -12,6 +12,8 @@ use crate::account::Account;
 use crate::dir::{Dir, host_part};
 use crate::error::Result;
 use crate::location::Location;
+use crate::memory::Memory;
+use crate::message_file::LARGEST_WHOLE;
 use crate::watch::Notifier;
 
 /// How line ends of messages we write look on disk. Both are read.
@@ -61,6 +63,8 @@ pub struct Store {
     host: String,
     accounts: Mutex<HashMap<PathBuf, Weak<Account>>>,
     notifier: Arc<Notifier>,
+    /// For messages read as a whole.
+    memory: Arc<Memory>,
     sequence: AtomicU32,
     process: u32,
 }
@@ -70,6 +74,7 @@ impl Store {
         Arc::new(Store {
             host: host_part(&settings.hostname),
             notifier: Notifier::new(settings.poll_interval),
+            memory: Memory::new(LARGEST_WHOLE),
             settings,
             accounts: Mutex::default(),
             sequence: AtomicU32::new(0),
@@ -101,6 +106,10 @@ impl Store {
 
     pub(crate) fn notifier(&self) -> &Arc<Notifier> {
         &self.notifier
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 
     pub(crate) fn host(&self) -> &str {

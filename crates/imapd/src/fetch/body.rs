@@ -2,7 +2,7 @@
 
 use imap_proto::encode::{self, literal_header};
 use imap_proto::{BodyForm, BodyItem, Section, SectionText};
-use mailstore::MessageFile;
+use mailstore::{MessageFile, Whole};
 use message::{Message, Want};
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -28,7 +28,7 @@ pub const HEADER_BYTES: usize = 10 << 20;
 pub struct Source {
     file: MessageFile,
     header: Option<Vec<u8>>,
-    whole: Option<Vec<u8>>,
+    whole: Option<Whole>,
 }
 
 impl Source {
@@ -143,7 +143,7 @@ impl Source {
             return None;
         }
         let (from, to) = (usize::try_from(from).ok()?, usize::try_from(from + length).ok()?);
-        [&self.whole, &self.header].into_iter().flatten().find_map(|bytes| bytes.get(from..to))
+        [self.whole.as_deref(), self.header.as_deref()].into_iter().flatten().find_map(|bytes| bytes.get(from..to))
     }
 
     /// What is no stretch of the message.

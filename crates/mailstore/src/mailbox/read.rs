@@ -14,7 +14,8 @@ impl Mailbox {
     pub fn read(&self, uid: u32) -> Result<MessageFile> {
         self.with_file(uid, |dir, name, message| {
             let file = dir.open_file(name)?;
-            MessageFile::new(file, message.core.clone(), self.places.clone()).map_err(|e| Error::io("stat", dir.at(name), e))
+            let memory = self.account.store().memory().clone();
+            MessageFile::new(file, message.core.clone(), self.places.clone(), memory).map_err(|e| Error::io("stat", dir.at(name), e))
         })
     }
 

@@ -39,7 +39,7 @@ fn a_message_is_filed_under_its_identity_with_true_sizes() {
     let mailbox = inbox(&home);
     let read = mailbox.read(1).unwrap();
     let want = [&b"Return-Path: <bob@example.net>\r\nDelivered-To: ann@example.org\r\n"[..], BODY].concat();
-    assert_eq!(read.read_all().unwrap(), want);
+    assert_eq!(*read.read_all().unwrap(), *want);
     assert_eq!((read.size().unwrap(), delivered.size), (want.len() as u64, read.disk_size()));
     assert!(delivered.file.ends_with(&format!(",S={},W={}", read.disk_size(), want.len())));
     assert_eq!(home.count("tmp"), 0);
@@ -168,7 +168,7 @@ fn a_large_message_is_streamed_and_copied_for_every_recipient() {
         let mailbox = store.account(&Location::maildir(&root).unwrap()).unwrap().open(&MailboxName::inbox()).unwrap();
         let message = mailbox.read(1).unwrap();
         let want = [format!("Delivered-To: {name}@example.org\r\n").into_bytes(), BODY.repeat(20_000)].concat();
-        assert!(message.read_all().unwrap() == want);
+        assert!(*message.read_all().unwrap() == *want);
         assert_eq!(message.size().unwrap(), want.len() as u64);
         assert_eq!(std::fs::read_dir(root.join("tmp")).unwrap().count(), 0);
     }

@@ -23,7 +23,7 @@ fn an_appended_message_reads_back_with_flags_date_and_sizes() {
         assert_eq!(snapshot.keywords().names(message.keywords()).collect::<Vec<_>>(), ["$Forwarded"]);
         assert_eq!(mailbox.internal_date(message).unwrap(), 1_000_000_000);
         assert_eq!((mailbox.size(message).unwrap(), mailbox.disk_size(message).unwrap()), (20, 17));
-        assert_eq!(mailbox.read(1).unwrap().read_all().unwrap(), b"Subject: x\r\n\r\nbody\r\n");
+        assert_eq!(*mailbox.read(1).unwrap().read_all().unwrap(), *b"Subject: x\r\n\r\nbody\r\n");
         assert_eq!(snapshot.uid_validity(), added.uid_validity);
         assert_eq!(snapshot.uid_next(), 2);
     }
@@ -98,7 +98,7 @@ fn files_other_programs_add_rename_and_remove_are_noticed_by_a_refresh() {
         home.rename("cur/999.b.host:2,S", "cur/999.b.host:2,S,oddly");
         mailbox.refresh().unwrap();
         assert_eq!(view.sync(Expunges::Report).unwrap().flags, [2], "watched: {watched}");
-        assert_eq!(mailbox.read(1).unwrap().read_all().unwrap(), b"Subject: b\r\n\r\nx\r\n");
+        assert_eq!(*mailbox.read(1).unwrap().read_all().unwrap(), *b"Subject: b\r\n\r\nx\r\n");
         mailbox.store_flags(&[1], FlagMode::Add, &Flags::DELETED.into(), None).unwrap();
         assert!(home.exists("cur/999.b.host:2,ST"));
 
@@ -118,7 +118,7 @@ fn a_file_renamed_under_us_is_found_again() {
     home.append(&mailbox, "Subject: x\r\n\r\n", Flags::SEEN);
     let name = home.names("cur").remove(0);
     home.rename(&format!("cur/{name}"), &format!("cur/{}F", name.replace('S', "").replace(",=", ",S=")));
-    assert_eq!(mailbox.read(1).unwrap().read_all().unwrap(), b"Subject: x\r\n\r\n");
+    assert_eq!(*mailbox.read(1).unwrap().read_all().unwrap(), *b"Subject: x\r\n\r\n");
     let stored = mailbox.store_flags(&[1, 7], FlagMode::Add, &Flags::ANSWERED.into(), None).unwrap();
     assert_eq!((stored.done, stored.expunged), (vec![1], vec![7]));
     let stored = mailbox.store_flags(&[1], FlagMode::Add, &Flags::SEEN.into(), Some(0)).unwrap();
@@ -429,7 +429,7 @@ fn a_mailbox_that_cannot_be_written_can_be_read() {
     home.write("new/3.x.host", "three\n");
     mailbox.refresh().unwrap();
     assert_eq!(view.sync(Expunges::Report).unwrap().exists, Some(3));
-    assert_eq!(mailbox.read(1).unwrap().read_all().unwrap(), b"one\r\n");
+    assert_eq!(*mailbox.read(1).unwrap().read_all().unwrap(), *b"one\r\n");
 }
 
 /// The child of the test below, under strace.
