@@ -5,6 +5,7 @@ use imap_proto::{BodyForm, BodyItem, Section, SectionText};
 use mailstore::{MessageFile, Whole};
 use message::{Message, Want};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::io::{self, Read};
 
 /// What an item is made from; small, as there may be thousands of items.
@@ -12,63 +13,55 @@ use std::io::{self, Read};
 pub enum Plan {
     /// A stretch of the message, counted with CRLF line ends.
     Stretch { from: u64, length: u64 },
+    /// A selection of the fields of the header that lies there.
+    Fields { from: u64, length: u64 },
     /// The message has no such part.
     Nil,
-    /// Made when its turn comes: a selection of header fields, and what is no section.
+    /// No section: made when its turn comes.
     Make,
 }
 
-/// Stretches up to this are copied when the message is in memory anyway.
+/// Stretches up to this are copied when they are in memory anyway.
 const COPY_BYTES: u64 = 64 << 10;
 
 /// A header beyond this is not looked at (SECURITY: 10 MB of header is what Dovecot takes too).
 pub const HEADER_BYTES: usize = 10 << 20;
 
-/// A message being fetched: what has been read of it.
-pub struct Source {
-    file: MessageFile,
-    header: Option<Vec<u8>>,
-    whole: Option<Whole>,
+/// What was read of a message, for all items that are made in one go: it is read and taken apart once for them. Nothing of it stays while
+/// the client takes its time.
+pub struct Reading<'w> {
+    header: OnceCell<Vec<u8>>,
+    whole: &'w OnceCell<Whole>,
+    parsed: OnceCell<Message<'w>>,
 }
 
-impl Source {
-    pub fn new(file: MessageFile) -> Source {
-        Source { file, header: None, whole: None }
-    }
-
-    /// Gives memory back; it is read again when needed again.
-    pub fn forget(&mut self) {
-        (self.header, self.whole) = (None, None);
+impl<'w> Reading<'w> {
+    /// `whole` is where the message goes when all of it is needed.
+    pub fn new(whole: &'w OnceCell<Whole>) -> Reading<'w> {
+        Reading { header: OnceCell::new(), whole, parsed: OnceCell::new() }
     }
 
     /// The header with its empty line, CRLF line ends.
-    pub fn header(&mut self) -> io::Result<&[u8]> {
-        if let Some(whole) = &self.whole {
+    pub fn header(&self, file: &MessageFile) -> io::Result<&[u8]> {
+        if let Some(whole) = self.whole.get() {
             return Ok(&whole[..message::header_length(whole).min(HEADER_BYTES)]);
         }
-        if self.header.is_none() {
-            self.header = Some(self.file.read_header(HEADER_BYTES)?);
-        }
-        Ok(self.header.as_deref().unwrap_or_default())
+        keep(&self.header, || file.read_header(HEADER_BYTES)).map(Vec::as_slice)
     }
 
-    /// The whole message, CRLF line ends. For what needs its structure.
-    pub fn whole(&mut self) -> io::Result<&[u8]> {
-        if self.whole.is_none() {
-            self.header = None;
-            self.whole = Some(self.file.read_all()?);
-        }
-        Ok(self.whole.as_deref().unwrap_or_default())
+    /// The message with its parts, for what needs its structure.
+    pub fn message(&self, file: &MessageFile) -> io::Result<&Message<'w>> {
+        keep(&self.parsed, || Ok(Message::parse(keep(self.whole, || file.read_all())?)))
     }
 
     /// Finds the bytes an item means. `known` is where the part begins that this session fetched a piece of last, so that the next piece
     /// costs no look at the whole message.
-    pub fn plan(&mut self, item: &BodyItem, uid: u32, known: &mut Option<(u32, Section, u64, u64)>) -> io::Result<Plan> {
+    pub fn plan(&self, file: &MessageFile, item: &BodyItem, uid: u32, known: &mut Option<(u32, Section, u64, u64)>) -> io::Result<Plan> {
         let plan = match known {
             Some((of, section, from, length)) if item.partial.is_some() && *of == uid && *section == item.section => {
                 Plan::Stretch { from: *from, length: *length }
             }
-            _ => self.section(&item.section)?,
+            _ => self.section(file, &item.section)?,
         };
         if let (Plan::Stretch { from, length }, Some(_), false) = (plan, item.partial, item.section.part.is_empty()) {
             *known = Some((uid, item.section.clone(), from, length));
@@ -82,39 +75,43 @@ impl Source {
         })
     }
 
-    fn section(&mut self, section: &Section) -> io::Result<Plan> {
+    fn section(&self, file: &MessageFile, section: &Section) -> io::Result<Plan> {
         if section.part.is_empty() {
+            let header = || Ok::<u64, io::Error>(self.header(file)?.len() as u64);
             return Ok(match &section.text {
-                None => Plan::Stretch { from: 0, length: self.file.size()? },
-                Some(SectionText::Header) => Plan::Stretch { from: 0, length: self.header()?.len() as u64 },
+                None => Plan::Stretch { from: 0, length: file.size()? },
+                Some(SectionText::Header) => Plan::Stretch { from: 0, length: header()? },
+                Some(SectionText::Fields { .. }) => Plan::Fields { from: 0, length: header()? },
                 Some(SectionText::Text) => {
-                    let from = self.header()?.len() as u64;
-                    Plan::Stretch { from, length: self.file.size()?.saturating_sub(from) }
+                    let from = header()?;
+                    Plan::Stretch { from, length: file.size()?.saturating_sub(from) }
                 }
-                Some(SectionText::Fields { .. }) => self.header().map(|_| Plan::Make)?,
                 Some(SectionText::Mime) => Plan::Nil,
             });
         }
-        let whole = self.whole()?;
-        let names = section.text.as_ref().map(names).unwrap_or_default();
-        let wanted = section.text.as_ref().map_or(Want::All, |text| want(text, &names));
-        Ok(match Message::parse(whole).section(&section.part, wanted) {
-            // The slice lies in `whole`; its place there is its place in the message.
-            Some(Cow::Borrowed(bytes)) => match (bytes.as_ptr() as usize).checked_sub(whole.as_ptr() as usize) {
-                Some(from) if from + bytes.len() <= whole.len() => Plan::Stretch { from: from as u64, length: bytes.len() as u64 },
-                // a constant, as of a header that is not there
-                _ => Plan::Make,
-            },
-            Some(Cow::Owned(_)) => Plan::Make,
-            None => Plan::Nil,
+        let message = self.message(file)?;
+        let wanted = match &section.text {
+            None => Want::All,
+            // fields are chosen when the item is written: the header is all it takes
+            Some(SectionText::Header | SectionText::Fields { .. }) => Want::Header,
+            Some(SectionText::Text) => Want::Text,
+            Some(SectionText::Mime) => Want::Mime,
+        };
+        let Some(Cow::Borrowed(bytes)) = message.section(&section.part, wanted) else { return Ok(Plan::Nil) };
+        // The slice lies in the message; its place there is its place for the client.
+        let from = (bytes.as_ptr() as usize).saturating_sub(message.bytes().as_ptr() as usize) as u64;
+        let length = bytes.len() as u64;
+        Ok(match section.text {
+            Some(SectionText::Fields { .. }) => Plan::Fields { from, length: length.min(HEADER_BYTES as u64) },
+            _ => Plan::Stretch { from, length },
         })
     }
 
     /// Writes an item as a literal (some clients read nothing else there), or only its announcement: then what has to follow is returned.
-    pub fn write(&mut self, item: &BodyItem, plan: Plan, out: &mut Vec<u8>) -> Option<(Box<dyn Read + Send>, u64)> {
+    pub fn write(&self, file: &MessageFile, item: &BodyItem, plan: Plan, out: &mut Vec<u8>) -> Option<(Box<dyn Read + Send>, u64)> {
         match plan {
-            Plan::Nil => out.extend_from_slice(b"NIL"),
-            Plan::Make => match self.make(item) {
+            Plan::Nil | Plan::Make => out.extend_from_slice(b"NIL"),
+            Plan::Fields { from, length } => match self.fields(file, item, from, length) {
                 Ok(bytes) => literal(out, &bytes),
                 // It could be read before; the answer has begun.
                 Err(error) => {
@@ -123,7 +120,7 @@ impl Source {
                 }
             },
             Plan::Stretch { from, length } => {
-                if let Some(bytes) = self.in_memory(from, length) {
+                if let Some(bytes) = self.in_memory(from, length).filter(|_| length <= COPY_BYTES) {
                     literal(out, bytes);
                     return None;
                 }
@@ -132,28 +129,34 @@ impl Source {
                     tracing::error!(%error, "message cannot be read again");
                     Box::new(io::empty())
                 };
-                return (length > 0).then(|| (self.file.reader(from).unwrap_or_else(failed), length));
+                return (length > 0).then(|| (file.reader(from).unwrap_or_else(failed), length));
             }
         }
         None
     }
 
     fn in_memory(&self, from: u64, length: u64) -> Option<&[u8]> {
-        if length > COPY_BYTES {
-            return None;
-        }
         let (from, to) = (usize::try_from(from).ok()?, usize::try_from(from + length).ok()?);
-        [self.whole.as_deref(), self.header.as_deref()].into_iter().flatten().find_map(|bytes| bytes.get(from..to))
+        [self.whole.get().map(|whole| &**whole), self.header.get().map(Vec::as_slice)]
+            .into_iter()
+            .flatten()
+            .find_map(|bytes| bytes.get(from..to))
     }
 
-    /// What is no stretch of the message.
-    fn make(&mut self, item: &BodyItem) -> io::Result<Vec<u8>> {
-        let section = &item.section;
-        let bytes = if section.part.is_empty() { self.header()? } else { self.whole()? };
-        let names = section.text.as_ref().map(names).unwrap_or_default();
-        let wanted = section.text.as_ref().map_or(Want::All, |text| want(text, &names));
-        let message = Message::parse(bytes);
-        let found = message.section(&section.part, wanted).unwrap_or_default();
+    /// The fields of a header that an item wants.
+    fn fields(&self, file: &MessageFile, item: &BodyItem, from: u64, length: u64) -> io::Result<Vec<u8>> {
+        let Some(SectionText::Fields { names, not }) = &item.section.text else { return Ok(Vec::new()) };
+        if from == 0 && self.in_memory(from, length).is_none() {
+            self.header(file)?;
+        }
+        let header = match self.in_memory(from, length) {
+            Some(header) => Cow::Borrowed(header),
+            None => Cow::Owned(file.read_range(from, length as usize)?),
+        };
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let wanted = if *not { Want::HeaderFieldsNot(&names) } else { Want::HeaderFields(&names) };
+        let message = Message::parse(&header);
+        let found = message.section(&[], wanted).unwrap_or_default();
         Ok(match item.partial {
             Some(partial) => {
                 let (skip, length) = cut(found.len() as u64, partial);
@@ -164,27 +167,19 @@ impl Source {
     }
 }
 
+/// What is in the cell, made when there is nothing yet.
+fn keep<T>(cell: &OnceCell<T>, make: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
+    if let Some(kept) = cell.get() {
+        return Ok(kept);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
+}
+
 /// Cuts `<first.count>` out of `length` bytes: how many to skip, and how many are left; beyond the end there is nothing (RFC 3501 §6.4.5).
 fn cut(length: u64, (first, count): (u32, u32)) -> (u64, u64) {
     let skip = u64::from(first).min(length);
     (skip, u64::from(count).min(length - skip))
-}
-
-fn names(text: &SectionText) -> Vec<&str> {
-    match text {
-        SectionText::Fields { names, .. } => names.iter().map(String::as_str).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn want<'w>(text: &SectionText, names: &'w [&'w str]) -> Want<'w> {
-    match text {
-        SectionText::Header => Want::Header,
-        SectionText::Fields { not: false, .. } => Want::HeaderFields(names),
-        SectionText::Fields { not: true, .. } => Want::HeaderFieldsNot(names),
-        SectionText::Text => Want::Text,
-        SectionText::Mime => Want::Mime,
-    }
 }
 
 fn literal(out: &mut Vec<u8>, bytes: &[u8]) {

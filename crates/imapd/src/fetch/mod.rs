@@ -1,6 +1,7 @@
 //! FETCH answers, made in batches: a batch ends when enough has gathered to be sent, also in the middle of a message, so that
-//! neither a large mailbox nor a large message is ever in memory as a whole on its way out. Items are made one at a time, however many
-//! a client asks for: what is read of a message for them is forgotten while a batch is sent.
+//! neither a large mailbox nor a large message is ever in memory as a whole on its way out. What is read of a message serves all its items
+//! of a batch, and is forgotten while the batch is sent. Items are made one at a time, however many a client asks for, and between two of
+//! them others have their turn at the disks when this one's is over.
 
 pub mod body;
 pub mod envelope;
@@ -9,10 +10,11 @@ pub mod structure;
 use crate::answer::Answer;
 use crate::selected::{Selected, Target, Told};
 use crate::zone;
-use body::{Plan, Source};
+use body::{Plan, Reading};
 use imap_proto::FetchItem;
 use imap_proto::encode;
-use mailstore::{FlagMode, FlagSet, Flags, Message};
+use mailstore::{FlagMode, FlagSet, Flags, Message, MessageFile};
+use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};
 use std::io::Read;
 use std::sync::Arc;
@@ -49,7 +51,8 @@ pub struct Job {
 struct Open {
     target: Target,
     message: Message,
-    source: Option<Source>,
+    /// Where an item needs it.
+    file: Option<MessageFile>,
     /// What each item is made from.
     plan: Vec<Plan>,
     /// Item to write next.
@@ -83,40 +86,50 @@ impl Job {
     /// Appends answers to `out` until it holds `limit` bytes or it is `until`; true when all is said. Blocking.
     pub fn fill(&mut self, selected: &mut Selected, out: &mut Vec<u8>, limit: usize, until: Instant) -> Result<bool, Answer> {
         while out.len() < limit {
-            if let Some(mut open) = self.open.take() {
-                if !self.go_on(selected, &mut open, out, limit) {
-                    // While the client takes its time, nothing of the message stays in memory.
-                    open.source.iter_mut().for_each(Source::forget);
-                    self.open = Some(open);
+            let whole = OnceCell::new();
+            let reading = Reading::new(&whole);
+            let open = match self.open.take() {
+                Some(open) => Some(open),
+                None => {
+                    if self.marks_seen && self.marked == 0 {
+                        self.mark_seen(selected)?;
+                    }
+                    let Some(target) = self.targets.pop_front() else { return Ok(true) };
+                    self.marked = self.marked.saturating_sub(1);
+                    self.begin(selected, target, &reading, out)?
                 }
-                if Instant::now() >= until {
-                    return Ok(self.open.is_none() && self.targets.is_empty());
-                }
-                continue;
+            };
+            if let Some(mut open) = open
+                && !self.go_on(selected, &mut open, &reading, out, limit, until)
+            {
+                self.open = Some(open);
             }
-            if self.marks_seen && self.marked == 0 {
-                self.mark_seen(selected)?;
-            }
-            let Some(target) = self.targets.pop_front() else { return Ok(true) };
-            self.marked = self.marked.saturating_sub(1);
-            let Some(message) = selected.view.message(target.number).cloned() else { continue };
-            match self.begin(selected, target, message) {
-                Ok(open) => {
-                    out.extend_from_slice(b"* ");
-                    encode::number(out, u64::from(target.number));
-                    out.extend_from_slice(b" FETCH (");
-                    self.open = Some(open);
-                }
-                Err(Failure::Gone) => self.missing = true,
-                Err(Failure::Unreadable(why)) if self.unreadable => tracing::debug!(uid = target.uid, why, "message cannot be read"),
-                Err(Failure::Unreadable(why)) => {
-                    tracing::error!(uid = target.uid, why, "message cannot be read");
-                    self.unreadable = true;
-                }
-                Err(Failure::Answer(answer)) => return Err(answer),
+            if Instant::now() >= until {
+                return Ok(self.open.is_none() && self.targets.is_empty());
             }
         }
         Ok(false)
+    }
+
+    /// Begins the answer for a message; `None` when there is nothing to say about it.
+    fn begin(&mut self, selected: &mut Selected, target: Target, reading: &Reading<'_>, out: &mut Vec<u8>) -> Result<Option<Open>, Answer> {
+        let Some(message) = selected.view.message(target.number).cloned() else { return Ok(None) };
+        match self.plan(selected, target, message, reading) {
+            Ok(open) => {
+                out.extend_from_slice(b"* ");
+                encode::number(out, u64::from(target.number));
+                out.extend_from_slice(b" FETCH (");
+                return Ok(Some(open));
+            }
+            Err(Failure::Gone) => self.missing = true,
+            Err(Failure::Unreadable(why)) if self.unreadable => tracing::debug!(uid = target.uid, why, "message cannot be read"),
+            Err(Failure::Unreadable(why)) => {
+                tracing::error!(uid = target.uid, why, "message cannot be read");
+                self.unreadable = true;
+            }
+            Err(Failure::Answer(answer)) => return Err(answer),
+        }
+        Ok(None)
     }
 
     /// RFC 3501 §6.4.5: fetching a body sets `\Seen`; the changed flags belong into the answer.
@@ -140,8 +153,8 @@ impl Job {
     }
 
     /// Finds out what each item is made from. All that can fail is tried here: once an answer has begun it has to come to its end.
-    fn begin(&self, selected: &mut Selected, target: Target, message: Message) -> Result<Open, Failure> {
-        let mut source: Option<Source> = None;
+    fn plan(&self, selected: &mut Selected, target: Target, message: Message, reading: &Reading<'_>) -> Result<Open, Failure> {
+        let mut file: Option<MessageFile> = None;
         let mut plan = Vec::with_capacity(self.items.len());
         for item in self.items.iter() {
             let mailbox = selected.view.mailbox();
@@ -156,24 +169,33 @@ impl Job {
                     Plan::Make
                 }
                 FetchItem::Envelope | FetchItem::Structure { .. } | FetchItem::Body(_) => {
-                    if source.is_none() {
-                        source = Some(Source::new(mailbox.read(target.uid)?));
+                    if file.is_none() {
+                        file = Some(mailbox.read(target.uid)?);
                     }
-                    let source = source.as_mut().expect("just opened");
+                    let file = file.as_ref().expect("just opened");
                     match item {
-                        FetchItem::Structure { .. } => source.whole().map(|_| Plan::Make)?,
-                        FetchItem::Body(item) => source.plan(item, target.uid, &mut selected.part)?,
-                        _ => source.header().map(|_| Plan::Make)?,
+                        FetchItem::Structure { .. } => reading.message(file).map(|_| Plan::Make)?,
+                        FetchItem::Body(item) => reading.plan(file, item, target.uid, &mut selected.part)?,
+                        _ => reading.header(file).map(|_| Plan::Make)?,
                     }
                 }
             });
         }
-        Ok(Open { target, message, source, plan, next: 0, stream: None })
+        Ok(Open { target, message, file, plan, next: 0, stream: None })
     }
 
-    /// Appends items up to `limit`; true when the answer is complete.
-    fn go_on(&mut self, selected: &Selected, open: &mut Open, out: &mut Vec<u8>, limit: usize) -> bool {
+    /// Appends items, one at least, up to `limit` or until `until`; true when the answer is complete.
+    fn go_on(
+        &mut self,
+        selected: &Selected,
+        open: &mut Open,
+        reading: &Reading<'_>,
+        out: &mut Vec<u8>,
+        limit: usize,
+        until: Instant,
+    ) -> bool {
         let items = self.items.clone();
+        let first = open.next;
         loop {
             if let Some(stream) = &mut open.stream {
                 if !stream.go_on(out, limit) {
@@ -182,13 +204,13 @@ impl Job {
                 open.stream = None;
             }
             let Some(item) = items.get(open.next) else { break };
-            if out.len() >= limit {
+            if out.len() >= limit || open.next > first && Instant::now() >= until {
                 return false;
             }
             if open.next > 0 {
                 out.push(b' ');
             }
-            self.write_item(selected, open, item, out);
+            self.write_item(selected, open, reading, item, out);
             open.next += 1;
         }
         let uid = open.target.uid;
@@ -204,9 +226,10 @@ impl Job {
         true
     }
 
-    fn write_item(&mut self, selected: &Selected, open: &mut Open, item: &FetchItem, out: &mut Vec<u8>) {
+    fn write_item(&mut self, selected: &Selected, open: &mut Open, reading: &Reading<'_>, item: &FetchItem, out: &mut Vec<u8>) {
         let mailbox = selected.view.mailbox();
         let message = &open.message;
+        let file = open.file.as_ref();
         match item {
             FetchItem::Uid => {
                 out.extend_from_slice(b"UID ");
@@ -223,17 +246,20 @@ impl Job {
             }
             FetchItem::Envelope => {
                 out.extend_from_slice(b"ENVELOPE ");
-                envelope::write(out, again(open.source.as_mut().map(Source::header)));
+                envelope::write(out, again(file.map(|file| reading.header(file))).unwrap_or_default());
             }
             FetchItem::Structure { extended } => {
                 out.extend_from_slice(if *extended { b"BODYSTRUCTURE " } else { b"BODY " });
-                structure::write(out, &message::Message::parse(again(open.source.as_mut().map(Source::whole))), *extended);
+                match again(file.map(|file| reading.message(file))) {
+                    Some(message) => structure::write(out, message, *extended),
+                    None => structure::write(out, &message::Message::parse(b""), *extended),
+                }
             }
             FetchItem::Body(item) => {
                 body::write_name(out, item);
                 out.push(b' ');
-                let Some(source) = open.source.as_mut() else { return out.extend_from_slice(b"NIL") };
-                open.stream = source.write(item, open.plan[open.next], out).map(|(reader, left)| Stream { reader, left });
+                let Some(file) = file else { return out.extend_from_slice(b"NIL") };
+                open.stream = reading.write(file, item, open.plan[open.next], out).map(|(reader, left)| Stream { reader, left });
             }
         }
     }
@@ -258,16 +284,9 @@ impl Job {
     }
 }
 
-/// What [`Job::begin`] could read and was forgotten since; nothing when that went wrong in between, as the answer has begun.
-fn again(read: Option<std::io::Result<&[u8]>>) -> &[u8] {
-    match read {
-        Some(Ok(bytes)) => bytes,
-        Some(Err(error)) => {
-            tracing::error!(%error, "message cannot be read again");
-            b""
-        }
-        None => b"",
-    }
+/// What [`Job::plan`] could read and was forgotten since; nothing when that went wrong in between, as the answer has begun.
+fn again<T>(read: Option<std::io::Result<T>>) -> Option<T> {
+    read?.inspect_err(|error| tracing::error!(%error, "message cannot be read again")).ok()
 }
 
 impl Stream {
@@ -317,5 +336,95 @@ impl From<mailstore::Error> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
         Failure::Unreadable(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imap_proto::{BodyForm, BodyItem, Section, SectionText};
+    use mailstore::{Access, Location, MailboxName, Settings, Store};
+
+    /// A mailbox with one message, opened.
+    fn selected(text: &str) -> (tempfile::TempDir, Selected) {
+        let temp = tempfile::tempdir().unwrap();
+        let account = Store::new(Settings::default()).account(&Location::maildir(temp.path().join("m")).unwrap()).unwrap();
+        let mailbox = account.open(&MailboxName::inbox()).unwrap();
+        let mut incoming = mailbox.incoming(text.len() as u64).unwrap();
+        incoming.write(text.as_bytes()).unwrap();
+        mailbox.append(vec![incoming]).unwrap();
+        let view = mailbox.view(Access::ReadOnly).unwrap();
+        (temp, Selected::new(MailboxName::inbox(), view, true))
+    }
+
+    fn item(part: &[u32], text: Option<SectionText>) -> FetchItem {
+        let section = Section { part: part.to_vec(), text };
+        FetchItem::Body(BodyItem { section, peek: true, partial: None, form: BodyForm::Body })
+    }
+
+    /// The answer in batches, and what was read from files for each.
+    fn batches(selected: &mut Selected, items: &[FetchItem], until: Instant) -> Vec<(Vec<u8>, u64)> {
+        let mut job = Job::new(selected, vec![Target { number: 1, uid: 1 }], items.to_vec(), false);
+        let mut batches = Vec::new();
+        loop {
+            let (mut out, before) = (Vec::new(), bytes_read());
+            let done = job.fill(selected, &mut out, 256 << 10, until).unwrap();
+            batches.push((out, bytes_read() - before));
+            if done {
+                return batches;
+            }
+        }
+    }
+
+    /// By this thread, from files.
+    fn bytes_read() -> u64 {
+        let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        counts.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
+    fn joined(batches: &[(Vec<u8>, u64)]) -> String {
+        String::from_utf8(batches.iter().flat_map(|(out, _)| out.clone()).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_turn_that_is_over_ends_between_two_items() {
+        let (_temp, mut selected) =
+            selected("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n");
+        let items = [
+            item(&[1], None),
+            item(&[2], None),
+            item(&[3], None),
+            FetchItem::Structure { extended: false },
+            item(&[1], Some(SectionText::Mime)),
+        ];
+        let at_once = batches(&mut selected, &items, Instant::now() + std::time::Duration::from_secs(3600));
+        let in_turns = batches(&mut selected, &items, Instant::now());
+        assert_eq!((at_once.len(), in_turns.len()), (1, items.len()));
+        assert_eq!(joined(&at_once), joined(&in_turns));
+        assert!(
+            joined(&at_once).starts_with("* 1 FETCH (BODY[1] {3}\r\none BODY[2] {3}\r\ntwo BODY[3] NIL BODY (("),
+            "{}",
+            joined(&at_once)
+        );
+    }
+
+    /// Fields of a part larger together than a batch: the message is read for the plan, and then the header of the part.
+    #[test]
+    fn a_batch_goes_on_without_reading_the_message_again() {
+        let inner: String = (0..4000).map(|n| format!("X-{n}: {}\r\n", "v".repeat(60))).collect();
+        let filler = "0123456789abcdef\r\n".repeat(200_000);
+        let (_temp, mut selected) = selected(&format!(
+            "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n{filler}\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n{inner}\r\nbody\r\n--b--\r\n"
+        ));
+        let fields = |name: &str| SectionText::Fields { names: vec![name.to_owned()], not: true };
+        let items: Vec<FetchItem> = (0..6).map(|n| item(&[2], Some(fields(&format!("X-{n}"))))).collect();
+        let batches = batches(&mut selected, &items, Instant::now() + std::time::Duration::from_secs(3600));
+        assert!(batches.len() >= 5, "{}", batches.len());
+        // once more to find the place in a file with LF line ends
+        let later: u64 = batches[1..].iter().map(|(_, read)| read).sum();
+        assert!(later < 2 * filler.len() as u64, "{later} of {}", filler.len());
+        let text = joined(&batches);
+        assert_eq!(text.matches("X-3999: v").count(), 6);
+        assert_eq!(text.matches("\r\nX-3: v").count(), 5);
     }
 }
