@@ -45,7 +45,7 @@ settings! {
         client_connection_count_limit: u32 = 1000u32, in 0..=1_000_000;
         /// Connections of one account from one address; clients on this machine (webmail) are not counted. 0: any number.
         mail_max_userip_connections: u32 = 10u32, in 0..=100_000, was "Dovecot mail_max_userip_connections";
-        /// Threads that read and write mailboxes. One slow disk needs more of them than one fast processor.
+        /// Threads that read and write mailboxes. One slow disk needs more of them than one fast processor. One account has a quarter of them at most.
         io_threads: u32 = 8u32, in 1..=512;
         /// Announces LITERAL- instead of LITERAL+ after login: clients then ask before they send more than 4 KiB.
         imap_literal_minus: bool = false, was "Dovecot imap_literal_minus";

@@ -41,7 +41,7 @@ settings! {
         client_limit: u32 = 2000u32, in 1..=1_000_000, was "Dovecot client_limit, process_limit";
         /// Connections at the same time from one address (IPv6: one /64). 0: any number.
         client_connection_count_limit: u32 = 200u32, in 0..=1_000_000;
-        /// Threads that read and change mailboxes.
+        /// Threads that read and change mailboxes. One account has a quarter of them at most.
         io_threads: u32 = 8u32, in 1..=512;
     }
 }

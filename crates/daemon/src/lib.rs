@@ -39,7 +39,7 @@ pub use ipc::LocalStream;
 pub use ipc::unix::{bind as bind_unix, connect as connect_unix};
 pub use limits::{Limits, Refusal, Slot};
 pub use listen::{Listener, SocketOptions, bind, group_id, user_id};
-pub use mail_access::MailAccess;
+pub use mail_access::{MailAccess, Share};
 pub use program::Program;
 pub use serve::serve;
 pub use service::{MostClients, Service};

@@ -5,9 +5,10 @@ use ipc::auth::{AuthClient, Mechanism};
 use ipc::usage::UsageClient;
 use ipc::userdb::UserdbClient;
 use parking_lot::Mutex;
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -21,9 +22,17 @@ pub struct MailAccess {
     pub usage: UsageClient,
     /// Bounds the threads that wait for disks.
     io: Semaphore,
+    /// How many of them one account has at most.
+    io_of_account: usize,
+    shares: Mutex<HashMap<PathBuf, Weak<Semaphore>>>,
     sessions: AtomicU64,
     mechanisms: Mutex<Option<Arc<[Mechanism]>>>,
 }
+
+/// An account's share of the threads that wait for disks: whatever it does with its mail, and whatever lock in there nobody gives back, the
+/// threads of the others are not taken. One for all its sessions.
+#[derive(Clone)]
+pub struct Share(Arc<Semaphore>);
 
 impl MailAccess {
     /// An empty socket path means authd's own.
@@ -34,6 +43,8 @@ impl MailAccess {
             userdb: UserdbClient::new(socket(userdb_socket, "userdb")),
             usage: UsageClient::new(config.socket("usage")),
             io: Semaphore::new(io_threads as usize),
+            io_of_account: (io_threads as usize / 4).max(1),
+            shares: Mutex::default(),
             sessions: AtomicU64::new(first_session()),
             mechanisms: Mutex::default(),
         }
@@ -51,9 +62,22 @@ impl MailAccess {
         id.into_iter().rev().collect()
     }
 
-    /// Runs what may wait for the disk on one of the threads for that; who asks first has the first free one. A panic in it ends the
-    /// session that asked.
-    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    /// The share of the account whose mail is at `root`.
+    pub fn share(&self, root: &Path) -> Share {
+        let mut shares = self.shares.lock();
+        if let Some(known) = shares.get(root).and_then(Weak::upgrade) {
+            return Share(known);
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(self.io_of_account));
+        shares.insert(root.to_owned(), Arc::downgrade(&share));
+        Share(share)
+    }
+
+    /// Runs what may wait for the disk on one of the threads for that, as soon as the account has one of its own free and there is one; who
+    /// asks first has the first. A panic in it ends the session that asked.
+    pub async fn blocking<T: Send + 'static>(&self, share: &Share, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let _of_account = share.0.acquire().await.expect("the semaphore is never closed");
         let permit = self.io.acquire().await.expect("the semaphore is never closed");
         let span = tracing::Span::current();
         let result = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
@@ -103,9 +127,55 @@ mod tests {
     async fn a_panic_ends_the_one_who_asked_and_ids_differ() {
         let access = Arc::new(access(1));
         let asking = access.clone();
-        let asked = tokio::spawn(async move { asking.blocking(|| panic!("on purpose")).await });
+        let asked = tokio::spawn(async move {
+            {
+                let share = asking.share(Path::new("/mail/ann"));
+                asking.blocking(&share, || panic!("on purpose")).await
+            }
+        });
         assert!(asked.await.is_err_and(|error| error.is_panic()));
-        assert_eq!(access.blocking(|| 7).await, 7);
+        assert_eq!(access.blocking(&access.share(Path::new("/mail/ann")), || 7).await, 7);
         assert_ne!(access.session_id(), access.session_id());
+    }
+
+    /// All sessions of an account together have a quarter of the threads, and at least one.
+    #[tokio::test]
+    async fn one_account_does_not_take_the_threads_of_another() {
+        use std::sync::atomic::{AtomicBool, AtomicUsize};
+        for (io_threads, most) in [(8, 2), (4, 1), (2, 1)] {
+            let access = Arc::new(access(io_threads));
+            let (running, seen, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+            let works: Vec<_> = (0..2 * io_threads)
+                .map(|_| {
+                    let (access, running, seen, release) = (access.clone(), running.clone(), seen.clone(), release.clone());
+                    tokio::spawn(async move {
+                        let share = access.share(Path::new("/mail/ann"));
+                        let wait = move || {
+                            seen.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                            while !release.load(Ordering::SeqCst) {
+                                std::thread::sleep(Duration::from_millis(1));
+                            }
+                            running.fetch_sub(1, Ordering::SeqCst);
+                        };
+                        access.blocking(&share, wait).await;
+                    })
+                })
+                .collect();
+            while seen.load(Ordering::SeqCst) < most {
+                tokio::task::yield_now().await;
+            }
+            let share = access.share(Path::new("/mail/bob"));
+            let other = tokio::time::timeout(Duration::from_secs(20), access.blocking(&share, || 7)).await;
+            release.store(true, Ordering::SeqCst);
+            assert_eq!(other, Ok(7), "{io_threads} threads");
+            for work in works {
+                work.await.expect("no panic");
+            }
+            assert_eq!(seen.load(Ordering::SeqCst), most, "{io_threads} threads");
+        }
+        let access = access(8);
+        drop(access.share(Path::new("/mail/ann")));
+        access.share(Path::new("/mail/bob"));
+        assert_eq!(access.shares.lock().len(), 1);
     }
 }

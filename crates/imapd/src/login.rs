@@ -6,6 +6,7 @@ use crate::connection::{Connection, Gone};
 use crate::server::LoginSlot;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use daemon::Share;
 use imap_proto::{Command, Status, Step, encode};
 use ipc::auth::{AuthFail, AuthOk, AuthRequest, AuthStep};
 use ipc::userdb::User;
@@ -20,6 +21,7 @@ const FAILURES: u32 = 6;
 pub struct Entered {
     pub user: String,
     pub account: Arc<Account>,
+    pub share: Share,
     pub slot: LoginSlot,
 }
 
@@ -225,10 +227,11 @@ async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
         tracing::info!(user = %mail_types::printable(&user.name), limit, "too many connections of this account from this address");
         return Err(Answer::no("LIMIT", "Too many connections of this account from this address (mail_max_userip_connections)"));
     };
-    let account = open(connection, &user, location).await?;
+    let share = connection.server.access.share(location.root());
+    let account = open(connection, &user, location, &share).await?;
     tracing::info!(user = %mail_types::printable(&user.name), tls = connection.wire.is_tls(), "login");
     connection.server.access.usage.login(&user.name, "imap", ip);
-    Ok(Entered { user: user.name.clone(), account, slot })
+    Ok(Entered { user: user.name.clone(), account, share, slot })
 }
 
 fn location(connection: &Connection, user: &User) -> Result<Location, String> {
@@ -241,14 +244,14 @@ fn location(connection: &Connection, user: &User) -> Result<Location, String> {
     Location::expand(template, &user.name, user.home.as_deref()).map_err(|error| error.to_string())
 }
 
-async fn open(connection: &Connection, user: &User, location: Location) -> Result<Arc<Account>, Answer> {
+async fn open(connection: &Connection, user: &User, location: Location, share: &Share) -> Result<Arc<Account>, Answer> {
     let server = connection.server.clone();
     let config = connection.config.clone();
     let quota = user.quota_bytes.unwrap_or(0);
     connection
         .server
         .access
-        .blocking(move || {
+        .blocking(share, move || {
             let account = server.store.account(&location)?;
             account.set_quota_limits(quota, 0);
             if config.imapd.mailbox_auto != config::MailboxAuto::No && server.is_new_account(location.root()) {

@@ -5,6 +5,7 @@ use crate::commands::{self, append};
 use crate::connection::{Connection, Gone};
 use crate::login::Entered;
 use crate::selected::{Selected, Told};
+use daemon::Share;
 use imap_proto::Step;
 use mailstore::{Account, Expunges};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub const SLICE: Duration = Duration::from_millis(100);
 pub struct Session {
     pub connection: Connection,
     pub account: Arc<Account>,
+    share: Share,
     /// The open mailbox. Away only while one of its commands works on another thread.
     pub selected: Option<Selected>,
     /// Flags that the current command has told by itself.
@@ -29,8 +31,8 @@ pub type Outcome = Result<Answer, Gone>;
 
 /// Serves the client until it goes, or until somebody else may log in on its connection, which then comes back.
 pub async fn run(connection: Connection, entered: Entered) -> Option<Connection> {
-    let Entered { user, account, slot } = entered;
-    let mut session = Session { connection, account, selected: None, told: Told::new() };
+    let Entered { user, account, share, slot } = entered;
+    let mut session = Session { connection, account, share, selected: None, told: Told::new() };
     let gone = session.converse().await;
     session.selected = None;
     let connection = session.connection;
@@ -127,9 +129,6 @@ impl Session {
     pub async fn with_selected<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Selected) -> T + Send + 'static) -> T {
         let mut selected = self.selected.take().expect("the machine lets these commands through only with a mailbox open");
         let (selected, result) = self
-            .connection
-            .server
-            .access
             .blocking(move || {
                 let result = work(&mut selected);
                 (selected, result)
@@ -142,6 +141,11 @@ impl Session {
     /// Works on the account on a thread that may wait for the disk.
     pub async fn with_account<T: Send + 'static>(&self, work: impl FnOnce(&Arc<Account>) -> T + Send + 'static) -> T {
         let account = self.account.clone();
-        self.connection.server.access.blocking(move || work(&account)).await
+        self.blocking(move || work(&account)).await
+    }
+
+    /// Works on a thread that may wait for the disk.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        self.connection.server.access.blocking(&self.share, work).await
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::maildrop::{Maildrop, OpenError, Reading};
 use crate::server::Server;
-use daemon::Peer;
+use daemon::{Peer, Share};
 use ipc::auth::{AuthFail, AuthPending, AuthRequest, AuthStep};
 use mail_types::printable;
 use mailstore::{Error, Location, SessionLock};
@@ -20,11 +20,13 @@ pub struct Desk {
     user: Option<String>,
     maildrop: Option<Arc<Maildrop>>,
     reading: Option<Reading>,
+    /// Of the account that is logged in.
+    share: Option<Share>,
 }
 
 impl Desk {
     pub fn new(server: Arc<Server>, peer: Peer, session: String) -> Desk {
-        Desk { server, peer, session, secured: false, pending: None, user: None, maildrop: None, reading: None }
+        Desk { server, peer, session, secured: false, pending: None, user: None, maildrop: None, reading: None, share: None }
     }
 
     /// The account that is logged in.
@@ -124,7 +126,8 @@ impl Desk {
         })?;
         let server = self.server.clone();
         let locked = config.pop3d.pop3_lock_session;
-        let opened = self.server.access.blocking(move || Maildrop::open(&server.store, &location, locked, &server.uidl())).await;
+        let share = self.server.access.share(location.root());
+        let opened = self.server.access.blocking(&share, move || Maildrop::open(&server.store, &location, locked, &server.uidl())).await;
         let (maildrop, entries) = opened.map_err(|error| match error {
             OpenError::InUse => {
                 tracing::info!(user = %printable(&user), reason = "mailbox in use", "login failed");
@@ -135,6 +138,7 @@ impl Desk {
                 internal()
             }
         })?;
+        self.share = Some(share);
         let maildrop = Arc::new(maildrop);
         self.keep_lock(&maildrop);
         self.maildrop = Some(maildrop);
@@ -157,10 +161,10 @@ impl Desk {
 
     async fn open(&mut self, message: usize, whole: bool) -> Answer {
         self.reading = None;
-        let Some(maildrop) = self.maildrop.clone() else {
+        let (Some(maildrop), Some(share)) = (self.maildrop.clone(), &self.share) else {
             return Answer::Refused(Refusal::Temporary("No mailbox is open.".into()));
         };
-        match self.server.access.blocking(move || maildrop.read(message, whole)).await {
+        match self.server.access.blocking(share, move || maildrop.read(message, whole)).await {
             Ok((reading, bytes, last)) => {
                 self.reading = (!last).then_some(reading);
                 Answer::Opened(Opened { bytes, last })
@@ -174,11 +178,11 @@ impl Desk {
     }
 
     async fn more(&mut self) -> Answer {
-        let Some(mut reading) = self.reading.take() else { return Answer::Broken };
+        let (Some(mut reading), Some(share)) = (self.reading.take(), &self.share) else { return Answer::Broken };
         let (reading, piece) = self
             .server
             .access
-            .blocking(move || {
+            .blocking(share, move || {
                 let piece = reading.piece();
                 (reading, piece)
             })
@@ -197,9 +201,9 @@ impl Desk {
 
     async fn update(&mut self, delete: Vec<usize>, seen: Vec<usize>) -> Answer {
         self.reading = None;
-        let Some(maildrop) = self.maildrop.take() else { return Answer::Done };
+        let (Some(maildrop), Some(share)) = (self.maildrop.take(), &self.share) else { return Answer::Done };
         let seen = if self.server.config().pop3d.pop3_no_flag_updates { Vec::new() } else { seen };
-        let updated = self.server.access.blocking(move || {
+        let updated = self.server.access.blocking(share, move || {
             maildrop.update(&delete, &seen)?;
             // The lock ends with `maildrop`, before the client hears of it.
             Ok::<_, Error>(if delete.is_empty() { None } else { maildrop.account.quota().ok() })

@@ -133,9 +133,6 @@ pub async fn data(session: &mut Session, message: &mut Option<Message>, data: Ve
 
 async fn write(session: &Session, mut message: Message) -> Result<Message, (String, Answer)> {
     session
-        .connection
-        .server
-        .access
         .blocking(move || {
             let waiting = std::mem::take(&mut message.waiting);
             match message.incoming.write(&waiting) {
@@ -163,7 +160,7 @@ async fn keep(session: &Session, message: Message) -> Result<String, Answer> {
     let Message { mailbox, before, incoming, .. } = message;
     let name = mailbox.name().clone();
     let all = before.into_iter().chain([incoming]).collect();
-    let added = session.connection.server.access.blocking(move || mailbox.append(all)).await?;
+    let added = session.blocking(move || mailbox.append(all)).await?;
     let mut uids = Vec::new();
     write_set(&mut uids, added.uids);
     let uids = String::from_utf8_lossy(&uids);

@@ -8,9 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::dir::Stamp;
 use crate::error::Result;
-use crate::lock::{self, DotLock};
+use crate::lock;
 use crate::mailbox::state::{Found, is_message_name};
-use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Folder, Mailbox};
 use crate::uidlist;
 
@@ -32,6 +31,15 @@ pub(super) struct Listing {
     pub looked: Option<(Stamp, Stamp, SystemTime)>,
     /// A file that is not in `files` was not there. False when files moved in each round.
     pub is_sure: bool,
+}
+
+/// The lock on the uidlist, should it be needed.
+#[derive(Clone, Copy)]
+pub(super) enum Lock {
+    /// The caller has it.
+    Held,
+    /// To be taken, waiting no longer than this.
+    Wait(Duration),
 }
 
 /// The two directories as a listing needs them.
@@ -101,7 +109,7 @@ fn gather(mut parts: impl Parts, is_complete: impl Fn(&Files) -> bool) -> Result
 
 impl Mailbox {
     /// The message files. `is_complete` tells that nothing is missing, so that once is enough.
-    pub(super) fn listing(&self, folder: &Folder, lock: Option<&DotLock>, is_complete: impl Fn(&Files) -> bool) -> Result<Listing> {
+    pub(super) fn listing(&self, folder: &Folder, lock: Lock, is_complete: impl Fn(&Files) -> bool) -> Result<Listing> {
         let (mut listing, twice) = gather(folder, is_complete)?;
         for other in twice {
             match self.settle_twice(folder, &mut listing.files, &other, lock) {
@@ -117,7 +125,7 @@ impl Mailbox {
     /// Two files with one base name: usually one file seen before and after a rename. When both are really there, a copy made by
     /// hand or by a crash, the second gets a name of its own, so that no mail is hidden; when they are one file with two names,
     /// one name goes.
-    fn settle_twice(&self, folder: &Folder, files: &mut Files, other: &Found, lock: Option<&DotLock>) -> Result<()> {
+    fn settle_twice(&self, folder: &Folder, files: &mut Files, other: &Found, lock: Lock) -> Result<()> {
         let Some(kept) = files.get(other.base()).filter(|kept| *kept != other).cloned() else { return Ok(()) };
         let stamp = |file: &Found| folder.part(file.in_new).stamp(&file.name);
         match (stamp(&kept)?, stamp(other)?) {
@@ -128,7 +136,10 @@ impl Mailbox {
             }
             (Some(_), Some(_)) => {}
         }
-        let _lock = lock.is_none().then(|| lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)).transpose()?;
+        let _lock = match lock {
+            Lock::Held => None,
+            Lock::Wait(patience) => Some(lock::lock(&folder.dir, uidlist::LOCK, patience)?),
+        };
         self.settle_both(folder, files, &kept, other)
     }
 
@@ -227,6 +238,26 @@ mod tests {
             std::fs::remove_file(path(there[0])).unwrap();
             std::fs::remove_file(temp.path().join("copy")).unwrap();
         }
+    }
+
+    /// The threads that follow mailboxes wait for nobody: neither for another program's lock, nor for a command of ours.
+    #[test]
+    fn two_files_with_one_name_wait_no_longer_for_the_lock_than_they_may() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::new(crate::store::Settings::default());
+        let account = store.account(&crate::location::Location::maildir(temp.path().join("m")).unwrap()).unwrap();
+        let mailbox = account.open(&crate::name::MailboxName::inbox()).unwrap();
+        let folder = mailbox.folder().unwrap();
+        std::fs::write(temp.path().join("m/new/1.a.host"), "one").unwrap();
+        std::fs::write(temp.path().join("m/cur/1.a.host:2,S"), "two").unwrap();
+        let _held = lock::lock(&folder.dir, uidlist::LOCK, Duration::ZERO).unwrap();
+        let looked = mailbox.listing(&folder, Lock::Wait(Duration::ZERO), |_| true).map(drop);
+        assert!(matches!(looked, Err(crate::Error::Locked { .. })), "{looked:?}");
+        assert_eq!(mailbox.listing(&folder, Lock::Held, |_| true).unwrap().files.len(), 2);
+        let state = mailbox.state.lock();
+        let looked = std::thread::scope(|scope| scope.spawn(|| mailbox.refresh_briefly()).join().unwrap());
+        assert!(matches!(looked, Err(crate::Error::Locked { .. })), "{looked:?}");
+        drop(state);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::keywords;
 use crate::lock::{self, DotLock};
-use crate::mailbox::listing::{Listing, is_settled};
+use crate::mailbox::listing::{Listing, Lock, is_settled};
 use crate::mailbox::state::{Found, State, is_message_name};
 use crate::mailbox::{Folder, Mailbox};
 use crate::snapshot::Message;
@@ -25,10 +25,13 @@ impl Mailbox {
         self.refresh_locked(&mut state, PATIENCE)
     }
 
-    /// As [`Mailbox::refresh`], but gives up soon on a lock: for the threads that follow many mailboxes.
+    /// As [`Mailbox::refresh`], but gives up soon on a lock, and on a command that changes the mailbox: for the threads that follow many
+    /// mailboxes.
     pub(crate) fn refresh_briefly(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        self.refresh_locked(&mut state, Duration::from_millis(500))
+        const BRIEFLY: Duration = Duration::from_millis(500);
+        let busy = || Error::Locked { path: self.account.root().join(self.name.directory()) };
+        let mut state = self.state.try_lock_for(BRIEFLY).ok_or_else(busy)?;
+        self.refresh_locked(&mut state, BRIEFLY)
     }
 
     pub(crate) fn refresh_locked(&self, state: &mut State, patience: Duration) -> Result<()> {
@@ -89,7 +92,7 @@ impl Mailbox {
             self.read_list(state, folder, None)?;
         }
         let first_time = state.highest == 0;
-        let listing = self.listing(folder, None, |files| {
+        let listing = self.listing(folder, Lock::Wait(patience), |files| {
             missing(state, files).is_empty() && (!first_time || state.unmatched.keys().all(|base| files.contains_key(base)))
         })?;
         let Listing { files: found, looked, is_sure } = listing;
@@ -201,7 +204,7 @@ impl Mailbox {
         };
         if unseen(state, &files) {
             // others gave UIDs to files we have not seen: they come first, or their UIDs would be out of order
-            for (base, file) in self.listing(folder, Some(lock), |files| !unseen(state, files))?.files {
+            for (base, file) in self.listing(folder, Lock::Held, |files| !unseen(state, files))?.files {
                 if state.by_base(&base).is_none() {
                     files.insert(base, file);
                 }
@@ -275,9 +278,9 @@ impl Mailbox {
 
     /// Replaces the uidlist by what we know, `more` (lines of the files `bases`) behind it. Lines of files that we have not seen stay when the
     /// file is there all the same: another process may have told their UIDs.
-    fn rewrite_with(&self, state: &mut State, folder: &Folder, more: &str, bases: &[Box<str>], lock: &DotLock) -> Result<()> {
+    fn rewrite_with(&self, state: &mut State, folder: &Folder, more: &str, bases: &[Box<str>], _lock: &DotLock) -> Result<()> {
         if !state.unmatched.is_empty() {
-            let files = self.listing(folder, Some(lock), |_| false)?.files;
+            let files = self.listing(folder, Lock::Held, |_| false)?.files;
             let again: HashSet<&str> = bases.iter().map(|base| &**base).collect();
             state.unmatched.retain(|base, _| files.contains_key(base) && !again.contains(&**base));
         }
