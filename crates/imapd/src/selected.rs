@@ -80,8 +80,9 @@ impl Selected {
         Ok(targets)
     }
 
-    /// Writes untagged responses for `changes`. Flags that are as `told` are not told again.
-    pub fn write_changes(&self, out: &mut Vec<u8>, changes: &Changes, told: &Told, uid: bool) {
+    /// Writes untagged responses for `changes`. Flags that are as `told` are not told again; where they are otherwise by now, also because
+    /// somebody took back what was told, they are, and `told` becomes what the client knows.
+    pub fn write_changes(&self, out: &mut Vec<u8>, changes: &Changes, told: &mut Told, uid: bool) {
         // RFC 3501 §7.4.1: one by one, highest first, so that each number is true when it is read.
         for number in &changes.expunged {
             out.extend_from_slice(b"* ");
@@ -97,10 +98,19 @@ impl Selected {
         if let Some(recent) = changes.recent {
             write_count(out, recent, "RECENT");
         }
-        for number in &changes.flags {
-            let is_news = |message: &&Message| told.get(&message.uid()) != Some(&(message.flags(), message.keywords()));
-            if let Some(message) = self.view.message(*number).filter(is_news) {
-                self.write_fetch_flags(out, *number, message, uid);
+        // What was told need not be in `changes`: those compare with what the numbering had, which told flags may differ from.
+        let held = |uid: &u32| self.view.is_expunged(*uid);
+        let known =
+            told.keys().filter(|uid| !held(uid)).filter_map(|uid| self.view.snapshot().find(*uid)).map(|(index, _)| index as u32 + 1);
+        let mut numbers: Vec<u32> = changes.flags.iter().copied().chain(known).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            let Some(message) = self.view.message(number) else { continue };
+            let now = (message.flags(), message.keywords());
+            if told.get(&message.uid()) != Some(&now) {
+                self.write_fetch_flags(out, number, message, uid);
+                told.insert(message.uid(), now);
             }
         }
     }
@@ -181,4 +191,65 @@ pub fn write_count(out: &mut Vec<u8>, count: u32, word: &str) {
     out.push(b' ');
     out.extend_from_slice(word.as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mailstore::{Access, FlagMode, Location, Mailbox, Settings, Store};
+    use std::sync::Arc;
+
+    /// A mailbox of three messages, and a session's look at it.
+    fn watched() -> (tempfile::TempDir, Arc<Mailbox>, Selected) {
+        let temp = tempfile::tempdir().unwrap();
+        let account = Store::new(Settings::default()).account(&Location::maildir(temp.path().join("m")).unwrap()).unwrap();
+        let mailbox = account.open(&MailboxName::inbox()).unwrap();
+        for _ in 0..3 {
+            let mut incoming = mailbox.incoming(0).unwrap();
+            incoming.write(b"x\r\n").unwrap();
+            mailbox.append(vec![incoming]).unwrap();
+        }
+        let view = mailbox.view(Access::ReadWrite).unwrap();
+        let selected = Selected::new(MailboxName::inbox(), view, false);
+        (temp, mailbox, selected)
+    }
+
+    fn change(mailbox: &Mailbox, uids: &[u32], mode: FlagMode) {
+        mailbox.store_flags(uids, mode, &Flags::SEEN.into(), None).unwrap();
+    }
+
+    fn tell(selected: &mut Selected, told: &mut Told, expunges: Expunges) -> String {
+        let changes = selected.sync(expunges).unwrap();
+        let mut out = Vec::new();
+        selected.write_changes(&mut out, &changes, told, false);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// As a FETCH that sets `\Seen`: its answer says what the mailbox has, before the numbering has it.
+    fn told_now(mailbox: &Mailbox, uids: &[u32]) -> Told {
+        let snapshot = mailbox.snapshot();
+        uids.iter().filter_map(|uid| snapshot.find(*uid)).map(|(_, m)| (m.uid(), (m.flags(), m.keywords()))).collect()
+    }
+
+    #[test]
+    fn what_another_session_takes_back_is_told() {
+        let (_temp, mailbox, mut selected) = watched();
+        change(&mailbox, &[1, 2, 3], FlagMode::Add);
+        let mut told = told_now(&mailbox, &[1, 2, 3]);
+        change(&mailbox, &[2], FlagMode::Remove);
+        assert_eq!(tell(&mut selected, &mut told, Expunges::Hold), "* 2 FETCH (FLAGS (\\Recent))\r\n");
+        // once is enough
+        change(&mailbox, &[3], FlagMode::Remove);
+        assert_eq!(tell(&mut selected, &mut told, Expunges::Hold), "* 3 FETCH (FLAGS (\\Recent))\r\n");
+    }
+
+    #[test]
+    fn of_a_message_that_is_gone_nothing_is_told() {
+        let (_temp, mailbox, mut selected) = watched();
+        change(&mailbox, &[1, 2], FlagMode::Add);
+        let mut told = told_now(&mailbox, &[1, 2]);
+        mailbox.expunge(&[1]).unwrap();
+        assert_eq!(tell(&mut selected, &mut told, Expunges::Hold), "");
+        assert_eq!(tell(&mut selected, &mut told, Expunges::Report), "* 1 EXPUNGE\r\n* 2 RECENT\r\n");
+    }
 }

@@ -89,7 +89,7 @@ impl Session {
 
     /// Untagged responses about what changed, as far as this process knows.
     pub async fn report(&mut self, expunges: Expunges, uid: bool) -> Result<(), Gone> {
-        let told = std::mem::take(&mut self.told);
+        let mut told = std::mem::take(&mut self.told);
         if !self.selected.as_ref().is_some_and(Selected::is_stale) {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl Session {
             Ok(Some(changes)) if changes.uid_validity => self.void("Mailbox was replaced, please connect again"),
             Ok(Some(changes)) => {
                 if let Some(selected) = &self.selected {
-                    selected.write_changes(&mut self.connection.wire.out, &changes, &told, uid);
+                    selected.write_changes(&mut self.connection.wire.out, &changes, &mut told, uid);
                 }
                 self.connection.wire.relieve().await?;
                 Ok(())

@@ -38,7 +38,7 @@ pub async fn run(session: &mut Session, store: Store) -> Answer {
                 let now = |uid: &u32| selected.view.snapshot().find(*uid).map(|(_, message)| (*uid, (message.flags(), message.keywords())));
                 told = stored.done.iter().filter_map(now).collect();
             }
-            selected.write_changes(&mut out, &changes, &told, store.uid);
+            selected.write_changes(&mut out, &changes, &mut told, store.uid);
             if !store.silent {
                 for uid in &stored.done {
                     if let Some((index, message)) = selected.view.snapshot().find(*uid) {
