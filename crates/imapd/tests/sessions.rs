@@ -238,6 +238,42 @@ async fn a_message_that_cannot_be_read_does_not_keep_the_others_away() {
     world.stop().await;
 }
 
+/// Takes a lease on a file, as Samba does for its clients: others that open it are told to try again. It ends with what is returned.
+fn lease(path: &std::path::Path) -> std::fs::File {
+    use nix::libc;
+    use std::os::fd::AsRawFd;
+    let file = std::fs::File::options().read(true).write(true).open(path).expect("file");
+    // SAFETY: no pointers; the signal says that somebody else opens the file, and would end this process.
+    let taken = unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+    };
+    assert_eq!(taken, 0, "{}", std::io::Error::last_os_error());
+    file
+}
+
+/// What cannot be read now may be what the client looks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_missed_messages_does_not_say_ok() {
+    let world = World::start().await;
+    for name in ["1.first.host", "2.second.host", "3.third.host"] {
+        world.drop_mail("ann", name, "Subject: here\n\nsome words\n");
+    }
+    let mut client = world.client("ann").await;
+    client.ok("SELECT INBOX").await;
+    let leased = lease(&world.maildir("ann").join("cur/2.second.host:2,"));
+    for search in ["SEARCH TEXT words", "SEARCH HEADER Subject here"] {
+        let lines = client.command(search).await;
+        assert_eq!(lines[0], "* SEARCH 1 3");
+        assert!(lines[1].starts_with("NO [UNAVAILABLE]"), "{lines:?}");
+    }
+    let lines = client.command("UID SEARCH RETURN (COUNT) TEXT words").await;
+    assert!(lines[0].ends_with("UID COUNT 2") && lines[1].starts_with("NO [UNAVAILABLE]"), "{lines:?}");
+    drop(leased);
+    assert_eq!(client.ok("SEARCH TEXT words").await, ["* SEARCH 1 2 3"]);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn mail_is_read_though_nothing_can_be_written() {
     let world = World::start().await;

@@ -67,6 +67,16 @@ impl Error {
         matches!(self, Error::NoSpace { .. } | Error::Locked { .. } | Error::Io { .. } | Error::Unsafe { .. })
     }
 
+    /// True when a message that gave this will give it again until somebody does something about its file: it is gone, too large to be held, or
+    /// not a file of ours. Unsure means false.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Error::Expunged | Error::Unsafe { .. } => true,
+            Error::Io { source, .. } => matches!(source.kind(), io::ErrorKind::FileTooLarge | io::ErrorKind::PermissionDenied),
+            _ => false,
+        }
+    }
+
     /// True when nothing can be written where mail lies: no room, a file system or directory that is read-only. Reading can go on.
     pub fn cannot_write(&self) -> bool {
         match self {
@@ -84,5 +94,26 @@ impl Error {
     /// True when the system answered that the file or directory is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_is_not_lasting() {
+        for (number, lasting) in [
+            (libc::EIO, false),
+            (libc::EMFILE, false),
+            (libc::ENOMEM, false),
+            (libc::ENOSPC, false),
+            (libc::EACCES, true),
+            (libc::EFBIG, true),
+            (libc::ELOOP, true),
+        ] {
+            assert_eq!(Error::io("open", "x", io::Error::from_raw_os_error(number)).is_lasting(), lasting, "{number}");
+        }
+        assert!(!Error::Locked { path: "x".into() }.is_lasting() && Error::Expunged.is_lasting());
     }
 }

@@ -59,10 +59,12 @@ impl Maildrop {
                 // Somebody removed it while we looked.
                 Err(Error::Expunged) => continue,
                 // One file that cannot be read may not lock its owner out of all others.
-                Err(error) => {
+                Err(error) if error.is_lasting() => {
                     tracing::error!(uid = message.uid(), %error, "message cannot be read, it is left out");
                     continue;
                 }
+                // A client that keeps mail here takes what is not listed for deleted, and fetches it all again when it is back.
+                Err(error) => return Err(error.into()),
             };
             entries.push(Entry { size, unique_id: format.id(message.uid(), snapshot.uid_validity(), message.base_name()) });
             uids.push(message.uid());

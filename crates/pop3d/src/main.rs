@@ -37,7 +37,9 @@
 //!
 //! # DIAGNOSTICS
 //!
-//! One log line per login (`logged in`, `login failed`) and per end of a session (`session closed`) with what was fetched and deleted.
+//! One log line per login (`logged in`, `login failed`) and per end of a session (`session closed`) with what was fetched and deleted. A message
+//! that will not be readable by itself is left out, and the log names it; while one cannot be read that may be later, logins are answered
+//! `-ERR [SYS/TEMP]`, as clients that keep mail on the server take what is not listed for deleted.
 //!
 //! # BUGS
 //!

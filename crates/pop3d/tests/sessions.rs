@@ -165,3 +165,29 @@ async fn odd_entries_in_the_mailbox_do_not_keep_its_owner_out() {
     world.talk(&mut stream, "C: STAT\nS: +OK 3 168\nC: QUIT\nS: +OK …\nS! closed").await;
     assert!(new.join("9000000003.fifo.host").exists());
 }
+
+/// Takes a lease on a file, as Samba does for its clients: others that open it are told to try again. It ends with what is returned.
+fn lease(path: &std::path::Path) -> std::fs::File {
+    use nix::libc;
+    use std::os::fd::AsRawFd;
+    let file = std::fs::File::options().read(true).write(true).open(path).expect("file");
+    // SAFETY: no pointers; the signal says that somebody else opens the file, and would end this process.
+    let taken = unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+    };
+    assert_eq!(taken, 0, "{}", std::io::Error::last_os_error());
+    file
+}
+
+/// A client takes what is not listed for deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_now_closes_the_mailbox_until_it_can() {
+    let world = World::start("").await;
+    let leased = lease(&world.maildir().join("new/1700000002.M1P1.mail"));
+    let mut refused = world.connect_tls().await;
+    world.talk(&mut refused, "S: +OK …\nC: USER ann@example.org\nC: PASS secret\nS: +OK\nS: -ERR [SYS/TEMP] …").await;
+    drop(leased);
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: STAT\nS: +OK 3 168\nC: QUIT\nS: +OK …\nS! closed").await;
+}

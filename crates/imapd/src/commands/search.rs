@@ -11,19 +11,19 @@ use std::time::Instant;
 pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let uid = request.uid;
     let returns = request.returns;
-    let found = match find(session, request).await {
-        Ok(found) => found,
+    let search = match find(session, request).await {
+        Ok(search) => search,
         Err(answer) => {
             // RFC 5182 §2.1: NO empties what is kept, BAD does not.
-            if let (Some(SearchReturn { save: true, .. }), Some(selected), Status::No) = (returns, &mut session.selected, answer.status) {
-                selected.saved.clear();
+            if answer.status == Status::No {
+                keep(session, returns, &[]);
             }
             return answer;
         }
     };
-    if let (Some(returns), Some(selected)) = (returns.filter(|returns| returns.save), &mut session.selected) {
-        selected.saved = kept(returns, &found);
-    }
+    let incomplete = search.incomplete;
+    let found = search.into_found();
+    keep(session, returns, if incomplete { &[] } else { &found });
     let found: Vec<u32> = found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
@@ -38,7 +38,18 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
             out.extend_from_slice(b"\r\n");
         }
     }
+    if incomplete {
+        // What was found is true; but a client must not take the others for messages that do not match.
+        return Answer::no("UNAVAILABLE", "Some of the messages cannot be read now, see the server's log");
+    }
     Answer::ok("Search completed")
+}
+
+/// Keeps what was found for `$`, when that was asked for.
+fn keep(session: &mut Session, returns: Option<SearchReturn>, found: &[Target]) {
+    if let (Some(returns), Some(selected)) = (returns.filter(|returns| returns.save), &mut session.selected) {
+        selected.saved = kept(returns, found);
+    }
 }
 
 /// What `$` stands for afterwards (RFC 5182 §2.4).
@@ -55,7 +66,7 @@ fn kept(returns: SearchReturn, found: &[Target]) -> Vec<u32> {
 }
 
 /// Looks at the messages in slices of time. What others change meanwhile is told after the command, so numbers stay true.
-async fn find(session: &mut Session, request: Search) -> Result<Vec<Target>, Answer> {
+async fn find(session: &mut Session, request: Search) -> Result<search::Search, Answer> {
     let begin = move |selected: &mut Selected| search::Search::new(selected, &request.key, request.charset.as_deref());
     let mut search = session.with_selected(begin).await?;
     loop {
@@ -67,7 +78,7 @@ async fn find(session: &mut Session, request: Search) -> Result<Vec<Target>, Ans
             })
             .await;
         if done? {
-            return Ok(search.into_found());
+            return Ok(search);
         }
         if session.connection.server.ctx.shutdown.is_set() {
             return Err(Answer::no("UNAVAILABLE", "Server shutting down"));

@@ -32,6 +32,8 @@ pub struct Search {
     found: Vec<Target>,
     /// A message could not be read; the log has it once.
     unreadable: bool,
+    /// One could not be read that may be readable the next time: it may have been one to find.
+    pub incomplete: bool,
 }
 
 /// Deeper than `imap_proto` lets a search nest there is nothing, so recursion over it is safe.
@@ -76,7 +78,7 @@ impl Search {
         }
         let mut keys = Keys::default();
         let test = compile(selected, key, charset, &mut keys)?;
-        Ok(Search { test, keys, next: 0, progress: Progress::default(), found: Vec::new(), unreadable: false })
+        Ok(Search { test, keys, next: 0, progress: Progress::default(), found: Vec::new(), unreadable: false, incomplete: false })
     }
 
     /// Looks at messages until `until`, also at a part of a large one only; true when all were looked at. Blocking.
@@ -107,6 +109,7 @@ impl Search {
 
     /// One file that cannot be read does not keep the others from being found.
     fn failed(&mut self, uid: u32, error: mailstore::Error) -> Result<(), Answer> {
+        self.incomplete |= !error.is_lasting();
         match error {
             // Removed by somebody else meanwhile: it is not there to be found.
             mailstore::Error::Expunged => {}
