@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub lines: usize,
     /// The uidlist has to be replaced at the next occasion.
     pub rewrite: bool,
+    /// An append to the uidlist failed: lines that can be read there may not be on the disk, and are not believed before it is replaced.
+    pub unsynced: bool,
     /// Highest UID ever shown: a UID at or below it can no longer be introduced.
     pub highest: u32,
     pub keywords_stamp: Option<Stamp>,

@@ -213,6 +213,10 @@ impl Mailbox {
         files.retain(|base, _| state.by_base(base).is_none());
         let (listed, mut unlisted): (Vec<Found>, Vec<Found>) =
             files.into_values().partition(|file| state.unmatched.get(file.base()).is_some_and(|line| line.uid > state.highest));
+        if state.unsynced && !listed.is_empty() {
+            // a failed sync is not tried again: what it was to write may be gone from the memory it came from
+            self.rewrite(state, folder, lock)?;
+        }
         self.place_listed(state, listed);
         // oldest first, by the seconds every Maildir name begins with
         unlisted.sort_by_cached_key(|file| {
@@ -258,7 +262,10 @@ impl Mailbox {
             uidlist::write_line(&mut text, *uid, fields, base);
         }
         let appended = match state.position {
-            Some(position) if !state.rewrite => uidlist::append(&folder.dir, &position, &text)?,
+            Some(position) if !state.rewrite => uidlist::append(&folder.dir, &position, &text).inspect_err(|_| {
+                // the UIDs of lines that stay are read again with the lock, and go into the new file
+                (state.rewrite, state.unsynced) = (true, true);
+            })?,
             _ => None,
         };
         state.snapshot.uid_next = first + bases.len() as u32;
@@ -302,7 +309,7 @@ impl Mailbox {
         let position = uidlist::replace(&folder.dir, state.snapshot.uid_validity, state.snapshot.uid_next, &state.guid, &body)?;
         state.position = Some(position);
         state.lines = count;
-        state.rewrite = false;
+        (state.rewrite, state.unsynced) = (false, false);
         Ok(())
     }
 

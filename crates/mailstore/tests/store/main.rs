@@ -4,5 +4,6 @@ mod account;
 mod common;
 mod delivery;
 mod dovecot;
+mod faults;
 mod listing;
 mod mailbox;

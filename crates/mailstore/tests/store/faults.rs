@@ -1,0 +1,57 @@
+//! What the system refuses at one place: a child of this very program does the work, under strace, which injects the error.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::common::{Home, inbox, uids};
+use mailstore::{Account, Flags, Location, MailboxName, Settings, Store};
+
+/// Runs the test `name` of this file as a child with `inject`, and gives what it printed; nothing where there is no strace.
+fn under_strace(home: &Home, name: &str, inject: &[&str]) -> Option<String> {
+    let output = std::process::Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null"])
+        .args(inject)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("faults::{name}"), "--nocapture", "--test-threads=1"])
+        .env("MAILSTORE_FAULTS_ROOT", home.path(""))
+        .output();
+    let Ok(output) = output else {
+        println!("skipped: strace is not installed");
+        return None;
+    };
+    Some(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// The account that a child works on; nothing when the test runs by itself.
+fn account() -> Option<std::sync::Arc<Account>> {
+    let root = std::env::var_os("MAILSTORE_FAULTS_ROOT")?;
+    Some(Store::new(Settings::default()).account(&Location::maildir(root).unwrap()).unwrap())
+}
+
+#[test]
+fn child_gives_a_uid_that_cannot_be_synced() {
+    let Some(account) = account() else { return };
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    let list = || std::fs::metadata(account.root().join("dovecot-uidlist")).unwrap().ino();
+    // so that a new list has another number
+    let before = std::fs::File::open(account.root().join("dovecot-uidlist")).unwrap().metadata().unwrap().ino();
+    let _held = std::fs::File::open(account.root().join("dovecot-uidlist")).unwrap();
+    std::fs::write(account.root().join("new/3000000000.new.host"), "new\n").unwrap();
+    let failed = mailbox.refresh().is_err();
+    println!("failed {failed}, shown {:?}", uids(&mailbox.snapshot()));
+    mailbox.refresh().unwrap();
+    println!("then {:?}, replaced {}", uids(&mailbox.snapshot()), before != list());
+}
+
+/// The line is in the file for whoever reads it, but may never reach the disk: after a crash its UID would be given to another message.
+#[test]
+fn lines_of_the_uidlist_whose_sync_failed_are_not_believed() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    for _ in 0..3 {
+        home.append(&mailbox, "x\r\n", Flags::SEEN);
+    }
+    let inject = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1"];
+    let Some(text) = under_strace(&home, "child_gives_a_uid_that_cannot_be_synced", &inject) else { return };
+    assert!(text.contains("failed true, shown [1, 2, 3]"), "{text}");
+    assert!(text.contains("then [1, 2, 3, 4], replaced true"), "{text}");
+}
