@@ -183,8 +183,8 @@ impl Mailbox {
         if new.is_empty() && state.snapshot.uid_validity != 0 && !state.rewrite {
             return Ok(());
         }
-        // what the list knows needs no lock, and is shown also when nothing can be written
-        let first_time = state.highest == 0 && state.position.is_some() && !state.rewrite && state.snapshot.uid_validity != 0;
+        // what the list knows needs no lock, and is shown also when nothing can be written and the list is damaged or old
+        let first_time = state.highest == 0 && state.position.is_some() && !state.unsynced && state.snapshot.uid_validity != 0;
         let (listed, new): (Vec<Found>, Vec<Found>) =
             new.into_iter().partition(|file| first_time && state.unmatched.contains_key(file.base()));
         self.place_listed(state, listed);

@@ -28,6 +28,39 @@ fn account() -> Option<std::sync::Arc<Account>> {
 }
 
 #[test]
+fn child_opens_a_mailbox() {
+    let Some(account) = account() else { return };
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    mailbox.refresh().unwrap();
+    println!("found {:?}", uids(&mailbox.snapshot()));
+}
+
+/// An empty mailbox would make clients delete their copies.
+#[test]
+fn on_a_read_only_disk_the_messages_of_the_uidlist_are_there() {
+    for list in ["sound", "damaged", "old"] {
+        let home = Home::new();
+        let mailbox = inbox(&home);
+        for _ in 0..3 {
+            home.append(&mailbox, "x\r\n", Flags::SEEN);
+        }
+        home.write("new/3000000000.new.host", "new\n");
+        let text = home.read("dovecot-uidlist");
+        match list {
+            "damaged" => home.write("dovecot-uidlist", &format!("{text}garbage\n")),
+            "old" => {
+                let names = mailbox.snapshot().iter().map(|m| format!("{} {}\n", m.uid(), m.base_name())).collect::<String>();
+                home.write("dovecot-uidlist", &format!("1 {} 4\n{names}", mailbox.snapshot().uid_validity()));
+            }
+            _ => {}
+        }
+        let inject = ["-P", "dovecot-uidlist.lock", "-e", "inject=openat:error=EROFS"];
+        let Some(text) = under_strace(&home, "child_opens_a_mailbox", &inject) else { return };
+        assert!(text.contains("found [1, 2, 3]"), "{list}: {text}");
+    }
+}
+
+#[test]
 fn child_gives_a_uid_that_cannot_be_synced() {
     let Some(account) = account() else { return };
     let mailbox = account.open(&MailboxName::inbox()).unwrap();

@@ -431,36 +431,3 @@ fn a_mailbox_that_cannot_be_written_can_be_read() {
     assert_eq!(view.sync(Expunges::Report).unwrap().exists, Some(3));
     assert_eq!(*mailbox.read(1).unwrap().read_all().unwrap(), *b"one\r\n");
 }
-
-/// The child of the test below, under strace.
-#[test]
-fn child_opens_a_mailbox() {
-    let Some(root) = std::env::var_os("MAILSTORE_READ_ROOT") else { return };
-    let store = mailstore::Store::new(mailstore::Settings::default());
-    let account = store.account(&mailstore::Location::maildir(std::path::PathBuf::from(root)).unwrap()).unwrap();
-    let mailbox = account.open(&MailboxName::inbox()).unwrap();
-    mailbox.refresh().unwrap();
-    println!("found {:?}", uids(&mailbox.snapshot()));
-}
-
-#[test]
-fn on_a_read_only_disk_the_messages_of_the_uidlist_are_there() {
-    let home = Home::new();
-    let mailbox = inbox(&home);
-    for _ in 0..3 {
-        home.append(&mailbox, "x\r\n", Flags::SEEN);
-    }
-    home.write("new/3000000000.new.host", "new\n");
-    let output = std::process::Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null", "-P", "dovecot-uidlist.lock", "-e", "inject=openat:error=EROFS"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "mailbox::child_opens_a_mailbox", "--nocapture", "--test-threads=1"])
-        .env("MAILSTORE_READ_ROOT", home.path(""))
-        .output();
-    let Ok(output) = output else {
-        println!("skipped: strace is not installed");
-        return;
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("found [1, 2, 3]"), "{text} {}", String::from_utf8_lossy(&output.stderr));
-}
