@@ -62,6 +62,8 @@ pub(crate) struct Notifier {
 struct Target {
     mailbox: Weak<Mailbox>,
     in_new: bool,
+    /// Of the handle.
+    lost: Arc<AtomicBool>,
 }
 
 /// A mailbox being watched; ends when dropped.
@@ -71,12 +73,14 @@ pub(crate) struct WatchHandle {
     mailbox: Weak<Mailbox>,
     /// The directories being watched.
     directories: Option<Directories>,
+    /// The kernel has ended a watch: its directory is gone. One that is made in its place may get its number.
+    lost: Arc<AtomicBool>,
 }
 
 impl WatchHandle {
     /// True when these are still the directories being watched.
     pub fn is_on(&self, directories: &Directories) -> bool {
-        self.directories.as_ref() == Some(directories)
+        self.directories.as_ref() == Some(directories) && !self.lost.load(Ordering::Acquire)
     }
 
     /// True when the kernel reports changes, false when the mailbox is only looked at from time to time.
@@ -123,14 +127,19 @@ impl Notifier {
     /// Follows a mailbox from now on. What changed before is looked at by a worker.
     pub fn watch(self: &Arc<Notifier>, mailbox: &Arc<Mailbox>, folder: &Folder) -> WatchHandle {
         self.start();
-        let mut handle =
-            WatchHandle { notifier: Arc::downgrade(self), watches: Vec::new(), mailbox: Arc::downgrade(mailbox), directories: None };
+        let mut handle = WatchHandle {
+            notifier: Arc::downgrade(self),
+            watches: Vec::new(),
+            mailbox: Arc::downgrade(mailbox),
+            directories: None,
+            lost: Arc::default(),
+        };
         for in_new in [true, false] {
             // held while the watch is made: its first event finds the target
             let mut targets = self.targets.lock();
             match self.add_watch(folder, in_new) {
                 Ok(watch) => {
-                    targets.entry(watch).or_default().push(Target { mailbox: handle.mailbox.clone(), in_new });
+                    targets.entry(watch).or_default().push(Target { mailbox: handle.mailbox.clone(), in_new, lost: handle.lost.clone() });
                     handle.watches.push(watch);
                 }
                 Err(error) => {
@@ -141,6 +150,7 @@ impl Notifier {
                     return WatchHandle {
                         watches: Vec::new(),
                         directories: None,
+                        lost: Arc::default(),
                         notifier: handle.notifier.clone(),
                         mailbox: handle.mailbox.clone(),
                     };
@@ -189,7 +199,11 @@ impl Notifier {
                         touched.extend(all.inspect(|mailbox| mailbox.pending().lock().everything = true));
                         continue;
                     }
+                    let ended = AddWatchFlags::IN_IGNORED | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_UNMOUNT;
                     for target in targets.get(&event.wd).into_iter().flatten() {
+                        if event.mask.intersects(ended) {
+                            target.lost.store(true, Ordering::Release);
+                        }
                         let Some(mailbox) = target.mailbox.upgrade() else { continue };
                         mailbox.pending().lock().take(&event, target.in_new);
                         touched.push(mailbox);
@@ -312,6 +326,39 @@ fn work(notifier: &Weak<Notifier>) {
                 notifier.enqueue(&mailbox);
             }
             Err(error) => tracing::warn!(mailbox = %mailbox.name(), %error, "cannot look at a mailbox"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::location::Location;
+    use crate::name::MailboxName;
+    use crate::store::{Settings, Store};
+
+    /// The directories made in the place of removed ones may have their very numbers.
+    #[test]
+    fn a_watch_on_a_removed_directory_is_on_no_directory() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(Settings::default());
+        let account = store.account(&Location::maildir(temp.path().join("m")).unwrap()).unwrap();
+        let mailbox = account.open(&MailboxName::inbox()).unwrap();
+        for part in ["new", "cur"] {
+            let folder = mailbox.folder().unwrap();
+            let directories = folder.directories().unwrap();
+            let handle = store.notifier().watch(&mailbox, &folder);
+            store.notifier().drain();
+            assert!(handle.is_live() && handle.is_on(&directories));
+            // a removed directory is there while somebody has it open: we, and the threads of the store for a moment
+            drop(folder);
+            std::fs::remove_dir(temp.path().join("m").join(part)).unwrap();
+            let begun = Instant::now();
+            while handle.is_on(&directories) {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{part}");
+                std::thread::sleep(Duration::from_millis(1));
+                store.notifier().drain();
+            }
         }
     }
 }

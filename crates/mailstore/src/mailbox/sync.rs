@@ -49,9 +49,10 @@ impl Mailbox {
     }
 
     fn refresh_watched(&self, state: &mut State, patience: Duration) -> Result<()> {
+        // first, as it tells that watches have ended
+        self.account.store().notifier().drain();
         let folder = self.folder()?;
         self.follow(&folder)?;
-        self.account.store().notifier().drain();
         let pending = std::mem::take(&mut *self.pending.lock());
         if pending.everything {
             self.look_in(state, &folder, patience)
