@@ -133,18 +133,22 @@ fn behind_the_settings(config: &Config) -> Vec<Problem> {
     if let Err(error) = routing::Router::new(config, remote.clone()) {
         messages.push(error.to_string());
     }
+    // asked nothing here, but made inside a runtime
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let entered = runtime.as_ref().map(|runtime| runtime.enter());
+    match dns::Dns::new(&config.dns) {
+        Ok(resolver) => {
+            let sending = outbound::Tables::open(config, remote.clone())
+                .and_then(|tables| outbound::Outbound::new(outbound::Settings::new(config), tables, Arc::new(resolver)));
+            messages.extend(sending.err().map(|error| error.to_string()));
+        }
+        Err(error) => messages.push(error.to_string()),
+    }
+    drop(entered);
     let context = tables::Context::new(config.directory(), remote);
     for (name, service) in &config.services {
-        let smtpd = &service.smtpd;
-        let judged = routing::mynetworks(&smtpd.mynetworks, smtpd.mynetworks_style, &context)
-            .map_err(|error| format!("mynetworks: {error}"))
-            .and_then(|networks| {
-                let policy = policy::Policy::new(smtpd, &config.routing.recipient_delimiter, networks, None, &context);
-                policy.map(drop).map_err(|error| error.to_string())
-            });
-        if let Err(error) = judged {
-            messages.push(format!("smtpd.service.{name}: {error}"));
-        }
+        let faults = behind_a_service(config, &service.smtpd, &context);
+        messages.extend(faults.into_iter().map(|fault| format!("smtpd.service.{name}: {fault}")));
     }
     let more = config.tls.certificate.iter().flat_map(|c| [&c.cert_file, &c.key_file]);
     for path in [&config.tls.cert_file, &config.tls.key_file].into_iter().chain(more).filter(|p| !p.as_os_str().is_empty()) {
@@ -153,6 +157,33 @@ fn behind_the_settings(config: &Config) -> Vec<Problem> {
         }
     }
     messages.into_iter().map(|message| Problem { file: config.file.clone(), line: None, message, hint: None }).collect()
+}
+
+/// What smtpd opens for each of its services.
+fn behind_a_service(config: &Config, smtpd: &config::Smtpd, context: &tables::Context) -> Vec<String> {
+    let mut faults = Vec::new();
+    match routing::mynetworks(&smtpd.mynetworks, smtpd.mynetworks_style, context) {
+        Err(error) => faults.push(format!("mynetworks: {error}")),
+        Ok(networks) => {
+            let policy = policy::Policy::new(smtpd, &config.routing.recipient_delimiter, networks, None, context);
+            faults.extend(policy.err().map(|error| error.to_string()));
+        }
+    }
+    for (setting, items) in [
+        ("smtpd_authorized_xclient_hosts", &smtpd.smtpd_authorized_xclient_hosts),
+        ("smtpd_authorized_xforward_hosts", &smtpd.smtpd_authorized_xforward_hosts),
+        ("smtpd_upstream_proxy_hosts", &smtpd.smtpd_upstream_proxy_hosts),
+        ("smtpd_client_event_limit_exceptions", &smtpd.smtpd_client_event_limit_exceptions),
+    ] {
+        let opened = tables::NetworkList::open(&items.join(", "), context);
+        faults.extend(opened.err().map(|error| format!("{setting}: {error}")));
+    }
+    let flushed = if smtpd.fast_flush_domains.is_empty() { &config.routing.relay_domains } else { &smtpd.fast_flush_domains };
+    let opened = tables::DomainList::open(&flushed.join(", "), true, context);
+    faults.extend(opened.err().map(|error| format!("fast_flush_domains: {error}")));
+    let sites = smtpd.postscreen_dnsbl_sites.iter().flat_map(|line| tables::split_list(line)).map(dns::lists::Site::parse);
+    faults.extend(sites.filter_map(Result::err).map(|why| format!("postscreen_dnsbl_sites: {why}")));
+    faults
 }
 
 #[cfg(test)]
