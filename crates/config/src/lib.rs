@@ -330,6 +330,16 @@ pub struct Shown {
     pub default: String,
 }
 
+impl Shown {
+    /// The items in force when the setting is a list of texts; none for others.
+    pub fn items(&self) -> Vec<String> {
+        let read: Result<toml::Table, _> = format!("items = {}", self.value).parse();
+        let items = read.ok().and_then(|mut table| table.remove("items"));
+        let Some(toml::Value::Array(items)) = items else { return Vec::new() };
+        items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    }
+}
+
 fn push_values<T: Section>(all: &mut Vec<Shown>, prefix: &str, section: &T, default: &T) {
     for ((key, value), (_, default)) in section.values().into_iter().zip(default.values()) {
         let name = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };

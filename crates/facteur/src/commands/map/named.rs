@@ -88,62 +88,58 @@ fn said(report: &Report) -> String {
     }
 }
 
-/// Setting, table, and how it is read; each table of a setting once.
+/// Setting, table, and how it is read; each table of a setting once. Looks at every list there is, so that no setting is forgotten.
 fn named(config: &Config) -> Vec<(String, String, Format)> {
-    let r = &config.routing;
-    let mut lists: Vec<(String, &[String], Format)> = [
-        ("mydestination", &r.mydestination),
-        ("virtual_alias_domains", &r.virtual_alias_domains),
-        ("virtual_alias_maps", &r.virtual_alias_maps),
-        ("virtual_mailbox_domains", &r.virtual_mailbox_domains),
-        ("virtual_mailbox_maps", &r.virtual_mailbox_maps),
-        ("alias_domain_maps", &r.alias_domain_maps),
-        ("local_recipient_maps", &r.local_recipient_maps),
-        ("relay_domains", &r.relay_domains),
-        ("relay_recipient_maps", &r.relay_recipient_maps),
-        ("transport_maps", &r.transport_maps),
-        ("sender_dependent_relayhost_maps", &r.sender_dependent_relayhost_maps),
-        ("recipient_bcc_maps", &r.recipient_bcc_maps),
-        ("sender_bcc_maps", &r.sender_bcc_maps),
-    ]
-    .into_iter()
-    .map(|(name, items)| (format!("routing.{name}"), items.as_slice(), Format::Table))
-    .collect();
-    lists.push(("routing.alias_maps".into(), &r.alias_maps, Format::Aliases));
-    let services = config.services.iter().map(|(name, service)| (format!("smtpd.service.{name}"), &service.smtpd));
-    for (prefix, smtpd) in std::iter::once(("smtpd".to_owned(), &config.smtpd)).chain(services) {
-        for (name, items) in [
-            ("mynetworks", &smtpd.mynetworks),
-            ("smtpd_client_restrictions", &smtpd.smtpd_client_restrictions),
-            ("smtpd_helo_restrictions", &smtpd.smtpd_helo_restrictions),
-            ("smtpd_sender_restrictions", &smtpd.smtpd_sender_restrictions),
-            ("smtpd_relay_restrictions", &smtpd.smtpd_relay_restrictions),
-            ("smtpd_recipient_restrictions", &smtpd.smtpd_recipient_restrictions),
-            ("smtpd_data_restrictions", &smtpd.smtpd_data_restrictions),
-            ("smtpd_end_of_data_restrictions", &smtpd.smtpd_end_of_data_restrictions),
-            ("smtpd_sender_login_maps", &smtpd.smtpd_sender_login_maps),
-        ] {
-            lists.push((format!("{prefix}.{name}"), items, Format::Table));
-        }
-    }
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
-    for (setting, items, format) in lists {
-        let text = config.expand(&items.join(", "));
+    for shown in config.values() {
+        let format = if shown.name == "routing.alias_maps" { Format::Aliases } else { Format::Table };
+        let text = config.expand(&shown.items().join(", "));
         for word in split_list(&text) {
             // Networks, names and words of restrictions are no tables; services inherit what is general.
-            if is_table(word) && seen.insert((setting.rsplit('.').next().unwrap_or_default().to_owned(), word.to_owned())) {
-                found.push((setting.clone(), word.to_owned(), format));
+            if is_table(word) && seen.insert((shown.name.rsplit('.').next().unwrap_or_default().to_owned(), word.to_owned())) {
+                found.push((shown.name.clone(), word.to_owned(), format));
             }
         }
     }
     found
 }
 
+/// The types of tables (`tables::Table`).
+const KINDS: [&str; 20] = [
+    "hash",
+    "texthash",
+    "btree",
+    "cdb",
+    "dbm",
+    "lmdb",
+    "regexp",
+    "pcre",
+    "cidr",
+    "inline",
+    "static",
+    "fail",
+    "unionmap",
+    "pipemap",
+    "randmap",
+    "socketmap",
+    "accounts",
+    "mysql",
+    "pgsql",
+    "sqlite",
+];
+
+/// Whether a word of a list names a table: by a type that there is, before which `!` and `proxy:` may stand. An address of IPv6 has no such type.
 fn is_table(word: &str) -> bool {
     let word = word.strip_prefix('!').unwrap_or(word);
-    let kind = word.split_once(':').map(|(kind, _)| kind);
-    kind.is_some_and(|kind| kind.len() > 2 && kind.bytes().all(|b| b.is_ascii_lowercase()) && !["policy", "inet", "check"].contains(&kind))
+    let word = word.strip_prefix("proxy:").unwrap_or(word);
+    match word.split_once(':') {
+        // else a socket, as of a policy service
+        Some(("unix", name)) => matches!(name, "passwd.byname" | "group.byname"),
+        Some(("tcp", name)) => name.contains(':'),
+        Some((kind, _)) => KINDS.contains(&kind),
+        None => false,
+    }
 }
 
 #[cfg(test)]
@@ -158,11 +154,54 @@ mod tests {
             ("accounts:domains", true),
             ("2001:db8::/32", false),
             ("[::1]", false),
+            ("fdab:1:2::/48", false),
+            ("fdab:cafe::1", false),
+            ("!cidr:networks", true),
+            ("unix:passwd.byname", true),
+            ("unix:private/policyd-spf", false),
+            ("inet:127.0.0.1:10023", false),
+            ("tcp:127.0.0.1:10024", true),
             ("permit_mynetworks", false),
             ("example.org", false),
         ] {
             assert_eq!(is_table(word), want, "{word}");
         }
+    }
+
+    /// The crate of tables says which types it knows.
+    #[test]
+    fn the_types_are_those_there_are() {
+        let error = Table::open_as("nonsense:x", Format::Table, &Context::local(std::path::Path::new("/"))).expect_err("no such type");
+        let text = error.to_string();
+        let known = text.rsplit_once('(').and_then(|(_, list)| list.split_once(')')).expect("a list").0;
+        for kind in known.split(", ") {
+            assert!(KINDS.contains(&kind) || ["unix", "tcp"].contains(&kind), "{kind}");
+        }
+        for kind in KINDS {
+            let opened = Table::open_as(&format!("{kind}:nowhere"), Format::Table, &Context::local(std::path::Path::new("/nowhere")));
+            assert!(!opened.is_err_and(|error| error.to_string().contains("unknown table type")), "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_setting_that_takes_tables_is_looked_at() {
+        let text = "hostname = \"mx.test\"\n[routing]\nrelocated_maps = [\"hash:a\"]\nsender_dependent_default_transport_maps = [\"hash:b\"]\n\
+                    [cleanup]\nheader_checks = [\"regexp:c\"]\ncanonical_maps = [\"hash:d\"]\n[outbound]\nsmtp_tls_policy_maps = [\"hash:e\"]\n\
+                    smtp_sasl_password_maps = ['texthash:f']\n[smtpd]\nrbl_reply_maps = [\"hash:g\"]\nmynetworks = [\"fdab:1::/32\", \"cidr:h\"]\n\
+                    smtpd_restriction_classes = [\"strict = check_sender_access hash:i, reject\"]\n\
+                    smtpd_recipient_restrictions = [\"reject_unauth_destination, check_policy_service unix:private/policyd-spf\"]\n\
+                    [smtpd.service.submission]\nsmtpd_sender_login_maps = [\"hash:j\"]\n";
+        let file = std::path::PathBuf::from("/nowhere/facteur.toml");
+        let config = Config::from_texts(&file, &[(file.clone(), text.to_owned())]).unwrap_or_else(|report| panic!("{report}"));
+        let named = named(&config);
+        let tables: Vec<&str> = named.iter().map(|(_, table, _)| table.as_str()).filter(|table| !table.starts_with("accounts:")).collect();
+        let mut sorted = tables.clone();
+        sorted.sort_by_key(|table| table.rsplit(':').next());
+        assert_eq!(
+            sorted,
+            ["hash:a", "hash:b", "regexp:c", "hash:d", "hash:e", "texthash:f", "hash:g", "cidr:h", "hash:i", "hash:j"],
+            "{named:?}"
+        );
     }
 
     #[test]
