@@ -162,7 +162,7 @@ fn is_alive(pid: u32, locked_at: i64, age: Duration, rules: Rules) -> bool {
         return false;
     }
     match started_at(number) {
-        // a second of tolerance: boot time is given in whole seconds
+        // a second of tolerance: clocks are compared in whole seconds
         Some(started) => started <= locked_at + 1,
         // proc(5) hidden by a sandbox: nobody holds a lock on a mailbox that long
         None => age <= rules.unknown,
@@ -174,8 +174,9 @@ fn started_at(pid: i32) -> Option<i64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // field 22; the second field (the command) may hold spaces and brackets
     let ticks: i64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    let boot: i64 =
-        std::fs::read_to_string("/proc/stat").ok()?.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    // not from /proc/stat: ProcSubset=pid of our units hides it
+    let clock = |id| nix::time::clock_gettime(id).ok().map(|time| time.tv_sec());
+    let boot = clock(nix::time::ClockId::CLOCK_REALTIME)? - clock(nix::time::ClockId::CLOCK_BOOTTIME)?;
     let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
     Some(boot + ticks / per_second)
 }
@@ -316,6 +317,33 @@ mod tests {
         let (_temp, dir) = temp();
         std::os::unix::fs::symlink("/etc/passwd", dir.at(SESSION_FILE)).unwrap();
         assert!(matches!(SessionLock::take(&dir), Err(Error::Unsafe { .. })));
+    }
+
+    /// The child of the test below, under strace.
+    #[test]
+    fn child_asks_when_a_process_started() {
+        if std::env::var_os("MAILSTORE_STARTED").is_some() {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+            let started = started_at(std::process::id() as i32).map(|started| (now - 600..=now + 1).contains(&started));
+            println!("started lately {started:?}");
+        }
+    }
+
+    /// Our units hide all of proc(5) but the processes; a living owner keeps its lock there too.
+    #[test]
+    fn when_a_process_started_is_known_without_the_rest_of_proc() {
+        let output = std::process::Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-P", "/proc/stat", "-e", "inject=openat:error=ENOENT"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "lock::tests::child_asks_when_a_process_started", "--nocapture"])
+            .env("MAILSTORE_STARTED", "1")
+            .output();
+        let Ok(output) = output else {
+            println!("skipped: strace is not installed");
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("started lately Some(true)"), "{text} {}", String::from_utf8_lossy(&output.stderr));
     }
 
     #[test]
