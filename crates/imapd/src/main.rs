@@ -31,14 +31,16 @@
 //! DIAGNOSTICS
 //!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd
 //!     logins are answered `NO [UNAVAILABLE]`; sessions that are logged in go on. A message that cannot be read costs its own answer: the
-//!     others are shown, FETCH ends with `NO [UNAVAILABLE]`, and the log names the first. On a full or read-only disk mail is read without
-//!     being marked as seen, and new mail waits; the log says so. Directories, links and FIFOs in a Maildir are no messages.
+//!     others are shown, FETCH ends with `NO [UNAVAILABLE]`, and so does SEARCH when it may be readable later; the log names the first. On
+//!     a full or read-only disk mail is read without being marked as seen, and new mail waits; the log says so. Directories, links and
+//!     FIFOs in a Maildir are no messages.
 //!
 //! BUGS
-//!     A search for text reads every message; there is no index, and at most 100 keys of one search may look into messages. BODYSTRUCTURE
-//!     reads the whole message each time; of messages above 256 MiB neither it nor text is to be had, the message itself is. NUL bytes in a
-//!     message are sent as 0x80, because a literal cannot hold them (Dovecot does the same). A client whose open mailbox is
-//!     deleted or renamed by another session is disconnected.
+//!     A search for text reads every message; there is no index. At most 100 keys of one search may look into messages and 1000 into headers,
+//!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
+//!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is, and those being read for it in all sessions
+//!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the
+//!     same). A client whose open mailbox is deleted or renamed by another session is disconnected.
 
 fn main() -> std::process::ExitCode {
     daemon::main("imapd", imapd::run)

@@ -18,6 +18,9 @@ use turn::Turn;
 /// Keys that look into messages, in one search. Each is compared with all of each message.
 const MOST_CONTENT_KEYS: usize = 100;
 
+/// Keys that look into headers, in one search. Clients look for a thread by the Message-IDs of all its messages.
+const MOST_HEADER_KEYS: usize = 1000;
+
 /// The longest string looked for. So much of a text is kept while its next piece is looked at.
 const LONGEST_NEEDLE: usize = 1 << 10;
 
@@ -73,8 +76,12 @@ impl Search {
         if !message::charset::is_known(charset.as_bytes()) {
             return Err(Answer::no("BADCHARSET (US-ASCII UTF-8)", "Charset is not known"));
         }
-        if content_keys(key) > MOST_CONTENT_KEYS {
+        let (contents, headers) = reading_keys(key);
+        if contents > MOST_CONTENT_KEYS {
             return Err(Answer::no("LIMIT", format!("More than {MOST_CONTENT_KEYS} search keys that look into messages")));
+        }
+        if headers > MOST_HEADER_KEYS {
+            return Err(Answer::no("LIMIT", format!("More than {MOST_HEADER_KEYS} search keys that look into headers")));
         }
         let mut keys = Keys::default();
         let test = compile(selected, key, charset, &mut keys)?;
@@ -142,14 +149,17 @@ impl From<mailstore::Error> for Stop {
     }
 }
 
-/// Number of keys that read messages.
-fn content_keys(key: &SearchKey) -> usize {
+/// Number of keys that read messages, and of those that read headers only.
+fn reading_keys(key: &SearchKey) -> (usize, usize) {
     match key {
-        SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().map(content_keys).sum(),
-        SearchKey::Not(key) => content_keys(key),
-        SearchKey::Header { .. } | SearchKey::Body(_) | SearchKey::Text(_) => 1,
-        SearchKey::SentBefore(_) | SearchKey::SentOn(_) | SearchKey::SentSince(_) => 1,
-        _ => 0,
+        SearchKey::And(keys) | SearchKey::Or(keys) => {
+            keys.iter().map(reading_keys).fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
+        }
+        SearchKey::Not(key) => reading_keys(key),
+        SearchKey::Body(_) | SearchKey::Text(_) => (1, 0),
+        SearchKey::Header { .. } => (0, 1),
+        SearchKey::SentBefore(_) | SearchKey::SentOn(_) | SearchKey::SentSince(_) => (0, 1),
+        _ => (0, 0),
     }
 }
 
