@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use crate::common::{Home, inbox, uids};
-use mailstore::{Account, Flags, Location, MailboxName, Settings, Store};
+use mailstore::{Account, Flags, Gone, Location, MailboxName, Settings, Store};
 
 /// Runs the test `name` of this file as a child with `inject`, and gives what it printed; nothing where there is no strace.
 fn under_strace(home: &Home, name: &str, inject: &[&str]) -> Option<String> {
@@ -87,4 +87,35 @@ fn lines_of_the_uidlist_whose_sync_failed_are_not_believed() {
     let Some(text) = under_strace(&home, "child_gives_a_uid_that_cannot_be_synced", &inject) else { return };
     assert!(text.contains("failed true, shown [1, 2, 3]"), "{text}");
     assert!(text.contains("then [1, 2, 3, 4], replaced true"), "{text}");
+}
+
+#[test]
+fn child_moves_three_messages() {
+    let Some(account) = account() else { return };
+    account.set_quota_limits(1000, 0);
+    let open = |name: &str| account.open(&MailboxName::parse(name).unwrap()).unwrap();
+    let (mailbox, other) = (open("INBOX"), open("Other"));
+    let before = account.quota().unwrap();
+    let moved = mailbox.move_to(&[1, 2, 3], &other, Gone::Refuse).unwrap();
+    println!("moved {:?} to {:?}, error {}", moved.added.sources, moved.added.uids, moved.error.is_some());
+    println!("here {:?}, there {:?}", uids(&mailbox.snapshot()), uids(&other.snapshot()));
+    println!("used as before {}, as counted {}", before == account.quota().unwrap(), before == account.recount_quota().unwrap());
+}
+
+/// RFC 6851 §3.3: a message is in one mailbox of the two.
+#[test]
+fn what_cannot_be_removed_here_is_taken_back_there() {
+    let home = Home::new();
+    let mailbox = home.mailbox("INBOX");
+    home.mailbox("Other");
+    for _ in 0..3 {
+        home.append(&mailbox, "x\r\n", Flags::SEEN);
+    }
+    let stuck = format!("{}:2,S", mailbox.snapshot().get(1).unwrap().base_name());
+    let inject = ["-P", &stuck, "-e", "inject=unlinkat:error=EIO"];
+    let Some(text) = under_strace(&home, "child_moves_three_messages", &inject) else { return };
+    assert!(text.contains("moved [1] to [1], error true"), "{text}");
+    assert!(text.contains("here [2, 3], there [1]"), "{text}");
+    assert!(text.contains("used as before true, as counted true"), "{text}");
+    assert_eq!((home.count("cur"), home.count(".Other/cur")), (2, 1));
 }

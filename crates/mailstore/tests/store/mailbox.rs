@@ -1,6 +1,5 @@
 //! Mailboxes through the public API: what one session does, another sees; what other programs do, all see.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::{Home, inbox, uids};
@@ -347,41 +346,6 @@ fn a_copy_that_does_not_fit_copies_nothing_and_takes_no_room() {
     assert_eq!((moved.added.sources, moved.added.uids), (vec![1, 2, 3], vec![1, 2, 3]));
     assert_eq!(account.quota().unwrap().bytes, 60);
     assert_eq!(account.quota().unwrap(), account.recount_quota().unwrap());
-}
-
-#[test]
-fn what_cannot_be_removed_here_is_taken_back_there() {
-    let home = Home::new();
-    let account = home.account();
-    account.set_quota_limits(1000, 0);
-    let (mailbox, other) = (home.mailbox("INBOX"), home.mailbox("Other"));
-    for _ in 0..3 {
-        home.append(&mailbox, "x\r\n", Flags::SEEN);
-    }
-    let before = account.quota().unwrap();
-    let stuck = mailbox.snapshot().get(1).unwrap().base_name().to_owned();
-    let file = home.path(&format!("cur/{stuck}:2,S"));
-    let done = AtomicBool::new(false);
-    let moved = std::thread::scope(|scope| {
-        // as soon as the second name is there, the first one is no file any more
-        scope.spawn(|| {
-            while home.count(".Other/new") + home.count(".Other/cur") < 3 && !done.load(Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
-            let _ = std::fs::rename(&file, home.beside("kept")).and_then(|()| std::fs::create_dir(&file));
-        });
-        let moved = mailbox.move_to(&[1, 2, 3], &other, Gone::Refuse);
-        done.store(true, Ordering::Relaxed);
-        moved
-    });
-    // whichever was faster: no message is in both or in none
-    let here = mailbox.snapshot().iter().filter(|message| mailbox.read(message.uid()).is_ok()).count();
-    let there = other.snapshot().len();
-    if let Ok(moved) = moved {
-        assert_eq!(moved.added.uids.len(), there);
-    }
-    assert!(here + there <= 3, "{here} and {there}");
-    assert!(account.quota().unwrap().bytes <= before.bytes);
 }
 
 /// A mailbox restored under sessions that wait: by a command at once, by IDLE soon.
