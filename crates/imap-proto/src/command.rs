@@ -61,6 +61,11 @@ pub enum Command {
     Unselect,
     Expunge(Option<SequenceSet>),
     Search(Search),
+    Sort(Sort),
+    Thread {
+        search: Search,
+        algorithm: ThreadAlgorithm,
+    },
     Fetch {
         set: SequenceSet,
         uid: bool,
@@ -76,13 +81,14 @@ pub enum Command {
 }
 
 impl Command {
-    /// May EXPUNGE responses go out while this command is answered? RFC 3501 §7.4.1: not during FETCH, STORE and SEARCH by
-    /// message number, where the client could not tell which message a number meant.
+    /// May EXPUNGE responses go out while this command is answered? RFC 3501 §7.4.1, RFC 5256 §3: not during FETCH, STORE, SEARCH,
+    /// SORT and THREAD by message number, where the client could not tell which message a number meant.
     pub fn may_report_expunge(&self) -> bool {
         match self {
             Command::Fetch { uid, .. } => *uid,
             Command::Store(store) => store.uid,
-            Command::Search(search) => search.uid,
+            Command::Search(search) | Command::Thread { search, .. } => search.uid,
+            Command::Sort(sort) => sort.search.uid,
             _ => true,
         }
     }
@@ -299,6 +305,50 @@ pub struct SearchReturn {
     pub count: bool,
     /// Kept for `$` (RFC 5182).
     pub save: bool,
+}
+
+impl SearchReturn {
+    /// An ESEARCH response is wanted, not only SAVE (RFC 5182 §2.1).
+    pub fn tells(self) -> bool {
+        self.min || self.max || self.all || self.count
+    }
+}
+
+/// SORT or UID SORT (RFC 5256): a search, and the order of what it finds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sort {
+    pub search: Search,
+    /// The first decides; messages that are the same in all stand as in the mailbox.
+    pub order: Vec<SortKey>,
+}
+
+/// One criterion of SORT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SortKey {
+    pub reverse: bool,
+    pub by: SortBy,
+}
+
+/// RFC 5256 §3, and RFC 5957 for the names as people see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortBy {
+    Arrival,
+    Cc,
+    Date,
+    From,
+    Size,
+    Subject,
+    To,
+    DisplayFrom,
+    DisplayTo,
+}
+
+/// RFC 5256 §3; REFS is REFERENCES without subjects, ordered by the youngest message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThreadAlgorithm {
+    OrderedSubject,
+    References,
+    Refs,
 }
 
 /// RFC 3501 §6.4.4. Nested at most as deep as the parser's limit, so walking it by recursion is safe.

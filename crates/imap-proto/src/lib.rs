@@ -21,7 +21,7 @@ pub mod session;
 
 pub use command::{
     Append, AppendNext, BodyForm, BodyItem, Command, FetchItem, Flag, FlagChange, List, ListReturn, ListSelect, Mailbox, Search, SearchKey,
-    SearchReturn, Section, SectionText, SpecialUse, StatusItems, Store,
+    SearchReturn, Section, SectionText, Sort, SortBy, SortKey, SpecialUse, StatusItems, Store, ThreadAlgorithm,
 };
 pub use date::{Date, DateTime};
 pub use encode::Status;

@@ -18,6 +18,7 @@ mod deflate;
 mod fetch;
 mod login;
 mod names;
+mod order;
 mod search;
 mod selected;
 mod server;

@@ -125,6 +125,17 @@ impl Session {
         Err(Gone::Done(why))
     }
 
+    /// Between two turns of a long command: an answer when it is to end early.
+    pub fn may_go_on(&self) -> Result<(), Answer> {
+        if self.connection.server.ctx.shutdown.is_set() {
+            return Err(Answer::no("UNAVAILABLE", "Server shutting down"));
+        }
+        if self.connection.wire.is_gone() {
+            return Err(Answer::no("UNAVAILABLE", "Nobody waits for the answer"));
+        }
+        Ok(())
+    }
+
     /// Works on the open mailbox on a thread that may wait for the disk.
     pub async fn with_selected<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Selected) -> T + Send + 'static) -> T {
         let mut selected = self.selected.take().expect("the machine lets these commands through only with a mailbox open");

@@ -348,8 +348,8 @@ async fn too_many_keys_that_read_messages_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_search_lets_others_have_their_turn() {
     let world = World::with("io_threads = 1").await;
-    let body = "lorem ipsum dolor sit amet\n".repeat(40_000);
-    for n in 0..20 {
+    let body = "lorem ipsum dolor sit amet\n".repeat(80_000);
+    for n in 0..40 {
         world.drop_mail("ann", &format!("{n}.large.host"), &format!("Subject: {n}\n\n{body}"));
     }
     let (mut searcher, mut other) = (world.client("ann").await, world.client("bob").await);
@@ -366,7 +366,7 @@ async fn a_long_search_lets_others_have_their_turn() {
             _ = other.ok("NOOP") => {}
         }
     }
-    assert_eq!(searching.await[0].split(' ').count(), 22);
+    assert_eq!(searching.await[0].split(' ').count(), 42);
     world.stop().await;
 }
 
@@ -631,5 +631,56 @@ async fn several_messages_come_in_together_or_not_at_all() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     assert_eq!(std::fs::read_dir(&tmp).expect("tmp").count(), 0);
+    world.stop().await;
+}
+
+/// RFC 5256, RFC 5957, RFC 5267.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_sorted_and_threaded() {
+    let world = World::start().await;
+    let mut client = world.client("ann").await;
+    for (header, arrived) in [
+        ("From: =?utf-8?q?Zo=C3=AB?= <b@x.org>\r\nSubject: Lunch\r\nDate: Mon, 2 Mar 2020 10:00:00 +0100\r\nMessage-ID: <1@x>\r\n", "03"),
+        (
+            "From: Ann <c@x.org>\r\nSubject: [x] Re: lunch\r\nDate: Mon, 2 Mar 2020 09:30:00 +0000\r\nMessage-ID: <2@x>\r\nIn-Reply-To: <1@x>\r\n",
+            "01",
+        ),
+        ("From: a@x.org\r\nSubject: Éclair\r\nDate: Mon, 2 Mar 2020 08:00:00 +0000\r\nMessage-ID: <3@x>\r\n", "02"),
+        ("Subject: re: dinner\r\nDate: nonsense\r\nMessage-ID: <4@x>\r\nReferences: <0@x> <\"2\"@x>\r\n", "04"),
+    ] {
+        let text = format!("{header}\r\n{}", "x".repeat(arrived.len() + header.len() % 7));
+        client.append("INBOX", &format!("\"{arrived}-Mar-2020 00:00:00 +0000\" "), &text).await;
+    }
+    client.ok("SELECT INBOX").await;
+    for (order, want) in [
+        ("ARRIVAL", "2 3 1 4"),
+        ("REVERSE ARRIVAL", "4 1 3 2"),
+        ("DATE", "3 1 2 4"),
+        ("SUBJECT", "4 3 1 2"),
+        ("SUBJECT REVERSE DATE", "4 3 2 1"),
+        ("FROM", "4 3 1 2"),
+        ("DISPLAYFROM", "4 3 2 1"),
+        ("TO CC", "1 2 3 4"),
+    ] {
+        assert_eq!(client.ok(&format!("SORT ({order}) UTF-8 ALL")).await, [format!("* SORT {want}")], "{order}");
+    }
+    let sizes = client.ok("SORT (SIZE) US-ASCII ALL").await[0].clone();
+    let fetched = client.ok("FETCH 1:4 RFC822.SIZE").await;
+    let size = |n: &str| fetched[n.parse::<usize>().unwrap() - 1].rsplit(' ').next().unwrap().trim_end_matches(')').parse::<u32>().unwrap();
+    let order: Vec<u32> = sizes.split_whitespace().skip(2).map(size).collect();
+    assert!(order.is_sorted() && order.len() == 4, "{sizes}");
+    assert_eq!(client.ok("UID SORT (DATE) UTF-8 SUBJECT lunch").await, ["* SORT 1 2"]);
+    assert_eq!(client.ok("SORT (DATE) UTF-8 SUBJECT supper").await, ["* SORT"]);
+    let told = client.ok("SORT RETURN (MIN MAX COUNT ALL SAVE) (REVERSE ARRIVAL) UTF-8 ALL").await;
+    assert!(told[0].ends_with(" MIN 4 MAX 2 COUNT 4 ALL 4,1,3,2"), "{told:?}");
+    assert_eq!(client.ok("SEARCH $").await, ["* SEARCH 1 2 3 4"]);
+    assert_eq!(client.ok("SORT RETURN (SAVE) (REVERSE ARRIVAL) UTF-8 SUBJECT lunch").await.len(), 0);
+    assert_eq!(client.ok("SORT (ARRIVAL) UTF-8 $").await, ["* SORT 2 1"]);
+    assert!(client.command("SORT (DATE) X-NONE ALL").await.pop().unwrap().starts_with("NO [BADCHARSET"));
+    for (algorithm, want) in [("ORDEREDSUBJECT", "(3)(1 2)(4)"), ("REFERENCES", "(3)(1 2 4)"), ("REFS", "(3)(1 2 4)")] {
+        assert_eq!(client.ok(&format!("THREAD {algorithm} UTF-8 ALL")).await, [format!("* THREAD {want}")], "{algorithm}");
+    }
+    assert_eq!(client.ok("UID THREAD REFERENCES UTF-8 NOT UID 2").await, ["* THREAD (3)(1)(4)"]);
+    assert_eq!(client.ok("THREAD REFERENCES UTF-8 SUBJECT supper").await, ["* THREAD"]);
     world.stop().await;
 }

@@ -139,7 +139,7 @@ fn behind_the_settings(config: &Config) -> Vec<Problem> {
     match dns::Dns::new(&config.dns) {
         Ok(resolver) => {
             let sending = outbound::Tables::open(config, remote.clone())
-                .and_then(|tables| outbound::Outbound::new(outbound::Settings::new(config), tables, Arc::new(resolver)));
+                .and_then(|tables| outbound::Outbound::new(outbound::Settings::new(config)?, tables, Arc::new(resolver)));
             messages.extend(sending.err().map(|error| error.to_string()));
         }
         Err(error) => messages.push(error.to_string()),

@@ -1,7 +1,7 @@
-//! SEARCH keys.
+//! SEARCH, SORT and THREAD.
 
 use super::Result;
-use crate::command::{Flag, Search, SearchKey, SearchReturn};
+use crate::command::{Command, Flag, Search, SearchKey, SearchReturn, Sort, SortBy, SortKey, ThreadAlgorithm};
 use crate::cursor::Cursor;
 use crate::date::Date;
 use crate::error::ParseError;
@@ -11,6 +11,8 @@ use crate::sequence::SequenceSet;
 const DEPTH: usize = 100;
 /// Keys in one search.
 const KEYS: usize = 10_000;
+/// Criteria of one SORT; there are nine.
+const CRITERIA: usize = 20;
 
 /// RFC 4466 §2.6.1: `search = "SEARCH" [search-return-opts] SP search-program`,
 /// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
@@ -23,13 +25,75 @@ pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
     }
     let mut charset = None;
     if cursor.take_word("CHARSET ") {
-        let name = cursor.astring("Expected a charset")?;
-        if name.len() > 64 {
-            return Err(ParseError { kind: crate::error::ParseErrorKind::BadCharset, what: "Unknown charset" });
-        }
-        charset = Some(String::from_utf8_lossy(&name).into_owned());
+        charset = Some(charset_name(cursor)?);
         cursor.space()?;
     }
+    Ok(Search { uid, returns, charset, key: keys(cursor)? })
+}
+
+/// RFC 5256 §5: `sort = ["UID" SP] "SORT" SP sort-criteria SP search-criteria`; RFC 5267 §7: `search-return-opts` before the criteria.
+pub(super) fn sort(cursor: &mut Cursor<'_>, uid: bool) -> Result<Sort> {
+    cursor.space()?;
+    let mut returns = None;
+    if cursor.take_word("RETURN ") {
+        returns = Some(return_options(cursor)?);
+        cursor.space()?;
+    }
+    let order = cursor.list(false, CRITERIA, |c| {
+        let mut name = c.atom("Expected a sort criterion")?.to_ascii_uppercase();
+        let reverse = name == "REVERSE";
+        if reverse {
+            c.space()?;
+            name = c.atom("Expected a sort criterion")?.to_ascii_uppercase();
+        }
+        let by = match name.as_str() {
+            "ARRIVAL" => SortBy::Arrival,
+            "CC" => SortBy::Cc,
+            "DATE" => SortBy::Date,
+            "FROM" => SortBy::From,
+            "SIZE" => SortBy::Size,
+            "SUBJECT" => SortBy::Subject,
+            "TO" => SortBy::To,
+            // RFC 5957 §3
+            "DISPLAYFROM" => SortBy::DisplayFrom,
+            "DISPLAYTO" => SortBy::DisplayTo,
+            _ => return Err(ParseError::syntax("Unknown sort criterion")),
+        };
+        Ok(SortKey { reverse, by })
+    })?;
+    Ok(Sort { search: criteria(cursor, uid, returns)?, order })
+}
+
+/// RFC 5256 §5: `thread = ["UID" SP] "THREAD" SP thread-alg SP search-criteria`
+pub(super) fn thread(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
+    cursor.space()?;
+    let algorithm = match cursor.atom("Expected a threading algorithm")?.to_ascii_uppercase().as_str() {
+        "ORDEREDSUBJECT" => ThreadAlgorithm::OrderedSubject,
+        "REFERENCES" => ThreadAlgorithm::References,
+        "REFS" => ThreadAlgorithm::Refs,
+        _ => return Err(ParseError::syntax("Unknown threading algorithm")),
+    };
+    Ok(Command::Thread { search: criteria(cursor, uid, None)?, algorithm })
+}
+
+/// RFC 5256 §5: `search-criteria = charset 1*(SP search-key)`
+fn criteria(cursor: &mut Cursor<'_>, uid: bool, returns: Option<SearchReturn>) -> Result<Search> {
+    cursor.space()?;
+    let charset = Some(charset_name(cursor)?);
+    cursor.space()?;
+    Ok(Search { uid, returns, charset, key: keys(cursor)? })
+}
+
+fn charset_name(cursor: &mut Cursor<'_>) -> Result<String> {
+    let name = cursor.astring("Expected a charset")?;
+    if name.len() > 64 {
+        return Err(ParseError { kind: crate::error::ParseErrorKind::BadCharset, what: "Unknown charset" });
+    }
+    Ok(String::from_utf8_lossy(&name).into_owned())
+}
+
+/// `search-key *(SP search-key)`
+fn keys(cursor: &mut Cursor<'_>) -> Result<SearchKey> {
     let mut budget = KEYS;
     let mut keys = Vec::new();
     loop {
@@ -39,8 +103,7 @@ pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
             break;
         }
     }
-    let key = if keys.len() == 1 { keys.swap_remove(0) } else { SearchKey::And(keys) };
-    Ok(Search { uid, returns, charset, key })
+    Ok(if keys.len() == 1 { keys.swap_remove(0) } else { SearchKey::And(keys) })
 }
 
 /// RFC 4731 §4: `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT"`; none at all means ALL (§3.1). RFC 5182 §3: `"SAVE"`.
@@ -203,7 +266,6 @@ fn keyword(cursor: &mut Cursor<'_>) -> Result<Flag> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
     use crate::error::ParseErrorKind;
     use crate::parse::tests::read;
 
@@ -273,6 +335,40 @@ mod tests {
         assert_eq!(searched("RETURN () ALL").unwrap().returns, Some(SearchReturn { all: true, ..Default::default() }));
         assert_eq!(searched("RETURN (SAVE) ALL").unwrap().returns, Some(SearchReturn { save: true, ..Default::default() }));
         assert!(searched("RETURN (FOO) ALL").is_err());
+    }
+
+    #[test]
+    fn sort_and_thread_take_a_charset_and_keys() {
+        let seen = |uid, returns| Search { uid, returns, charset: Some("UTF-8".into()), key: SearchKey::Flag(Flag::Seen) };
+        let key = |reverse, by| SortKey { reverse, by };
+        let order = vec![key(false, SortBy::Subject), key(true, SortBy::Date), key(true, SortBy::DisplayFrom)];
+        let want = Command::Sort(Sort { search: seen(true, None), order: order.clone() });
+        assert_eq!(read(b"UID SORT (SUBJECT REVERSE DATE reverse displayfrom) UTF-8 SEEN"), Ok(Some(want)));
+        let returns = Some(SearchReturn { all: true, count: true, ..SearchReturn::default() });
+        let want = Command::Sort(Sort { search: seen(false, returns), order });
+        assert_eq!(read(b"SORT RETURN (ALL COUNT) (SUBJECT REVERSE DATE REVERSE DISPLAYFROM) \"UTF-8\" SEEN"), Ok(Some(want)));
+        for (name, algorithm) in [
+            ("ORDEREDSUBJECT", ThreadAlgorithm::OrderedSubject),
+            ("references", ThreadAlgorithm::References),
+            ("REFS", ThreadAlgorithm::Refs),
+        ] {
+            let want = Command::Thread { search: seen(false, None), algorithm };
+            assert_eq!(read(format!("THREAD {name} UTF-8 SEEN").as_bytes()), Ok(Some(want)));
+        }
+        for bad in [
+            "SORT",
+            "SORT (SUBJECT)",
+            "SORT (SUBJECT) UTF-8",
+            "SORT () UTF-8 ALL",
+            "SORT (REVERSE) UTF-8 ALL",
+            "SORT (FOO) UTF-8 ALL",
+            "SORT SUBJECT UTF-8 ALL",
+            "THREAD UTF-8 ALL",
+            "THREAD X UTF-8 ALL",
+            "THREAD REFS UTF-8",
+        ] {
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

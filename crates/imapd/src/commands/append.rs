@@ -75,7 +75,7 @@ async fn further(session: &Session, open: Message, next: AppendNext) -> Result<M
         open.size += next.size;
         Ok(open)
     };
-    session.connection.server.access.blocking(work).await.map_err(|error: mailstore::Error| error.into())
+    session.blocking(work).await.map_err(|error: mailstore::Error| error.into())
 }
 
 fn judge_size(session: &Session, size: u64) -> Result<(), Answer> {

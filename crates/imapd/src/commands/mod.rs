@@ -13,6 +13,7 @@ pub mod mailboxes;
 pub mod noop;
 pub mod search;
 pub mod select;
+pub mod sort;
 pub mod status;
 pub mod store;
 
@@ -78,6 +79,8 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::Unselect => close::run(session, false).await,
         Command::Expunge(set) => expunge::run(session, set).await,
         Command::Search(search) => search::run(session, &tag, search).await,
+        Command::Sort(request) => sort::sort(session, &tag, request).await,
+        Command::Thread { search, algorithm } => sort::thread(session, search, algorithm).await,
         Command::Fetch { set, uid: by_uid, items } => {
             uid = by_uid;
             fetch::run(session, set, by_uid, items).await?

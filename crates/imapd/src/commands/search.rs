@@ -8,6 +8,9 @@ use imap_proto::sequence::write_set;
 use imap_proto::{Search, SearchReturn, Status, encode};
 use std::time::Instant;
 
+/// Why a search ends with NO although it found something.
+pub const INCOMPLETE: &str = "Some of the messages cannot be read now, see the server's log";
+
 pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let uid = request.uid;
     let returns = request.returns;
@@ -27,7 +30,7 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let found: Vec<u32> = found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
-        Some(SearchReturn { min: false, max: false, all: false, count: false, .. }) => {}
+        Some(returns) if !returns.tells() => {}
         Some(returns) => write_esearch(out, tag, uid, returns, &found),
         None => {
             out.extend_from_slice(b"* SEARCH");
@@ -40,13 +43,13 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     }
     if incomplete {
         // What was found is true; but a client must not take the others for messages that do not match.
-        return Answer::no("UNAVAILABLE", "Some of the messages cannot be read now, see the server's log");
+        return Answer::no("UNAVAILABLE", INCOMPLETE);
     }
     Answer::ok("Search completed")
 }
 
 /// Keeps what was found for `$`, when that was asked for.
-fn keep(session: &mut Session, returns: Option<SearchReturn>, found: &[Target]) {
+pub fn keep(session: &mut Session, returns: Option<SearchReturn>, found: &[Target]) {
     if let (Some(returns), Some(selected)) = (returns.filter(|returns| returns.save), &mut session.selected) {
         selected.saved = kept(returns, found);
     }
@@ -55,18 +58,19 @@ fn keep(session: &mut Session, returns: Option<SearchReturn>, found: &[Target]) 
 /// What `$` stands for afterwards (RFC 5182 §2.4).
 fn kept(returns: SearchReturn, found: &[Target]) -> Vec<u32> {
     let ends_only = (returns.min || returns.max) && !(returns.all || returns.count);
-    if !ends_only {
-        return found.iter().map(|target| target.uid).collect();
-    }
-    let first = found.first().filter(|_| returns.min);
-    let last = found.last().filter(|_| returns.max);
-    let mut uids: Vec<u32> = first.into_iter().chain(last).map(|target| target.uid).collect();
+    let kept = match ends_only {
+        true => found.first().filter(|_| returns.min).into_iter().chain(found.last().filter(|_| returns.max)).collect(),
+        false => found.iter().collect::<Vec<_>>(),
+    };
+    // SORT finds them in another order.
+    let mut uids: Vec<u32> = kept.into_iter().map(|target| target.uid).collect();
+    uids.sort_unstable();
     uids.dedup();
     uids
 }
 
 /// Looks at the messages in slices of time. What others change meanwhile is told after the command, so numbers stay true.
-async fn find(session: &mut Session, request: Search) -> Result<search::Search, Answer> {
+pub async fn find(session: &mut Session, request: Search) -> Result<search::Search, Answer> {
     let begin = move |selected: &mut Selected| search::Search::new(selected, &request.key, request.charset.as_deref());
     let mut search = session.with_selected(begin).await?;
     loop {
@@ -80,18 +84,13 @@ async fn find(session: &mut Session, request: Search) -> Result<search::Search, 
         if done? {
             return Ok(search);
         }
-        if session.connection.server.ctx.shutdown.is_set() {
-            return Err(Answer::no("UNAVAILABLE", "Server shutting down"));
-        }
-        if session.connection.wire.is_gone() {
-            return Err(Answer::no("UNAVAILABLE", "Nobody waits for the answer"));
-        }
+        session.may_go_on()?;
     }
 }
 
 /// RFC 4466 §7: `"ESEARCH" [SP "(" "TAG" SP tag-string ")"] [SP "UID"] *(SP search-return-data)`.
 /// RFC 4731 §3.1: MIN, MAX and ALL are left out when nothing was found.
-fn write_esearch(out: &mut Vec<u8>, tag: &str, uid: bool, returns: SearchReturn, found: &[u32]) {
+pub fn write_esearch(out: &mut Vec<u8>, tag: &str, uid: bool, returns: SearchReturn, found: &[u32]) {
     out.extend_from_slice(b"* ESEARCH (TAG ");
     encode::string(out, tag.as_bytes());
     out.push(b')');

@@ -1,0 +1,115 @@
+//! SORT and THREAD (RFC 5256), ESORT (RFC 5267 §3).
+
+use crate::answer::Answer;
+use crate::commands::search::{INCOMPLETE, find, keep, write_esearch};
+use crate::order::{self, Gathering};
+use crate::selected::{Selected, Target};
+use crate::session::{SLICE, Session};
+use imap_proto::{Search, SearchReturn, Sort, ThreadAlgorithm, encode};
+use mailstore::Message;
+use message::thread::{Forest, Item, ordered_subject, references, refs};
+use std::sync::Arc;
+use std::time::Instant;
+
+pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
+    let Sort { search, order } = request;
+    let (uid, returns) = (search.uid, search.returns);
+    let order = Arc::new(order);
+    let by = order.clone();
+    let (gathered, incomplete) = match gather(session, search, move |selected, message| order::keys(selected, message, &by)).await {
+        Ok(gathered) => gathered,
+        Err(answer) => return answer,
+    };
+    let sorted = session
+        .with_account(move |_| {
+            let mut all: Vec<_> = gathered.facts.into_iter().zip(gathered.targets).collect();
+            all.sort_by(|(a, _), (b, _)| order::compare(&order, a, b));
+            all.into_iter().map(|(_, target)| target).collect::<Vec<Target>>()
+        })
+        .await;
+    keep(session, returns, if incomplete { &[] } else { &sorted });
+    let numbers: Vec<u32> = sorted.iter().map(|target| if uid { target.uid } else { target.number }).collect();
+    let out = &mut session.connection.wire.out;
+    match returns {
+        Some(returns) if !returns.tells() => {}
+        Some(returns) => write_esearch(out, tag, uid, returns, &numbers),
+        None => {
+            out.extend_from_slice(b"* SORT");
+            for number in &numbers {
+                out.push(b' ');
+                encode::number(out, u64::from(*number));
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    end(incomplete, "Sort completed")
+}
+
+pub async fn thread(session: &mut Session, search: Search, algorithm: ThreadAlgorithm) -> Answer {
+    let uid = search.uid;
+    let (gathered, incomplete) = match gather(session, search, order::item).await {
+        Ok(gathered) => gathered,
+        Err(answer) => return answer,
+    };
+    let Gathering { targets, facts, .. } = gathered;
+    let written = session
+        .with_account(move |_| {
+            let forest: fn(&[Item]) -> Forest = match algorithm {
+                ThreadAlgorithm::OrderedSubject => ordered_subject,
+                ThreadAlgorithm::References => references,
+                ThreadAlgorithm::Refs => refs,
+            };
+            let forest = forest(&facts);
+            let mut out = b"* THREAD".to_vec();
+            if !forest.roots.is_empty() {
+                out.push(b' ');
+            }
+            forest.write(&mut out, |item| if uid { targets[item].uid } else { targets[item].number });
+            out.extend_from_slice(b"\r\n");
+            out
+        })
+        .await;
+    session.connection.wire.out.extend_from_slice(&written);
+    end(incomplete, "Thread completed")
+}
+
+fn end(incomplete: bool, text: &'static str) -> Answer {
+    // What stands in the answer is true; but a client must not take the others for messages that do not match.
+    if incomplete { Answer::no("UNAVAILABLE", INCOMPLETE) } else { Answer::ok(text) }
+}
+
+/// Searches, and reads what is wanted of each message found, in slices of time.
+async fn gather<T: Send + 'static>(
+    session: &mut Session,
+    search: Search,
+    read: impl Fn(&Selected, &Message) -> mailstore::Result<T> + Clone + Send + 'static,
+) -> Result<(Gathering<T>, bool), Answer> {
+    let returns: Option<SearchReturn> = search.returns;
+    let found = find(session, search).await.inspect_err(|answer| {
+        tracing::debug!(?answer, ?returns, "nothing to sort");
+    });
+    let found = match found {
+        Ok(found) => found,
+        Err(answer) => {
+            keep(session, returns.filter(|_| answer.status == imap_proto::Status::No), &[]);
+            return Err(answer);
+        }
+    };
+    let mut incomplete = found.incomplete;
+    let mut gathering = Gathering::new(found.into_found());
+    loop {
+        let read = read.clone();
+        let done;
+        (gathering, done) = session
+            .with_selected(move |selected| {
+                let done = gathering.go_on(selected, Instant::now() + SLICE, read);
+                (gathering, done)
+            })
+            .await;
+        if done {
+            incomplete |= gathering.incomplete;
+            return Ok((gathering, incomplete));
+        }
+        session.may_go_on()?;
+    }
+}

@@ -1,0 +1,173 @@
+//! What SORT and THREAD compare messages by (RFC 5256 §2, §3; RFC 5957), read from their headers.
+
+use crate::fetch::body::HEADER_BYTES;
+use crate::selected::{Selected, Target};
+use imap_proto::{SortBy, SortKey};
+use mailstore::{Error, Message};
+use message::thread::{Item, ancestors};
+use message::{Date, Entry, Envelope, Subject, collation_key};
+use std::cmp::Ordering;
+use std::io;
+use std::time::Instant;
+
+/// Longer texts are compared by their beginning.
+const KEY_CHARS: usize = 512;
+
+/// One value of a message, for one criterion.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    Number(i64),
+    Text(String),
+}
+
+/// Facts of messages that are being gathered: those of `T`, for the targets before `next`.
+pub struct Gathering<T> {
+    pub targets: Vec<Target>,
+    pub facts: Vec<T>,
+    next: usize,
+    /// Messages that could not be read for now are left out.
+    pub incomplete: bool,
+}
+
+impl<T> Gathering<T> {
+    pub fn new(targets: Vec<Target>) -> Gathering<T> {
+        Gathering { facts: Vec::with_capacity(targets.len()), targets, next: 0, incomplete: false }
+    }
+
+    /// Goes on until `until`; true at the end. Messages that are gone by now are left out. Blocking.
+    pub fn go_on(&mut self, selected: &Selected, until: Instant, read: impl Fn(&Selected, &Message) -> mailstore::Result<T>) -> bool {
+        while let Some(target) = self.targets.get(self.next).copied() {
+            let read = selected.view.message(target.number).ok_or(Error::Expunged).and_then(|message| read(selected, message));
+            match read {
+                Ok(facts) => {
+                    self.facts.push(facts);
+                    self.targets[self.facts.len() - 1] = target;
+                }
+                Err(error) => {
+                    self.incomplete |= !error.is_lasting();
+                    tracing::debug!(uid = target.uid, %error, "message cannot be sorted");
+                }
+            }
+            self.next += 1;
+            if Instant::now() >= until {
+                break;
+            }
+        }
+        let done = self.next >= self.targets.len();
+        if done {
+            self.targets.truncate(self.facts.len());
+            self.next = self.targets.len();
+        }
+        done
+    }
+}
+
+fn header(selected: &Selected, message: &Message) -> mailstore::Result<Vec<u8>> {
+    let file = selected.view.mailbox().read(message.uid())?;
+    let unreadable = |source: io::Error| Error::Io { step: "read", path: message.base_name().into(), source };
+    file.read_header(HEADER_BYTES).map_err(unreadable)
+}
+
+/// The values of a message for each criterion of `order`. Blocking.
+pub fn keys(selected: &Selected, message: &Message, order: &[SortKey]) -> mailstore::Result<Vec<Key>> {
+    let mailbox = selected.view.mailbox();
+    let needs_header = order.iter().any(|key| !matches!(key.by, SortBy::Arrival | SortBy::Size));
+    let header = if needs_header { header(selected, message)? } else { Vec::new() };
+    let envelope = Envelope::parse(&header);
+    let value = |key: &SortKey| {
+        Ok(match key.by {
+            SortBy::Arrival => Key::Number(mailbox.internal_date(message)?),
+            SortBy::Size => Key::Number(i64::try_from(mailbox.size(message)?).unwrap_or(i64::MAX)),
+            SortBy::Date => Key::Number(sent(&envelope, || mailbox.internal_date(message))?),
+            SortBy::Subject => Key::Text(text(&subject(&envelope).base)),
+            SortBy::From => Key::Text(text(&mailbox_of(&envelope.from))),
+            SortBy::To => Key::Text(text(&mailbox_of(&envelope.to))),
+            SortBy::Cc => Key::Text(text(&mailbox_of(&envelope.cc))),
+            SortBy::DisplayFrom => Key::Text(text(&display(&envelope.from))),
+            SortBy::DisplayTo => Key::Text(text(&display(&envelope.to))),
+        })
+    };
+    order.iter().map(value).collect()
+}
+
+/// What THREAD wants to know of a message. Blocking.
+pub fn item(selected: &Selected, message: &Message) -> mailstore::Result<Item> {
+    let header = header(selected, message)?;
+    let envelope = Envelope::parse(&header);
+    let arrived = selected.view.mailbox().internal_date(message)?;
+    let Subject { base, is_reply } = subject(&envelope);
+    let references = message::find(&header, "References").map(|field| field.value());
+    Ok(Item {
+        sent: sent(&envelope, || Ok(arrived))?,
+        arrived,
+        subject: text(&base),
+        is_reply,
+        id: envelope.message_id.as_deref().and_then(|value| message::thread::message_ids(value).next()),
+        references: ancestors(references, envelope.in_reply_to.as_deref()),
+    })
+}
+
+/// The order of two messages whose values are these; equal ones stay as they stand in the mailbox.
+pub fn compare(order: &[SortKey], a: &[Key], b: &[Key]) -> Ordering {
+    let each = order.iter().zip(a.iter().zip(b)).map(|(key, (a, b))| if key.reverse { b.cmp(a) } else { a.cmp(b) });
+    each.fold(Ordering::Equal, Ordering::then)
+}
+
+/// RFC 5256 §2.2: the Date field in UTC; INTERNALDATE where there is none that can be read.
+fn sent(envelope: &Envelope<'_>, arrived: impl FnOnce() -> mailstore::Result<i64>) -> mailstore::Result<i64> {
+    envelope.date.as_deref().and_then(Date::parse).map_or_else(arrived, |date| Ok(date.unix()))
+}
+
+fn subject(envelope: &Envelope<'_>) -> Subject {
+    envelope.subject.as_deref().map(Subject::parse).unwrap_or_default()
+}
+
+fn text(text: &str) -> String {
+    let end = text.char_indices().nth(KEY_CHARS).map_or(text.len(), |(at, _)| at);
+    collation_key(&text[..end])
+}
+
+/// RFC 5256 §3: `addr-mailbox` of the first address.
+fn mailbox_of(list: &[Entry<'_>]) -> String {
+    match list.first() {
+        Some(Entry::Mailbox(mailbox)) => String::from_utf8_lossy(&mailbox.mailbox).into_owned(),
+        Some(Entry::GroupStart(name)) => String::from_utf8_lossy(name).into_owned(),
+        _ => String::new(),
+    }
+}
+
+/// RFC 5957 §3: the name of the first address, decoded; the address where there is none.
+fn display(list: &[Entry<'_>]) -> String {
+    match list.first() {
+        Some(Entry::Mailbox(mailbox)) => match mailbox.name_text().filter(|name| !name.is_empty()) {
+            Some(name) => name,
+            None => format!("{}@{}", String::from_utf8_lossy(&mailbox.mailbox), String::from_utf8_lossy(&mailbox.host)),
+        },
+        Some(Entry::GroupStart(name)) => message::words::decode(name),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_criterion_decides_and_reverse_is_its_own() {
+        let key = |reverse, by| SortKey { reverse, by };
+        let order = [key(false, SortBy::Subject), key(true, SortBy::Date)];
+        let values = |subject: &str, date| vec![Key::Text(subject.into()), Key::Number(date)];
+        assert_eq!(compare(&order, &values("A", 1), &values("B", 0)), Ordering::Less);
+        assert_eq!(compare(&order, &values("A", 1), &values("A", 0)), Ordering::Less);
+        assert_eq!(compare(&order, &values("A", 1), &values("A", 1)), Ordering::Equal);
+    }
+
+    #[test]
+    fn names_are_what_people_see() {
+        let header = b"From: =?utf-8?q?Zo=C3=AB?= <a@x.org>\r\nTo: b@x.org\r\nCc: friends: c@x.org;\r\n\r\n";
+        let envelope = Envelope::parse(header);
+        assert_eq!((display(&envelope.from), mailbox_of(&envelope.from)), ("Zoë".into(), "a".into()));
+        assert_eq!((display(&envelope.to), mailbox_of(&envelope.cc)), ("b@x.org".into(), "friends".into()));
+        assert_eq!(display(&[]), "");
+    }
+}
