@@ -21,7 +21,7 @@ settings! {
     /// What is done to messages before they are queued: their content is checked by tables, and addresses are rewritten (the job of Postfix's cleanup program).
     /// Header fields are rewritten for clients of our own only: those that logged in, and this machine itself.
     pub struct Cleanup in "cleanup" {
-        /// Tables of patterns for the header fields of a message, but for those of MIME; the answers are REJECT, IGNORE, STRIP, WARN, INFO, HOLD, DISCARD, PREPEND, REPLACE, REDIRECT, BCC, DUNNO.
+        /// Tables of patterns for the header fields of a message, but for those of MIME; the answers are REJECT, IGNORE, STRIP, WARN, INFO, HOLD, DISCARD, PREPEND, REPLACE, REDIRECT, BCC, FILTER, DUNNO.
         header_checks: Vec<String> = Vec::<String>::new(), was "Postfix header_checks";
         /// The same for the MIME fields of a message and all fields of its parts.
         mime_header_checks: Vec<String> = ["$header_checks"].map(String::from), was "Postfix mime_header_checks";

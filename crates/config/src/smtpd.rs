@@ -133,6 +133,9 @@ settings! {
         unknown_address_tempfail_action: TempfailAction = TempfailAction::Usual, was "Postfix unknown_address_tempfail_action";
         /// The same for `reject_unknown_helo_hostname`.
         unknown_helo_hostname_tempfail_action: TempfailAction = TempfailAction::Usual, was "Postfix unknown_helo_hostname_tempfail_action";
+        /// A content filter that all mail goes to first, as `transport:next hop` (`smtp:[127.0.0.1]:10024`). It hands the mail back to a service of its own, where
+        /// this is empty. Aliases are followed when it comes back.
+        content_filter: String = "", was "Postfix content_filter";
         /// How long one question to a policy service may take.
         smtpd_policy_service_timeout: Duration = secs(100), in secs(1)..=minutes(60), was "Postfix smtpd_policy_service_timeout";
         /// How often a policy service is asked before `smtpd_policy_service_default_action` holds.

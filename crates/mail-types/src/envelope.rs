@@ -21,6 +21,8 @@ pub struct Envelope {
     pub envid: Option<String>,
     /// To be kept in the queue until somebody releases it.
     pub hold: bool,
+    /// A content filter that it goes to instead of its destinations, as `transport:next hop`.
+    pub filter: Option<String>,
     pub client: Client,
 }
 

@@ -150,8 +150,12 @@ pub(crate) fn word(value: &str, codes: &Codes, classes: &[(String, Arc<List>)], 
             Word::Dunno
         }
         "PREPEND" => Word::Malformed("PREPEND needs a header field"),
-        // Where a message goes is qmgr's to say, and it takes no word of a restriction; to pass the filter by would be worse than to defer.
-        "FILTER" => Word::Malformed("FILTER is not available; name the filter in transport_maps"),
+        // Whether the transport exists is known where mail leaves; what is written wrong there waits.
+        "FILTER" if rest.split_once(':').is_some_and(|(transport, _)| !transport.is_empty()) => {
+            effects.filter = Some(rest.to_owned());
+            Word::Dunno
+        }
+        "FILTER" => Word::Malformed("FILTER needs transport:destination"),
         "WARN" | "INFO" => {
             effects.remarks.push(rest.to_owned());
             Word::Dunno

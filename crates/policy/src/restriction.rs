@@ -5,7 +5,7 @@ use crate::delegation::{PolicyService, duration};
 use dns::lists::Site;
 use std::sync::Arc;
 use std::time::Duration;
-use tables::{Context, Maps, Table, split_list};
+use tables::{Context, Maps, split_list};
 
 /// Why the restrictions cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +18,6 @@ pub enum SetupError {
     Argument { setting: String, verb: &'static str, why: String },
     #[error("{setting}: {error}")]
     Table { setting: String, error: tables::Error },
-    #[error("{setting}: {table}: the action FILTER is not available; name the filter in transport_maps")]
-    Filter { setting: String, table: String },
     #[error("{setting}: the lists refer to each other in a circle")]
     Circle { setting: String },
     #[error(
@@ -336,29 +334,8 @@ impl Parser<'_> {
     }
 
     fn open(&self, spec: &str) -> Result<Maps, SetupError> {
-        let maps = Maps::open(spec, self.context).map_err(|error| SetupError::Table { setting: self.setting.to_owned(), error })?;
-        match maps.tables().iter().find(|table| asks_for_filter(table)) {
-            Some(table) => Err(SetupError::Filter { setting: self.setting.to_owned(), table: table.spec().to_owned() }),
-            None => Ok(maps),
-        }
+        Maps::open(spec, self.context).map_err(|error| SetupError::Table { setting: self.setting.to_owned(), error })
     }
-}
-
-/// Whether the action FILTER stands in a table, as far as that can be read beforehand. Others are found out when they answer.
-fn asks_for_filter(table: &Table) -> bool {
-    let filter = |value: &str| value.split_whitespace().next().is_some_and(|first| first.eq_ignore_ascii_case("FILTER"));
-    let Some(path) = table.path() else {
-        let (kind, text) = table.spec().split_once(':').unwrap_or((table.spec(), ""));
-        return match kind {
-            "static" => filter(text.trim_matches(['{', '}', ' '])),
-            "inline" => text.split(['=', ',', '{', '}']).any(filter),
-            _ => false,
-        };
-    };
-    // The table has been opened: what cannot be read now can be read no more, and is found out by its answer.
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let lines = tables::text::logical_lines(&text).unwrap_or_default();
-    lines.iter().any(|line| line.text.split_once(char::is_whitespace).is_some_and(|(_, value)| filter(value)))
 }
 
 /// Reads the value of a table that is a list of restrictions without arguments. `None`: it is none.

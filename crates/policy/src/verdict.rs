@@ -30,6 +30,8 @@ pub struct Effects {
     pub redirect: Option<Address>,
     /// To go to these addresses as well.
     pub bcc: Vec<Address>,
+    /// To go to this content filter first: `transport:next hop`.
+    pub filter: Option<String>,
     /// Header lines to put in front.
     pub prepend: Vec<String>,
     /// Remarks for the log (WARN, INFO, `warn_if_reject`).
@@ -42,6 +44,7 @@ impl Effects {
         self.hold |= other.hold;
         self.discard |= other.discard;
         self.redirect = other.redirect.or(self.redirect.take());
+        self.filter = other.filter.or(self.filter.take());
         for address in other.bcc {
             if !self.bcc.contains(&address) {
                 self.bcc.push(address);

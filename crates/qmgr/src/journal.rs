@@ -333,6 +333,7 @@ mod tests {
             ret: None,
             envid: None,
             hold: false,
+            filter: None,
             client: Client::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");

@@ -128,6 +128,7 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
         ret: None,
         envid: None,
         hold: false,
+        filter: None,
         client: Client { protocol: Protocol { local: true, ..Protocol::default() }, ..Client::default() },
     };
     (Stored::new(bounce), notification.bytes.into())

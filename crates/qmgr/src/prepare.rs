@@ -33,6 +33,8 @@ pub async fn prepare(
     let mut failures = Vec::new();
     let recipients = match known.expanded {
         Some(ref recipients) => recipients.clone(),
+        // What comes back from the filter is expanded then, so that nobody gets two copies.
+        None if envelope.filter.is_some() => envelope.recipients.clone(),
         None if stored.expanded && !known.requeued => envelope.recipients.clone(),
         None => {
             // What was expanded before has had its copies.
@@ -75,7 +77,10 @@ pub async fn prepare(
             passed_on: false,
         };
         if target.result.is_none() {
-            let routed = router.route(&target.recipient.address, envelope.sender.as_ref()).await?;
+            let routed = match &envelope.filter {
+                Some(filter) => router.filtered(filter, &target.recipient.address),
+                None => router.route(&target.recipient.address, envelope.sender.as_ref()).await?,
+            };
             let named_by = NamedBy::of(routed.is_by_recipient(&target.recipient.address), routed.is_by_relayhost());
             let (to, partner) = match routed.route {
                 Route::Local => (Some(settings.local.clone()), true),

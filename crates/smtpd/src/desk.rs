@@ -471,6 +471,7 @@ impl Desk {
             ret: mail.ret,
             envid: mail.envid.clone(),
             hold: self.effects.hold,
+            filter: self.filter(),
             client: Client {
                 ip: self.peer.ip(),
                 helo: machine.hello().unwrap_or_default().to_owned(),
@@ -491,6 +492,8 @@ impl Desk {
         }
         let Some(mut intake) = self.intake.take() else { return Answer::Reply(Reply::with(451, (4, 3, 0), "Internal error")) };
         let id = intake.envelope.id;
+        // The end of data may have named another; what the content asks for comes last.
+        intake.envelope.filter = self.filter();
         let whole = intake.finish(&self.server.spool).await;
         if let Err(reply) = match whole {
             Ok(()) => self.inspect(machine, &intake).await,

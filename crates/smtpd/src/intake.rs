@@ -150,6 +150,9 @@ impl Intake {
         }
         self.discard = findings.discard;
         self.envelope.hold |= findings.hold;
+        if let Some(filter) = &findings.filter {
+            self.envelope.filter = Some(filter.clone());
+        }
         // Copies and detours are nothing that the sender is told of.
         let quiet = |address: &mail_types::Address| Recipient { notify: DsnNotify::NEVER, ..Recipient::new(address.clone()) };
         if let Some(address) = &findings.redirect {

@@ -37,8 +37,9 @@
 //! - `check_greylist`;
 //! - `check_policy_service inet:host:port`, `unix:path` or `{ inet:host:port, timeout=10s, default_action=DUNNO }`.
 //!
-//! An access table answers OK, REJECT, DEFER, DEFER_IF_PERMIT, DEFER_IF_REJECT, a code with a text, HOLD, DISCARD, REDIRECT, BCC, PREPEND, WARN, INFO, DUNNO, or
-//! restrictions without arguments and classes. FILTER is refused, at start where it can be seen, else with 451. Where Postfix passes by what it cannot look up
+//! An access table answers OK, REJECT, DEFER, DEFER_IF_PERMIT, DEFER_IF_REJECT, a code with a text, HOLD, DISCARD, REDIRECT, BCC, PREPEND, WARN, INFO, DUNNO, FILTER, or
+//! restrictions without arguments and classes. FILTER transport:destination sends the message to a content filter, as
+//! `content_filter` does for all. Where Postfix passes by what it cannot look up
 //! (`check_sender_mx_access`), mail is deferred here. Unlike there `relay_domains_reject_code` is 550.
 //!
 //! A DNS list cannot reject the world: without a pattern only answers in 127.0.0.0/16 count, and of those not 127.0.0.1 and none that ends in 255; 127.255.255.0/24 and

@@ -166,6 +166,7 @@ pub(crate) async fn send(server: &Server, world: &World, transcript: &Transcript
         ret: None,
         envid: None,
         hold: false,
+        filter: None,
         client: Client { protocol: Protocol { local: true, ..Protocol::default() }, ..Client::default() },
     };
     match server.spool.accept(&envelope, body.as_bytes()).await {

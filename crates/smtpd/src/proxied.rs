@@ -105,6 +105,12 @@ impl Desk {
         }
     }
 
+    /// The content filter of the message: that of an access table before that of the service.
+    pub(crate) fn filter(&self) -> Option<String> {
+        let usual = &self.service.smtpd.content_filter;
+        self.effects.filter.clone().or_else(|| (!usual.is_empty()).then(|| usual.clone()))
+    }
+
     /// REDIRECT and BCC of access tables.
     pub(crate) fn send_elsewhere(&self, envelope: &mut Envelope) {
         if let Some(address) = &self.effects.redirect {

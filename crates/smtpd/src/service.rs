@@ -57,6 +57,7 @@ impl Service {
         let Parts { config, context, resolver, dns_lists, outside, auth, tls_available, greylist: (terms, seen) } = parts;
         let mut smtpd = service.smtpd.clone();
         smtpd.smtpd_sasl_local_domain = config.expand(&smtpd.smtpd_sasl_local_domain);
+        smtpd.content_filter = config.expand(&smtpd.content_filter);
         let wrapped = service.listener.smtpd_tls_wrappermode;
         if !tls_available && !service.listener.listen.is_empty() && (wrapped || smtpd.smtpd_tls_security_level == TlsLevel::Encrypt) {
             tracing::warn!(

@@ -32,6 +32,7 @@ fn envelope(id: QueueId) -> Envelope {
         ret: None,
         envid: None,
         hold: false,
+        filter: None,
         client: Client::default(),
     }
 }

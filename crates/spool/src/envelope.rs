@@ -20,6 +20,7 @@
 //! ret headers
 //! envid QQ314159
 //! hold
+//! filter smtp:[127.0.0.1]:10025
 //! expanded
 //! size 48213
 //! xxh3 9f31b0c24d5e6a77
@@ -31,7 +32,7 @@
 //!
 //! - Lines end with LF. `id`, `arrived` (seconds since 1970, six decimals) and `sender` (`<>` is the null sender) stand
 //!   first, once; each other line is left out when it has nothing to say; `rcpt` comes once per recipient.
-//! - Free text (`helo`, `name`, `login`, `envid`, `orcpt=`) is xtext (RFC 3461 §4), so no peer's text can forge a line.
+//! - Free text (`helo`, `name`, `login`, `envid`, `filter`, `orcpt=`) is xtext (RFC 3461 §4), so no peer's text can forge a line.
 //! - `expanded`: aliases have been replaced by their targets, which must not happen twice.
 //! - `first` comes once per recipient that the message was accepted for, written as `rcpt`, where aliases have led on from those to others: what
 //!   `facteur queue requeue` goes back to.
@@ -176,6 +177,9 @@ fn write_lines(Parts { envelope: e, expanded, first, body }: Parts<'_>, text: &m
     if e.hold {
         text.push_str("hold\n");
     }
+    if let Some(filter) = &e.filter {
+        writeln!(text, "filter {}", xtext_encode(filter))?;
+    }
     if expanded {
         text.push_str("expanded\n");
     }
@@ -280,6 +284,7 @@ struct Builder {
     ret: Option<DsnReturn>,
     envid: Option<String>,
     hold: bool,
+    filter: Option<String>,
     expanded: bool,
     size_bytes: Option<u64>,
     xxh3: Option<u64>,
@@ -316,6 +321,7 @@ impl Builder {
             }
             "envid" => self.envid = Some(unescape(value)?),
             "hold" => self.hold = true,
+            "filter" => self.filter = Some(unescape(value)?),
             "expanded" => self.expanded = true,
             "size" => self.size_bytes = Some(value.parse().ok()?),
             "xxh3" => self.xxh3 = Some(u64::from_str_radix(value, 16).ok()?),
@@ -336,6 +342,7 @@ impl Builder {
             ret: self.ret,
             envid: self.envid,
             hold: self.hold,
+            filter: self.filter,
             client: self.client,
         };
         let body = match (self.size_bytes, self.xxh3) {

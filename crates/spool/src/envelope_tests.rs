@@ -13,6 +13,7 @@ fn minimal() -> Stored {
         ret: None,
         envid: None,
         hold: false,
+        filter: None,
         client: Client::default(),
     })
 }
@@ -110,6 +111,7 @@ prop_compose! {
         kind in 0..3u8, flags in any::<(bool, bool, bool, bool)>(),
         envid in proptest::option::of(any_text()),
         ip in proptest::option::of(any::<std::net::IpAddr>()),
+        filter in proptest::option::of(any_text()),
         helo in any_text(), name in proptest::option::of(any_text()), login in proptest::option::of(any_text()),
         protocol in any::<(bool, bool, bool, bool, bool)>(),
         body in proptest::option::of(any::<(u64, u64)>()),
@@ -125,7 +127,7 @@ prop_compose! {
                 body: [BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime][kind as usize],
                 smtputf8: flags.0,
                 ret: flags.1.then_some(if flags.2 { DsnReturn::Full } else { DsnReturn::Headers }),
-                envid, hold: flags.3, client,
+                envid, hold: flags.3, filter, client,
             },
             expanded: flags.2,
             first,

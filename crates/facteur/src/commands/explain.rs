@@ -198,6 +198,9 @@ impl Question<'_> {
         self.refused |= !taken;
         let rule = if subject.is_empty() { stage.setting() } else { subject };
         self.note("verdict", rule, answer, &reason, "");
+        if let Some(filter) = &effects.filter {
+            self.note("verdict", rule, format!("goes to the content filter {filter} first"), &"a table asks for it", "");
+        }
         for (set, word) in [(effects.hold, "held"), (effects.discard, "discarded")] {
             if set {
                 self.note("verdict", rule, word, &"a table asks for it", "");

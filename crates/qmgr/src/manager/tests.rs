@@ -64,6 +64,7 @@ impl Bench {
             ret: None,
             envid: None,
             hold: false,
+            filter: None,
             client: Client::default(),
         }
     }

@@ -129,6 +129,7 @@ impl House {
             ret: None,
             envid: None,
             hold: false,
+            filter: None,
             client: Client::default(),
         }
     }

@@ -69,3 +69,39 @@ async fn etrn_flushes_the_mail_of_its_domain_alone() {
     assert!(all_deferred(&house, 1), "the other waits on");
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_for_a_content_filter_goes_there_with_the_recipients_as_they_are() {
+    let filter = Sink::smtp().start().await;
+    let mut house =
+        House::new(&OURS.replace("virtual_alias_maps = []", "virtual_alias_maps = [\"inline:{ team@ours.test=bob@ours.test }\"]")).await;
+    let deliver = house.deliver(Sink::lmtp()).await;
+    house.start().await;
+    let mut envelope = house.envelope("ann@ours.test", &["team@ours.test", "zoe@far.test"]);
+    envelope.filter = Some(format!("smtp:[127.0.0.1]:{}", filter.port()));
+    house.accept(&envelope, crate::house::BODY).await;
+    house.emptied().await;
+    assert_eq!((filter.messages().len(), deliver.messages().len()), (1, 0));
+    assert_eq!(recipients(&filter), ["team@ours.test", "zoe@far.test"]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transport_of_ones_own_has_its_own_recipient_limit() {
+    let far = Sink::smtp().start().await;
+    let settings = format!(
+        "{OURS}transport_maps = [\"inline:{{ slow.test=slow:[127.0.0.1]:{0}, far.test=smtp:[127.0.0.1]:{0} }}\"]\n\
+         [[qmgr.transport]]\nname = \"slow\"\ndestination_recipient_limit = 1\n",
+        far.port()
+    );
+    let mut house = House::new(&settings).await;
+    house.start().await;
+    for (domain, want) in [("slow.test", 3), ("far.test", 1)] {
+        let before = far.messages().len();
+        let to: Vec<String> = ["a", "b", "c"].map(|user| format!("{user}@{domain}")).into();
+        house.send("ann@ours.test", &to.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        house.emptied().await;
+        assert_eq!(far.messages().len() - before, want, "{domain}");
+    }
+    house.stop().await;
+}

@@ -35,6 +35,8 @@ pub struct Findings {
     pub discard: bool,
     /// It goes there, and not to its recipients.
     pub redirect: Option<Address>,
+    /// It goes to this content filter first: `transport:next hop`.
+    pub filter: Option<String>,
     /// Further recipients.
     pub bcc: Vec<Address>,
 }

@@ -309,6 +309,9 @@ impl Scan {
                 let text = if text.is_empty() { "message content rejected" } else { text };
                 self.findings.reject = Some((code, text.to_owned()));
             }
+            "FILTER" if text.split_once(':').is_some_and(|(transport, _)| !transport.is_empty()) => {
+                self.findings.filter = Some(text.to_owned())
+            }
             "REDIRECT" | "BCC" => match Address::parse(text) {
                 Ok(address) if word == "BCC" && self.findings.bcc.len() < BCC_LIMIT => {
                     if !self.findings.bcc.contains(&address) {

@@ -60,7 +60,8 @@ async fn each_table_sees_its_own_lines() {
 #[tokio::test]
 async fn the_actions_are_carried_out() {
     let header = "/^X-Old/ IGNORE\n/^From: (.*)/ PREPEND X-Author: $1\n/^Subject:/ REPLACE Subject: [x]\n/^X-Part/ STRIP gone\n/^Content-Disp/ BCC c@y.org";
-    let body = "/^hello/ REPLACE bye\n/^line one/ HOLD\n/^line two/ REDIRECT r@y.org\n/^end/ WARN seen\n/^inner/ NONSENSE";
+    let body =
+        "/^hello/ REPLACE bye\n/^line one/ HOLD\n/^line two/ REDIRECT r@y.org\n/^end/ FILTER smtp:[127.0.0.1]:10025\n/^inner/ NONSENSE";
     let settings = "header_checks = [\"regexp:=h=\"]\nbody_checks = [\"regexp:=b=\"]";
     let (text, findings) = run(settings, &[("h", header), ("b", body)], false, MAIL).await;
     let want = MAIL
@@ -72,7 +73,16 @@ async fn the_actions_are_carried_out() {
         .replace("hello", "bye");
     assert_eq!(text, want);
     let a = |text| Address::parse(text).expect(text);
-    assert_eq!(findings, Findings { hold: true, redirect: Some(a("r@y.org")), bcc: vec![a("c@y.org")], ..Findings::default() });
+    assert_eq!(
+        findings,
+        Findings {
+            hold: true,
+            redirect: Some(a("r@y.org")),
+            filter: Some("smtp:[127.0.0.1]:10025".into()),
+            bcc: vec![a("c@y.org")],
+            ..Findings::default()
+        }
+    );
     let (_, findings) = run("header_checks = [\"regexp:=h=\"]", &[("h", "/^Subject/ DISCARD quietly\n/^From/ REJECT")], false, MAIL).await;
     assert!(findings.discard && findings.reject.is_none());
 }

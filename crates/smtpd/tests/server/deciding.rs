@@ -349,3 +349,24 @@ async fn under_load_one_error_ends_a_session() {
     drop(others);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_content_filter_is_named_by_setting_table_and_content() {
+    let checks = "[cleanup]\nheader_checks = [\"inline:{ {Subject: odd = FILTER smtp:[127.0.0.3]:3} }\"]";
+    let access = "inline:{ {b@x.test = FILTER smtp:[127.0.0.2]:2} }";
+    let server = Server::start(&format!(
+        "content_filter = \"smtp:[127.0.0.1]:1\"\nsmtpd_sender_restrictions = [\"check_sender_access {access}\"]\n{checks}"
+    ))
+    .await;
+    let mut client = server.connect().await;
+    for (sender, subject) in [("a@x.test", "plain"), ("b@x.test", "plain"), ("c@x.test", "odd")] {
+        assert_eq!(code(&client.message(sender, "ann@here.test", &format!("Subject: {subject}\r\n")).await), "250 2.0.0", "{sender}");
+    }
+    let spool = server.stop().await;
+    for (sender, want) in [("a@x.test", "[127.0.0.1]:1"), ("b@x.test", "[127.0.0.2]:2"), ("c@x.test", "[127.0.0.3]:3")] {
+        let listed = spool.list();
+        let found = listed.iter().find(|l| l.sender.as_ref().is_some_and(|s| s.to_string() == sender)).expect("kept");
+        let text = spool.reader.find(&found.id).expect("find").expect("there").envelope_text;
+        assert!(text.contains(&format!("filter smtp:{want}\n")), "{text}");
+    }
+}
