@@ -384,3 +384,30 @@ fn broken_and_old_tls_is_refused() {
     let mut smtp = Smtp::over(Lines::connect_tls(port, &tls));
     smtp.command("EHLO client.test", 250);
 }
+
+/// S13: no argument brings a control character in, not in disguise either.
+#[test]
+fn control_characters_are_no_part_of_an_argument() {
+    let server = Server::builder().settings("[smtpd]\nsmtpd_hard_error_limit = 1000\nsmtpd_error_sleep_time = \"0s\"\n").start();
+    let mut smtp = server.smtp();
+    for line in [
+        "MAIL FROM:<a\0b@elsewhere.test>",
+        "MAIL FROM:<a\rb@elsewhere.test>",
+        "MAIL FROM:<\"a\0\"@elsewhere.test>",
+        "MAIL FROM:<a@elsewhere.test> ENVID=a+0D+0AX-Forged:+20yes",
+        "MAIL FROM:<a@elsewhere.test> ENVID=a+00",
+        "MAIL FROM:<a@elsewhere.test> BODY=8BIT\0MIME",
+        "MAIL FROM:<a@elsewhere.test> SIZE=1\0",
+    ] {
+        smtp.write(format!("{line}\r\n").as_bytes());
+        let reply = smtp.reply().unwrap_or_else(|| panic!("{line:?}: the server hung up"));
+        assert!(reply.starts_with('5'), "{line:?}: {reply}");
+    }
+    smtp.command("MAIL FROM:<a@elsewhere.test>", 250);
+    for line in ["RCPT TO:<alice@example.test> ORCPT=rfc822;a+0D+0Ab", "RCPT TO:<alice@example.test\0>", "RCPT TO:<al\0ice@example.test>"] {
+        smtp.write(format!("{line}\r\n").as_bytes());
+        let reply = smtp.reply().unwrap_or_else(|| panic!("{line:?}: the server hung up"));
+        assert!(reply.starts_with('5'), "{line:?}: {reply}");
+    }
+    assert!(!server.log().contains('\0') && !server.log().contains('\r'), "the log is escaped");
+}

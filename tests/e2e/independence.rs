@@ -145,3 +145,60 @@ fn a_daemon_that_dies_is_there_again() {
     server.send("a@elsewhere.test", &["alice@example.test"], "Subject: after\n\nx\n");
     server.wait_for_mail("alice@example.test", 1);
 }
+
+/// Q17: whoever gets at a socket of ours and speaks nonsense harms himself.
+#[test]
+fn nonsense_on_any_socket_ends_that_connection_and_no_daemon() {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    let server = Server::start();
+    let mut sockets = Vec::new();
+    for folder in [server.root().join("run"), server.root().join("run/control")] {
+        for entry in std::fs::read_dir(folder).expect("folder") {
+            let path = entry.expect("entry").path();
+            let kind = std::fs::symlink_metadata(&path).expect("metadata").file_type();
+            if std::os::unix::fs::FileTypeExt::is_socket(&kind) {
+                sockets.push(path);
+            }
+        }
+    }
+    assert!(sockets.len() >= 10, "{sockets:?}");
+    let before: Vec<_> = DAEMONS.iter().map(|daemon| server.pid(daemon)).collect();
+    let mut open = Vec::new();
+    for path in &sockets {
+        let nonsense: [Vec<u8>; 6] = [
+            vec![0xff; 100_000],
+            vec![0; 100_000],
+            // Lengths of all shapes in front of nothing.
+            [0xffff_ffff_u32.to_le_bytes(), 0xffff_ffff_u32.to_be_bytes()].concat(),
+            b"VERSION\t99\t0\nHANDSHAKE\n".to_vec(),
+            b"\x01\x00\x00\x00\x7f".to_vec(),
+            (0..50_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()).collect(),
+        ];
+        for bytes in nonsense {
+            let mut stream = match UnixStream::connect(path) {
+                Ok(stream) => stream,
+                // Where systemd's notices would come.
+                Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => {
+                    let _ = std::os::unix::net::UnixDatagram::unbound().expect("socket").send_to(&bytes[..bytes.len().min(4000)], path);
+                    continue;
+                }
+                Err(error) => panic!("{}: {error}", path.display()),
+            };
+            stream.set_write_timeout(Some(Duration::from_millis(200))).expect("timeout");
+            stream.set_read_timeout(Some(Duration::from_millis(20))).expect("timeout");
+            let _ = stream.write_all(&bytes);
+            let _ = stream.read(&mut [0; 1000]);
+            // Some stay open, as a peer that hangs does.
+            open.push(stream);
+        }
+    }
+    server.send("a@elsewhere.test", &["alice@example.test"], "Subject: all the same\n\nx\n");
+    server.wait_for_mail("alice@example.test", 1);
+    drop(open);
+    server.imap("alice@example.test").ok("LOGOUT");
+    server.send("a@elsewhere.test", &["alice@example.test"], "Subject: after\n\nx\n");
+    server.wait_for_mail("alice@example.test", 2);
+    let after: Vec<_> = DAEMONS.iter().map(|daemon| server.pid(daemon)).collect();
+    assert_eq!(before, after, "no daemon has died");
+}

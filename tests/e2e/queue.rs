@@ -88,3 +88,40 @@ fn a_damaged_queue_file_is_set_aside_and_the_others_go_on() {
     eventually("the damaged file to be set aside", || (corrupt() == 1).then_some(()), || server.log());
     assert!(!server.facteur_ok(&["--json", "queue", "list"]).contains(&id));
 }
+
+/// Q13: who asks for all of a large message back gets its header.
+#[test]
+fn a_notification_stays_small_whatever_was_sent() {
+    let server = Server::builder()
+        .settings(
+            "[routing]\ntransport_maps = [\"inline:{{gone.test = error:5.1.2 no such place}}\"]\n[smtpd]\nmynetworks = [\"127.0.0.0/8\"]\n",
+        )
+        .start();
+    let mut smtp = server.smtp();
+    smtp.command("MAIL FROM:<alice@example.test> RET=FULL", 250);
+    smtp.command("RCPT TO:<x@gone.test>", 250);
+    smtp.command("DATA", 354);
+    smtp.write(format!("Subject: large\r\n\r\n{}", "all of it\r\n".repeat(500_000)).as_bytes());
+    smtp.command(".", 250);
+    let bounce = &server.wait_for_mail("alice@example.test", 1)[0];
+    assert!(bounce.contains("Subject: large") && !bounce.contains("all of it") && bounce.len() < 10_000, "{} octets", bounce.len());
+}
+
+/// Q11, Q14: hosts that send a message in a circle, as one that sends it to itself. Each hop leaves its Received field.
+#[test]
+fn a_circle_of_hosts_ends_and_the_sender_is_told_once() {
+    let settings =
+        "[routing]\ntransport_maps = [\"inline:{circle.test=smtp:[127.0.0.1]:$PORT}\"]\n[smtpd]\nmynetworks = [\"127.0.0.0/8\"]\n";
+    let (ours, theirs) = (e2e::PortBase::take(), e2e::PortBase::take());
+    let next = |own: &e2e::PortBase, other: &e2e::PortBase| {
+        let more = format!("[smtpd.service.circle]\nlisten = [\"127.0.0.1:{}\"]\n", own.spare(1));
+        Server::builder().settings(&(settings.replace("$PORT", &other.spare(1).to_string()) + &more)).start()
+    };
+    let (server, _other) = (next(&ours, &theirs), next(&theirs, &ours));
+    server.send("alice@example.test", &["x@circle.test"], "Subject: round\n\nx\n");
+    let bounce = &server.wait_for_mail("alice@example.test", 1)[0];
+    assert!(bounce.contains("5.4.6"), "{bounce}");
+    assert!(bounce.matches("\nReceived:").count() >= 50, "{bounce}");
+    eventually("an empty queue", || (server.facteur_ok(&["--json", "queue", "list"]).trim() == "[]").then_some(()), || server.log());
+    server.wait_for_mail("alice@example.test", 1);
+}

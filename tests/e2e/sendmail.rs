@@ -223,6 +223,7 @@ fn mailq_looks_like_postfixs() {
         messages[..2].sort_by_key(|message| message.contains("MAILER-DAEMON"));
         messages
     };
+    assert!(ours().contains("(connect to 127.0.0.1[127.0.0.1]:1: Connection refused)\n"), "{}", ours());
     let heading = |listing: &str| listing.lines().next().expect("a heading").to_owned();
     assert_eq!(heading(&ours()), heading(&theirs()));
     let without_heading = |listing: String| listing.split_once('\n').expect("lines").1.to_owned();

@@ -59,6 +59,7 @@ fn alice(server: &Server) -> Smtp {
     smtp
 }
 
+/// S25.
 #[test]
 fn a_login_sends_as_itself_and_its_aliases_only() {
     let server = Server::builder().settings(CLEAR).start();
@@ -81,6 +82,7 @@ fn a_login_sends_as_itself_and_its_aliases_only() {
     }
 }
 
+/// S25.
 #[test]
 fn the_from_header_is_the_logins_own() {
     let server = Server::builder().settings(CLEAR).start();

@@ -418,7 +418,7 @@ struct Unopened {
 impl Unopened {
     fn connect(host: &str, error: &std::io::Error) -> Unopened {
         let unreachable = error.kind() == std::io::ErrorKind::NetworkUnreachable;
-        let outcome = Outcome::Deferred(Failure::local((4, 4, 1), format!("connect to {host}: {error}")));
+        let outcome = Outcome::Deferred(Failure::local((4, 4, 1), format!("connect to {host}: {}", verdict::words(error))));
         Unopened { outcome, unreachable }
     }
 

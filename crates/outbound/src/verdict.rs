@@ -42,6 +42,13 @@ pub(crate) fn of_reply(said: &Said, host: &str) -> Verdict {
     if reply.is_permanent() { Verdict::Final(Outcome::Bounced(failure)) } else { Verdict::Soft(failure) }
 }
 
+/// What the system says of an error. Rust puts the number behind it, which means nothing to the sender who reads it in a notification.
+pub(crate) fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let number = error.raw_os_error().map(|number| format!(" (os error {number})"));
+    number.and_then(|number| text.strip_suffix(&number).map(str::to_owned)).unwrap_or(text)
+}
+
 /// Why a host could not be spoken to. Only refusals that a server means for good bounce, and only when no other host is left.
 pub(crate) fn of_error(error: &Error, host: &str, timed_out: bool) -> Outcome {
     let said = |status: EnhancedCode, reply: &Reply, reason: String| Failure {
@@ -100,6 +107,12 @@ fn capped(reply: &Reply) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_told_in_words() {
+        assert_eq!(words(&std::io::Error::from_raw_os_error(111)), "Connection refused");
+        assert_eq!(words(&std::io::Error::other("too slow")), "too slow");
+    }
 
     fn said(stage: Stage, code: u16, enhanced: Option<(u8, u16, u16)>) -> Said {
         let enhanced = enhanced.map(|(a, b, c)| EnhancedCode(a, b, c));

@@ -48,6 +48,7 @@ async fn aliases_lead_to_their_targets_once() {
     }
 }
 
+/// Q14.
 #[tokio::test]
 async fn loops_and_wide_aliases_are_stopped() {
     for (aliases, recipient, want_finals, want_failure) in [

@@ -266,6 +266,7 @@ async fn strangers_do_not_speak_in_our_name() {
     }
 }
 
+/// S22.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_goes_in_circles_is_refused() {
     let server = Server::start("hopcount_limit = 10").await;
@@ -507,7 +508,7 @@ async fn strangers_do_not_get_through_us_by_any_spelling() {
     assert!(server.stop().await.list().is_empty());
 }
 
-/// S11, S23, S27: odd words are refused or taken as what they are, and the session goes on.
+/// S11, S12, S23, S27: odd words are refused or taken as what they are, and the session goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn odd_arguments_are_data_or_errors() {
     let server = Server::start("smtpd_hard_error_limit = 1000").await;

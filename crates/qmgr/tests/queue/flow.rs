@@ -107,6 +107,7 @@ async fn a_refused_recipient_is_reported_to_the_sender_and_the_others_are_delive
     house.stop().await;
 }
 
+/// Q13.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_null_sender_gets_no_report() {
     let mut house = House::new(OURS).await;
@@ -146,6 +147,7 @@ async fn what_is_deferred_waits_in_a_file_over_a_restart_and_goes_out_when_flush
     house.stop().await;
 }
 
+/// Q15.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_old_is_returned() {
     let remote = Sink::smtp().on("RCPT TO:", Act::reply("450 4.2.1 come back later")).start().await;
