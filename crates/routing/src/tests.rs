@@ -14,7 +14,7 @@ pub fn router(routing: &str) -> Router {
 }
 
 fn make(routing: &str) -> Result<Router, crate::SetupError> {
-    let mut text = format!("hostname = \"mx.x.org\"\nmydomain = \"x.org\"\nmyorigin = \"$mydomain\"\n[routing]\n{routing}\n");
+    let mut text = String::from("hostname = \"mx.x.org\"\nmydomain = \"x.org\"\nmyorigin = \"$mydomain\"\n[routing]\n");
     for (setting, value) in
         [("virtual_mailbox_domains", "[]"), ("virtual_mailbox_maps", "[]"), ("virtual_alias_maps", "[]"), ("alias_domain_maps", "[]")]
     {
@@ -22,6 +22,8 @@ fn make(routing: &str) -> Result<Router, crate::SetupError> {
             text.push_str(&format!("{setting} = {value}\n"));
         }
     }
+    // Last, since it may go on with other sections.
+    text.push_str(routing);
     let file = Path::new("/etc/facteur/facteur.toml");
     let config = config::Config::from_texts(file, &[(file.to_owned(), text)]).expect("settings");
     Router::new(&config, Arc::new(NoRemote))
@@ -142,7 +144,7 @@ async fn transports_are_chosen() {
         ("u@s.net", "smtp:s.net"),
         (
             "u@odd.net",
-            "retry:4.3.5 mail system configuration error: unknown transport `uucp` (smtp, relay, lmtp, local, virtual, error, retry, discard)",
+            "retry:4.3.5 mail system configuration error: unknown transport `uucp` (smtp, relay, lmtp, local, virtual, error, retry, discard, and those of qmgr.transport)",
         ),
         ("u@hop.net", "smtp:[10.0.0.1]"),
         ("u@r.net", "retry:4.0.0 later"),
