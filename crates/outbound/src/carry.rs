@@ -65,6 +65,8 @@ pub struct Attempt {
     pub reached: bool,
     /// Nobody was asked: how to go there (TLS policy, login) could not be told, which says nothing about the destination.
     pub untried: bool,
+    /// The last server that was spoken to announced XFACTEUR: it would recognise a repetition.
+    pub recognises: bool,
     /// What was lost in the middle may be sent again at once: the server has nothing of it, or would recognise it.
     pub repeatable: bool,
     /// The message could not be read here, which says nothing about the destination.
@@ -85,6 +87,7 @@ struct Job<'a> {
     tls: Option<String>,
     tried: bool,
     reached: bool,
+    recognises: bool,
     repeatable: bool,
     unreadable: bool,
     passed_on: Vec<bool>,
@@ -130,6 +133,7 @@ impl Outbound {
             tls: None,
             tried: false,
             reached: false,
+            recognises: false,
             repeatable: false,
             unreadable: false,
             passed_on: vec![false; recipients.len()],
@@ -280,6 +284,7 @@ impl Inner {
     async fn send(&self, connection: &mut Connection, job: &mut Job<'_>) -> (Next, bool) {
         let reused = connection.used > 0;
         job.reached = true;
+        job.recognises = connection.capabilities().xfacteur;
         job.relay = Some(connection.host.clone());
         job.tls = connection.tls.clone();
         loop {
@@ -329,9 +334,8 @@ impl Inner {
             if let Some((error, timed_out)) = lost {
                 job.unreadable |= matches!(error, client::Error::BodySize);
                 let outcome = soft(verdict::of_error(&error, &connection.host, timed_out));
-                let recognises = connection.capabilities().xfacteur;
-                let has_nothing = has_nothing_of_the_message(&error) && !recognises;
-                job.repeatable = recognises || has_nothing;
+                let has_nothing = has_nothing_of_the_message(&error) && !job.recognises;
+                job.repeatable = job.recognises || has_nothing;
                 if has_nothing {
                     job.fail_undecided(outcome);
                 } else {
@@ -480,6 +484,7 @@ impl Job<'_> {
             tls: self.tls,
             reached: self.reached,
             untried: !self.tried,
+            recognises: self.recognises,
             repeatable: self.repeatable,
             unreadable: self.unreadable,
             passed_on: self.passed_on,

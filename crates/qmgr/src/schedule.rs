@@ -104,7 +104,7 @@ pub struct Schedule<D, J> {
     /// Destinations that have waiting work, each once.
     ring: VecDeque<D>,
     busy: u32,
-    partners_only: bool,
+    careful: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +124,7 @@ struct Destination<J> {
     lost_since: Option<u64>,
     share: Share,
     in_ring: bool,
+    recognises: bool,
 }
 
 impl<J> Destination<J> {
@@ -167,16 +168,23 @@ pub enum Reached {
 
 impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn new(limits: Limits) -> Schedule<D, J> {
-        Schedule { limits, destinations: HashMap::new(), lanes: HashMap::new(), ring: VecDeque::new(), busy: 0, partners_only: false }
+        Schedule { limits, destinations: HashMap::new(), lanes: HashMap::new(), ring: VecDeque::new(), busy: 0, careful: false }
     }
 
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
-    /// Whether nothing may start but deliveries to the partner; all other work keeps its place.
-    pub fn set_partners_only(&mut self, on: bool) {
-        self.partners_only = on;
+    /// Whether nothing may start but deliveries to those who recognise a repetition; all other work keeps its place.
+    pub fn set_careful(&mut self, on: bool) {
+        self.careful = on;
+    }
+
+    /// Whether a destination recognises a repetition. Until it is heard of, the partner does, and nobody else.
+    pub fn set_recognises(&mut self, to: &D, recognises: bool) {
+        if let Some(destination) = self.destinations.get_mut(to) {
+            destination.recognises = recognises;
+        }
     }
 
     /// Adds work. `Err` hands it back: the destination is dead until the time that stands beside it.
@@ -193,6 +201,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
             lost_since: None,
             share: Share::default(),
             in_ring: false,
+            recognises: kind == Kind::Partner,
         });
         // A reload may have changed the pace.
         destination.kind = kind;
@@ -221,7 +230,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
                 lane.paused_until <= now && lane.busy < if pace.lane_delay_ms > 0 { 1 } else { pace.lane_window }
             });
             let room = free && (destination.is_partner() || self.busy < common);
-            if !room || !destination.is_open(now) || (self.partners_only && !destination.is_partner()) {
+            if !room || !destination.is_open(now) || (self.careful && !destination.recognises) {
                 self.ring.push_back(to);
                 continue;
             }

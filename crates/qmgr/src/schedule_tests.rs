@@ -224,10 +224,12 @@ fn what_may_not_start_keeps_its_place_and_holds_up_nobody() {
     let mut s = schedule();
     s.add(0, &"a", SMTP, 1).expect("alive");
     s.add(0, &"deliver", Kind::Partner, 9).expect("always");
-    s.set_partners_only(true);
+    s.add(0, &"dovecot", Kind::Partner, 7).expect("always");
+    s.set_recognises(&"dovecot", false);
+    s.set_careful(true);
     assert_eq!(start_all(&mut s, 0), [("deliver", 9)]);
-    s.set_partners_only(false);
-    assert_eq!(start_all(&mut s, 0), [("a", 1)]);
+    s.set_careful(false);
+    assert_eq!(start_all(&mut s, 0), [("dovecot", 7), ("a", 1)]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Manager {
             return;
         };
         let partner = active.jobs[job.at()].partner;
-        let Attempt { outcomes, relay, reached, untried, repeatable, unreadable, passed_on, .. } = attempt;
+        let Attempt { outcomes, relay, reached, untried, recognises, repeatable, unreadable, passed_on, .. } = attempt;
         // Lost connections are the partner's, not the message's; what cannot be read here is neither's.
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
         let was_lost = partner && !unreadable && !untried && outcomes.iter().any(lost);
@@ -65,6 +65,9 @@ impl Manager {
             self.note_unreached(&to, outcomes.iter().find_map(failure), partner);
         } else if self.announced_down.remove(&to) {
             tracing::info!(relay = %to, "it answers again");
+        }
+        if reached {
+            self.schedule.set_recognises(&to, recognises);
         }
         if reached && !was_lost {
             self.unreached.remove(&to);

@@ -423,7 +423,7 @@ impl Manager {
         if result.is_ok() == self.unrecorded {
             self.unrecorded = result.is_err();
             // What cannot be recorded goes only to those who would recognise it after a restart.
-            self.schedule.set_partners_only(self.unrecorded);
+            self.schedule.set_careful(self.unrecorded);
             match &result {
                 Ok(()) => tracing::info!("outcomes are recorded again"),
                 Err(error) => tracing::error!(%error, "outcomes cannot be recorded; mail for other hosts waits for that"),

@@ -176,7 +176,7 @@ async fn notifications_that_cannot_be_written_hold_no_memory() {
 async fn mail_whose_delivery_cannot_be_recorded_goes_to_our_own_deliver_only() {
     let far = Sink::smtp().start().await;
     let bench = Bench::new(far.port()).await;
-    let deliver = Sink::lmtp().start_unix(&bench.dir.path().join("lmtp")).await;
+    let deliver = Sink::lmtp().keyword("XFACTEUR").start_unix(&bench.dir.path().join("lmtp")).await;
     bench.disk.set_broken(Some(&Layout::new("/spool").outcomes()));
     bench.send("zoe@far.test").await;
     wait_for("what had left before", || far.messages().len() == 1).await;
