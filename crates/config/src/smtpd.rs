@@ -223,7 +223,7 @@ settings! {
         smtpd_error_sleep_time: Duration = secs(1), in secs(0)..=minutes(1), was "Postfix smtpd_error_sleep_time";
         /// Errors after which replies are delayed.
         smtpd_soft_error_limit: u32 = 10u32, in 0..=1000, was "Postfix smtpd_soft_error_limit";
-        /// Errors after which the client is cut off.
+        /// Errors after which the client is cut off. At a Unix socket, where programs of this machine speak, errors are not counted.
         smtpd_hard_error_limit: u32 = 20u32, in 1..=1000, was "Postfix smtpd_hard_error_limit";
         /// NOOP, RSET, VRFY and such between two messages that count as no error.
         smtpd_junk_command_limit: u32 = 100u32, in 1..=10_000, was "Postfix smtpd_junk_command_limit";

@@ -15,8 +15,12 @@
 //!     Many destinations take turns; each begins with a few deliveries at a time and gets more with success; one that cannot be
 //!     reached is left alone for `minimal_backoff_time`. When deliver or authd is away, mail for it waits and is tried about
 //!     every second (`partner_retry_time`), and no attempt is counted. After ten such tries mail for deliver, or for another
-//!     LMTP server at a Unix socket, is deferred like any other, and goes on as soon as the server greets again. No
-//!     destination may take more than three quarters of the places and of the memory for bodies.
+//!     LMTP server at a Unix socket, is deferred like any other, and goes on as soon as the server greets again; a message whose
+//!     tables could not tell is deferred like any other after eight. No destination may take more than three quarters of the
+//!     places and of the memory for bodies.
+//!
+//!     While outcomes cannot be written, on a broken disk, only deliver gets mail, which recognises what it has had: to other
+//!     hosts all of it would go once more after a restart. A full disk does not come to that: room for outcomes is kept.
 //!
 //! PROTOCOL
 //!     The socket `queue` in `run_directory`: smtpd's hints (crate ipc, queue.rs).
