@@ -269,6 +269,9 @@ async fn a_search_that_missed_messages_does_not_say_ok() {
     }
     let lines = client.command("UID SEARCH RETURN (COUNT) TEXT words").await;
     assert!(lines[0].ends_with("UID COUNT 2") && lines[1].starts_with("NO [UNAVAILABLE]"), "{lines:?}");
+    // RFC 5182 §2.1: nothing is kept of a search that ended so
+    client.command("SEARCH RETURN (SAVE) TEXT words").await;
+    assert_eq!(client.ok("FETCH $ (UID)").await, Vec::<String>::new());
     drop(leased);
     assert_eq!(client.ok("SEARCH TEXT words").await, ["* SEARCH 1 2 3"]);
     world.stop().await;
