@@ -146,6 +146,7 @@ fn behind_the_settings(config: &Config) -> Vec<Problem> {
     }
     drop(entered);
     let context = tables::Context::new(config.directory(), remote);
+    messages.extend(policy::greylist::Terms::new(&config.greylist, &context).err());
     for (name, service) in &config.services {
         let faults = behind_a_service(config, &service.smtpd, &context);
         messages.extend(faults.into_iter().map(|fault| format!("smtpd.service.{name}: {fault}")));
