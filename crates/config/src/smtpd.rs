@@ -219,6 +219,10 @@ settings! {
         smtpd_recipient_limit: u32 = 1000u32, in 100..=100_000, was "Postfix smtpd_recipient_limit";
         /// Recipients beyond the limit after which the client is cut off.
         smtpd_recipient_overshoot_limit: u32 = 1000u32, in 1..=100_000, was "Postfix smtpd_recipient_overshoot_limit";
+        /// Different domains among the recipients of one message; 0: no limit. Clients are told this limit and the next by LIMITS, as they are `smtpd_recipient_limit`.
+        smtpd_recipient_domain_limit: u32 = 0u32, in 0..=100_000;
+        /// Messages of one session, after which the client has to connect anew; 0: no limit.
+        smtpd_transaction_limit: u32 = 0u32, in 0..=100_000;
         /// The delay of each reply once the client has made `smtpd_soft_error_limit` errors.
         smtpd_error_sleep_time: Duration = secs(1), in secs(0)..=minutes(1), was "Postfix smtpd_error_sleep_time";
         /// Errors after which replies are delayed.

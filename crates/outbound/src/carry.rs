@@ -12,10 +12,11 @@ use crate::wire::Wire;
 use crate::{Body, Destination, Message, NamedBy, Settings, SetupError, Tables, downgrade};
 use config::{SmtpTlsLevel, SrvService};
 use dns::Resolver;
-use mail_types::{Address, BodyType, Failure, Outcome, Recipient};
+use mail_types::{Address, BodyType, Domain, Failure, Outcome, Recipient};
 use smtp_proto::XFacteur;
 use smtp_proto::client::{self, Credentials, TlsUse};
 use smtp_proto::server::MailFrom;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -82,6 +83,8 @@ struct Job<'a> {
     outcomes: Vec<Option<Outcome>>,
     /// The last word about those that have no outcome.
     soft: Vec<Option<Failure>>,
+    /// Those about whom the present host has said something, on whichever connection.
+    asked: Vec<bool>,
     repeat: bool,
     relay: Option<String>,
     tls: Option<String>,
@@ -101,6 +104,8 @@ enum Next {
     OtherHost,
     /// The connection was dead before the server read anything.
     Stale,
+    /// The server takes no more on this connection, and may have the rest on a new one.
+    NewConnection,
 }
 
 impl Outbound {
@@ -128,6 +133,7 @@ impl Outbound {
             recipients,
             outcomes: vec![None; recipients.len()],
             soft: vec![None; recipients.len()],
+            asked: vec![false; recipients.len()],
             repeat: message.repeat,
             relay: None,
             tls: None,
@@ -207,13 +213,14 @@ impl Inner {
                 }
                 // The others have waited longer still.
                 (Next::Stale, _) => self.pool.forget(way),
+                (Next::NewConnection, _) => self.part(connection),
             }
         }
         match destination {
             Destination::LmtpUnix(path) => {
-                if sessions == 0 {
+                while sessions == 0 {
                     let opened = self.open_unix(path).await;
-                    self.send_to(way, opened, job).await;
+                    sessions += usize::from(!matches!(self.send_to(way, opened, job).await, Next::NewConnection));
                 }
             }
             _ => self.carry_tcp(&leaving, job, sessions, tried).await,
@@ -245,32 +252,47 @@ impl Inner {
             if tried.as_deref() == Some(&shown) {
                 continue;
             }
-            let opened = self.open_tcp(leaving, &host).await;
+            let mut opened = self.open_tcp(leaving, &host).await;
             // An address family that this machine does not have costs nothing and counts for nothing.
             if !matches!(&opened, Err(Unopened { unreachable: true, .. })) {
                 attempts += 1;
             }
-            let was_open = opened.is_ok();
-            if self.send_to(&leaving.way, opened, job).await {
-                return;
+            loop {
+                let was_open = opened.is_ok();
+                match self.send_to(&leaving.way, opened, job).await {
+                    Next::Done => return,
+                    Next::NewConnection => opened = self.open_tcp(leaving, &host).await,
+                    Next::OtherHost | Next::Stale => {
+                        sessions += usize::from(was_open);
+                        break;
+                    }
+                }
             }
-            sessions += usize::from(was_open);
         }
     }
 
-    /// Sends over a connection that was just made, or notes why there is none. `true` when all is decided.
-    async fn send_to(&self, way: &Way, opened: Result<Connection, Unopened>, job: &mut Job<'_>) -> bool {
+    /// Sends over a connection that was just made, or notes why there is none.
+    async fn send_to(&self, way: &Way, opened: Result<Connection, Unopened>, job: &mut Job<'_>) -> Next {
         match opened {
             Err(unopened) => {
                 job.fail_undecided(unopened.outcome);
-                false
+                Next::OtherHost
             }
             Ok(mut connection) => {
                 let (next, usable) = self.send(&mut connection, job).await;
-                self.keep(way, connection, usable);
-                matches!(next, Next::Done)
+                match next {
+                    Next::NewConnection => self.part(connection),
+                    _ => self.keep(way, connection, usable),
+                }
+                next
             }
         }
+    }
+
+    /// Ends a connection that is of no more use, without waiting for the server's goodbye.
+    fn part(&self, connection: Connection) {
+        let settings = self.settings.clone();
+        tokio::spawn(async move { connection.quit(&settings).await });
     }
 
     fn keep(&self, way: &Way, connection: Connection, usable: bool) {
@@ -285,12 +307,18 @@ impl Inner {
         let reused = connection.used > 0;
         job.reached = true;
         job.recognises = connection.capabilities().xfacteur;
-        job.relay = Some(connection.host.clone());
+        if job.relay.replace(connection.host.clone()).as_ref() != Some(&connection.host) {
+            job.asked.fill(false);
+        }
         job.tls = connection.tls.clone();
         loop {
-            let open: Vec<usize> = (0..job.recipients.len()).filter(|at| job.outcomes[*at].is_none()).collect();
+            let limits = connection.capabilities().limits;
+            let open = batch(job.recipients, limits, |at| job.outcomes[at].is_none() && !job.asked[at]);
             if open.is_empty() {
-                return (Next::Done, true);
+                return (if job.is_done() { Next::Done } else { Next::OtherHost }, true);
+            }
+            if connection.is_exhausted() {
+                return (Next::NewConnection, false);
             }
             let message = match job.client_message(&open, connection.capabilities()).await {
                 Ok(message) => message,
@@ -312,7 +340,7 @@ impl Inner {
                 job.repeat = true;
                 return (Next::Stale, false);
             }
-            let (mut progress, mut too_many, mut other_host) = (false, false, false);
+            let (mut progress, mut too_many) = (false, Vec::new());
             for (at, said) in open.iter().zip(&report.recipients) {
                 let Some(said) = said else { continue };
                 match verdict::of_reply(said, &connection.host) {
@@ -323,11 +351,11 @@ impl Inner {
                     }
                     Verdict::Soft(failure) => {
                         job.soft[*at] = Some(failure);
-                        other_host = true;
+                        job.asked[*at] = true;
                     }
                     Verdict::TooMany(failure) => {
                         job.soft[*at] = Some(failure);
-                        too_many = true;
+                        too_many.push(*at);
                     }
                 }
             }
@@ -346,13 +374,8 @@ impl Inner {
                 }
                 return (if job.is_done() { Next::Done } else { Next::OtherHost }, false);
             }
-            if job.is_done() {
-                return (Next::Done, true);
-            }
-            if too_many && progress && !other_host {
-                continue;
-            }
-            return (Next::OtherHost, true);
+            // Where not even one was taken, the next transaction would end no better.
+            too_many.iter().filter(|_| !progress).for_each(|at| job.asked[*at] = true);
         }
     }
 
@@ -535,6 +558,17 @@ impl Job<'_> {
         };
         Ok(client::Message { mail, recipients, body })
     }
+}
+
+/// Recipients of the next transaction: the first ones, as many as the server takes at once (RFC 9422 §4.2, 4.3).
+fn batch(recipients: &[Recipient], limits: client::Limits, is_open: impl Fn(usize) -> bool) -> Vec<usize> {
+    let most = |limit: Option<u32>| limit.map_or(usize::MAX, |limit| limit as usize);
+    let mut domains: HashSet<&Domain> = HashSet::new();
+    let mut fits = |at: &usize| {
+        let domain = recipients[*at].address.domain();
+        domains.contains(domain) || (domains.len() < most(limits.recipient_domains) && domains.insert(domain))
+    };
+    (0..recipients.len()).filter(|at| is_open(*at)).filter(|at| fits(at)).take(most(limits.recipients)).collect()
 }
 
 /// Headers are no longer than this (SECURITY, limits).

@@ -125,6 +125,11 @@ impl Connection {
         self.session.capabilities()
     }
 
+    /// The server takes no more transactions in this session (RFC 9422 §4.1).
+    pub fn is_exhausted(&self) -> bool {
+        self.capabilities().limits.transactions.is_some_and(|limit| self.used >= limit)
+    }
+
     /// Whether it can be used again: the server has neither closed it nor said anything.
     pub async fn is_fresh(&mut self) -> bool {
         !self.wire.is_disturbed().await

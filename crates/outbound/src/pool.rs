@@ -54,7 +54,8 @@ impl Pool {
     /// Keeps a connection that is ready for another message.
     pub fn put(self: &Arc<Self>, way: &Way, connection: Connection) {
         let time = self.cache_time(way);
-        if time.is_zero() || (!way.destination.is_lmtp() && connection.used >= self.settings.reuse_count_limit) {
+        if time.is_zero() || connection.is_exhausted() || (!way.destination.is_lmtp() && connection.used >= self.settings.reuse_count_limit)
+        {
             return self.say_goodbye(connection);
         }
         let (surplus, sweep) = {

@@ -234,6 +234,39 @@ async fn recipients_beyond_the_servers_limit_go_in_the_next_transaction() {
 }
 
 #[tokio::test]
+async fn rfc9422_the_limits_of_a_server_cut_batches_and_end_sessions() {
+    let everybody = ["a@x.org", "b@y.org", "c@x.org", "d@x.org", "e@z.org"];
+    for (limits, want) in [
+        ("LIMITS RCPTMAX=2", vec![(1, "ab"), (1, "cd"), (1, "e")]),
+        ("LIMITS RCPTDOMAINMAX=1", vec![(1, "acd"), (1, "b"), (1, "e")]),
+        ("LIMITS RCPTMAX=2 RCPTDOMAINMAX=1 MAILMAX=2", vec![(1, "ac"), (1, "b"), (2, "d"), (2, "e")]),
+        ("LIMITS RCPTMAX=3 MAILMAX=1", vec![(1, "abc"), (2, "de")]),
+    ] {
+        let sink = Sink::smtp().keyword(limits).start().await;
+        let outbound = plain().await;
+        let attempt = outbound.deliver(&at(&sink), &message(TEXT), &to(&everybody)).await;
+        assert_eq!(short(&attempt), ["delivered"; 5], "{limits}");
+        let names = |m: &testkit::sink::Received| m.recipients.iter().filter_map(|r| r.chars().nth(9)).collect::<String>();
+        let got: Vec<_> = sink.messages().iter().map(|m| (m.connection, names(m))).collect();
+        assert_eq!(got, want.into_iter().map(|(c, n)| (c, n.to_owned())).collect::<Vec<_>>(), "{limits}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_may_hold_no_more_messages_is_renewed() {
+    let sink = Sink::smtp().keyword("LIMITS MAILMAX=2").start().await;
+    let outbound = plain().await;
+    for _ in 0..5 {
+        assert_eq!(short(&outbound.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await), ["delivered"]);
+    }
+    assert_eq!(sink.messages().iter().map(|m| m.connection).collect::<Vec<_>>(), [1, 1, 2, 2, 3]);
+    // Temporary refusals of all of a batch end at this host, and are not asked again on another connection.
+    let busy = Sink::smtp().keyword("LIMITS MAILMAX=1 RCPTMAX=1").on("RCPT", Act::reply("450 4.2.0 later")).start().await;
+    let attempt = plain().await.deliver(&at(&busy), &message(TEXT), &to(&["a@x.org", "b@x.org"])).await;
+    assert_eq!(short(&attempt), ["deferred 4.2.0"; 2]);
+}
+
+#[tokio::test]
 async fn many_messages_share_a_connection() {
     let sink = Sink::smtp().start().await;
     let outbound = outbound(Settings { reuse_count_limit: 3, ..settings() }, &FakeDns::start("").await);

@@ -14,6 +14,8 @@ pub(crate) fn machine(config: &Config, smtpd: &config::Smtpd, wrapped: bool, tls
         helo_required: smtpd.smtpd_helo_required,
         recipient_limit: smtpd.smtpd_recipient_limit as usize,
         recipient_overshoot_limit: smtpd.smtpd_recipient_overshoot_limit as usize,
+        recipient_domain_limit: smtpd.smtpd_recipient_domain_limit as usize,
+        transaction_limit: smtpd.smtpd_transaction_limit,
         line_limit: smtpd.smtpd_line_limit as usize,
         soft_error_limit: smtpd.smtpd_soft_error_limit,
         hard_error_limit: smtpd.smtpd_hard_error_limit,

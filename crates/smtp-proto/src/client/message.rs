@@ -170,6 +170,18 @@ pub struct Capabilities {
     pub xfacteur: bool,
     /// SIZE was announced; with its limit, when there is one.
     pub size: Option<Option<u64>>,
+    pub limits: Limits,
     /// AUTH mechanisms in upper case.
     pub auth: Vec<String>,
+}
+
+/// What the server takes at most (RFC 9422 §4); `None`: it did not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Transactions of one session.
+    pub transactions: Option<u32>,
+    /// Recipients of one transaction.
+    pub recipients: Option<u32>,
+    /// Different domains among them.
+    pub recipient_domains: Option<u32>,
 }

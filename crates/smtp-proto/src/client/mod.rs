@@ -21,7 +21,7 @@ mod message;
 mod replies;
 mod transaction;
 
-pub use message::{Body, Capabilities, Credentials, Error, Message, Report, Said, Settings, Stage, Step, TlsUse};
+pub use message::{Body, Capabilities, Credentials, Error, Limits, Message, Report, Said, Settings, Stage, Step, TlsUse};
 
 use crate::input::Input;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -322,11 +322,30 @@ fn capabilities(reply: &Reply) -> Capabilities {
             Some("XFACTEUR") => found.xfacteur = true,
             // RFC 1870 §4: 0 is no fixed limit.
             Some("SIZE") => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
+            Some("LIMITS") => found.limits = limits(words),
             Some("AUTH") => found.auth = words.collect(),
             _ => {}
         }
     }
     found
+}
+
+// limits-keyword-value = limits-param *( SP limits-param ), limits-param = limit-name "=" limit-value     ; RFC 9422 §3
+/// What is malformed, zero or unknown is no limit.
+fn limits(words: impl Iterator<Item = String>) -> Limits {
+    let mut limits = Limits::default();
+    for word in words {
+        let Some((name, value)) = word.split_once('=') else { continue };
+        let sound = (1..=6).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit());
+        let value = value.parse().ok().filter(|n| sound && *n > 0);
+        match name {
+            "MAILMAX" => limits.transactions = value,
+            "RCPTMAX" => limits.recipients = value,
+            "RCPTDOMAINMAX" => limits.recipient_domains = value,
+            _ => {}
+        }
+    }
+    limits
 }
 
 #[cfg(test)]

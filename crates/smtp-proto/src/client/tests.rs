@@ -78,6 +78,20 @@ fn without_pipelining_each_command_waits_for_its_reply() {
 }
 
 #[test]
+fn rfc9422_limits_are_read_and_nonsense_is_none() {
+    for (line, want) in [
+        ("LIMITS RCPTMAX=10 MAILMAX=3 RCPTDOMAINMAX=1", (Some(3), Some(10), Some(1))),
+        ("limits rcptmax=10 FUTURE=x,y", (None, Some(10), None)),
+        ("LIMITS RCPTMAX=0 MAILMAX=-1 RCPTDOMAINMAX=1234567", (None, None, None)),
+        ("LIMITS RCPTMAX MAILMAX= =3", (None, None, None)),
+        ("LIMITS", (None, None, None)),
+    ] {
+        let got = ready(smtp(), &format!("250-{line}\r\n")).capabilities().limits;
+        assert_eq!((got.transactions, got.recipients, got.recipient_domains), want, "{line}");
+    }
+}
+
+#[test]
 fn nothing_is_sent_when_nobody_is_accepted() {
     let mut session = ready(smtp(), "");
     session.deliver(message(&["b@y.test"], "x\r\n"));

@@ -1,10 +1,11 @@
 //! The commands, as a table, and what each does.
 
 use super::body::{Body, Chunk};
-use super::{Hello, Pending, Question, Session, State, Step, TlsOffer, Transaction};
+use super::{Hello, Pending, Question, Session, Settings, State, Step, TlsOffer, Transaction};
 use crate::dot_stuffing::Decoder;
 use crate::grammar;
-use mail_types::{Reply, Secret};
+use mail_types::{Domain, Recipient, Reply, Secret};
+use std::collections::HashSet;
 
 /// Command lines kept between two replies, and of each of them.
 const HEARD_LIMIT: usize = 100;
@@ -51,6 +52,18 @@ const COMMANDS: &[Command] = &[
 
 fn unknown() -> Reply {
     Reply::with(500, (5, 5, 2), "Error: command not recognized")
+}
+
+/// The limits that clients may go by (RFC 9422 §4).
+fn limits(settings: &Settings) -> String {
+    let mut limits = format!("RCPTMAX={}", settings.recipient_limit);
+    if settings.transaction_limit > 0 {
+        limits.push_str(&format!(" MAILMAX={}", settings.transaction_limit));
+    }
+    if settings.recipient_domain_limit > 0 {
+        limits.push_str(&format!(" RCPTDOMAINMAX={}", settings.recipient_domain_limit));
+    }
+    limits
 }
 
 fn out_of_order(text: &'static str) -> Reply {
@@ -162,9 +175,9 @@ impl Session {
         if let Some(mechanisms) = self.mechanisms.as_ref().filter(|m| self.may_authenticate() && !m.is_empty()) {
             lines.push(format!("AUTH {mechanisms}"));
         }
-        for keyword in ["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"] {
-            lines.push(keyword.into());
-        }
+        lines.extend(["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"].map(String::from));
+        lines.push(format!("LIMITS {}", limits(&settings)));
+        lines.push("CHUNKING".into());
         if settings.xclient {
             lines.push(format!("XCLIENT {}", super::proxied::XCLIENT.join(" ")));
         }
@@ -250,6 +263,10 @@ impl Session {
         if self.transaction.is_some() {
             return self.say(out_of_order("Error: nested MAIL command"));
         }
+        // RFC 9422 §4.1: who was told MAILMAX knows; the others come again.
+        if self.settings.transaction_limit > 0 && self.transactions >= self.settings.transaction_limit {
+            return self.say(Reply::with(421, (4, 7, 0), format!("{} Error: too many messages in one session", self.settings.hostname)));
+        }
         let mail = match grammar::mail_from(argument, self.settings.origin.as_ref(), self.settings.xfacteur) {
             Ok(mail) => mail,
             Err(error) => return self.say(error.reply(true)),
@@ -267,18 +284,33 @@ impl Session {
         };
         // RFC 5321 §4.5.3.1.10
         if transaction.recipients.len() >= self.settings.recipient_limit {
-            self.overshoot += 1;
-            let reply = Reply::with(452, (4, 5, 3), "Error: too many recipients");
-            if self.overshoot > self.settings.recipient_overshoot_limit {
-                return self.say(reply);
-            }
-            reply.write(&mut self.out);
-            return None;
+            return self.too_many("Error: too many recipients");
         }
         match grammar::rcpt_to(argument, self.settings.origin.as_ref(), transaction.mail.smtputf8) {
+            Ok(recipient) if self.settings.recipient_domain_limit > 0 && self.is_a_domain_too_many(&recipient) => {
+                self.too_many("Error: too many domains among the recipients")
+            }
             Ok(recipient) => Some(self.ask(Pending::Recipient(recipient.clone()), Question::Recipient(recipient))),
             Err(error) => self.say(error.reply(false)),
         }
+    }
+
+    /// Patiently, up to a limit of its own.
+    fn too_many(&mut self, text: &'static str) -> Option<Step> {
+        self.overshoot += 1;
+        let reply = Reply::with(452, (4, 5, 3), text);
+        if self.overshoot > self.settings.recipient_overshoot_limit {
+            return self.say(reply);
+        }
+        reply.write(&mut self.out);
+        None
+    }
+
+    // RFC 9422 §4.3
+    fn is_a_domain_too_many(&self, recipient: &Recipient) -> bool {
+        let known = self.transaction.iter().flat_map(|t| &t.recipients).map(|r| r.address.domain());
+        let known: HashSet<&Domain> = known.collect();
+        known.len() >= self.settings.recipient_domain_limit && !known.contains(recipient.address.domain())
     }
 
     /// Why DATA or a first BDAT cannot be.
@@ -411,6 +443,7 @@ impl Session {
             // An exchange that goes on or succeeds has answers of its own.
             Pending::Auth => self.reply(Reply::with(454, (4, 7, 0), "Temporary authentication failure")),
             Pending::Mail(mail) => {
+                self.transactions += 1;
                 self.transaction = Some(Box::new(Transaction { mail, recipients: Vec::with_capacity(1) }));
                 self.reply(or(250, (2, 1, 0), "Ok"));
             }

@@ -39,6 +39,8 @@ pub struct Session {
     transaction: Option<Box<Transaction>>,
     /// The message of the transaction, from DATA or the first BDAT on.
     body: Option<Body>,
+    /// Transactions begun.
+    transactions: u32,
     /// Recipients refused because there were too many.
     overshoot: usize,
     errors: u32,
@@ -115,6 +117,7 @@ impl Session {
             login: None,
             transaction: None,
             body: None,
+            transactions: 0,
             overshoot: 0,
             errors: 0,
             junk: 0,

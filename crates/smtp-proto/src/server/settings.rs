@@ -22,6 +22,10 @@ pub struct Settings {
     pub recipient_limit: usize,
     /// How many recipients above the limit are refused patiently; after that each counts as an error.
     pub recipient_overshoot_limit: usize,
+    /// Different domains among the recipients of one transaction; the next ones get 452. 0: no limit.
+    pub recipient_domain_limit: usize,
+    /// Transactions of one session; the next one gets 421. 0: no limit.
+    pub transaction_limit: u32,
     /// Longest command line in octets without its line end (AUTH may have 12,288, RFC 4954 §4).
     pub line_limit: usize,
     /// From this many errors on, each reply waits for `error_sleep`.
@@ -86,6 +90,8 @@ impl Settings {
             helo_required: true,
             recipient_limit: 1000,
             recipient_overshoot_limit: 1000,
+            recipient_domain_limit: 0,
+            transaction_limit: 0,
             line_limit: 4096,
             soft_error_limit: 10,
             hard_error_limit: 20,

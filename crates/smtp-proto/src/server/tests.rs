@@ -159,6 +159,23 @@ fn too_many_recipients_are_refused_and_then_cut_off() {
     assert!(said.contains("421 4.7.0") && said.ends_with("Close".repeat(1000 - 170 + 1).as_str()), "{}", &said[said.len() - 300..]);
 }
 
+#[test]
+fn rfc9422_limits_are_announced_and_hold() {
+    let mut session = session(|s| (s.recipient_limit, s.recipient_domain_limit, s.transaction_limit) = (3, 2, 2));
+    run(&mut session);
+    let said = tell(&mut session, "EHLO c\r\n").concat();
+    assert!(said.contains("250-LIMITS RCPTMAX=3 MAILMAX=2 RCPTDOMAINMAX=2\r\n"), "{said}");
+    let to = |names: &[&str]| names.iter().map(|n| format!("RCPT TO:<{n}>\r\n")).collect::<String>();
+    let said = tell(&mut session, &format!("MAIL FROM:<>\r\n{}", to(&["a@x.test", "a@Y.test", "a@z.test", "b@X.test", "c@x.test"])));
+    assert_eq!(
+        said,
+        ["250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n250 2.1.5 Ok\r\n452 4.5.3 Error: too many domains among the recipients\r\n250 2.1.5 Ok\r\n\
+          452 4.5.3 Error: too many recipients\r\n"]
+    );
+    tell(&mut session, "RSET\r\nMAIL FROM:<>\r\nRSET\r\n");
+    assert_eq!(tell(&mut session, "MAIL FROM:<>\r\n"), ["421 4.7.0 here.test Error: too many messages in one session\r\n", "Close"]);
+}
+
 /// S17.
 #[test]
 fn errors_slow_the_session_down_and_end_it() {
