@@ -62,9 +62,18 @@ fn the_extensions_are_announced() {
     let server = Server::start();
     let mut smtp = Smtp::connect(server.smtp_port());
     let reply = smtp.command("EHLO client.test", 250);
-    for extension in
-        ["PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "LIMITS RCPTMAX=1000", "STARTTLS", "DSN"]
-    {
+    for extension in [
+        "PIPELINING",
+        "SIZE 52428800",
+        "8BITMIME",
+        "SMTPUTF8",
+        "ENHANCEDSTATUSCODES",
+        "CHUNKING",
+        "LIMITS RCPTMAX=1000",
+        "BINARYMIME",
+        "STARTTLS",
+        "DSN",
+    ] {
         assert!(reply.lines().any(|l| l.get(4..) == Some(extension)), "{extension} is not in\n{reply}");
     }
     assert!(!reply.contains("AUTH"), "no AUTH on port 25:\n{reply}");

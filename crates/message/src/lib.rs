@@ -14,12 +14,14 @@
 //! | dates | [`Date`] |
 //! | encoded words, charsets | [`words`], [`charset`] |
 //! | base64, quoted-printable | [`transfer`] |
+//! | binary parts for hosts that take lines | [`binary`] |
 //! | line ends, sizes as if CRLF | [`crlf`] |
 //! | base subject, threads | [`Subject`], [`thread`] |
 //! | Received, Return-Path, Message-ID | [`trace`] |
 //! | bounces | [`dsn`] |
 
 pub mod address;
+pub mod binary;
 pub mod charset;
 mod content;
 pub mod crlf;

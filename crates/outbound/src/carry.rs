@@ -2,6 +2,7 @@
 
 use crate::bind::Bind;
 use crate::connection::{Connection, OpenError, Sent};
+use crate::form::Forms;
 use crate::hosts::{self, Host, Wanted};
 use crate::logins::Logins;
 use crate::policy::{NameMatch, Policies};
@@ -9,13 +10,11 @@ use crate::pool::{Pool, Way};
 use crate::tls::{ClientTls, Trust};
 use crate::verdict::{self, Verdict};
 use crate::wire::Wire;
-use crate::{Body, Destination, Message, NamedBy, Settings, SetupError, Tables, downgrade};
+use crate::{Destination, Message, NamedBy, Settings, SetupError, Tables};
 use config::{SmtpTlsLevel, SrvService};
 use dns::Resolver;
-use mail_types::{Address, BodyType, Domain, Failure, Outcome, Recipient};
-use smtp_proto::XFacteur;
+use mail_types::{Address, Domain, Failure, Outcome, Recipient};
 use smtp_proto::client::{self, Credentials, TlsUse};
-use smtp_proto::server::MailFrom;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +34,7 @@ struct Inner {
     fallback: Vec<Destination>,
     bind: Bind,
     pool: Arc<Pool>,
+    forms: Forms,
 }
 
 /// A way with the secret that belongs to it.
@@ -122,7 +122,7 @@ impl Outbound {
         let logins = Logins { maps: tables.passwords, by_sender: section.smtp_sender_dependent_authentication };
         let settings = Arc::new(settings);
         let pool = Pool::new(settings.clone());
-        Ok(Outbound(Arc::new(Inner { settings, resolver, tls, policies, logins, fallback, bind, pool })))
+        Ok(Outbound(Arc::new(Inner { settings, resolver, tls, policies, logins, fallback, bind, pool, forms: Forms::default() })))
     }
 
     /// Takes a message to a destination. Never fails as a whole: each recipient has its outcome. Bounded by the time-outs of the settings,
@@ -320,8 +320,9 @@ impl Inner {
             if connection.is_exhausted() {
                 return (Next::NewConnection, false);
             }
-            let message = match job.client_message(&open, connection.capabilities()).await {
-                Ok(message) => message,
+            let formed = self.forms.of(job.message, job.chosen(&open), job.repeat, connection.capabilities()).await;
+            let (message, _room) = match formed {
+                Ok(formed) => formed,
                 Err(outcome) => {
                     job.unreadable = matches!(outcome, Outcome::Deferred(_));
                     job.fail_all(outcome);
@@ -459,6 +460,10 @@ impl Unopened {
 }
 
 impl Job<'_> {
+    fn chosen(&self, open: &[usize]) -> Vec<Recipient> {
+        open.iter().map(|at| self.recipients[*at].clone()).collect()
+    }
+
     fn is_done(&self) -> bool {
         self.outcomes.iter().all(Option::is_some)
     }
@@ -513,51 +518,6 @@ impl Job<'_> {
             passed_on: self.passed_on,
         }
     }
-
-    /// The message for these recipients, in a form that the server takes. `Err`: there is none.
-    async fn client_message(&self, open: &[usize], capabilities: &client::Capabilities) -> Result<client::Message, Outcome> {
-        let message = self.message;
-        let mut body_type = message.body_type;
-        let mut body = match &message.body {
-            Body::Memory(bytes) => client::Body::Memory(bytes.clone()),
-            Body::File { length, .. } => client::Body::Stream { size: *length },
-        };
-        if body_type != BodyType::SevenBit && !capabilities.eight_bit_mime {
-            let no_way = || {
-                let reason = "the message has 8-bit text, which the host does not take, and cannot be converted";
-                Outcome::Bounced(Failure::local((5, 6, 3), reason))
-            };
-            match &message.body {
-                Body::Memory(bytes) if bytes.as_ref().as_ref().is_ascii() => {}
-                Body::Memory(bytes) => {
-                    let converted = downgrade::to_seven_bit(bytes.as_ref().as_ref()).ok_or_else(no_way)?;
-                    body = client::Body::Memory(Arc::new(converted));
-                }
-                Body::File { .. } if file_is_ascii(&message.body, usize::MAX).await? => {}
-                Body::File { .. } => return Err(no_way()),
-            }
-            body_type = BodyType::SevenBit;
-        }
-        let recipients: Vec<Recipient> = open.iter().map(|at| self.recipients[*at].clone()).collect();
-        let mut smtputf8 = message.smtputf8;
-        // The session looks into memory by itself; of a file it knows nothing.
-        if smtputf8 && !capabilities.smtputf8 && matches!(message.body, Body::File { .. }) {
-            let utf8 = |address: &Address| address.is_utf8();
-            let addresses = message.sender.as_ref().is_some_and(utf8) || recipients.iter().any(|r| utf8(&r.address));
-            smtputf8 = addresses || !file_is_ascii(&message.body, HEADER_BYTES).await?;
-        }
-        let xfacteur = XFacteur { id: message.id, time_seconds: message.accepted_seconds, repeat: self.repeat };
-        let mail = MailFrom {
-            sender: message.sender.clone(),
-            body: body_type,
-            smtputf8,
-            size: None,
-            ret: message.ret,
-            envid: message.envid.clone(),
-            xfacteur: Some(xfacteur),
-        };
-        Ok(client::Message { mail, recipients, body })
-    }
 }
 
 /// Recipients of the next transaction: the first ones, as many as the server takes at once (RFC 9422 §4.2, 4.3).
@@ -569,40 +529,6 @@ fn batch(recipients: &[Recipient], limits: client::Limits, is_open: impl Fn(usiz
         domains.contains(domain) || (domains.len() < most(limits.recipient_domains) && domains.insert(domain))
     };
     (0..recipients.len()).filter(|at| is_open(*at)).filter(|at| fits(at)).take(most(limits.recipients)).collect()
-}
-
-/// Headers are no longer than this (SECURITY, limits).
-const HEADER_BYTES: usize = 1 << 20;
-
-/// Whether the file has ASCII only: in its header, when `limit` bounds the look, else in all of it.
-async fn file_is_ascii(body: &Body, limit: usize) -> Result<bool, Outcome> {
-    let Body::File { file, offset, length } = body else { return Ok(true) };
-    let (file, offset, length) = (file.clone(), *offset, (*length).min(limit as u64));
-    let header_only = limit == HEADER_BYTES;
-    let looking = tokio::task::spawn_blocking(move || -> std::io::Result<bool> {
-        let mut at = 0;
-        let mut buffer = vec![0; 64 * 1024];
-        while at < length {
-            let size = buffer.len().min((length - at) as usize);
-            std::os::unix::fs::FileExt::read_exact_at(&*file, &mut buffer[..size], offset + at)?;
-            let piece = &buffer[..size];
-            let end = if header_only { piece.windows(4).position(|w| w == b"\r\n\r\n") } else { None };
-            if !piece[..end.unwrap_or(size)].is_ascii() {
-                return Ok(false);
-            }
-            if end.is_some() {
-                break;
-            }
-            // A blank line may lie across two pieces.
-            at += if size > 3 && at + (size as u64) < length { size as u64 - 3 } else { size as u64 };
-        }
-        Ok(true)
-    });
-    match looking.await {
-        Ok(Ok(ascii)) => Ok(ascii),
-        Ok(Err(error)) => Err(Outcome::Deferred(Failure::local((4, 3, 0), format!("the message cannot be read from the spool: {error}")))),
-        Err(error) => Err(Outcome::Deferred(Failure::local((4, 3, 0), error.to_string()))),
-    }
 }
 
 /// A lost connection never bounces by itself.

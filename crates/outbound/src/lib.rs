@@ -16,6 +16,7 @@ mod connection;
 mod destination;
 mod downgrade;
 mod explain;
+mod form;
 mod hosts;
 mod logins;
 mod message;

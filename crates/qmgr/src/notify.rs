@@ -11,7 +11,7 @@
 use crate::clock::Now;
 use crate::entry::{Active, Target, failure};
 use crate::settings::Settings;
-use mail_types::{Address, BodyType, Client, EnhancedCode, Envelope, Outcome, Protocol, QueueId, Recipient};
+use mail_types::{Address, BodyType, Client, DsnReturn, EnhancedCode, Envelope, Outcome, Protocol, QueueId, Recipient};
 use message::Date;
 use message::dsn::{Action, Dsn, Status};
 use outbound::Body;
@@ -111,7 +111,7 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
         arrival: Date::new(arrived as i64, 0),
         recipients: &statuses,
         original: &original,
-        returned: if kind.is_notice() { Some(mail_types::DsnReturn::Headers) } else { envelope.ret },
+        returned: if kind.is_notice() || !may_return_all(envelope) { Some(DsnReturn::Headers) } else { envelope.ret },
         postmaster: kind.is_notice(),
         full_limit: settings.bounce_size_limit,
         smtputf8: envelope.smtputf8,
@@ -132,6 +132,11 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
         client: Client { protocol: Protocol { local: true, ..Protocol::default() }, ..Client::default() },
     };
     (Stored::new(bounce), notification.bytes.into())
+}
+
+/// A report goes in lines, which a binary message would not survive.
+fn may_return_all(envelope: &Envelope) -> bool {
+    envelope.body != BodyType::BinaryMime
 }
 
 fn derived_id(kind: Kind, id: &QueueId, targets: &[&Target]) -> QueueId {

@@ -27,6 +27,8 @@ enum At {
     },
     /// Behind CRLF.CRLF.
     End,
+    /// In a message whose octets are no lines.
+    Binary,
 }
 
 /// Undoes dot-stuffing and makes all line ends CRLF. Bytes may come cut at any place.
@@ -48,6 +50,11 @@ impl Decoder {
         Decoder { at: At::LineStart { after_crlf: true }, dots: false, bare: false }
     }
 
+    /// For a message sent by BDAT as BODY=BINARYMIME: every octet stays what it is (RFC 3030 §3).
+    pub fn binary() -> Decoder {
+        Decoder { at: At::Binary, dots: false, bare: false }
+    }
+
     /// A CR or LF that stood alone was seen.
     pub fn saw_bare_newline(&self) -> bool {
         self.bare
@@ -60,6 +67,10 @@ impl Decoder {
 
     /// Appends what `input` means to `out` and returns how many octets were used: all of them, or those up to the end mark.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        if self.at == At::Binary {
+            out.extend_from_slice(input);
+            return input.len();
+        }
         let mut used = 0;
         while used < input.len() && self.at != At::End {
             if self.at == At::Middle {
@@ -115,7 +126,7 @@ impl Decoder {
                 self.at = self.bare_end(out);
                 self.octet(octet, out)
             }
-            (At::End, _) => At::End,
+            (At::End | At::Binary, _) => self.at,
         }
     }
 
@@ -128,6 +139,7 @@ impl Decoder {
     /// Ends a message sent by BDAT: a last line without its end gets one.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         match self.at {
+            At::Binary => return,
             At::LineStart { .. } | At::End => {}
             At::Cr | At::DotCr { .. } => {
                 self.bare = true;
@@ -275,6 +287,17 @@ mod tests {
             decoder.finish(&mut out);
             assert_eq!((String::from_utf8_lossy(&out).as_ref(), decoder.saw_bare_newline()), (message, bare), "{wire:?}");
         }
+    }
+
+    #[test]
+    fn binary_messages_stay_octet_for_octet() {
+        let every: Vec<u8> = (0..=255).chain([b'\r', b'\r', b'\n', b'.', b'\r', b'\n', b'\r']).collect();
+        let (mut decoder, mut out) = (Decoder::binary(), Vec::new());
+        for piece in every.chunks(3) {
+            assert_eq!(decoder.decode(piece, &mut out), piece.len());
+        }
+        decoder.finish(&mut out);
+        assert!(out == every && !decoder.saw_bare_newline() && !decoder.ended());
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn number(text: Option<&str>) -> Option<u64> {
 /// mail = "FROM:" Reverse-path [SP Mail-parameters]          ; RFC 5321 §4.1.1.2
 /// ```
 ///
-/// SIZE (RFC 1870 §6), BODY (RFC 6152 §2), SMTPUTF8 (RFC 6531 §3.4), RET and ENVID (RFC 3461 §4.3, 4.4), AUTH (RFC 4954 §5, checked
+/// SIZE (RFC 1870 §6), BODY (RFC 6152 §2, RFC 3030 §3), SMTPUTF8 (RFC 6531 §3.4), RET and ENVID (RFC 3461 §4.3, 4.4), AUTH (RFC 4954 §5, checked
 /// and not used: nobody but our own users is trusted with it); `xfacteur` allows XID, XTIME, XREPEAT.
 pub fn mail_from(text: &str, origin: Option<&Domain>, xfacteur: bool) -> Result<MailFrom, Error> {
     let text = after_keyword(text, "FROM:").ok_or(Error::Syntax)?;
@@ -153,6 +153,7 @@ pub fn mail_from(text: &str, origin: Option<&Domain>, xfacteur: bool) -> Result<
                 value.and_then(|v| match v.to_ascii_uppercase().as_str() {
                     "7BIT" => Some(BodyType::SevenBit),
                     "8BITMIME" => Some(BodyType::EightBitMime),
+                    "BINARYMIME" => Some(BodyType::BinaryMime),
                     _ => None,
                 }),
             )?,
@@ -295,7 +296,8 @@ mod tests {
             ("FROM:<a@b.test> SIZE=", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> SIZE=1 SIZE=1", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> SIZE=99999999999999999999", Err(Error::ParameterValue)),
-            ("FROM:<a@b.test> BODY=BINARYMIME", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BODY=BinaryMime", Ok(Some("a@b.test"))),
+            ("FROM:<a@b.test> BODY=BINARY", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> ENVID=+0D+0A", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> AUTH=+0A", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> XID=0123456789ABCDEFG XTIME=1", Err(Error::ParameterUnknown)),

@@ -55,3 +55,31 @@ async fn a_message_beyond_the_servers_size_is_returned_unsent() {
     assert_eq!(short(&attempt), ["bounced 5.3.4"]);
     assert_eq!(sink.commands(), ["EHLO mx.us.org"]);
 }
+
+/// RFC 3030 §3.
+#[tokio::test]
+async fn a_binary_message_stays_so_or_becomes_base64() {
+    let head = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: image/png\r\n";
+    let binary = [head.as_bytes(), b"Content-Transfer-Encoding: binary\r\n\r\n\x89PNG\r\n\x1a\n\0\r.\n.\r\n"].concat();
+    let lines = format!("{head}Content-Transfer-Encoding: base64\r\n\r\niVBORw0KGgoADS4KLg0K\r\n").into_bytes();
+    let signed =
+        b"Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\r\n--b--\r\n".to_vec();
+    for (keywords, text, want, parameter) in [
+        ("PIPELINING BINARYMIME CHUNKING SIZE", &binary, Some(&binary), "BODY=BINARYMIME"),
+        ("BINARYMIME CHUNKING", &signed, Some(&signed), "BODY=BINARYMIME"),
+        ("PIPELINING BINARYMIME 8BITMIME", &binary, Some(&lines), ""),
+        ("PIPELINING CHUNKING 8BITMIME", &binary, Some(&lines), ""),
+        ("8BITMIME", &signed, None, ""),
+    ] {
+        for in_file in [false, true] {
+            let sink = Sink::smtp().keywords(keywords).start().await;
+            let body = if in_file { super::in_file(text) } else { Body::memory(text.clone()) };
+            let sent = Message { body_type: BodyType::BinaryMime, body, ..message("") };
+            let attempt = plain().await.deliver(&at(&sink), &sent, &to(&["a@x.org"])).await;
+            assert_eq!(short(&attempt), [if want.is_some() { "delivered" } else { "bounced 5.6.1" }], "{keywords}");
+            let got = sink.messages();
+            assert_eq!(got.first().map(|m| &m.body), want, "{keywords} {in_file}");
+            assert!(got.iter().all(|m| m.mail.contains("BODY") != parameter.is_empty() && m.mail.contains(parameter)), "{got:?}");
+        }
+    }
+}

@@ -84,7 +84,7 @@ pub struct Message {
 }
 
 /// The bytes of a message, with CRLF line ends. Stray CR or LF become CRLF, a missing last line end is added (except in a stream that
-/// goes by BDAT, which is sent as it is).
+/// goes by BDAT, which is sent as it is). A BINARYMIME message goes by BDAT, octet for octet, or not at all.
 #[derive(Clone)]
 pub enum Body {
     Memory(Arc<dyn AsRef<[u8]> + Send + Sync>),
@@ -163,6 +163,7 @@ pub struct Capabilities {
     pub pipelining: bool,
     pub chunking: bool,
     pub eight_bit_mime: bool,
+    pub binary_mime: bool,
     pub smtputf8: bool,
     pub dsn: bool,
     pub starttls: bool,

@@ -315,6 +315,7 @@ fn capabilities(reply: &Reply) -> Capabilities {
             Some("PIPELINING") => found.pipelining = true,
             Some("CHUNKING") => found.chunking = true,
             Some("8BITMIME") => found.eight_bit_mime = true,
+            Some("BINARYMIME") => found.binary_mime = true,
             Some("SMTPUTF8") => found.smtputf8 = true,
             Some("DSN") => found.dsn = true,
             Some("STARTTLS") => found.starttls = true,

@@ -73,12 +73,16 @@ impl Transaction {
         let fault = if capabilities.size.flatten().is_some_and(|limit| size > limit) {
             // RFC 1870 §6.1: no need to ask.
             Some(Reply::with(552, (5, 3, 4), "The message is larger than the server takes"))
+        } else if message.mail.body == BodyType::BinaryMime && !(capabilities.binary_mime && capabilities.chunking) {
+            // RFC 3030 §3: binary data goes nowhere else, under no circumstances.
+            Some(Reply::with(554, (5, 6, 1), "The message is binary, which the server does not take"))
         } else if message.mail.smtputf8 && !capabilities.smtputf8 && needs_smtputf8(&message) {
             // RFC 6531 §3.5, RFC 5321 §2.4
             Some(Reply::with(553, (5, 6, 7), "The message needs SMTPUTF8, which the server does not offer"))
         } else {
             None
         };
+        let binary = message.mail.body == BodyType::BinaryMime;
         let count = message.recipients.len();
         if let Some(reply) = fault {
             return Err(Report { recipients: vec![Some(Said { stage: Stage::Mail, reply, local: true }); count] });
@@ -90,7 +94,7 @@ impl Transaction {
             message,
             lmtp: settings.lmtp,
             pipelining: capabilities.pipelining,
-            chunking: settings.chunking && capabilities.chunking && capabilities.xfacteur,
+            chunking: (settings.chunking && capabilities.xfacteur || binary) && capabilities.chunking,
             capabilities: capabilities.clone(),
             next: if reset { Next::Reset } else { Next::Mail },
             due: VecDeque::new(),
@@ -173,8 +177,10 @@ impl Transaction {
         if self.capabilities.size.is_some() {
             out.extend_from_slice(format!(" SIZE={}", mail.size.unwrap_or_default()).as_bytes());
         }
-        if self.capabilities.eight_bit_mime && mail.body != BodyType::SevenBit {
-            out.extend_from_slice(b" BODY=8BITMIME");
+        match mail.body {
+            BodyType::BinaryMime => out.extend_from_slice(b" BODY=BINARYMIME"),
+            BodyType::EightBitMime if self.capabilities.eight_bit_mime => out.extend_from_slice(b" BODY=8BITMIME"),
+            _ => {}
         }
         if self.capabilities.smtputf8 && mail.smtputf8 {
             out.extend_from_slice(b" SMTPUTF8");
@@ -200,7 +206,7 @@ impl Transaction {
             Body::Memory(bytes) => {
                 let bytes = bytes.as_ref().as_ref();
                 let normal;
-                let bytes = if is_normal(bytes) {
+                let bytes = if is_normal(bytes) || self.message.mail.body == BodyType::BinaryMime {
                     bytes
                 } else {
                     normal = normalised(bytes);

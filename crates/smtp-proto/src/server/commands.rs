@@ -4,7 +4,7 @@ use super::body::{Body, Chunk};
 use super::{Hello, Pending, Question, Session, Settings, State, Step, TlsOffer, Transaction};
 use crate::dot_stuffing::Decoder;
 use crate::grammar;
-use mail_types::{Domain, Recipient, Reply, Secret};
+use mail_types::{BodyType, Domain, Recipient, Reply, Secret};
 use std::collections::HashSet;
 
 /// Command lines kept between two replies, and of each of them.
@@ -177,6 +177,10 @@ impl Session {
         }
         lines.extend(["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"].map(String::from));
         lines.push(format!("LIMITS {}", limits(&settings)));
+        // RFC 3030 §3: only together with CHUNKING.
+        if settings.binary_mime && !settings.discard_ehlo_keywords.iter().any(|word| word == "CHUNKING") {
+            lines.push("BINARYMIME".into());
+        }
         lines.push("CHUNKING".into());
         if settings.xclient {
             lines.push(format!("XCLIENT {}", super::proxied::XCLIENT.join(" ")));
@@ -271,6 +275,9 @@ impl Session {
             Ok(mail) => mail,
             Err(error) => return self.say(error.reply(true)),
         };
+        if mail.body == BodyType::BinaryMime && !self.settings.binary_mime {
+            return self.say(Reply::with(555, (5, 6, 1), "BODY=BINARYMIME is not taken here"));
+        }
         // RFC 1870 §6.1
         if self.settings.size_limit > 0 && mail.size.is_some_and(|size| size > self.settings.size_limit) {
             return self.say(Reply::with(552, (5, 3, 4), "Message size exceeds fixed limit"));
@@ -330,6 +337,9 @@ impl Session {
         } else if self.body.is_some() {
             // RFC 3030 §2
             Some(out_of_order("Error: DATA after BDAT"))
+        } else if self.is_binary() {
+            // RFC 3030 §3
+            Some(out_of_order("Error: BODY=BINARYMIME needs BDAT"))
         } else {
             self.data_fault()
         };
@@ -337,6 +347,10 @@ impl Session {
             Some(reply) => self.say(reply),
             None => Some(self.ask(Pending::Data, Question::Data)),
         }
+    }
+
+    fn is_binary(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|t| t.mail.body == BodyType::BinaryMime)
     }
 
     fn bdat(&mut self, argument: &str) -> Option<Step> {
@@ -464,7 +478,7 @@ impl Session {
                 self.out.extend_from_slice(b"354 End data with <CR><LF>.<CR><LF>\r\n");
             }
             Pending::FirstChunk(chunk) => {
-                self.begin_body(Decoder::chunks());
+                self.begin_body(if self.is_binary() { Decoder::binary() } else { Decoder::chunks() });
                 self.state = State::Chunk(chunk);
             }
             Pending::Message(_) => unreachable!("answered by message_replies"),

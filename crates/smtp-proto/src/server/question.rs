@@ -12,7 +12,7 @@ pub enum Step {
     Send(Vec<u8>),
     /// Find an answer and call [`super::Session::answer`].
     Ask(Question),
-    /// Decoded bytes of the message of the present transaction, with CRLF line ends; about 64 KiB at most, except that a message below
+    /// Decoded bytes of the message of the present transaction, with CRLF line ends unless it is BINARYMIME; about 64 KiB at most, except that a message below
     /// that comes as one chunk.
     Body(Vec<u8>),
     /// The message whose bytes came by `Body` will not be completed: drop them.

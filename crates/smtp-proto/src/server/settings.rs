@@ -47,6 +47,8 @@ pub struct Settings {
     pub forbidden_commands: Vec<String>,
     /// EHLO keywords that are not announced, in upper case.
     pub discard_ehlo_keywords: Vec<String>,
+    /// Messages whose octets are no lines are taken (RFC 3030 §3).
+    pub binary_mime: bool,
     /// VRFY is refused.
     pub disable_vrfy: bool,
     /// ETRN (RFC 1985) is announced and asked about.
@@ -104,6 +106,7 @@ impl Settings {
             forbid_unauth_pipelining: true,
             forbidden_commands: ["CONNECT", "GET", "POST"].map(String::from).to_vec(),
             discard_ehlo_keywords: Vec::new(),
+            binary_mime: true,
             disable_vrfy: false,
             etrn: false,
             xclient: false,
@@ -119,6 +122,8 @@ impl Settings {
             lmtp: true,
             banner: "LMTP Facteur".into(),
             size_limit: 0,
+            // Mailboxes hold lines, and IMAP shows them; who has binary parts encodes them first.
+            binary_mime: false,
             soft_error_limit: u32::MAX,
             hard_error_limit: u32::MAX,
             junk_command_limit: u32::MAX,

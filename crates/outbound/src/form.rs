@@ -1,0 +1,149 @@
+//! The form in which a host takes a message: its own, or converted where the host lacks BINARYMIME or 8BITMIME.
+
+use crate::{Body, Message, downgrade};
+use mail_types::{Address, BodyType, Failure, Outcome, Recipient};
+use smtp_proto::XFacteur;
+use smtp_proto::client::{self, Capabilities};
+use smtp_proto::server::MailFrom;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Large messages that are in memory at the same time, because they had to be converted.
+const LARGE: usize = 4;
+
+/// Makes messages fit for hosts.
+pub(crate) struct Forms {
+    large: Arc<Semaphore>,
+}
+
+/// Kept as long as a large message is in memory.
+pub(crate) struct Room(Option<OwnedSemaphorePermit>);
+
+impl Default for Forms {
+    fn default() -> Forms {
+        Forms { large: Arc::new(Semaphore::new(LARGE)) }
+    }
+}
+
+impl Forms {
+    /// The message for these recipients, in a form that the server takes. `Err`: there is none.
+    pub(crate) async fn of(
+        &self,
+        message: &Message,
+        recipients: Vec<Recipient>,
+        repeat: bool,
+        capabilities: &Capabilities,
+    ) -> Result<(client::Message, Room), Outcome> {
+        let mut room = Room(None);
+        let (mut body_type, mut body) = (message.body_type, as_it_is(&message.body));
+        if body_type == BodyType::BinaryMime && !(capabilities.binary_mime && capabilities.chunking) {
+            let converted = self.in_lines(message, capabilities.eight_bit_mime, &mut room).await?;
+            body_type = if converted.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime };
+            body = client::Body::Memory(Arc::new(converted));
+        } else if body_type == BodyType::EightBitMime && !capabilities.eight_bit_mime {
+            if let Some(converted) = in_seven_bits(&message.body).await? {
+                body = client::Body::Memory(Arc::new(converted));
+            }
+            body_type = BodyType::SevenBit;
+        }
+        let mut smtputf8 = message.smtputf8;
+        // The session looks into memory by itself; of a file it knows nothing.
+        if smtputf8 && !capabilities.smtputf8 && matches!(body, client::Body::Stream { .. }) {
+            let utf8 = |address: &Address| address.is_utf8();
+            let addresses = message.sender.as_ref().is_some_and(utf8) || recipients.iter().any(|r| utf8(&r.address));
+            smtputf8 = addresses || !file_is_ascii(&message.body, HEADER_BYTES).await?;
+        }
+        let xfacteur = XFacteur { id: message.id, time_seconds: message.accepted_seconds, repeat };
+        let mail = MailFrom {
+            sender: message.sender.clone(),
+            body: body_type,
+            smtputf8,
+            size: None,
+            ret: message.ret,
+            envid: message.envid.clone(),
+            xfacteur: Some(xfacteur),
+        };
+        Ok((client::Message { mail, recipients, body }, room))
+    }
+
+    /// RFC 3030 §3: what the host does not take as it is becomes valid MIME in lines, or is returned. A DKIM signature over binary parts
+    /// does not survive, as RFC 6376 §5.3 warns those who sign such; the message does.
+    async fn in_lines(&self, message: &Message, eight_bit: bool, room: &mut Room) -> Result<Vec<u8>, Outcome> {
+        let body = message.body.clone();
+        if matches!(body, Body::File { .. }) {
+            room.0 = self.large.clone().acquire_owned().await.ok();
+        }
+        let converting = tokio::task::spawn_blocking(move || match &body {
+            Body::Memory(bytes) => Ok(message::binary::in_lines(bytes.as_ref().as_ref(), eight_bit)),
+            Body::File { file, offset, length } => {
+                let mut bytes = vec![0; usize::try_from(*length).map_err(std::io::Error::other)?];
+                std::os::unix::fs::FileExt::read_exact_at(&**file, &mut bytes, *offset)?;
+                Ok(message::binary::in_lines(&bytes, eight_bit))
+            }
+        });
+        let converted = converting.await.map_err(|error| unread(&std::io::Error::other(error)))?;
+        converted.map_err(|error| unread(&error))?.ok_or_else(|| {
+            let reason = "the message has binary parts, which the host does not take, and cannot be converted";
+            Outcome::Bounced(Failure::local((5, 6, 1), reason))
+        })
+    }
+}
+
+fn as_it_is(body: &Body) -> client::Body {
+    match body {
+        Body::Memory(bytes) => client::Body::Memory(bytes.clone()),
+        Body::File { length, .. } => client::Body::Stream { size: *length },
+    }
+}
+
+/// `None`: it is in seven bits as it stands.
+async fn in_seven_bits(body: &Body) -> Result<Option<Vec<u8>>, Outcome> {
+    let no_way = || {
+        let reason = "the message has 8-bit text, which the host does not take, and cannot be converted";
+        Outcome::Bounced(Failure::local((5, 6, 3), reason))
+    };
+    match body {
+        Body::Memory(bytes) if bytes.as_ref().as_ref().is_ascii() => Ok(None),
+        Body::Memory(bytes) => downgrade::to_seven_bit(bytes.as_ref().as_ref()).ok_or_else(no_way).map(Some),
+        Body::File { .. } if file_is_ascii(body, usize::MAX).await? => Ok(None),
+        Body::File { .. } => Err(no_way()),
+    }
+}
+
+fn unread(error: &std::io::Error) -> Outcome {
+    Outcome::Deferred(Failure::local((4, 3, 0), format!("the message cannot be read from the spool: {error}")))
+}
+
+/// Headers are no longer than this (SECURITY, limits).
+const HEADER_BYTES: usize = 1 << 20;
+
+/// Whether the file has ASCII only: in its header, when `limit` bounds the look, else in all of it.
+async fn file_is_ascii(body: &Body, limit: usize) -> Result<bool, Outcome> {
+    let Body::File { file, offset, length } = body else { return Ok(true) };
+    let (file, offset, length) = (file.clone(), *offset, (*length).min(limit as u64));
+    let header_only = limit == HEADER_BYTES;
+    let looking = tokio::task::spawn_blocking(move || -> std::io::Result<bool> {
+        let mut at = 0;
+        let mut buffer = vec![0; 64 * 1024];
+        while at < length {
+            let size = buffer.len().min((length - at) as usize);
+            std::os::unix::fs::FileExt::read_exact_at(&*file, &mut buffer[..size], offset + at)?;
+            let piece = &buffer[..size];
+            let end = if header_only { piece.windows(4).position(|w| w == b"\r\n\r\n") } else { None };
+            if !piece[..end.unwrap_or(size)].is_ascii() {
+                return Ok(false);
+            }
+            if end.is_some() {
+                break;
+            }
+            // A blank line may lie across two pieces.
+            at += if size > 3 && at + (size as u64) < length { size as u64 - 3 } else { size as u64 };
+        }
+        Ok(true)
+    });
+    match looking.await {
+        Ok(Ok(ascii)) => Ok(ascii),
+        Ok(Err(error)) => Err(unread(&error)),
+        Err(error) => Err(unread(&std::io::Error::other(error))),
+    }
+}
