@@ -225,6 +225,17 @@ settings! {
         smtpd_transaction_limit: u32 = 0u32, in 0..=100_000;
         /// The delay of each reply once the client has made `smtpd_soft_error_limit` errors.
         smtpd_error_sleep_time: Duration = secs(1), in secs(0)..=minutes(1), was "Postfix smtpd_error_sleep_time";
+        /// The least time that a client may name by which its message is to be delivered or returned (`BY=seconds;R`); it is announced by DELIVERBY. 0: any.
+        smtpd_deliver_by_minimum: Duration = secs(0), in secs(0)..=minutes(10_080);
+        /// How long the message of a client that has logged in may wait for its release (FUTURERELEASE: `HOLDFOR`, `HOLDUNTIL`). 0: not offered.
+        smtpd_future_release_limit: Duration = secs(0), in secs(0)..=minutes(525_600);
+        /// The highest priority (MT-PRIORITY, up to 9) that clients may ask for who have logged in or are of `mynetworks`. Others get 0 at most.
+        smtpd_priority_limit: u32 = 4u32, in 0..=9;
+        /// Whether REQUIRETLS is offered under TLS: such a message leaves only to hosts that prove who they are and offer it too, or goes back. It is not
+        /// offered where `smtp_tls_security_level` is `none`.
+        requiretls_enable: bool = true, was "Postfix requiretls_enable";
+        /// Whether `TLS-Required: No` in the header of a message lowers the TLS that its delivery insists on to `may`.
+        tls_required_enable: bool = true, was "Postfix tls_required_enable";
         /// Errors after which replies are delayed.
         smtpd_soft_error_limit: u32 = 10u32, in 0..=1000, was "Postfix smtpd_soft_error_limit";
         /// Errors after which the client is cut off. At a Unix socket, where programs of this machine speak, errors are not counted.
@@ -299,6 +310,7 @@ impl Service {
         let mut submission = Service::over(smtpd);
         submission.smtpd.smtpd_sender_restrictions = own_senders.clone();
         submission.smtpd.smtpd_reject_header_from_mismatch = true;
+        submission.smtpd.smtpd_future_release_limit = minutes(43_200);
         submission.listener.listen = on(587);
         submission.smtpd.smtpd_tls_security_level = TlsLevel::Encrypt;
         submission.smtpd.smtpd_sasl_auth_enable = true;

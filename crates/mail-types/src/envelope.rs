@@ -1,6 +1,6 @@
 //! The envelope: what SMTP says about a message outside of it.
 
-use crate::{Address, QueueId};
+use crate::{Address, QueueId, Wishes};
 use std::net::IpAddr;
 
 /// Everything known about an accepted message beside its bytes.
@@ -19,6 +19,7 @@ pub struct Envelope {
     pub ret: Option<DsnReturn>,
     /// DSN ENVID=, decoded from xtext (RFC 3461 §4.4).
     pub envid: Option<String>,
+    pub wishes: Wishes,
     /// To be kept in the queue until somebody releases it.
     pub hold: bool,
     /// A content filter that it goes to instead of its destinations, as `transport:next hop`.
@@ -117,6 +118,11 @@ pub struct DsnNotify {
 impl DsnNotify {
     /// NOTIFY=NEVER.
     pub const NEVER: DsnNotify = DsnNotify { given: true, success: false, failure: false, delay: false };
+
+    /// NOTIFY=NEVER was said.
+    pub fn is_never(&self) -> bool {
+        *self == DsnNotify::NEVER
+    }
 
     pub fn wants_failure(&self) -> bool {
         !self.given || self.failure

@@ -10,6 +10,8 @@ mod outcome;
 mod queue_id;
 mod reply;
 mod text;
+pub mod timestamp;
+mod wishes;
 
 pub use address::{Address, AddressError};
 pub use domain::{Domain, DomainError};
@@ -18,3 +20,4 @@ pub use outcome::{Failure, Outcome};
 pub use queue_id::{QueueId, QueueIdError, QueueIds};
 pub use reply::{EnhancedCode, Reply};
 pub use text::{Secret, printable, xtext_decode, xtext_encode};
+pub use wishes::{ByMode, DeliverBy, Release, TlsWish, Wishes};

@@ -2,7 +2,7 @@
 
 use crate::section::pick;
 use crate::{Date, crlf, header_length};
-use mail_types::{Address, DsnReturn, EnhancedCode, QueueId, Reply};
+use mail_types::{Address, DsnReturn, EnhancedCode, QueueId, Reply, Wishes};
 use memchr::memmem;
 use std::fmt::Write;
 
@@ -73,6 +73,8 @@ pub struct Dsn<'a> {
     pub full_limit: usize,
     /// A copy for the postmaster, whose mail it is not.
     pub postmaster: bool,
+    /// What the sender asked of transport.
+    pub wishes: Wishes,
     /// The sender used SMTPUTF8, so the notification may.
     pub smtputf8: bool,
 }
@@ -209,6 +211,13 @@ impl Dsn<'_> {
         line(out, format_args!("Reporting-MTA: dns; {}", self.host));
         line(out, format_args!("X-Facteur-Queue-ID: {}", self.id));
         line(out, format_args!("Arrival-Date: {}", self.arrival));
+        // RFC 2852 §5, RFC 4865 §5.1.2
+        if let Some(by) = self.wishes.deliver_by {
+            line(out, format_args!("Deliver-By-Date: {}", Date::new(by.at_seconds, 0)));
+        }
+        if let Some(release) = self.wishes.release {
+            line(out, format_args!("Future-Release-Request: {release}"));
+        }
         for recipient in self.recipients {
             out.push_str("\r\n");
             if let Some((kind, address)) = recipient.original.and_then(|o| o.split_once(';')) {

@@ -23,6 +23,8 @@ pub struct Received<'a> {
     pub show_login: bool,
     /// The recipient, when it is the only one (RFC 5321 §7.6: several would betray each other).
     pub recipient: Option<&'a Address>,
+    /// MT-PRIORITY, told when it is not 0 (RFC 6710 §4.1).
+    pub priority: i8,
     pub date: Date,
 }
 
@@ -57,11 +59,14 @@ impl Received<'_> {
         }
         write!(out, "by {} (Facteur) with {} id {}\r\n\t", self.by, protocol.name(self.smtputf8), self.id)?;
         if let Some(recipient) = self.recipient {
-            write!(out, "for <{recipient}>; ")?;
+            write!(out, "for <{recipient}>")?;
         } else {
             out.truncate(out.len() - 3);
-            out.push_str("; ");
         }
+        if self.priority != 0 {
+            write!(out, " PRIORITY {}", self.priority)?;
+        }
+        out.push_str("; ");
         write!(out, "{}\r\n", self.date)
     }
 }
@@ -214,7 +219,7 @@ mod tests {
     fn received(client: &Client, recipient: Option<&Address>, tls: Option<&str>, show_login: bool) -> String {
         let id = QueueId::from_parts(1_795_360_092, 1, 1);
         let date = Date::new(1_795_360_092, 0);
-        Received { client, by: "us.org", id, smtputf8: false, tls, show_login, recipient, date }.to_field()
+        Received { client, by: "us.org", id, smtputf8: false, tls, show_login, recipient, priority: 0, date }.to_field()
     }
 
     #[test]

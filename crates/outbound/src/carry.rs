@@ -10,10 +10,10 @@ use crate::pool::{Pool, Way};
 use crate::tls::{ClientTls, Trust};
 use crate::verdict::{self, Verdict};
 use crate::wire::Wire;
-use crate::{Destination, Message, NamedBy, Settings, SetupError, Tables};
+use crate::{Destination, Message, NamedBy, Settings, SetupError, Tables, demands};
 use config::{SmtpTlsLevel, SrvService};
 use dns::Resolver;
-use mail_types::{Address, Domain, Failure, Outcome, Recipient};
+use mail_types::{Domain, Failure, Outcome, Recipient, TlsWish};
 use smtp_proto::client::{self, Credentials, TlsUse};
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -74,6 +74,8 @@ pub struct Attempt {
     pub unreadable: bool,
     /// For each recipient: a host has taken it together with what reports its sender wants, and reports further itself.
     pub passed_on: Vec<bool>,
+    /// For each recipient: a host has taken it and knows by when it is wanted (RFC 2852).
+    pub told_time: Vec<bool>,
 }
 
 /// The recipients of a message on their way.
@@ -94,6 +96,7 @@ struct Job<'a> {
     repeatable: bool,
     unreadable: bool,
     passed_on: Vec<bool>,
+    told_time: Vec<bool>,
 }
 
 /// What is to be done after a message was sent on a connection.
@@ -104,6 +107,8 @@ enum Next {
     OtherHost,
     /// The connection was dead before the server read anything.
     Stale,
+    /// The host may not have the message, of which it has heard nothing.
+    Unfit,
     /// The server takes no more on this connection, and may have the rest on a new one.
     NewConnection,
 }
@@ -114,7 +119,7 @@ impl Outbound {
         let section = &settings.section;
         let policies = Policies::new(section, tables.tls_policy)?;
         let verifies = settings.relay_login.is_some() || !tables.passwords.is_empty() || policies.may_verify();
-        let tls = ClientTls::new(verifies.then_some(settings.ca_file.as_path()), policies.digest())?;
+        let tls = ClientTls::new(&settings.ca_file, verifies, policies.digest())?;
         let wrong = |setting, why: String| SetupError::Value { setting, why };
         let fallback = section.smtp_fallback_relay.iter().map(|text| Destination::parse(text));
         let fallback = fallback.collect::<Result<_, _>>().map_err(|why| wrong("smtp_fallback_relay", why))?;
@@ -143,6 +148,7 @@ impl Outbound {
             repeatable: false,
             unreadable: false,
             passed_on: vec![false; recipients.len()],
+            told_time: vec![false; recipients.len()],
         };
         self.0.carry(destination, message.named_by, &mut job).await;
         if matches!(destination, Destination::Smtp { .. }) && !self.0.fallback.contains(destination) {
@@ -185,16 +191,23 @@ impl Outbound {
 
 impl Inner {
     /// The TLS policy and the login of a destination. `Err`: one of them cannot be told now.
-    async fn leaving(&self, destination: &Destination, named_by: NamedBy, sender: Option<&Address>) -> Result<Leaving, Outcome> {
+    async fn leaving(&self, destination: &Destination, named_by: NamedBy, message: Option<&Message>) -> Result<Leaving, Outcome> {
+        let sender = message.and_then(|m| m.sender.as_ref());
         let credentials = self.logins.of(destination, named_by, sender, &self.settings).await?;
         let by_srv = destination.srv(&self.settings).is_some();
         let policy = self.policies.of(destination, credentials.is_some(), by_srv).await?;
+        // Notifications are not lost for want of TLS (RFC 8689 §5).
+        let policy = match message.map(|m| m.wishes.tls) {
+            Some(TlsWish::Required) if sender.is_some() => self.policies.required(policy, destination)?,
+            Some(TlsWish::Optional) if credentials.is_none() => self.policies.optional(policy)?,
+            _ => policy,
+        };
         let way = Way { destination: destination.clone(), policy, login: credentials.as_ref().map(|c| c.login.clone()) };
         Ok(Leaving { way, credentials })
     }
 
     async fn carry(&self, destination: &Destination, named_by: NamedBy, job: &mut Job<'_>) {
-        let leaving = match self.leaving(destination, named_by, job.message.sender.as_ref()).await {
+        let leaving = match self.leaving(destination, named_by, Some(job.message)).await {
             Ok(leaving) => leaving,
             Err(outcome) => return job.fail_undecided(outcome),
         };
@@ -204,11 +217,11 @@ impl Inner {
         let mut tried = None;
         if let Some(mut connection) = self.pool.take(way).await {
             let host = connection.host.clone();
-            match self.send(&mut connection, job).await {
+            match self.send(way, &mut connection, job).await {
                 (Next::Done, usable) => return self.keep(way, connection, usable),
-                (Next::OtherHost, usable) => {
+                (next @ (Next::OtherHost | Next::Unfit), usable) => {
                     self.keep(way, connection, usable);
-                    sessions += 1;
+                    sessions += usize::from(matches!(next, Next::OtherHost));
                     tried = Some(host);
                 }
                 // The others have waited longer still.
@@ -262,6 +275,7 @@ impl Inner {
                 match self.send_to(&leaving.way, opened, job).await {
                     Next::Done => return,
                     Next::NewConnection => opened = self.open_tcp(leaving, &host).await,
+                    Next::Unfit => break,
                     Next::OtherHost | Next::Stale => {
                         sessions += usize::from(was_open);
                         break;
@@ -274,12 +288,16 @@ impl Inner {
     /// Sends over a connection that was just made, or notes why there is none.
     async fn send_to(&self, way: &Way, opened: Result<Connection, Unopened>, job: &mut Job<'_>) -> Next {
         match opened {
+            Err(Unopened { insecure: true, outcome, .. }) if demands::demands_tls(job.message) => {
+                job.fail_undecided(encryption_needed(outcome));
+                Next::OtherHost
+            }
             Err(unopened) => {
                 job.fail_undecided(unopened.outcome);
                 Next::OtherHost
             }
             Ok(mut connection) => {
-                let (next, usable) = self.send(&mut connection, job).await;
+                let (next, usable) = self.send(way, &mut connection, job).await;
                 match next {
                     Next::NewConnection => self.part(connection),
                     _ => self.keep(way, connection, usable),
@@ -303,7 +321,7 @@ impl Inner {
 
     /// Sends the message to those recipients that have no outcome yet, in several transactions when the server takes only some at a time.
     /// Also tells whether the connection can be used again.
-    async fn send(&self, connection: &mut Connection, job: &mut Job<'_>) -> (Next, bool) {
+    async fn send(&self, way: &Way, connection: &mut Connection, job: &mut Job<'_>) -> (Next, bool) {
         let reused = connection.used > 0;
         job.reached = true;
         job.recognises = connection.capabilities().xfacteur;
@@ -311,6 +329,13 @@ impl Inner {
             job.asked.fill(false);
         }
         job.tls = connection.tls.clone();
+        // A mailbox is where all wishes end.
+        let unmet = demands::unmet(job.message, connection.capabilities(), demands::now_seconds());
+        if let Some(failure) = unmet.filter(|_| !way.destination.is_lmtp()) {
+            job.fail_undecided(Outcome::Bounced(Failure { reason: format!("{} ({})", failure.reason, connection.host), ..failure }));
+            return (Next::Unfit, true);
+        }
+        let proved = way.policy.is_verified() && connection.tls.is_some();
         loop {
             let limits = connection.capabilities().limits;
             let open = batch(job.recipients, limits, |at| job.outcomes[at].is_none() && !job.asked[at]);
@@ -320,7 +345,7 @@ impl Inner {
             if connection.is_exhausted() {
                 return (Next::NewConnection, false);
             }
-            let formed = self.forms.of(job.message, job.chosen(&open), job.repeat, connection.capabilities()).await;
+            let formed = self.forms.of(job.message, job.chosen(&open), job.repeat, connection.capabilities(), proved).await;
             let (message, _room) = match formed {
                 Ok(formed) => formed,
                 Err(outcome) => {
@@ -346,7 +371,9 @@ impl Inner {
                 let Some(said) = said else { continue };
                 match verdict::of_reply(said, &connection.host) {
                     Verdict::Final(outcome) => {
-                        job.passed_on[*at] = connection.capabilities().dsn && matches!(outcome, Outcome::Delivered { .. });
+                        let (capabilities, taken) = (connection.capabilities(), matches!(outcome, Outcome::Delivered { .. }));
+                        job.passed_on[*at] = taken && capabilities.dsn;
+                        job.told_time[*at] = taken && capabilities.deliver_by.is_some();
                         job.outcomes[*at] = Some(outcome);
                         progress = true;
                     }
@@ -441,21 +468,28 @@ impl Inner {
 struct Unopened {
     outcome: Outcome,
     unreachable: bool,
+    /// TLS could not be made, or did not prove who the host is.
+    insecure: bool,
 }
 
 impl Unopened {
     fn connect(host: &str, error: &std::io::Error) -> Unopened {
         let unreachable = error.kind() == std::io::ErrorKind::NetworkUnreachable;
         let outcome = Outcome::Deferred(Failure::local((4, 4, 1), format!("connect to {host}: {}", verdict::words(error))));
-        Unopened { outcome, unreachable }
+        Unopened { outcome, unreachable, insecure: false }
     }
 
     fn session(host: &str, error: OpenError) -> Unopened {
+        let insecure = match &error {
+            OpenError::Session { error, .. } => matches!(error, client::Error::TlsNotOffered | client::Error::TlsRefused(_)),
+            // Other faults are the network's.
+            OpenError::Tls(error) => error.kind() == std::io::ErrorKind::InvalidData,
+        };
         let outcome = match error {
             OpenError::Session { error, timed_out } => verdict::of_error(&error, host, timed_out),
             OpenError::Tls(error) => Outcome::Deferred(Failure::local((4, 7, 5), format!("TLS with host {host}: {error}"))),
         };
-        Unopened { outcome, unreachable: false }
+        Unopened { outcome, unreachable: false, insecure }
     }
 }
 
@@ -516,6 +550,7 @@ impl Job<'_> {
             repeatable: self.repeatable,
             unreadable: self.unreadable,
             passed_on: self.passed_on,
+            told_time: self.told_time,
         }
     }
 }
@@ -529,6 +564,18 @@ fn batch(recipients: &[Recipient], limits: client::Limits, is_open: impl Fn(usiz
         domains.contains(domain) || (domains.len() < most(limits.recipient_domains) && domains.insert(domain))
     };
     (0..recipients.len()).filter(|at| is_open(*at)).filter(|at| fits(at)).take(most(limits.recipients)).collect()
+}
+
+/// RFC 8689 §4.2.1: what could not be sent safely is returned, not tried again.
+fn encryption_needed(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Deferred(failure) => Outcome::Bounced(Failure {
+            status: mail_types::EnhancedCode(5, 7, 10),
+            reason: format!("Encryption needed: {}", failure.reason),
+            ..failure
+        }),
+        other => other,
+    }
 }
 
 /// A lost connection never bounces by itself.

@@ -1,7 +1,7 @@
 //! The form in which a host takes a message: its own, or converted where the host lacks BINARYMIME or 8BITMIME.
 
-use crate::{Body, Message, downgrade};
-use mail_types::{Address, BodyType, Failure, Outcome, Recipient};
+use crate::{Body, Message, demands, downgrade};
+use mail_types::{Address, BodyType, Failure, Outcome, Recipient, TlsWish};
 use smtp_proto::XFacteur;
 use smtp_proto::client::{self, Capabilities};
 use smtp_proto::server::MailFrom;
@@ -26,13 +26,14 @@ impl Default for Forms {
 }
 
 impl Forms {
-    /// The message for these recipients, in a form that the server takes. `Err`: there is none.
+    /// The message for these recipients, in a form that the server takes. `Err`: there is none. `proved`: TLS has shown who the server is.
     pub(crate) async fn of(
         &self,
         message: &Message,
-        recipients: Vec<Recipient>,
+        mut recipients: Vec<Recipient>,
         repeat: bool,
         capabilities: &Capabilities,
+        proved: bool,
     ) -> Result<(client::Message, Room), Outcome> {
         let mut room = Room(None);
         let (mut body_type, mut body) = (message.body_type, as_it_is(&message.body));
@@ -53,6 +54,8 @@ impl Forms {
             let addresses = message.sender.as_ref().is_some_and(utf8) || recipients.iter().any(|r| utf8(&r.address));
             smtputf8 = addresses || !file_is_ascii(&message.body, HEADER_BYTES).await?;
         }
+        let now_seconds = demands::now_seconds();
+        demands::with_delay_reports(message, &mut recipients, capabilities, now_seconds);
         let xfacteur = XFacteur { id: message.id, time_seconds: message.accepted_seconds, repeat };
         let mail = MailFrom {
             sender: message.sender.clone(),
@@ -61,6 +64,10 @@ impl Forms {
             size: None,
             ret: message.ret,
             envid: message.envid.clone(),
+            by: demands::by(message, now_seconds),
+            hold: None,
+            priority: Some(message.wishes.priority),
+            require_tls: proved && message.wishes.tls == TlsWish::Required,
             xfacteur: Some(xfacteur),
         };
         Ok((client::Message { mail, recipients, body }, room))

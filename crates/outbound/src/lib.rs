@@ -13,6 +13,7 @@
 mod bind;
 mod carry;
 mod connection;
+mod demands;
 mod destination;
 mod downgrade;
 mod explain;

@@ -1,4 +1,4 @@
-use mail_types::{Address, BodyType, DsnReturn, QueueId};
+use mail_types::{Address, BodyType, DsnReturn, QueueId, Wishes};
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ pub struct Message {
     pub smtputf8: bool,
     pub ret: Option<DsnReturn>,
     pub envid: Option<String>,
+    pub wishes: Wishes,
     /// When it was accepted, in seconds since 1970.
     pub accepted_seconds: u64,
     /// An earlier attempt for these recipients may have succeeded without our knowing; our `deliver` then looks for it.

@@ -137,6 +137,37 @@ impl Policies {
         Ok((Arc::new(policy), Why::Password))
     }
 
+    /// What holds for a message that demands TLS (RFC 8689 §4.2.1). Without DNSSEC and MTA-STS an MX record proves nothing, so that the
+    /// certificate has to hold the name of the destination itself. `Err`: there is no TLS on the way there.
+    pub fn required(&self, usual: Arc<Policy>, destination: &Destination) -> Result<Arc<Policy>, Outcome> {
+        match destination {
+            Destination::LmtpUnix(_) => Ok(usual),
+            Destination::LmtpInet { host, .. } if host.literal().is_some_and(|ip| ip.is_loopback()) || host.as_str() == "localhost" => {
+                Ok(usual)
+            }
+            Destination::LmtpInet { .. } => {
+                let reason = "Encryption needed, and LMTP is spoken in clear text".to_owned();
+                Err(Outcome::Bounced(Failure::local((5, 7, 10), reason)))
+            }
+            Destination::Smtp { mx, .. } => {
+                let by_mx = *mx && usual.names.contains(&NameMatch::Hostname);
+                if usual.is_verified() && !by_mx {
+                    return Ok(usual);
+                }
+                let level = if *mx { SmtpTlsLevel::Secure } else { SmtpTlsLevel::Verify };
+                self.of_level(level, None).map(Arc::new).map_err(|why| defer(&why))
+            }
+        }
+    }
+
+    /// What holds for a message that would rather go in clear text than not at all (RFC 8689 §4.2.2, Postfix tls_required_enable).
+    pub fn optional(&self, usual: Arc<Policy>) -> Result<Arc<Policy>, Outcome> {
+        if usual.level <= SmtpTlsLevel::May {
+            return Ok(usual);
+        }
+        self.of_level(SmtpTlsLevel::May, None).map(Arc::new).map_err(|why| defer(&why))
+    }
+
     async fn in_table(&self, destination: &Destination, host: &Domain) -> Result<Option<(Policy, Found)>, Outcome> {
         if self.maps.is_empty() {
             return Ok(None);

@@ -15,6 +15,7 @@ mod lmtp;
 mod mx;
 mod policies;
 mod relay;
+mod wishes;
 
 const TEXT: &str = "Subject: test\r\n\r\nhello\r\n";
 
@@ -59,6 +60,7 @@ fn message(text: impl AsRef<[u8]>) -> Message {
         smtputf8: false,
         ret: None,
         envid: None,
+        wishes: Default::default(),
         accepted_seconds: 1_800_000_000,
         repeat: false,
         named_by: NamedBy::Relay,

@@ -16,8 +16,8 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -58,8 +58,9 @@ pub(crate) struct ClientTls(Arc<Inner>);
 
 struct Inner {
     provider: Arc<CryptoProvider>,
-    /// Empty when nothing can ask for them.
-    roots: Arc<RootCertStore>,
+    /// Read at start where the settings verify hosts; else when the first message demands it.
+    roots: OnceLock<Arc<RootCertStore>>,
+    ca_file: PathBuf,
     digest: FingerprintDigest,
     made: Mutex<HashMap<Judgement, Arc<ClientConfig>>>,
 }
@@ -73,11 +74,11 @@ struct Judgement {
 }
 
 impl ClientTls {
-    /// `verify_by`: certificates may have to be verified, by this file or, when it is empty, by those of the system. Reads files.
-    pub fn new(verify_by: Option<&Path>, digest: FingerprintDigest) -> Result<ClientTls, SetupError> {
+    /// Certificates are verified by `ca_file` or, when it is empty, by those of the system. `verifies`: the settings do so; reads files.
+    pub fn new(ca_file: &Path, verifies: bool, digest: FingerprintDigest) -> Result<ClientTls, SetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let roots = Arc::new(verify_by.map_or_else(|| Ok(RootCertStore::empty()), roots)?);
-        Ok(ClientTls(Arc::new(Inner { provider, roots, digest, made: Mutex::default() })))
+        let known = if verifies { OnceLock::from(Arc::new(roots(ca_file)?)) } else { OnceLock::new() };
+        Ok(ClientTls(Arc::new(Inner { provider, roots: known, ca_file: ca_file.to_owned(), digest, made: Mutex::default() })))
     }
 
     /// Makes TLS on a connection to `host`, a name or an address, which serves `nexthop`.
@@ -97,7 +98,7 @@ impl Inner {
         let mut versions = Vec::new();
         versions.extend(trust.policy.versions.tls12.then_some(&rustls::version::TLS12));
         versions.extend(trust.policy.versions.tls13.then_some(&rustls::version::TLS13));
-        let judge = Judge { provider: self.provider.clone(), roots: self.roots.clone(), digest: self.digest, trust: trust.clone() };
+        let judge = Judge { provider: self.provider.clone(), roots: self.roots(&trust.policy), digest: self.digest, trust: trust.clone() };
         let config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&versions)
             .map_err(io::Error::other)?
@@ -111,6 +112,22 @@ impl Inner {
         }
         made.insert(trust, config.clone());
         Ok(config)
+    }
+}
+
+impl Inner {
+    /// Without any, nothing is verified, and what demands it is returned.
+    fn roots(&self, policy: &Policy) -> Arc<RootCertStore> {
+        if policy.names.is_empty() {
+            return self.roots.get().cloned().unwrap_or_else(|| Arc::new(RootCertStore::empty()));
+        }
+        let read = || {
+            Arc::new(roots(&self.ca_file).unwrap_or_else(|error| {
+                tracing::error!(%error, "other hosts cannot be verified");
+                RootCertStore::empty()
+            }))
+        };
+        self.roots.get_or_init(read).clone()
     }
 }
 

@@ -32,6 +32,7 @@ struct ShownMessage {
     sender: Option<String>,
     state: &'static str,
     next: Option<u64>,
+    priority: i8,
     recipients: Vec<ShownRecipient>,
 }
 
@@ -125,6 +126,7 @@ fn shown(message: Listed) -> ShownMessage {
     let (state, next) = match message.state {
         ListedState::Waiting => ("waiting", None),
         ListedState::Deferred { next_seconds } => ("deferred", Some(next_seconds)),
+        ListedState::Asleep { until_seconds } => ("asleep", Some(until_seconds)),
         ListedState::Held => ("held", None),
     };
     let recipients = message.recipients.into_iter().map(|r| ShownRecipient { address: r.address.to_string(), reason: r.reason });
@@ -135,6 +137,7 @@ fn shown(message: Listed) -> ShownMessage {
         sender: message.sender.map(|sender| sender.to_string()),
         state,
         next,
+        priority: message.priority,
         recipients: recipients.collect(),
     }
 }

@@ -49,6 +49,8 @@ pub struct Entry {
     pub expire: bool,
     /// The absence of a partner that it is deferred for; 0: none.
     pub absence: u32,
+    /// As the message asks; 0 until it was read once.
+    pub priority: i8,
     /// It lies in the journal, but a move to a file that failed may have left one.
     pub stray: bool,
 }
@@ -65,6 +67,7 @@ impl Entry {
             hold: false,
             expire: false,
             absence: 0,
+            priority: 0,
             stray: false,
         }
     }
@@ -101,12 +104,15 @@ pub struct Target {
     pub untold: bool,
     /// That host was told what reports the sender wants, and reports further itself (RFC 3461 §5.2.2).
     pub passed_on: bool,
+    /// The sender is told of the relay because of BY= (RFC 2852 §4.1.4).
+    pub traced: bool,
 }
 
 impl Target {
     /// Whether its sender wants to hear of its delivery from us.
     pub fn wants_success(&self) -> bool {
-        self.recipient.notify.wants_success() && !(self.relayed && self.passed_on)
+        let asked = self.recipient.notify.wants_success() && !(self.relayed && self.passed_on);
+        asked || (self.relayed && self.traced && !self.recipient.notify.is_never())
     }
 }
 
@@ -143,6 +149,7 @@ pub struct JobId {
     pub number: u32,
     /// What its message takes of the memory for bodies.
     pub bytes: u32,
+    pub priority: i8,
 }
 
 impl JobId {
@@ -154,6 +161,10 @@ impl JobId {
 impl Weight for JobId {
     fn bytes(&self) -> usize {
         self.bytes as usize
+    }
+
+    fn priority(&self) -> i8 {
+        self.priority
     }
 }
 

@@ -332,6 +332,7 @@ mod tests {
             smtputf8: false,
             ret: None,
             envid: None,
+            wishes: Default::default(),
             hold: false,
             filter: None,
             client: Client::default(),

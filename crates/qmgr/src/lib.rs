@@ -15,6 +15,7 @@ mod pickup;
 mod prepare;
 mod schedule;
 mod settings;
+mod waiting;
 
 use anyhow::Context as _;
 use config::{Config, Endpoint};

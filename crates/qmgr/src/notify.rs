@@ -11,7 +11,9 @@
 use crate::clock::Now;
 use crate::entry::{Active, Target, failure};
 use crate::settings::Settings;
-use mail_types::{Address, BodyType, Client, DsnReturn, EnhancedCode, Envelope, Outcome, Protocol, QueueId, Recipient};
+use mail_types::{
+    Address, BodyType, ByMode, Client, DsnReturn, EnhancedCode, Envelope, Outcome, Protocol, QueueId, Recipient, TlsWish, Wishes,
+};
 use message::Date;
 use message::dsn::{Action, Dsn, Status};
 use outbound::Body;
@@ -70,12 +72,15 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
     let id = derived_id(kind, &envelope.id, targets);
     let date = Date::new(now.unix() as i64, 0);
     let arrived = envelope.arrived_micros / 1_000_000;
-    let until = settings.backoff.until(arrived, envelope.sender.is_none());
+    let until = settings.backoff.until(began_seconds(envelope), envelope.sender.is_none());
+    // RFC 2852 §4.1.3
+    let late = kind != Kind::Success && is_late_by_wish(envelope, now.unix());
     let statuses: Vec<Status<'_>> = targets
         .iter()
         .map(|target| {
             let failed = target.result.as_ref().and_then(failure);
             let status = match (&target.result, failed) {
+                (_, Some(_)) if late => EnhancedCode(4, 4, 7),
                 (_, Some(failure)) => failure.status,
                 (Some(Outcome::Delivered { reply }), _) => reply.enhanced().unwrap_or(EnhancedCode(2, 0, 0)),
                 _ => EnhancedCode(4, 0, 0),
@@ -111,6 +116,7 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
         arrival: Date::new(arrived as i64, 0),
         recipients: &statuses,
         original: &original,
+        wishes: envelope.wishes,
         returned: if kind.is_notice() || !may_return_all(envelope) { Some(DsnReturn::Headers) } else { envelope.ret },
         postmaster: kind.is_notice(),
         full_limit: settings.bounce_size_limit,
@@ -127,6 +133,7 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
         smtputf8: notification.smtputf8,
         ret: None,
         envid: None,
+        wishes: inherited(envelope.wishes),
         hold: false,
         filter: None,
         client: Client { protocol: Protocol { local: true, ..Protocol::default() }, ..Client::default() },
@@ -134,9 +141,26 @@ pub fn build(kind: Kind, to: &Address, active: &Active, targets: &[&Target], now
     (Stored::new(bounce), notification.bytes.into())
 }
 
-/// A report goes in lines, which a binary message would not survive.
+/// A report goes in lines, which a binary message would not survive; and what demanded TLS does not come back whole (RFC 8689 §5).
 fn may_return_all(envelope: &Envelope) -> bool {
-    envelope.body != BodyType::BinaryMime
+    envelope.body != BodyType::BinaryMime && envelope.wishes.tls != TlsWish::Required
+}
+
+/// What of the message's wishes holds for a report about it: its priority (RFC 6710 §4.6) and its need of TLS (RFC 8689 §5).
+fn inherited(wishes: Wishes) -> Wishes {
+    let tls = if wishes.tls == TlsWish::Required { TlsWish::Required } else { TlsWish::Usual };
+    Wishes { priority: wishes.priority, tls, ..Wishes::default() }
+}
+
+/// When the life of a message in the queue began: a message that had to wait is as young as its release.
+pub fn began_seconds(envelope: &Envelope) -> u64 {
+    let release = envelope.wishes.release.map_or(0, |release| release.at_seconds);
+    release.max(envelope.arrived_micros / 1_000_000)
+}
+
+/// Its sender wanted to be told at this moment that it is late (BY=…;N).
+pub fn is_late_by_wish(envelope: &Envelope, now_seconds: u64) -> bool {
+    envelope.wishes.deliver_by.is_some_and(|by| by.mode == ByMode::Notify && by.is_over(now_seconds))
 }
 
 fn derived_id(kind: Kind, id: &QueueId, targets: &[&Target]) -> QueueId {

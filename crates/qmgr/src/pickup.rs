@@ -339,6 +339,7 @@ impl Desk<'_> {
             recipients: &statuses,
             original: &letter.message,
             returned: (letter.ret == "HDRS").then_some(mail_types::DsnReturn::Headers),
+            wishes: Default::default(),
             full_limit: usize::try_from(self.config.qmgr.bounce_size_limit.0).unwrap_or(usize::MAX),
             postmaster: false,
             smtputf8: sender.is_utf8(),

@@ -75,6 +75,7 @@ pub async fn prepare(
             relayed: false,
             untold: false,
             passed_on: false,
+            traced: false,
         };
         if target.result.is_none() {
             let routed = match &envelope.filter {
@@ -152,6 +153,7 @@ fn undecided(stored: &Stored, known: &MessageLedger, outcome: impl Fn(&Recipient
         relayed: false,
         untold: true,
         passed_on: false,
+        traced: false,
     });
     let done = |target: &Target| known.done.iter().any(|(key, _)| *key == target.key);
     Prepared { expanded: None, targets: targets.filter(|target| !done(target)).collect(), jobs: Vec::new() }

@@ -4,6 +4,7 @@
 //!
 //! - **Fairness**: destinations with waiting work stand in a ring; each gets one start per turn. A destination with fifty
 //!   thousand messages delays nobody else's.
+//! - **Urgency**: within a destination the jobs stand in a [`Line`], by the priority of their messages.
 //! - **Slow start**: a destination begins with a small window of simultaneous deliveries. Each success widens it by one, up to
 //!   the limit, as long as the window is made use of (Postfix: a positive feedback of 1).
 //! - **Dead site**: a delivery that reaches no host of the destination narrows the window by one, and counts for a share of a
@@ -20,6 +21,7 @@
 //! - **Ceiling**: all deliveries to other hosts together have a limit; the partner is outside of it. An eighth of it is kept for
 //!   destinations that nothing is on its way to yet: a few slow ones with wide windows cannot stand in everybody's way.
 
+use crate::waiting::Waiting;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
@@ -86,6 +88,11 @@ impl Limits {
 /// Work that is measured by the memory it takes.
 pub trait Weight {
     fn bytes(&self) -> usize;
+
+    /// How urgent it is.
+    fn priority(&self) -> i8 {
+        0
+    }
 }
 
 /// What a destination's work takes, waiting and running.
@@ -109,7 +116,7 @@ pub struct Schedule<D, J> {
 
 #[derive(Debug)]
 struct Destination<J> {
-    waiting: VecDeque<J>,
+    waiting: Waiting<J>,
     busy: u32,
     /// In thousandths of a delivery.
     window: u64,
@@ -146,7 +153,7 @@ impl<J> Destination<J> {
     where
         J: Weight,
     {
-        let jobs: Vec<J> = self.waiting.drain(..).collect();
+        let jobs: Vec<J> = self.waiting.take(|_| true);
         jobs.iter().for_each(|job| self.leaves(job));
         jobs
     }
@@ -191,7 +198,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn add(&mut self, now: u64, to: &D, kind: Kind, job: J) -> Result<(), (J, u64)> {
         let window = self.limits.first_window(kind);
         let destination = self.destinations.entry(to.clone()).or_insert_with(|| Destination {
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             busy: 0,
             window,
             closed_until: 0,
@@ -210,7 +217,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         }
         destination.share.jobs += 1;
         destination.share.bytes += job.bytes();
-        destination.waiting.push_back(job);
+        destination.waiting.push_back(job.priority(), job);
         if !destination.in_ring {
             destination.in_ring = true;
             self.ring.push_back(to.clone());
@@ -234,7 +241,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
                 self.ring.push_back(to);
                 continue;
             }
-            let job = destination.waiting.pop_front();
+            let job = destination.waiting.pop();
             destination.in_ring = !destination.waiting.is_empty();
             if destination.in_ring {
                 self.ring.push_back(to.clone());
@@ -264,9 +271,9 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn again(&mut self, now: u64, to: &D, job: J, first: bool) -> (Vec<J>, u64) {
         if let Some(destination) = self.destinations.get_mut(to) {
             if first {
-                destination.waiting.push_front(job)
+                destination.waiting.push_front(job.priority(), job)
             } else {
-                destination.waiting.push_back(job)
+                destination.waiting.push_back(job.priority(), job)
             }
             if !destination.in_ring {
                 destination.in_ring = true;
@@ -334,12 +341,9 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     pub fn take_waiting(&mut self, mut wanted: impl FnMut(&J) -> bool) -> Vec<J> {
         let mut taken = Vec::new();
         for destination in self.destinations.values_mut() {
-            if destination.waiting.iter().any(&mut wanted) {
-                let (out, rest) = std::mem::take(&mut destination.waiting).into_iter().partition::<Vec<_>, _>(&mut wanted);
-                destination.waiting = rest.into();
-                out.iter().for_each(|job| destination.leaves(job));
-                taken.extend(out);
-            }
+            let out = destination.waiting.take(&mut wanted);
+            out.iter().for_each(|job| destination.leaves(job));
+            taken.extend(out);
         }
         taken
     }

@@ -2,7 +2,9 @@
 
 use crate::XFacteur;
 use crate::server::MailFrom;
-use mail_types::{Address, AddressError, BodyType, Domain, DsnNotify, DsnReturn, QueueId, Recipient, Reply, xtext_decode};
+use mail_types::{
+    Address, AddressError, BodyType, ByMode, Domain, DsnNotify, DsnReturn, QueueId, Recipient, Reply, timestamp, xtext_decode,
+};
 
 /// Why an argument is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +133,64 @@ fn number(text: Option<&str>) -> Option<u64> {
     text.filter(|t| (1..=20).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
 }
 
+/// BY= of MAIL (RFC 2852 §4): seconds from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct By {
+    pub seconds: i64,
+    pub mode: ByMode,
+    pub trace: bool,
+}
+
+impl By {
+    /// What `BY=` can say: nine digits.
+    pub const MOST: i64 = 999_999_999;
+
+    /// ```abnf
+    /// by-value = ["-" / "+"]1*9DIGIT ";" ("N" / "R") ["T"]                ; RFC 2852 §4
+    /// ```
+    /// A time that is over makes no sense with R.
+    fn parse(value: &str) -> Option<By> {
+        let (time, mode) = value.split_once(';')?;
+        let (negative, digits) = match time.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, time.strip_prefix('+').unwrap_or(time)),
+        };
+        let seconds = i64::try_from(number(Some(digits)).filter(|_| digits.len() <= 9)?).ok()?;
+        let seconds = if negative { -seconds } else { seconds };
+        let (mode, trace) = match mode.to_ascii_uppercase().as_str() {
+            "N" => (ByMode::Notify, false),
+            "NT" => (ByMode::Notify, true),
+            "R" => (ByMode::Return, false),
+            "RT" => (ByMode::Return, true),
+            _ => return None,
+        };
+        (mode == ByMode::Notify || seconds > 0).then_some(By { seconds, mode, trace })
+    }
+}
+
+impl std::fmt::Display for By {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mode = if self.mode == ByMode::Return { 'R' } else { 'N' };
+        write!(f, "{};{mode}{}", self.seconds.clamp(-By::MOST, By::MOST), if self.trace { "T" } else { "" })
+    }
+}
+
+/// HOLDFOR= or HOLDUNTIL= of MAIL (RFC 4865 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Seconds.
+    For(u64),
+    /// Seconds since 1970.
+    Until(u64),
+}
+
+// priority-value = (["-"] NZDIGIT) / "0"                                      ; RFC 6710 §7
+fn priority(value: &str) -> Option<i8> {
+    let digit = value.strip_prefix('-').unwrap_or(value);
+    let sound = digit.len() == 1 && digit.bytes().all(|b| b.is_ascii_digit()) && value != "-0";
+    value.parse().ok().filter(|_| sound)
+}
+
 /// Parses what follows MAIL.
 ///
 /// ```abnf
@@ -138,12 +198,14 @@ fn number(text: Option<&str>) -> Option<u64> {
 /// ```
 ///
 /// SIZE (RFC 1870 §6), BODY (RFC 6152 §2, RFC 3030 §3), SMTPUTF8 (RFC 6531 §3.4), RET and ENVID (RFC 3461 §4.3, 4.4), AUTH (RFC 4954 §5, checked
-/// and not used: nobody but our own users is trusted with it); `xfacteur` allows XID, XTIME, XREPEAT.
+/// and not used: nobody but our own users is trusted with it), BY (RFC 2852 §4), HOLDFOR and HOLDUNTIL (RFC 4865 §3), MT-PRIORITY
+/// (RFC 6710 §7), REQUIRETLS (RFC 8689 §2); `xfacteur` allows XID, XTIME, XREPEAT.
 pub fn mail_from(text: &str, origin: Option<&Domain>, xfacteur: bool) -> Result<MailFrom, Error> {
     let text = after_keyword(text, "FROM:").ok_or(Error::Syntax)?;
     let (inner, rest) = cut_path(text).ok_or(Error::Syntax)?;
     let sender = if inner.is_empty() { None } else { Some(mailbox(inner, origin)?) };
     let (mut size, mut body, mut utf8, mut ret, mut envid, mut auth) = (None, None, None, None, None, None);
+    let (mut by, mut hold, mut urgency, mut tls) = (None, None, None, None);
     let (mut xid, mut xtime, mut xrepeat) = (None, None, None);
     for (key, value) in parameters(rest) {
         match key.as_str() {
@@ -169,6 +231,11 @@ pub fn mail_from(text: &str, origin: Option<&Domain>, xfacteur: bool) -> Result<
             // RFC 3461 §4.4: at most 100 characters
             "ENVID" => once(&mut envid, value.filter(|v| !v.is_empty() && v.len() <= 100).and_then(xtext_decode))?,
             "AUTH" => once(&mut auth, value.filter(|v| *v == "<>" || xtext_decode(v).is_some()).map(|_| ()))?,
+            "BY" => once(&mut by, value.and_then(By::parse))?,
+            "HOLDFOR" => once(&mut hold, number(value).filter(|n| (1..1_000_000_000).contains(n)).map(Hold::For))?,
+            "HOLDUNTIL" => once(&mut hold, value.and_then(timestamp::parse).map(Hold::Until))?,
+            "MT-PRIORITY" => once(&mut urgency, value.and_then(priority))?,
+            "REQUIRETLS" => once(&mut tls, value.is_none().then_some(()))?,
             "XID" if xfacteur => once(&mut xid, value.and_then(|v| QueueId::parse(v).ok()))?,
             "XTIME" if xfacteur => once(&mut xtime, number(value))?,
             "XREPEAT" if xfacteur => once(&mut xrepeat, value.is_none().then_some(()))?,
@@ -183,7 +250,8 @@ pub fn mail_from(text: &str, origin: Option<&Domain>, xfacteur: bool) -> Result<
         (None, None) if xrepeat.is_none() => None,
         _ => return Err(Error::ParameterValue),
     };
-    Ok(MailFrom { sender, body: body.unwrap_or_default(), smtputf8: utf8.is_some(), size, ret, envid, xfacteur })
+    let (body, smtputf8, require_tls) = (body.unwrap_or_default(), utf8.is_some(), tls.is_some());
+    Ok(MailFrom { sender, body, smtputf8, size, ret, envid, by, hold, priority: urgency, require_tls, xfacteur })
 }
 
 /// Parses what follows RCPT.
@@ -296,6 +364,28 @@ mod tests {
             ("FROM:<a@b.test> SIZE=", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> SIZE=1 SIZE=1", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> SIZE=99999999999999999999", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BY=120;R", Ok(Some("a@b.test"))),
+            ("FROM:<a@b.test> by=-999999999;nt", Ok(Some("a@b.test"))),
+            ("FROM:<a@b.test> BY=+1;RT MT-PRIORITY=-9 REQUIRETLS", Ok(Some("a@b.test"))),
+            ("FROM:<a@b.test> BY=0;R", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BY=-1;R", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BY=1;X", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BY=1;TR", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BY=1234567890;N", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BY=;N", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> BY", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> HOLDFOR=60", Ok(Some("a@b.test"))),
+            ("FROM:<a@b.test> HOLDUNTIL=2030-01-01T00:00:00Z", Ok(Some("a@b.test"))),
+            ("FROM:<a@b.test> HOLDFOR=0", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> HOLDFOR=-60", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> HOLDUNTIL=tomorrow", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> HOLDFOR=60 HOLDUNTIL=2030-01-01T00:00:00Z", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> MT-PRIORITY=9", Ok(Some("a@b.test"))),
+            ("FROM:<a@b.test> MT-PRIORITY=10", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> MT-PRIORITY=+1", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> MT-PRIORITY=-0", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> MT-PRIORITY=1 MT-PRIORITY=1", Err(Error::ParameterValue)),
+            ("FROM:<a@b.test> REQUIRETLS=yes", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> BODY=BinaryMime", Ok(Some("a@b.test"))),
             ("FROM:<a@b.test> BODY=BINARY", Err(Error::ParameterValue)),
             ("FROM:<a@b.test> ENVID=+0D+0A", Err(Error::ParameterValue)),

@@ -7,9 +7,10 @@ use crate::rates::Event;
 use crate::server::{Server, World};
 use crate::service::Service;
 use crate::session::{End, over_rate};
+use crate::wishes;
 use daemon::{Peer, TlsInfo};
 use ipc::auth::AuthRequest;
-use mail_types::{Address, Client, Envelope, Protocol, Recipient, Reply, Secret, printable};
+use mail_types::{Address, Client, Envelope, Protocol, Recipient, Reply, Secret, Wishes, printable};
 use message::Date;
 use message::trace::Received;
 use policy::{Action, Destination, Effects, Facts, Ownership, Stage, Verdict};
@@ -47,6 +48,8 @@ pub(crate) struct Desk {
     screened: Option<Reply>,
     /// From whom XFORWARD says the messages are.
     pub(crate) forwarded: Option<(u64, Client)>,
+    /// What the transaction asks of transport, as far as it is granted.
+    pub(crate) wishes: Wishes,
     /// Whether the sender of the transaction is the login's own.
     sender_is_own: Option<Ownership>,
     intake: Option<Intake>,
@@ -90,6 +93,7 @@ impl Desk {
             rated: false,
             screened: None,
             forwarded: None,
+            wishes: Wishes::default(),
             sender_is_own: None,
             intake: None,
             accepted: 0,
@@ -245,7 +249,8 @@ impl Desk {
             (Some(login), Some(sender)) if !self.service.policy.has_sender_logins() => Some(Box::pin(self.owns(login, sender)).await),
             _ => None,
         };
-        self.judge_sender(machine, mail.sender.as_ref()).await
+        let answer = self.judge_sender(machine, mail.sender.as_ref()).await;
+        self.take_wishes(machine, mail, answer).await
     }
 
     async fn judge_sender(&mut self, machine: &Session, sender: Option<&Address>) -> Answer {
@@ -428,6 +433,7 @@ impl Desk {
                 [only] => Some(&only.address),
                 _ => None,
             },
+            priority: envelope.wishes.priority,
             date: Date::new(i64::try_from(envelope.arrived_micros / 1_000_000).unwrap_or(i64::MAX), 0),
         };
         front.push_str(&received.to_field());
@@ -440,6 +446,7 @@ impl Desk {
             trusted: self.is_trusted_relay(machine).await,
             hostname: self.service.hostname.clone(),
             hopcount_limit: self.world.hopcount_limit,
+            tls_required: smtpd.tls_required_enable,
             header_limit: bytes(smtpd.smtpd_message_header_limit),
             journal_limit: bytes(smtpd.journal_message_limit),
         };
@@ -470,6 +477,7 @@ impl Desk {
             smtputf8: mail.smtputf8,
             ret: mail.ret,
             envid: mail.envid.clone(),
+            wishes: self.wishes,
             hold: self.effects.hold,
             filter: self.filter(),
             client: Client {
@@ -533,6 +541,7 @@ impl Desk {
             recipients = envelope.recipients.len(),
             size = intake.size,
             message_id = (!intake.message_id.is_empty()).then_some(&*intake.message_id),
+            wishes = wishes::shown(&envelope.wishes),
             hold = envelope.hold.then_some(true),
             "received"
         );

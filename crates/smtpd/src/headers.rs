@@ -33,6 +33,8 @@ pub(crate) struct Assembled {
     /// For the log.
     pub(crate) message_id: String,
     pub(crate) authors: Authors,
+    /// `TLS-Required: No` (RFC 8689 §3).
+    pub(crate) tls_optional: bool,
     /// Length of the header as it came.
     pub(crate) header_bytes: usize,
 }
@@ -76,6 +78,7 @@ pub(crate) fn assemble(message: &[u8], edits: Edits<'_>) -> Assembled {
     let mut missing = message::trace::Missing { date: true, message_id: true, from: true };
     let mut dropped = Vec::new();
     let mut authors = Authors::default();
+    let mut tls_optional = false;
     let mut fields = message::fields(message);
     let mut body = None;
     for field in fields.by_ref() {
@@ -96,6 +99,7 @@ pub(crate) fn assemble(message: &[u8], edits: Edits<'_>) -> Assembled {
                 missing.message_id = false;
                 message_id = printable(&field.text());
             }
+            12 if field.is("TLS-Required") => tls_optional |= field.unfolded().eq_ignore_ascii_case(b"no"),
             _ => {}
         }
         let private = submission.is_some() && DROPPED.iter().any(|name| field.is(name));
@@ -123,7 +127,7 @@ pub(crate) fn assemble(message: &[u8], edits: Edits<'_>) -> Assembled {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(&message[body_at..]);
-    Assembled { bytes, hops, message_id, authors, header_bytes: body_at }
+    Assembled { bytes, hops, message_id, authors, tls_optional, header_bytes: body_at }
 }
 
 fn claims_to_be(field: &message::Field<'_>, hostname: &str) -> bool {

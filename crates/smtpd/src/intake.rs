@@ -2,7 +2,7 @@
 
 use crate::headers::{Authors, Edits, Submission, assemble};
 use crate::server::seconds_since_1970;
-use mail_types::{DsnNotify, Envelope, Recipient, Reply};
+use mail_types::{DsnNotify, Envelope, Recipient, Reply, TlsWish};
 use routing::{Findings, Scan};
 use spool::{LargeWriter, Receipt, SpoolWriter};
 
@@ -37,6 +37,8 @@ pub(crate) struct Terms {
     pub(crate) trusted: bool,
     pub(crate) hostname: String,
     pub(crate) hopcount_limit: usize,
+    /// `TLS-Required: No` in the header is heeded.
+    pub(crate) tls_required: bool,
     pub(crate) header_limit: usize,
     pub(crate) journal_limit: usize,
 }
@@ -182,6 +184,10 @@ impl Intake {
         }
         self.message_id = assembled.message_id;
         self.authors = assembled.authors;
+        // RFC 8689 §4.1: what MAIL says goes before what the header says.
+        if assembled.tls_optional && self.terms.tls_required && self.envelope.wishes.tls == TlsWish::Usual {
+            self.envelope.wishes.tls = TlsWish::Optional;
+        }
         if assembled.hops > self.terms.hopcount_limit {
             tracing::info!(queue_id = %self.envelope.id, hops = assembled.hops, "rejected: the message goes in circles (hopcount_limit)");
             self.memory = Vec::new();

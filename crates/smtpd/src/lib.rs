@@ -21,6 +21,7 @@ mod server;
 mod service;
 mod session;
 mod settings;
+mod wishes;
 
 use anyhow::Context as _;
 use daemon::{Context, SocketOptions};

@@ -167,6 +167,7 @@ pub(crate) async fn send(server: &Server, world: &World, transcript: &Transcript
         envid: None,
         hold: false,
         filter: None,
+        wishes: Default::default(),
         client: Client { protocol: Protocol { local: true, ..Protocol::default() }, ..Client::default() },
     };
     match server.spool.accept(&envelope, body.as_bytes()).await {

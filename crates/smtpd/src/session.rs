@@ -139,6 +139,7 @@ impl Connection {
         let mut timed_out = false;
         loop {
             let Some(open) = stream.as_mut() else { return End::Lost(None) };
+            self.machine.tell_time(crate::server::seconds_since_1970());
             match self.machine.step() {
                 Step::Send(bytes) => {
                     if let Some(transcript) = &mut self.transcript {

@@ -31,6 +31,7 @@ fn envelope(id: QueueId) -> Envelope {
         smtputf8: false,
         ret: None,
         envid: None,
+        wishes: Default::default(),
         hold: false,
         filter: None,
         client: Client::default(),

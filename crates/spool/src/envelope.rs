@@ -19,6 +19,10 @@
 //! smtputf8
 //! ret headers
 //! envid QQ314159
+//! deliver-by 1795363200 return trace
+//! release 1795363200 for 3600
+//! priority 4
+//! tls required
 //! hold
 //! filter smtp:[127.0.0.1]:10025
 //! expanded
@@ -40,13 +44,20 @@
 //!   has its own checksum. `pad` keeps room, so that the text can be rewritten in place when a large message ends.
 //! - `check` is the XXH3-64 of everything above its own line. A text whose check is wrong is damaged and set aside. The
 //!   line may be missing: after an operator repaired a file by hand, it is best deleted.
-//! - Unknown lines are refused: a newer version changes the version line, and stays able to read this one.
+//! - `deliver-by` (seconds since 1970, perhaps negative; `return` or `notify`; perhaps `trace`), `release` (seconds since 1970; `for` with
+//!   the interval, or `until`), `priority` and `tls` (`required`, `optional`) are what the sender asked for (RFC 2852, 4865, 6710, 8689).
+//!   They stand in texts of version 2 only, and a text without them is of version 1: a Facteur that does not know them reads it.
+//! - Unknown lines are refused: a newer version changes the version line, and stays able to read the older ones.
 
-use mail_types::{Address, BodyType, Client, DsnNotify, DsnReturn, Envelope, Protocol, QueueId, Recipient, xtext_encode};
+use mail_types::{
+    Address, BodyType, ByMode, Client, DeliverBy, DsnNotify, DsnReturn, Envelope, Protocol, QueueId, Recipient, Release, TlsWish, Wishes,
+    xtext_encode,
+};
 use std::fmt::Write;
 use xxhash_rust::xxh3::xxh3_64;
 
-const VERSION_LINE: &str = "facteur-message 1\n";
+/// By the version that they begin; all have the same length, so that a text can be rewritten in place.
+const VERSION_LINES: [&str; 2] = ["facteur-message 1\n", "facteur-message 2\n"];
 
 /// An envelope is never longer, whatever it holds: 10,000 recipients with their parameters fit.
 pub const LIMIT_BYTES: usize = 8 << 20;
@@ -80,7 +91,7 @@ pub struct BodySum {
 /// Why a text is no envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    #[error("the first line is not `facteur-message 1`")]
+    #[error("the first line is neither `facteur-message 1` nor `facteur-message 2`")]
     Version,
     #[error("the envelope has no end within {LIMIT_BYTES} bytes")]
     Unended,
@@ -133,7 +144,8 @@ pub fn encode_parts(parts: Parts<'_>, pad_to: usize, out: &mut Vec<u8>) {
 }
 
 fn write_lines(Parts { envelope: e, expanded, first, body }: Parts<'_>, text: &mut String) -> std::fmt::Result {
-    text.push_str(VERSION_LINE);
+    // The oldest version that can say it.
+    text.push_str(VERSION_LINES[usize::from(e.wishes != Wishes::default())]);
     writeln!(text, "id {}", e.id)?;
     writeln!(text, "arrived {}.{:06}", e.arrived_micros / 1_000_000, e.arrived_micros % 1_000_000)?;
     match &e.sender {
@@ -174,6 +186,7 @@ fn write_lines(Parts { envelope: e, expanded, first, body }: Parts<'_>, text: &m
     if let Some(envid) = &e.envid {
         writeln!(text, "envid {}", xtext_encode(envid))?;
     }
+    write_wishes(&e.wishes, text)?;
     if e.hold {
         text.push_str("hold\n");
     }
@@ -187,6 +200,26 @@ fn write_lines(Parts { envelope: e, expanded, first, body }: Parts<'_>, text: &m
         writeln!(text, "size {}\nxxh3 {:016x}", body.size_bytes, body.xxh3)?;
     }
     Ok(())
+}
+
+fn write_wishes(wishes: &Wishes, text: &mut String) -> std::fmt::Result {
+    if let Some(by) = &wishes.deliver_by {
+        let mode = if by.mode == ByMode::Return { "return" } else { "notify" };
+        writeln!(text, "deliver-by {} {mode}{}", by.at_seconds, if by.trace { " trace" } else { "" })?;
+    }
+    match &wishes.release {
+        Some(Release { at_seconds, interval: Some(interval) }) => writeln!(text, "release {at_seconds} for {interval}")?,
+        Some(Release { at_seconds, interval: None }) => writeln!(text, "release {at_seconds} until")?,
+        None => {}
+    }
+    if wishes.priority != 0 {
+        writeln!(text, "priority {}", wishes.priority)?;
+    }
+    match wishes.tls {
+        TlsWish::Usual => Ok(()),
+        TlsWish::Required => writeln!(text, "tls required"),
+        TlsWish::Optional => writeln!(text, "tls optional"),
+    }
 }
 
 /// Appends one `rcpt` line.
@@ -243,14 +276,12 @@ fn protocol_flags(p: &Protocol) -> String {
 
 /// Reads the text at the start of `bytes`; also says where the body begins.
 pub fn decode(bytes: &[u8]) -> Result<(Stored, usize), Damage> {
-    if !bytes.starts_with(VERSION_LINE.as_bytes()) {
-        return Err(Damage::Version);
-    }
+    let version = VERSION_LINES.iter().position(|line| bytes.starts_with(line.as_bytes())).ok_or(Damage::Version)?;
     let head = &bytes[..bytes.len().min(LIMIT_BYTES)];
     let end = find(head, b"\n\n").ok_or(Damage::Unended)? + 1;
     let text = std::str::from_utf8(&bytes[..end]).map_err(|_| Damage::Encoding)?;
-    let mut builder = Builder::default();
-    let mut at = VERSION_LINE.len();
+    let mut builder = Builder { knows_wishes: version > 0, ..Builder::default() };
+    let mut at = VERSION_LINES[version].len();
     for line in text[at..].split_terminator('\n') {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
         let odd = || Damage::Line(line.chars().take(100).collect());
@@ -283,6 +314,8 @@ struct Builder {
     smtputf8: bool,
     ret: Option<DsnReturn>,
     envid: Option<String>,
+    knows_wishes: bool,
+    wishes: Wishes,
     hold: bool,
     filter: Option<String>,
     expanded: bool,
@@ -320,6 +353,7 @@ impl Builder {
                 })
             }
             "envid" => self.envid = Some(unescape(value)?),
+            "deliver-by" | "release" | "priority" | "tls" if self.knows_wishes => parse_wish(key, value, &mut self.wishes)?,
             "hold" => self.hold = true,
             "filter" => self.filter = Some(unescape(value)?),
             "expanded" => self.expanded = true,
@@ -341,6 +375,7 @@ impl Builder {
             smtputf8: self.smtputf8,
             ret: self.ret,
             envid: self.envid,
+            wishes: self.wishes,
             hold: self.hold,
             filter: self.filter,
             client: self.client,
@@ -352,6 +387,34 @@ impl Builder {
         };
         Ok(Stored { envelope, expanded: self.expanded, first: self.first, body })
     }
+}
+
+fn parse_wish(key: &str, value: &str, wishes: &mut Wishes) -> Option<()> {
+    let words: Vec<&str> = value.split(' ').collect();
+    match (key, words.as_slice()) {
+        ("deliver-by", [at, mode, trace @ ..]) => {
+            let mode = match *mode {
+                "return" => ByMode::Return,
+                "notify" => ByMode::Notify,
+                _ => return None,
+            };
+            let trace = match trace {
+                [] => false,
+                ["trace"] => true,
+                _ => return None,
+            };
+            wishes.deliver_by = Some(DeliverBy { at_seconds: at.parse().ok()?, mode, trace });
+        }
+        ("release", [at, "for", interval]) => {
+            wishes.release = Some(Release { at_seconds: at.parse().ok()?, interval: Some(interval.parse().ok()?) });
+        }
+        ("release", [at, "until"]) => wishes.release = Some(Release { at_seconds: at.parse().ok()?, interval: None }),
+        ("priority", [value]) => wishes.priority = value.parse().ok().filter(|p| (-9..=9).contains(p))?,
+        ("tls", ["required"]) => wishes.tls = TlsWish::Required,
+        ("tls", ["optional"]) => wishes.tls = TlsWish::Optional,
+        _ => return None,
+    }
+    Some(())
 }
 
 fn parse_micros(value: &str) -> Option<u64> {

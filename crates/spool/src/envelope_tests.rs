@@ -12,6 +12,7 @@ fn minimal() -> Stored {
         smtputf8: false,
         ret: None,
         envid: None,
+        wishes: Default::default(),
         hold: false,
         filter: None,
         client: Client::default(),
@@ -41,6 +42,18 @@ fn a_person_can_read_it() {
     assert!(written.ends_with("\n\n"));
 }
 
+/// Texts that were written before there were wishes.
+#[test]
+fn version_1_is_read_and_still_written_where_nothing_is_asked_for() {
+    let old = "facteur-message 1\nid 1P4X2KD0000100003\narrived 1795359600.123456\nsender <ann@example.org>\nrcpt <bob@example.net>\nhold\n\nbody";
+    let (stored, body) = decode(old.as_bytes()).expect("an old text");
+    assert_eq!((stored.envelope.wishes, stored.envelope.hold, &old[body..]), (Wishes::default(), true, "body"));
+    assert!(text(&stored).starts_with(b"facteur-message 1\n"));
+    let mut asks = stored;
+    asks.envelope.wishes.priority = 4;
+    assert!(text(&asks).starts_with(b"facteur-message 2\n"));
+}
+
 #[test]
 fn damaged_text_is_refused() {
     let good = text(&minimal());
@@ -52,7 +65,11 @@ fn damaged_text_is_refused() {
         assert!(decode(&good[..at]).is_err(), "cut at {at}");
     }
     for (bad, want) in [
-        ("facteur-message 2\n\n", Damage::Version),
+        ("facteur-message 3\n\n", Damage::Version),
+        ("facteur-message 1\npriority 4\n\n", Damage::Line("priority 4".into())),
+        ("facteur-message 2\npriority 10\n\n", Damage::Line("priority 10".into())),
+        ("facteur-message 2\nrelease 5\n\n", Damage::Line("release 5".into())),
+        ("facteur-message 2\ndeliver-by 5 return now\n\n", Damage::Line("deliver-by 5 return now".into())),
         ("facteur-message 1\nid x\n\n", Damage::Line("id x".into())),
         ("facteur-message 1\ncolour red\n\n", Damage::Line("colour red".into())),
         ("facteur-message 1\n\n", Damage::Missing("id")),
@@ -115,6 +132,8 @@ prop_compose! {
         helo in any_text(), name in proptest::option::of(any_text()), login in proptest::option::of(any_text()),
         protocol in any::<(bool, bool, bool, bool, bool)>(),
         body in proptest::option::of(any::<(u64, u64)>()),
+        by in proptest::option::of(any::<(i64, bool, bool)>()), release in proptest::option::of(any::<(u64, Option<u64>)>()),
+        priority in -9i8..=9, tls in 0..3u8,
     ) -> Stored {
         let client = Client {
             ip, helo, name, login,
@@ -128,6 +147,14 @@ prop_compose! {
                 smtputf8: flags.0,
                 ret: flags.1.then_some(if flags.2 { DsnReturn::Full } else { DsnReturn::Headers }),
                 envid, hold: flags.3, filter, client,
+                wishes: Wishes {
+                    deliver_by: by.map(|(at_seconds, back, trace)| {
+                        DeliverBy { at_seconds, mode: if back { ByMode::Return } else { ByMode::Notify }, trace }
+                    }),
+                    release: release.map(|(at_seconds, interval)| Release { at_seconds, interval }),
+                    priority,
+                    tls: [TlsWish::Usual, TlsWish::Required, TlsWish::Optional][tls as usize],
+                },
             },
             expanded: flags.2,
             first,
@@ -148,7 +175,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(junk in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let mut bytes = VERSION_LINE.as_bytes().to_vec();
+        let mut bytes = VERSION_LINES[junk.len() % 2].as_bytes().to_vec();
         bytes.extend_from_slice(&junk);
         let _ = decode(&bytes);
     }

@@ -33,6 +33,8 @@ pub struct Listed {
     /// Those without a final outcome.
     pub recipients: Vec<ListedRecipient>,
     pub state: ListedState,
+    /// From -9 to 9.
+    pub priority: i8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum ListedState {
     Waiting,
     /// To be tried again at this second since 1970.
     Deferred { next_seconds: u64 },
+    /// Its sender asked that it waits until this second since 1970, which may be over.
+    Asleep { until_seconds: u64 },
     /// Until somebody releases it.
     Held,
 }
@@ -197,7 +201,7 @@ fn listed(ledger: &Ledger, envelope: &Envelope, size_bytes: u64) -> Listed {
     let state = match known {
         _ if known.and_then(|m| m.held).unwrap_or(envelope.hold) => ListedState::Held,
         Some(m) if m.attempts > 0 => ListedState::Deferred { next_seconds: m.next_seconds },
-        _ => ListedState::Waiting,
+        _ => envelope.wishes.release.map_or(ListedState::Waiting, |release| ListedState::Asleep { until_seconds: release.at_seconds }),
     };
     Listed {
         id: envelope.id,
@@ -206,5 +210,6 @@ fn listed(ledger: &Ledger, envelope: &Envelope, size_bytes: u64) -> Listed {
         sender: envelope.sender.clone(),
         recipients: recipients.collect(),
         state,
+        priority: envelope.wishes.priority,
     }
 }

@@ -17,6 +17,7 @@ fn dsn<'a>(to: &'a Address, recipients: &'a [Status<'a>], original: &'a [u8]) ->
         recipients,
         original,
         returned: None,
+        wishes: Default::default(),
         full_limit: 50_000,
         postmaster: false,
         smtputf8: false,

@@ -145,7 +145,8 @@ impl Manager {
         for id in called.into_iter().rev() {
             if let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.state == State::Aside) {
                 entry.state = State::Ready;
-                self.ready.push_front(id);
+                let priority = entry.priority;
+                self.ready.push_front(priority, id);
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Event, Manager};
 use crate::entry::{JobId, Line, failure};
 use crate::schedule::Reached;
-use mail_types::{Failure, Outcome, QueueId};
+use mail_types::{ByMode, Failure, Outcome, QueueId};
 use outbound::{Attempt, Message};
 use spool::outcome::{Record, What};
 
@@ -21,6 +21,12 @@ impl Manager {
                 continue;
             };
             let envelope = &active.stored.envelope;
+            if envelope.wishes.is_given_up(self.now.unix()) {
+                self.schedule.done(self.now.ms, &to, &job, Reached::Untried);
+                self.decide_job(job.id, job.at(), &super::load::too_late());
+                self.conclude_if_done(job.id);
+                continue;
+            }
             let message = Message {
                 id: job.id,
                 sender: envelope.sender.clone(),
@@ -28,6 +34,7 @@ impl Manager {
                 smtputf8: envelope.smtputf8,
                 ret: envelope.ret,
                 envid: envelope.envid.clone(),
+                wishes: envelope.wishes,
                 accepted_seconds: envelope.arrived_micros / 1_000_000,
                 repeat: entry.is_some_and(|e| e.repeat) || active.jobs[job.at()].lost > 0,
                 named_by: active.jobs[job.at()].named_by,
@@ -51,15 +58,18 @@ impl Manager {
             return;
         };
         let partner = active.jobs[job.at()].partner;
-        let Attempt { outcomes, relay, reached, untried, recognises, repeatable, unreadable, passed_on, .. } = attempt;
+        let Attempt { outcomes, relay, reached, untried, recognises, repeatable, unreadable, passed_on, told_time, .. } = attempt;
         // Lost connections are the partner's, not the message's; what cannot be read here is neither's.
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
         let was_lost = partner && !unreadable && !untried && outcomes.iter().any(lost);
         // Others than our deliver would file it once more each time (Dovecot): that waits as long as any other failure.
         let again = was_lost && (!reached || (repeatable && active.jobs[job.at()].lost < LOST));
-        for (at, passed_on) in active.jobs[job.at()].members.iter().zip(passed_on) {
-            active.recipients[*at].passed_on = passed_on;
-            active.recipients[*at].untold = untried;
+        let by = active.stored.envelope.wishes.deliver_by;
+        // RFC 2852 §4.1.4: a host that knows nothing of the time will not tell when it is over.
+        let traced = |told: bool| by.is_some_and(|by| by.trace || (by.mode == ByMode::Notify && !told && !by.is_over(self.now.unix())));
+        for (at, (passed_on, told)) in active.jobs[job.at()].members.iter().zip(passed_on.into_iter().zip(told_time)) {
+            let target = &mut active.recipients[*at];
+            (target.passed_on, target.traced, target.untold) = (passed_on, traced(told), untried);
         }
         if again || (!reached && !untried) {
             self.note_unreached(&to, outcomes.iter().find_map(failure), partner);

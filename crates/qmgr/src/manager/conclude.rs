@@ -7,7 +7,7 @@ use super::{BATCH, Event, Manager, STALLS};
 use crate::entry::{Active, Entry, Place, State, Target, failure};
 use crate::journal::Spot;
 use crate::notify::{self, Kind};
-use mail_types::{EnhancedCode, Outcome, QueueId};
+use mail_types::{ByMode, DeliverBy, EnhancedCode, Outcome, QueueId};
 use outbound::Body;
 use spool::Stored;
 use spool::outcome::{Record, What, recipient_key};
@@ -65,14 +65,18 @@ impl Manager {
             self.release_stalled();
         }
         let envelope = &active.stored.envelope;
-        let (arrived, is_bounce) = (envelope.arrived_micros / 1_000_000, envelope.sender.is_none());
+        let (arrived, is_bounce) = (notify::began_seconds(envelope), envelope.sender.is_none());
         let backoff = self.settings().backoff;
         // What is held has not failed, and what has stalled has not been tried.
         let any_deferred = stalled.is_none() && !entry.hold && active.recipients.iter().any(is_deferred);
         let over = entry.expire || backoff.is_over(self.now.unix(), arrived, entry.attempts + 1, is_bounce);
         let expired = any_deferred && over;
         let known = self.outcomes.ledger().get(&id);
-        let late = self.settings().delay_warning.is_some_and(|after| self.now.unix() >= arrived + after.as_secs());
+        // Who said when to be told is told then.
+        let late = match envelope.wishes.deliver_by {
+            Some(DeliverBy { mode: ByMode::Notify, .. }) => notify::is_late_by_wish(envelope, self.now.unix()),
+            _ => self.settings().delay_warning.is_some_and(|after| self.now.unix() >= arrived + after.as_secs()),
+        };
         let warn = any_deferred && !expired && late && !known.is_some_and(|m| m.warned);
         let mut written = Vec::new();
         let kinds =
@@ -221,6 +225,10 @@ impl Manager {
         entry.stalls = 0;
         let wait = self.settings().backoff.wait(entry.attempts).as_millis() as u64;
         let due = (self.now.ms + wait).max(active.not_before);
+        // By the time that the sender named something has to happen.
+        let by = active.stored.envelope.wishes.deliver_by.filter(|by| !by.is_over(self.now.unix()));
+        let left = by.and_then(|by| u64::try_from(by.remaining(self.now.unix())).ok());
+        let due = left.map_or(due, |seconds| due.min(self.now.ms.saturating_add(seconds.saturating_mul(1000))));
         let next_unix = self.now.unix() + (due - self.now.ms) / 1000;
         let reasons = active.recipients.iter().filter_map(|t| match &t.result {
             Some(Outcome::Deferred(failure)) => Some((t.key, failure.reason.as_str().into())),
@@ -335,6 +343,17 @@ impl Manager {
     pub(super) fn put_on_hold(&mut self, id: QueueId) {
         let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.active.remove(&id)) else { return };
         self.keep(id, entry.place, &active, Then::Hold);
+    }
+
+    /// Its sender asked for a later release (RFC 4865). It wakes now and then to look at the clock, which may be set.
+    pub(super) fn put_to_sleep(&mut self, id: QueueId, until: u64) {
+        let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.active.remove(&id)) else { return };
+        let now = self.now.unix();
+        let wait = self.settings().backoff.clamp(now, until).as_millis() as u64;
+        if self.outcomes.ledger().get(&id).is_none_or(|m| m.next_seconds == 0) {
+            tracing::info!(queue_id = id.as_str(), until = %mail_types::timestamp::write(until), "asleep");
+        }
+        self.keep(id, entry.place, &active, Then::Defer { next_unix: until, due: self.now.ms + wait, reasons: Vec::new() });
     }
 
     /// By an administrator's word, without a report to anybody.

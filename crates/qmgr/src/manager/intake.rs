@@ -97,14 +97,15 @@ impl Manager {
             self.found_record(spot, id);
             return true;
         }
-        self.entries.insert(id, Entry::new(Place::Journal(spot)));
+        let priority = stored.envelope.wishes.priority;
+        self.entries.insert(id, Entry { priority, ..Entry::new(Place::Journal(spot)) });
         let settings = self.settings();
         let room = self.active_count < settings.active_limit && self.memory_bytes + record.len() <= settings.body_memory_bytes;
         if room && self.ready.is_empty() {
             self.set_state(&id, State::Active);
             self.loaded(id, Ok(super::Loaded::from_record(stored, std::mem::take(record), body_at)));
         } else {
-            self.ready.push_back(id);
+            self.line_up(id);
         }
         true
     }
@@ -170,7 +171,7 @@ impl Manager {
                 entry.expire = known.is_some_and(|m| m.expired);
                 let held = known.and_then(|m| m.held) == Some(true);
                 self.entries.insert(id, entry);
-                if held { self.set_state(&id, State::Held) } else { self.ready.push_back(id) }
+                if held { self.set_state(&id, State::Held) } else { self.line_up(id) }
             }
         }
     }
@@ -180,7 +181,7 @@ impl Manager {
             return;
         }
         self.entries.insert(id, Entry::new(Place::File));
-        self.ready.push_back(id);
+        self.line_up(id);
     }
 
     /// Large messages whose hints were lost.

@@ -73,7 +73,7 @@ impl Manager {
         let (active_limit, memory_limit) = (settings.active_limit, settings.body_memory_bytes);
         let (mut records, mut files) = (Vec::new(), Vec::new());
         while records.len() + files.len() < BATCH && self.active_count < active_limit && self.memory_bytes < memory_limit {
-            let Some(id) = self.ready.pop_front() else { break };
+            let Some(id) = self.ready.pop() else { break };
             let Some(entry) = self.entries.get(&id).filter(|e| e.state == State::Ready) else { continue };
             match entry.place {
                 Place::Journal(spot) => records.push((id, spot)),
@@ -110,12 +110,16 @@ impl Manager {
             return self.delete_now(id);
         }
         let envelope = &loaded.stored.envelope;
-        if entry.attempts == 0 && !self.unreported.contains_key(&id) {
+        if let Some(kept) = self.entries.get_mut(&id) {
+            kept.priority = envelope.wishes.priority;
+        }
+        let known = self.outcomes.ledger().get(&id);
+        // What has slept was told of before.
+        if entry.attempts == 0 && !self.unreported.contains_key(&id) && known.is_none_or(|m| m.next_seconds == 0) {
             let from = envelope.sender.as_ref().map(ToString::to_string).unwrap_or_default();
             let (bytes, recipients) = (loaded.body_bytes, envelope.recipients.len());
             tracing::info!(queue_id = id.as_str(), from, size = bytes, nrcpt = recipients, "queued");
         }
-        let known = self.outcomes.ledger().get(&id);
         let held = entry.hold || known.and_then(|m| m.held).unwrap_or(envelope.hold);
         let mut active = Active {
             stored: Arc::new(loaded.stored),
@@ -139,6 +143,12 @@ impl Manager {
         self.active.insert(id, active);
         if held {
             return self.put_on_hold(id);
+        }
+        if let Some(until) = stored.envelope.wishes.sleeps_until(self.now.unix()) {
+            return self.put_to_sleep(id, until);
+        }
+        if stored.envelope.wishes.release.is_some() && entry.attempts == 0 {
+            tracing::info!(queue_id = id.as_str(), "released, as its sender asked");
         }
         let (router, settings) = (self.carriers.router.clone(), self.carriers.settings.clone());
         let mut preparing = Box::pin(prepare(router, settings, stored, known));
@@ -217,14 +227,21 @@ impl Manager {
                 self.log_outcome(id, at, None);
             }
         }
+        if self.active[&id].stored.envelope.wishes.is_given_up(self.now.unix()) {
+            (0..self.active[&id].jobs.len()).for_each(|number| self.decide_job(id, number, &too_late()));
+        }
+        if self.active[&id].outstanding == 0 {
+            return self.conclude_if_done(id);
+        }
         let tight = self.is_tight();
         if tight && self.stands_aside(id) {
             return;
         }
         let bytes = u32::try_from(self.active[&id].memory_bytes).unwrap_or(u32::MAX);
+        let priority = self.priority_of(&id);
         let jobs: Vec<_> = self.active[&id].jobs.iter().map(|job| (job.to.clone(), job.partner)).collect();
         for (number, (to, partner)) in jobs.into_iter().enumerate() {
-            let job = JobId { id, number: number as u32, bytes };
+            let job = JobId { id, number: number as u32, bytes, priority };
             let kind = match partner {
                 true => Kind::Partner,
                 false => Kind::Remote(self.settings().terms(&to.transport, to.to.is_lmtp()).pace),
@@ -256,14 +273,18 @@ impl Manager {
 
     /// Its recipients are deferred for this reason.
     pub(super) fn defer_job(&mut self, job: JobId, failure: &Failure) {
-        let Some(active) = self.active.get_mut(&job.id) else { return };
+        self.decide_job(job.id, job.at(), &Outcome::Deferred(failure.clone()));
+    }
+
+    /// Its recipients have this outcome without an attempt.
+    pub(super) fn decide_job(&mut self, id: QueueId, number: usize, outcome: &Outcome) {
+        let Some(active) = self.active.get_mut(&id) else { return };
         active.outstanding -= 1;
-        for at in active.jobs[job.at()].members.clone() {
-            active.recipients[at].result.get_or_insert(Outcome::Deferred(failure.clone()));
+        let members = active.jobs[number].members.clone();
+        for at in &members {
+            active.recipients[*at].result.get_or_insert(outcome.clone());
         }
-        for at in self.active[&job.id].jobs[job.at()].members.clone() {
-            self.log_outcome(job.id, at, None);
-        }
+        members.into_iter().for_each(|at| self.log_outcome(id, at, None));
     }
 
     /// Its message was held or deleted while it waited.
@@ -292,4 +313,9 @@ impl Manager {
             self.make_ready(id);
         }
     }
+}
+
+/// RFC 2852 §4.1.3: it was to be returned when it is late.
+pub(super) fn too_late() -> Outcome {
+    Outcome::Bounced(Failure::local((5, 4, 7), "delivery time expired"))
 }

@@ -18,6 +18,7 @@ use crate::journal::Journal;
 use crate::prepare::Prepared;
 use crate::schedule::Schedule;
 use crate::settings::Settings;
+use crate::waiting::Waiting;
 use ipc::queue::{FromQmgr, FromSmtpd};
 use mail_types::{Failure, QueueId};
 use outbound::{Attempt, Outbound};
@@ -145,7 +146,7 @@ pub struct Manager {
     active_count: usize,
     held_count: usize,
     memory_bytes: usize,
-    ready: VecDeque<QueueId>,
+    ready: Waiting<QueueId>,
     timers: BTreeSet<(u64, QueueId)>,
     stalled: VecDeque<QueueId>,
     probe_at: u64,
@@ -239,7 +240,7 @@ impl Manager {
     /// Takes the results of what still runs; starts nothing.
     async fn drain(mut self, mut events: mpsc::UnboundedReceiver<Event>, grace: Duration) {
         let end = tokio::time::Instant::now() + grace;
-        self.ready.clear();
+        self.ready = Waiting::default();
         // Notifications that could not be written are made again after the start.
         while self.in_flight > 0 || !self.concluding.is_empty() || !self.moving.is_empty() || !self.to_move.is_empty() {
             match tokio::time::timeout_at(end, events.recv()).await {
@@ -337,8 +338,17 @@ impl Manager {
             && matches!(entry.state, State::Deferred(_) | State::Stalled)
         {
             entry.state = State::Ready;
-            self.ready.push_back(id);
+            self.line_up(id);
         }
+    }
+
+    /// Puts a ready message into its line.
+    fn line_up(&mut self, id: QueueId) {
+        self.ready.push_back(self.priority_of(&id), id);
+    }
+
+    fn priority_of(&self, id: &QueueId) -> i8 {
+        self.entries.get(id).map_or(0, |entry| entry.priority)
     }
 
     /// Frees a place among the active messages.
@@ -373,7 +383,7 @@ impl Manager {
                 }
                 self.stalled.push_back(*id);
             }
-            State::Ready => self.ready.push_back(*id),
+            State::Ready => self.line_up(*id),
             State::Active | State::Held | State::Aside => {}
         }
     }

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::entry::{Entry, Place, State};
 use crate::journal::Journal;
 use crate::schedule::Schedule;
+use crate::waiting::Waiting;
 use durable::Disk;
 use ipc::queue::FromQmgr;
 use mail_types::QueueId;
@@ -64,7 +65,7 @@ impl Manager {
             active_count: 0,
             held_count: 0,
             memory_bytes: 0,
-            ready: VecDeque::new(),
+            ready: Waiting::default(),
             timers: BTreeSet::new(),
             stalled: VecDeque::new(),
             probe_at: 0,

@@ -63,6 +63,7 @@ impl Bench {
             smtputf8: false,
             ret: None,
             envid: None,
+            wishes: Default::default(),
             hold: false,
             filter: None,
             client: Client::default(),

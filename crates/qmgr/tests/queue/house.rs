@@ -128,6 +128,7 @@ impl House {
             smtputf8: false,
             ret: None,
             envid: None,
+            wishes: Default::default(),
             hold: false,
             filter: None,
             client: Client::default(),

@@ -7,3 +7,4 @@ mod orders;
 mod partners;
 mod reports;
 mod restart;
+mod wishes;

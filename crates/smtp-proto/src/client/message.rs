@@ -169,6 +169,10 @@ pub struct Capabilities {
     pub starttls: bool,
     pub enhanced_status_codes: bool,
     pub xfacteur: bool,
+    pub priority: bool,
+    pub require_tls: bool,
+    /// DELIVERBY was announced; with its least time in seconds, 0 where none is said.
+    pub deliver_by: Option<u64>,
     /// SIZE was announced; with its limit, when there is one.
     pub size: Option<Option<u64>>,
     pub limits: Limits,

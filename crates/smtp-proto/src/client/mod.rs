@@ -323,6 +323,12 @@ fn capabilities(reply: &Reply) -> Capabilities {
             Some("XFACTEUR") => found.xfacteur = true,
             // RFC 1870 §4: 0 is no fixed limit.
             Some("SIZE") => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
+            Some("MT-PRIORITY") => found.priority = true,
+            Some("REQUIRETLS") => found.require_tls = true,
+            // RFC 2852 §2: further options stand behind commas.
+            Some("DELIVERBY") => {
+                found.deliver_by = Some(words.next().and_then(|w| w.split(',').next().and_then(|n| n.parse().ok())).unwrap_or(0));
+            }
             Some("LIMITS") => found.limits = limits(words),
             Some("AUTH") => found.auth = words.collect(),
             _ => {}

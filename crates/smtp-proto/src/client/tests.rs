@@ -1,7 +1,8 @@
 use super::*;
+use crate::grammar::By;
 use crate::server;
 use crate::{XFacteur, server::MailFrom};
-use mail_types::{Address, BodyType, DsnNotify, DsnReturn, QueueId, Recipient};
+use mail_types::{Address, BodyType, ByMode, DsnNotify, DsnReturn, QueueId, Recipient};
 use std::sync::Arc;
 
 fn address(text: &str) -> Address {
@@ -89,6 +90,24 @@ fn rfc9422_limits_are_read_and_nonsense_is_none() {
         let got = ready(smtp(), &format!("250-{line}\r\n")).capabilities().limits;
         assert_eq!((got.transactions, got.recipients, got.recipient_domains), want, "{line}");
     }
+}
+
+#[test]
+fn wishes_are_told_to_servers_that_know_them() {
+    for (keywords, want) in [
+        ("", ""),
+        ("250-DELIVERBY\r\n", " BY=98;RT"),
+        ("250-DELIVERBY 30,x\r\n250-MT-PRIORITY\r\n", " BY=98;RT MT-PRIORITY=-3"),
+        ("250-MT-PRIORITY MIXER\r\n250-REQUIRETLS\r\n", " MT-PRIORITY=-3 REQUIRETLS"),
+    ] {
+        let mut session = ready(smtp(), keywords);
+        let mut mail = message(&["b@y.test"], "x\r\n");
+        mail.mail.by = Some(By { seconds: 98, mode: ByMode::Return, trace: true });
+        (mail.mail.priority, mail.mail.require_tls) = (Some(-3), true);
+        session.deliver(mail);
+        assert_eq!(run(&mut session).0, format!("MAIL FROM:<a@x.test>{want}\r\n"));
+    }
+    assert_eq!(ready(smtp(), "250-DELIVERBY 240\r\n").capabilities().deliver_by, Some(240));
 }
 
 #[test]

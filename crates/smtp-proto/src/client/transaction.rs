@@ -195,6 +195,15 @@ impl Transaction {
                 out.extend_from_slice(format!(" ENVID={}", xtext_encode(envid)).as_bytes());
             }
         }
+        if let Some(by) = mail.by.filter(|_| self.capabilities.deliver_by.is_some()) {
+            out.extend_from_slice(format!(" BY={by}").as_bytes());
+        }
+        if let Some(priority) = mail.priority.filter(|_| self.capabilities.priority) {
+            out.extend_from_slice(format!(" MT-PRIORITY={priority}").as_bytes());
+        }
+        if mail.require_tls && self.capabilities.require_tls {
+            out.extend_from_slice(b" REQUIRETLS");
+        }
         if let Some(xfacteur) = mail.xfacteur.filter(|_| self.capabilities.xfacteur) {
             xfacteur.write(out);
         }

@@ -1,7 +1,7 @@
 //! The commands, as a table, and what each does.
 
 use super::body::{Body, Chunk};
-use super::{Hello, Pending, Question, Session, Settings, State, Step, TlsOffer, Transaction};
+use super::{Hello, Pending, Question, Session, State, Step, TlsOffer, Transaction};
 use crate::dot_stuffing::Decoder;
 use crate::grammar;
 use mail_types::{BodyType, Domain, Recipient, Reply, Secret};
@@ -52,18 +52,6 @@ const COMMANDS: &[Command] = &[
 
 fn unknown() -> Reply {
     Reply::with(500, (5, 5, 2), "Error: command not recognized")
-}
-
-/// The limits that clients may go by (RFC 9422 §4).
-fn limits(settings: &Settings) -> String {
-    let mut limits = format!("RCPTMAX={}", settings.recipient_limit);
-    if settings.transaction_limit > 0 {
-        limits.push_str(&format!(" MAILMAX={}", settings.transaction_limit));
-    }
-    if settings.recipient_domain_limit > 0 {
-        limits.push_str(&format!(" RCPTDOMAINMAX={}", settings.recipient_domain_limit));
-    }
-    limits
 }
 
 fn out_of_order(text: &'static str) -> Reply {
@@ -176,11 +164,7 @@ impl Session {
             lines.push(format!("AUTH {mechanisms}"));
         }
         lines.extend(["ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8"].map(String::from));
-        lines.push(format!("LIMITS {}", limits(&settings)));
-        // RFC 3030 §3: only together with CHUNKING.
-        if settings.binary_mime && !settings.discard_ehlo_keywords.iter().any(|word| word == "CHUNKING") {
-            lines.push("BINARYMIME".into());
-        }
+        lines.extend(self.extensions());
         lines.push("CHUNKING".into());
         if settings.xclient {
             lines.push(format!("XCLIENT {}", super::proxied::XCLIENT.join(" ")));
@@ -275,8 +259,8 @@ impl Session {
             Ok(mail) => mail,
             Err(error) => return self.say(error.reply(true)),
         };
-        if mail.body == BodyType::BinaryMime && !self.settings.binary_mime {
-            return self.say(Reply::with(555, (5, 6, 1), "BODY=BINARYMIME is not taken here"));
+        if let Some(reply) = self.extension_fault(&mail) {
+            return self.say(reply);
         }
         // RFC 1870 §6.1
         if self.settings.size_limit > 0 && mail.size.is_some_and(|size| size > self.settings.size_limit) {

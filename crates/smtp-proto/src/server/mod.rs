@@ -9,6 +9,7 @@
 
 mod body;
 mod commands;
+mod extensions;
 mod proxied;
 mod question;
 mod settings;
@@ -39,6 +40,7 @@ pub struct Session {
     transaction: Option<Box<Transaction>>,
     /// The message of the transaction, from DATA or the first BDAT on.
     body: Option<Body>,
+    now_seconds: u64,
     /// Transactions begun.
     transactions: u32,
     /// Recipients refused because there were too many.
@@ -117,6 +119,7 @@ impl Session {
             login: None,
             transaction: None,
             body: None,
+            now_seconds: 0,
             transactions: 0,
             overshoot: 0,
             errors: 0,
@@ -146,6 +149,11 @@ impl Session {
         if !matches!(self.state, State::Closing | State::Closed) {
             self.input.receive(bytes);
         }
+    }
+
+    /// Tells the time, in seconds since 1970. Before `step`, where FUTURERELEASE is offered.
+    pub fn tell_time(&mut self, now_seconds: u64) {
+        self.now_seconds = now_seconds;
     }
 
     /// What to do next. Must not be called while a question is open.

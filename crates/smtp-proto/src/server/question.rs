@@ -1,6 +1,7 @@
 //! What the machine asks its owner, and what the owner may answer.
 
 use crate::XFacteur;
+use crate::grammar::{By, Hold};
 use mail_types::{Address, BodyType, DsnReturn, Recipient, Reply, Secret};
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +91,11 @@ pub struct MailFrom {
     pub size: Option<u64>,
     pub ret: Option<DsnReturn>,
     pub envid: Option<String>,
+    pub by: Option<By>,
+    pub hold: Option<Hold>,
+    /// MT-PRIORITY=, from -9 to 9; whether it is granted is the owner's to say.
+    pub priority: Option<i8>,
+    pub require_tls: bool,
     /// XID=, XTIME=, XREPEAT, when the peer is trusted.
     pub xfacteur: Option<XFacteur>,
 }

@@ -47,6 +47,14 @@ pub struct Settings {
     pub forbidden_commands: Vec<String>,
     /// EHLO keywords that are not announced, in upper case.
     pub discard_ehlo_keywords: Vec<String>,
+    /// DELIVERBY (RFC 2852): the least time in seconds of a message that is to be returned when it is late; `None`: not offered.
+    pub deliver_by: Option<u64>,
+    /// FUTURERELEASE (RFC 4865): for how many seconds a message may be held; 0: not offered.
+    pub future_release: u64,
+    /// MT-PRIORITY (RFC 6710).
+    pub priority: bool,
+    /// REQUIRETLS (RFC 8689), under TLS.
+    pub require_tls: bool,
     /// Messages whose octets are no lines are taken (RFC 3030 §3).
     pub binary_mime: bool,
     /// VRFY is refused.
@@ -106,6 +114,10 @@ impl Settings {
             forbid_unauth_pipelining: true,
             forbidden_commands: ["CONNECT", "GET", "POST"].map(String::from).to_vec(),
             discard_ehlo_keywords: Vec::new(),
+            deliver_by: Some(0),
+            future_release: 0,
+            priority: true,
+            require_tls: true,
             binary_mime: true,
             disable_vrfy: false,
             etrn: false,
@@ -124,6 +136,10 @@ impl Settings {
             size_limit: 0,
             // Mailboxes hold lines, and IMAP shows them; who has binary parts encodes them first.
             binary_mime: false,
+            // Wishes end where a message is delivered.
+            deliver_by: None,
+            priority: false,
+            require_tls: false,
             soft_error_limit: u32::MAX,
             hard_error_limit: u32::MAX,
             junk_command_limit: u32::MAX,

@@ -176,6 +176,57 @@ fn rfc9422_limits_are_announced_and_hold() {
     assert_eq!(tell(&mut session, "MAIL FROM:<>\r\n"), ["421 4.7.0 here.test Error: too many messages in one session\r\n", "Close"]);
 }
 
+/// RFC 4865 §4.2, §5.2.2; RFC 2852 §3.
+#[test]
+fn messages_wait_within_the_limit_and_for_those_who_logged_in() {
+    let mut session = session(|s| (s.future_release, s.deliver_by, s.tls_auth_only) = (3600, Some(60), false));
+    session.tell_time(1_795_359_600);
+    run(&mut session);
+    let said = tell(&mut session, "EHLO c\r\n").concat();
+    assert!(said.contains("250-DELIVERBY 60\r\n250-FUTURERELEASE 3600 2026-11-22T16:00:00Z\r\n250-MT-PRIORITY MIXER\r\n"), "{said}");
+    assert!(!said.contains("REQUIRETLS"));
+    let mail = |session: &mut Session, parameters: &str| tell(session, &format!("MAIL FROM:<a@x.test> {parameters}\r\nRSET\r\n")).concat();
+    assert!(mail(&mut session, "HOLDFOR=60").starts_with("530 5.7.0"));
+    session.login = Some("ann".into());
+    for (parameters, want) in [
+        ("HOLDFOR=3600", "250 2.1.0"),
+        ("HOLDFOR=3601", "501 5.5.4"),
+        ("HOLDUNTIL=2026-11-22T16:00:00Z", "250 2.1.0"),
+        ("HOLDUNTIL=2026-11-22T16:00:01Z", "501 5.5.4"),
+        ("HOLDUNTIL=2026-11-22T15:00:00Z", "501 5.5.4"),
+        ("HOLDUNTIL=2020-01-01T00:00:00Z", "501 5.5.4"),
+        ("HOLDFOR=100 BY=99;R", "501 5.5.4"),
+        ("HOLDFOR=100 BY=100;N", "250 2.1.0"),
+        ("BY=59;R", "555 5.5.4"),
+        ("BY=60;R", "250 2.1.0"),
+        ("BY=-5;NT", "250 2.1.0"),
+        ("REQUIRETLS", "530 5.7.10"),
+    ] {
+        let said = mail(&mut session, parameters);
+        assert!(said.starts_with(want), "{parameters}: {said}");
+    }
+}
+
+#[test]
+fn what_is_not_announced_is_not_taken() {
+    let parameters = [
+        ("DELIVERBY", "BY=60;R"),
+        ("FUTURERELEASE", "HOLDFOR=60"),
+        ("MT-PRIORITY", "MT-PRIORITY=1"),
+        ("REQUIRETLS", "REQUIRETLS"),
+        ("BINARYMIME", "BODY=BINARYMIME"),
+    ];
+    for (keyword, parameter) in parameters {
+        let mut session = greeted(|s| (s.future_release, s.discard_ehlo_keywords) = (3600, vec![keyword.into()]));
+        (session.login, session.tls) = (Some("ann".into()), true);
+        let said = tell(&mut session, "EHLO c\r\n").concat();
+        assert!(!said.contains(keyword), "{said}");
+        assert!(tell(&mut session, &format!("MAIL FROM:<> {parameter}\r\n")).concat().starts_with("555 5.5.4"), "{parameter}");
+        let mut lmtp = greeted(|s| *s = Settings { tls: TlsOffer::Off, ..Settings::lmtp("here.test") });
+        assert!(tell(&mut lmtp, &format!("MAIL FROM:<> {parameter}\r\n")).concat().starts_with("555 5.5.4"), "{parameter}");
+    }
+}
+
 /// S17.
 #[test]
 fn errors_slow_the_session_down_and_end_it() {

@@ -35,6 +35,8 @@ enum State {
     /// Not tried yet, or being tried
     Waiting,
     Deferred,
+    /// Waiting for the time that its sender named
+    Asleep,
     Held,
 }
 
@@ -57,6 +59,7 @@ impl Filter {
                 == match state {
                     State::Waiting => "waiting",
                     State::Deferred => "deferred",
+                    State::Asleep => "asleep",
                     State::Held => "held",
                 }
         });
@@ -114,6 +117,7 @@ mod tests {
             sender: Some("Ann@x.org".into()),
             state: "deferred".into(),
             next: None,
+            priority: 0,
             recipients: vec![recipient("bob@y.org", Some("Connection refused")), recipient("cat@sub.z.org", None)],
         };
         let bounce = Listed { sender: None, ..message.clone() };

@@ -175,7 +175,16 @@ mod tests {
     fn message(arrived: u64, sender: Option<&str>, recipients: &[(&str, &str)]) -> Listed {
         let recipients = recipients.iter().map(|(a, r)| ListedRecipient { address: (*a).into(), reason: Some((*r).into()) });
         let sender = sender.map(str::to_owned);
-        Listed { id: "X".into(), arrived, size: 10, sender, state: "deferred".into(), next: None, recipients: recipients.collect() }
+        Listed {
+            id: "X".into(),
+            arrived,
+            size: 10,
+            sender,
+            state: "deferred".into(),
+            next: None,
+            priority: 0,
+            recipients: recipients.collect(),
+        }
     }
 
     #[test]

@@ -95,6 +95,9 @@ struct Listed {
     sender: Option<String>,
     state: String,
     next: Option<u64>,
+    /// From -9 to 9.
+    #[serde(default)]
+    priority: i8,
     recipients: Vec<ListedRecipient>,
 }
 
@@ -268,6 +271,7 @@ fn from_spool(config: &Config) -> anyhow::Result<Vec<Listed>> {
         let (state, next) = match message.state {
             ListedState::Waiting => ("waiting", None),
             ListedState::Deferred { next_seconds } => ("deferred", Some(next_seconds)),
+            ListedState::Asleep { until_seconds } => ("asleep", Some(until_seconds)),
             ListedState::Held => ("held", None),
         };
         let recipients = message.recipients.into_iter().map(|r| ListedRecipient { address: r.address.to_string(), reason: r.reason });
@@ -278,6 +282,7 @@ fn from_spool(config: &Config) -> anyhow::Result<Vec<Listed>> {
             sender: message.sender.map(|sender| sender.to_string()),
             state: state.into(),
             next,
+            priority: message.priority,
             recipients: recipients.collect(),
         }
     });

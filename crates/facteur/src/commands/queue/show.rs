@@ -14,11 +14,18 @@ pub fn list(listed: &[Listed], now: u64) -> String {
     }
     let mut out = String::new();
     for message in listed {
-        let state = match message.next {
+        let mut state = match message.next {
+            Some(next) if message.state == "asleep" && next > now => {
+                format!("asleep until {}, for {}", mail_types::timestamp::write(next), table::age(next - now))
+            }
+            Some(_) if message.state == "asleep" => "waiting".into(),
             Some(next) if next > now => format!("{}, again in {}", message.state, table::age(next - now)),
             Some(_) => format!("{}, again now", message.state),
             None => message.state.clone(),
         };
+        if message.priority != 0 {
+            let _ = write!(state, ", priority {}", message.priority);
+        }
         let sender = message.sender.as_deref().map_or("<> (a notification)".into(), printable);
         let age = table::age(now.saturating_sub(message.arrived));
         let _ = writeln!(out, "{}  {:>9}  {age:>7}  {sender}  ({state})", printable(&message.id), table::bytes(message.size));
@@ -44,7 +51,7 @@ pub fn mailq(listed: &[Listed], zone: &TimeZone) -> String {
     for message in listed {
         let mark = match message.state.as_str() {
             "held" => "!",
-            "deferred" => "",
+            "deferred" | "asleep" => "",
             _ => "*",
         };
         let arrived = Timestamp::from_second(i64::try_from(message.arrived).unwrap_or(0)).unwrap_or_default().to_zoned(zone.clone());
@@ -80,6 +87,7 @@ mod tests {
             sender: Some("ann@example.org".into()),
             state: "deferred".into(),
             next: Some(5000),
+            priority: 0,
             recipients: vec![ListedRecipient { address: "bob@x.org".into(), reason: Some("connection\x1b[1m refused".into()) }],
         }
     }
@@ -92,6 +100,8 @@ mod tests {
             "01JQ0000000000001    2.0 KiB   15m 0s  ann@example.org  (deferred, again in 51m 40s)\n    bob@x.org\n        \
              connection\\u{1b}[1m refused\n01JQ0000000000001    2.0 KiB   15m 0s  <> (a notification)  (waiting)\n2 messages, 4.0 KiB\n"
         );
+        let asleep = Listed { next: Some(86_400), state: "asleep".into(), priority: -4, recipients: Vec::new(), ..listed() };
+        assert!(list(&[asleep], 1900).contains("(asleep until 1970-01-02T00:00:00Z, for 23h 28m, priority -4)"));
         assert_eq!(list(&[], 0), "The queue is empty.\n");
     }
 

@@ -1,0 +1,84 @@
+//! REQUIRETLS and `TLS-Required: No` (RFC 8689).
+
+use super::*;
+use mail_types::{TlsWish, Wishes};
+use tables::Maps;
+
+/// Sends under a policy for the destination; the certificate of `trusted` is believed.
+async fn sent(trusted: &Sink, sink: &Sink, destination: &str, policy: &str, tls: TlsWish, sender: Option<&str>) -> Attempt {
+    let dir = testkit::temp_dir();
+    let ca_file = dir.path().join("ca.pem");
+    std::fs::write(&ca_file, trusted.certificate()).expect("write");
+    let dns = FakeDns::start("x.test MX 10 mx.test\nmx.test A 127.0.0.1\nmx.test MX 10 mx.test").await;
+    let settings = Settings { ca_file, smtp_port: sink.port(), ..settings() };
+    let table = format!("inline:{{ {{{destination} = {policy}}} }}");
+    let tables = Tables { tls_policy: Maps::open(&table, &tables::Context::local("/")).expect("table"), ..Tables::default() };
+    let wishes = Wishes { tls, ..Wishes::default() };
+    let sender = sender.map(|text| Address::parse(text).expect("address"));
+    let message = Message { wishes, sender, ..message(TEXT) };
+    let destination = Destination::parse(destination).expect("name");
+    with_tables(settings, tables, &dns).deliver(&destination, &message, &to(&["a@x.test"])).await
+}
+
+#[tokio::test]
+async fn requiretls_goes_only_to_hosts_that_prove_themselves_and_promise_the_same() {
+    let good = Sink::smtp().starttls().keyword("REQUIRETLS").start().await;
+    let forgetful = Sink::smtp().starttls().start().await;
+    let plain = Sink::smtp().keyword("REQUIRETLS").start().await;
+    for (sink, destination, policy, want) in [
+        // The host that the administrator named.
+        (&good, "[mx.test]", "may", "delivered"),
+        (&good, "[mx.test]", "none", "delivered"),
+        // Without DNSSEC an MX record may be forged: the certificate has to hold the name of the destination.
+        (&good, "x.test", "may", "bounced 5.7.10"),
+        (&good, "x.test", "verify", "bounced 5.7.10"),
+        (&good, "mx.test", "may", "delivered"),
+        (&good, "x.test", "secure match=mx.test", "delivered"),
+        (&forgetful, "[mx.test]", "may", "bounced 5.7.30"),
+        (&plain, "[mx.test]", "may", "bounced 5.7.10"),
+    ] {
+        let before = sink.messages().len();
+        let attempt = sent(&good, sink, destination, policy, TlsWish::Required, Some("from@us.org")).await;
+        assert_eq!(short(&attempt), [want], "{destination} {policy}: {}", reason(&attempt));
+        let new = &sink.messages()[before..];
+        assert_eq!(new.len(), usize::from(want == "delivered"));
+        assert!(new.iter().all(|m| m.tls && m.mail.ends_with(" REQUIRETLS")), "{new:?}");
+    }
+    // §5: a notification is not lost for it, and says REQUIRETLS only where that is true.
+    for (sink, destination, policy, told) in [
+        (&plain, "x.test", "may", false),
+        (&good, "x.test", "may", false),
+        (&good, "[mx.test]", "verify", true),
+        (&forgetful, "[mx.test]", "verify", false),
+    ] {
+        let attempt = sent(&good, sink, destination, policy, TlsWish::Required, None).await;
+        assert_eq!(short(&attempt), ["delivered"], "{}", reason(&attempt));
+        assert_eq!(sink.messages().last().expect("message").mail.contains("REQUIRETLS"), told);
+    }
+}
+
+#[tokio::test]
+async fn every_mx_host_is_asked_before_it_goes_back() {
+    let first = Sink::smtp().starttls().start().await;
+    let dns = FakeDns::start("x.test MX 10 a.test\nx.test MX 20 b.test\na.test A 127.0.0.1\nb.test A 127.0.0.1").await;
+    let settings = Settings { smtp_port: first.port(), ..settings() };
+    let message = Message { wishes: Wishes { tls: TlsWish::Required, ..Wishes::default() }, ..message(TEXT) };
+    let destination = Destination::parse("x.test").expect("name");
+    let attempt = outbound(settings, &dns).deliver(&destination, &message, &to(&["a@x.test"])).await;
+    assert_eq!(short(&attempt), ["bounced 5.7.10"], "{}", reason(&attempt));
+    assert_eq!(first.connections(), 2, "each host is asked");
+}
+
+#[tokio::test]
+async fn tls_required_no_is_delivered_without_proof_and_without_tls() {
+    let plain = Sink::smtp().start().await;
+    let good = Sink::smtp().starttls().start().await;
+    for policy in ["none", "may", "encrypt", "verify match=no.test", "secure"] {
+        for sink in [&plain, &good] {
+            let attempt = sent(&good, sink, "x.test", policy, TlsWish::Optional, Some("from@us.org")).await;
+            assert_eq!(short(&attempt), ["delivered"], "{policy}: {}", reason(&attempt));
+        }
+        // TLS is used all the same where it can be had.
+        assert_eq!(good.messages().last().expect("message").tls, policy != "none", "{policy}");
+    }
+}
