@@ -4,11 +4,12 @@ use super::*;
 use mail_types::{TlsWish, Wishes};
 use tables::Maps;
 
-/// Sends under a policy for the destination; the certificate of `trusted` is believed.
+/// Sends under a policy for the destination; the certificate of the sink is believed, or that of `trusted` where it has none.
 async fn sent(trusted: &Sink, sink: &Sink, destination: &str, policy: &str, tls: TlsWish, sender: Option<&str>) -> Attempt {
     let dir = testkit::temp_dir();
     let ca_file = dir.path().join("ca.pem");
-    std::fs::write(&ca_file, trusted.certificate()).expect("write");
+    let believed = if sink.certificate().is_empty() { trusted } else { sink };
+    std::fs::write(&ca_file, believed.certificate()).expect("write");
     let dns = FakeDns::start("x.test MX 10 mx.test\nmx.test A 127.0.0.1\nmx.test MX 10 mx.test").await;
     let settings = Settings { ca_file, smtp_port: sink.port(), ..settings() };
     let table = format!("inline:{{ {{{destination} = {policy}}} }}");
