@@ -12,7 +12,9 @@
 //!
 //! PROTOCOL
 //!     IMAP4rev1 (RFC 3501) with IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, SPECIAL-USE,
-//!     ESEARCH, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-) after it. Asks the `auth` socket in
+//!     ESEARCH, SEARCHRES, WITHIN, SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, APPENDLIMIT,
+//!     STATUS=SIZE, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
+//!     after it. Asks the `auth` socket in
 //!     Dovecot's auth protocol and `userdb` in its master protocol; tells `usage` who logged in.
 //!
 //! FILES
@@ -26,7 +28,8 @@
 //!     and no right to start programs.
 //!
 //! STANDARDS
-//!     RFC 3501, 2177, 2342, 2971, 3348, 3691, 4315, 4466, 4731, 4959, 5161, 5258, 5530, 5819, 6154, 6851, 7888
+//!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3691, 4315, 4466, 4731, 4959, 4978, 5032, 5051, 5161, 5182, 5256, 5258, 5267 (ESORT), 5530,
+//!     5819, 5957, 6154, 6851, 7888, 7889, 8437, 8438
 //!
 //! DIAGNOSTICS
 //!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd
@@ -36,7 +39,7 @@
 //!     FIFOs in a Maildir are no messages.
 //!
 //! BUGS
-//!     A search for text reads every message; there is no index. At most 100 keys of one search may look into messages and 1000 into headers,
+//!     A search for text reads every message, SORT and THREAD every header; there is no index. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is, and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the

@@ -4,7 +4,7 @@
 //!
 //! - **Fairness**: destinations with waiting work stand in a ring; each gets one start per turn. A destination with fifty
 //!   thousand messages delays nobody else's.
-//! - **Urgency**: within a destination the jobs stand in a [`Line`], by the priority of their messages.
+//! - **Urgency**: within a destination the jobs stand in a [`Waiting`] line, by the priority of their messages.
 //! - **Slow start**: a destination begins with a small window of simultaneous deliveries. Each success widens it by one, up to
 //!   the limit, as long as the window is made use of (Postfix: a positive feedback of 1).
 //! - **Dead site**: a delivery that reaches no host of the destination narrows the window by one, and counts for a share of a
