@@ -123,8 +123,12 @@ fn subject(envelope: &Envelope<'_>) -> Subject {
 }
 
 fn text(text: &str) -> String {
-    let end = text.char_indices().nth(KEY_CHARS).map_or(text.len(), |(at, _)| at);
-    collation_key(&text[..end])
+    let cut = |text: &str| text.char_indices().nth(KEY_CHARS).map_or(text.len(), |(at, _)| at);
+    let mut key = collation_key(&text[..cut(text)]);
+    // One letter may be taken apart into eighteen.
+    key.truncate(cut(&key));
+    key.shrink_to_fit();
+    key
 }
 
 /// RFC 5256 §3: `addr-mailbox` of the first address.
@@ -169,5 +173,6 @@ mod tests {
         assert_eq!((display(&envelope.from), mailbox_of(&envelope.from)), ("Zoë".into(), "a".into()));
         assert_eq!((display(&envelope.to), mailbox_of(&envelope.cc)), ("b@x.org".into(), "friends".into()));
         assert_eq!(display(&[]), "");
+        assert_eq!(text(&"\u{fdfa}".repeat(1000)).chars().count(), KEY_CHARS);
     }
 }

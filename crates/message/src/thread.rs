@@ -219,16 +219,19 @@ fn ancestry(items: &[Item]) -> Forest {
 
 /// Step 3: messages that are not there go, and their children take their place; but no two become roots that way.
 fn prune(forest: &mut Forest) {
-    for at in forest.downwards(&forest.roots).into_iter().rev() {
-        let children = std::mem::take(&mut forest.nodes[at].children);
-        let mut kept = Vec::with_capacity(children.len());
-        for child in children {
-            match forest.nodes[child].message {
-                Some(_) => kept.push(child),
-                None => kept.append(&mut forest.nodes[child].children),
+    // The nearest node above that stays; each message moves once, however many dummies it has above it.
+    let mut home = vec![None; forest.nodes.len()];
+    for at in forest.downwards(&forest.roots) {
+        let here = match forest.nodes[at].message {
+            Some(_) => at,
+            None => home[at].unwrap_or(at),
+        };
+        for child in std::mem::take(&mut forest.nodes[at].children) {
+            home[child] = Some(here);
+            if forest.nodes[child].message.is_some() {
+                forest.nodes[here].children.push(child);
             }
         }
-        forest.nodes[at].children = kept;
     }
     let roots = std::mem::take(&mut forest.roots);
     forest.roots = roots
@@ -427,6 +430,17 @@ mod tests {
         }
         let backwards: Vec<Item> = chain.into_iter().rev().collect();
         assert!(!references(&backwards).roots.is_empty());
+    }
+
+    #[test]
+    fn a_chain_of_missing_ancestors_is_taken_out_in_one_pass() {
+        // Built from its end, so that no limit of depth sees it; the messages hang below its last id.
+        let segments =
+            (0..1000).rev().map(|n| Item { references: (n * 99..=n * 99 + 99).map(|id| format!("{id}@x")).collect(), ..Item::default() });
+        let below = (0..20_000).map(|n| Item { sent: n, references: vec!["99000@x".into()], ..Item::default() });
+        let items: Vec<Item> = segments.chain(below).collect();
+        let forest = references(&items);
+        assert_eq!(shown(&forest).split(['(', ')', ' ']).filter(|n| !n.is_empty()).count(), items.len());
     }
 
     proptest! {

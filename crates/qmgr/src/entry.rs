@@ -41,6 +41,8 @@ pub struct Entry {
     pub repeat: bool,
     /// How often a partner could not tell.
     pub stalls: u8,
+    /// It is on its way to where it waits, and is to be tried at once from there.
+    pub flush: bool,
     /// Its removal was asked for while it was active.
     pub delete: bool,
     /// The same for hold.
@@ -63,6 +65,7 @@ impl Entry {
             attempts: 0,
             repeat: false,
             stalls: 0,
+            flush: false,
             delete: false,
             hold: false,
             expire: false,

@@ -39,7 +39,7 @@ pub(super) fn sort(cursor: &mut Cursor<'_>, uid: bool) -> Result<Sort> {
         returns = Some(return_options(cursor)?);
         cursor.space()?;
     }
-    let order = cursor.list(false, CRITERIA, |c| {
+    let mut order = cursor.list(false, CRITERIA, |c| {
         let mut name = c.atom("Expected a sort criterion")?.to_ascii_uppercase();
         let reverse = name == "REVERSE";
         if reverse {
@@ -61,6 +61,14 @@ pub(super) fn sort(cursor: &mut Cursor<'_>, uid: bool) -> Result<Sort> {
         };
         Ok(SortKey { reverse, by })
     })?;
+    // What is equal by a criterion is so when asked again, whatever the direction.
+    let mut seen = Vec::new();
+    order.retain(|key| {
+        !seen.contains(&key.by) && {
+            seen.push(key.by);
+            true
+        }
+    });
     Ok(Sort { search: criteria(cursor, uid, returns)?, order })
 }
 
@@ -347,6 +355,8 @@ mod tests {
         let returns = Some(SearchReturn { all: true, count: true, ..SearchReturn::default() });
         let want = Command::Sort(Sort { search: seen(false, returns), order });
         assert_eq!(read(b"SORT RETURN (ALL COUNT) (SUBJECT REVERSE DATE REVERSE DISPLAYFROM) \"UTF-8\" SEEN"), Ok(Some(want)));
+        let want = Command::Sort(Sort { search: seen(false, None), order: vec![key(true, SortBy::Date), key(false, SortBy::Cc)] });
+        assert_eq!(read(b"SORT (REVERSE DATE CC DATE REVERSE CC CC) UTF-8 SEEN"), Ok(Some(want)));
         for (name, algorithm) in [
             ("ORDEREDSUBJECT", ThreadAlgorithm::OrderedSubject),
             ("references", ThreadAlgorithm::References),

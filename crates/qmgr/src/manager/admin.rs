@@ -81,6 +81,13 @@ impl Manager {
                 self.set_state(&id, State::Ready);
                 true
             }
+            // Its attempt is over, and where it waits is being written.
+            Some(State::Active) if !self.active.contains_key(&id) => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.flush = true;
+                }
+                true
+            }
             Some(state) => matches!(state, State::Ready | State::Active | State::Aside),
             None => false,
         }

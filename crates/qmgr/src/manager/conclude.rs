@@ -281,9 +281,10 @@ impl Manager {
         match then {
             Then::Defer { next_unix, due, reasons } => {
                 let (attempts, absence) = self.entries.get(&id).map_or((1, 0), |e| (e.attempts, e.absence));
+                let flush = self.entries.get_mut(&id).is_some_and(|e| std::mem::take(&mut e.flush));
                 // The partner that it is deferred for may have come back meanwhile; another qmgr does not know of it and tries at once.
-                let due = if absence != 0 && !self.is_absent(absence) { self.now.ms } else { due };
-                let next_seconds = if absence != 0 { self.now.unix() } else { next_unix };
+                let due = if flush || (absence != 0 && !self.is_absent(absence)) { self.now.ms } else { due };
+                let next_seconds = if flush || absence != 0 { self.now.unix() } else { next_unix };
                 self.note(Record::Deferred { id, next_seconds, attempts, reasons }, false);
                 self.set_state(&id, State::Deferred(due));
             }

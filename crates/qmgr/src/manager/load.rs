@@ -141,6 +141,10 @@ impl Manager {
             return self.conclude_if_done(id);
         }
         self.active.insert(id, active);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            // The attempt that was asked for begins.
+            entry.flush = false;
+        }
         if held {
             return self.put_on_hold(id);
         }

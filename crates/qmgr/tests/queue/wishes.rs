@@ -66,10 +66,13 @@ async fn who_wants_to_be_told_is_told_once_and_delivery_goes_on() {
     wait_for("the report", || local.messages().len() == 1).await;
     let report = text(&local, 0);
     assert!(report.contains("Action: delayed") && report.contains("Status: 4.4.7"), "{report}");
-    house.ask("queue.flush", &[envelope.id]).await;
     let tries = || relay.commands().iter().filter(|c| c.starts_with("RCPT")).count();
-    wait_for("another attempt", || tries() >= 3).await;
-    wait_for("it to wait again", || matches!(house.listed().first().map(|l| l.state), Some(ListedState::Deferred { .. }))).await;
+    let deferred = || matches!(house.listed().first().map(|l| l.state), Some(ListedState::Deferred { .. }));
+    wait_for("it to wait", deferred).await;
+    let told_after = tries();
+    house.ask("queue.flush", &[envelope.id]).await;
+    wait_for("another attempt", || tries() > told_after).await;
+    wait_for("it to wait again", deferred).await;
     assert_eq!((local.messages().len(), house.listed().len()), (1, 1));
     house.stop().await;
 }
