@@ -6,10 +6,13 @@ use smtp_proto::XFacteur;
 use smtp_proto::client::{self, Capabilities};
 use smtp_proto::server::MailFrom;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Large messages that are in memory at the same time, because they had to be converted.
 const LARGE: usize = 4;
+/// So long a message waits for its place among them, while it keeps a connection; then it is tried again later.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes messages fit for hosts.
 pub(crate) struct Forms {
@@ -78,7 +81,9 @@ impl Forms {
     async fn in_lines(&self, message: &Message, eight_bit: bool, room: &mut Room) -> Result<Vec<u8>, Outcome> {
         let body = message.body.clone();
         if matches!(body, Body::File { .. }) {
-            room.0 = self.large.clone().acquire_owned().await.ok();
+            let place = tokio::time::timeout(PATIENCE, self.large.clone().acquire_owned()).await;
+            let busy = || Outcome::Deferred(Failure::local((4, 3, 2), "too many large messages are being converted"));
+            room.0 = place.map_err(|_| busy())?.ok();
         }
         let converting = tokio::task::spawn_blocking(move || match &body {
             Body::Memory(bytes) => Ok(message::binary::in_lines(bytes.as_ref().as_ref(), eight_bit)),

@@ -156,6 +156,31 @@ fn a_refused_sender_decides_for_everybody() {
 }
 
 #[test]
+fn binary_mail_waits_for_somebody_to_take_it() {
+    let mut session = ready(smtp(), "250-PIPELINING\r\n250-BINARYMIME\r\n250-CHUNKING\r\n");
+    let binary = || {
+        let mut mail = message(&["b@y.test", "c@y.test"], "x\0\n");
+        mail.mail.body = BodyType::BinaryMime;
+        mail
+    };
+    session.deliver(binary());
+    let sent = run(&mut session).0;
+    assert!(sent.ends_with("RCPT TO:<c@y.test>\r\n"), "{sent}");
+    session.receive(b"250 Ok\r\n550 5.1.1 no\r\n");
+    assert_eq!(run(&mut session).0, "");
+    session.receive(b"250 Ok\r\n");
+    assert_eq!(run(&mut session).0, "BDAT 3 LAST\r\nx\0\n");
+    session.receive(b"250 2.0.0 taken\r\n");
+    assert_eq!(finished(&mut session), [(Some(Stage::Recipient), "550 5.1.1 no".into()), (Some(Stage::Message), "250 2.0.0 taken".into())]);
+    run(&mut session);
+    // Nobody takes it: nothing of it is sent.
+    session.deliver(binary());
+    run(&mut session);
+    session.receive(b"250 Ok\r\n550 5.1.1 no\r\n550 5.1.1 no\r\n");
+    assert_eq!(finished(&mut session), [(Some(Stage::Recipient), "550 5.1.1 no".into()), (Some(Stage::Recipient), "550 5.1.1 no".into())]);
+}
+
+#[test]
 fn lmtp_with_chunking_goes_in_one_write_and_has_a_reply_per_recipient() {
     let mut session = ready(Settings::lmtp("me.test"), "250-PIPELINING\r\n250-CHUNKING\r\n250-XFACTEUR\r\n");
     let id = QueueId::parse("0123456789ABCDEFG").expect("id");

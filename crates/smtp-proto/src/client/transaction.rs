@@ -156,6 +156,9 @@ impl Transaction {
                     self.due.push_back(Due::Recipient(at));
                     self.next = if at + 1 < self.message.recipients.len() { Next::Recipient(at + 1) } else { Next::Data };
                 }
+                // Hosts that take BDAT in one write with the rest are our own: another one has the whole message on the way while its
+                // answers to MAIL and RCPT are, and a connection lost then would leave open what it has.
+                Next::Data if self.chunking && !self.capabilities.xfacteur && !self.due.is_empty() => return,
                 Next::Data if self.chunking => {
                     self.next = Next::Nothing;
                     self.due.push_back(if self.lmtp { Due::Messages } else { Due::Message });
@@ -277,7 +280,7 @@ impl Transaction {
                     self.decide(at, Stage::Recipient, &reply);
                 }
                 // Nobody is left, and nothing of the message has been sent.
-                if self.next == Next::Data && !self.anyone_accepted() {
+                if self.next == Next::Data && self.due.is_empty() && !self.anyone_accepted() {
                     self.next = Next::Nothing;
                 }
             }

@@ -108,7 +108,9 @@ impl Session {
     fn note_heard(&mut self, line: &[u8]) {
         let Some(heard) = &mut self.heard else { return };
         let text = String::from_utf8_lossy(&line[..line.len().min(HEARD_OCTETS)]);
-        let verb = text.split(' ').next().unwrap_or_default();
+        // As an eye reads it, not as the grammar does: `AUTH=PLAIN ...` and ` AUTH PLAIN ...` are no commands, and no less secret.
+        let verb = text.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+        let verb = verb.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
         let known = COMMANDS.iter().any(|c| c.verb.eq_ignore_ascii_case(verb));
         self.hides = verb.eq_ignore_ascii_case("AUTH") || self.hides && !known;
         if heard.len() < HEARD_LIMIT {

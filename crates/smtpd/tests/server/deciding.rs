@@ -305,8 +305,10 @@ async fn the_postmaster_gets_the_transcript_of_a_bad_session() {
     for _ in 0..3 {
         let mut client = server.connect().await;
         client.envelope("a@x.test", "b@elsewhere.test").await;
-        client.say("AUTH PLAIN AGFubgBzZWNyZXQ=").await;
-        client.say("c2VjcmV0IHRvbw==").await;
+        for wrong in ["AUTH PLAIN AGFubgBzZWNyZXQ=", " AUTH PLAIN AGFubgBzZWNyZXQ=", "auth=PLAIN AGFubgBzZWNyZXQ=", "AUTH"] {
+            client.say(wrong).await;
+            client.say("c2VjcmV0IHRvbw==").await;
+        }
         client.say("NOOP").await;
         client.say("NONSENSE").await;
         client.say("QUIT").await;
