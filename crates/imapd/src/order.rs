@@ -4,7 +4,7 @@ use crate::fetch::body::HEADER_BYTES;
 use crate::selected::{Selected, Target};
 use imap_proto::{SortBy, SortKey};
 use mailstore::{Error, Message};
-use message::thread::{Item, ancestors};
+use message::thread::{Id, Item, ancestors};
 use message::{Date, Entry, Envelope, Subject, collation_key};
 use std::cmp::Ordering;
 use std::io;
@@ -12,6 +12,27 @@ use std::time::Instant;
 
 /// Longer texts are compared by their beginning.
 const KEY_CHARS: usize = 512;
+
+/// What one SORT or THREAD may gather. A million ordinary messages take less.
+const GATHERED_BYTES: usize = 256 << 20;
+
+/// What a fact takes in memory.
+pub trait Weight {
+    fn bytes(&self) -> usize;
+}
+
+impl Weight for Vec<Key> {
+    fn bytes(&self) -> usize {
+        let text = |key: &Key| if let Key::Text(text) = key { text.len() } else { 0 };
+        size_of::<Vec<Key>>() + self.iter().map(|key| size_of::<Key>() + text(key)).sum::<usize>()
+    }
+}
+
+impl Weight for Item {
+    fn bytes(&self) -> usize {
+        size_of::<Item>() + self.subject.len() + size_of_val(&self.references[..])
+    }
+}
 
 /// One value of a message, for one criterion.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +46,19 @@ pub struct Gathering<T> {
     pub targets: Vec<Target>,
     pub facts: Vec<T>,
     next: usize,
+    bytes: usize,
     /// Messages that could not be read for now are left out.
     pub incomplete: bool,
 }
 
-impl<T> Gathering<T> {
+impl<T: Weight> Gathering<T> {
     pub fn new(targets: Vec<Target>) -> Gathering<T> {
-        Gathering { facts: Vec::with_capacity(targets.len()), targets, next: 0, incomplete: false }
+        Gathering { facts: Vec::with_capacity(targets.len()), targets, next: 0, bytes: 0, incomplete: false }
+    }
+
+    /// More was found than may be in memory.
+    pub fn is_too_much(&self) -> bool {
+        self.bytes > GATHERED_BYTES
     }
 
     /// Goes on until `until`; true at the end. Messages that are gone by now are left out. Blocking.
@@ -40,6 +67,7 @@ impl<T> Gathering<T> {
             let read = selected.view.message(target.number).ok_or(Error::Expunged).and_then(|message| read(selected, message));
             match read {
                 Ok(facts) => {
+                    self.bytes += facts.bytes();
                     self.facts.push(facts);
                     self.targets[self.facts.len() - 1] = target;
                 }
@@ -49,7 +77,7 @@ impl<T> Gathering<T> {
                 }
             }
             self.next += 1;
-            if Instant::now() >= until {
+            if self.is_too_much() || Instant::now() >= until {
                 break;
             }
         }
@@ -102,7 +130,7 @@ pub fn item(selected: &Selected, message: &Message) -> mailstore::Result<Item> {
         arrived,
         subject: text(&base),
         is_reply,
-        id: envelope.message_id.as_deref().and_then(|value| message::thread::message_ids(value).next()),
+        id: envelope.message_id.as_deref().and_then(|value| message::thread::message_ids(value).next()).map(|id| Id::of(&id)),
         references: ancestors(references, envelope.in_reply_to.as_deref()),
     })
 }

@@ -53,15 +53,23 @@ impl Wire {
 
     /// Reads some bytes and hands them to `take`; 0 at the end. Cancel safe: what was read was handed over.
     pub async fn read(&mut self, mut take: impl FnMut(&[u8])) -> io::Result<usize> {
-        let Some(deflate) = self.deflate.as_deref_mut() else {
-            let count = read_once(&mut self.stream, take).await?;
-            self.bytes_in += count as u64;
-            return Ok(count);
-        };
         loop {
+            let rest = self.deflate.take_if(|deflate| deflate.is_over()).map(|deflate| deflate.end());
+            if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+                take(&rest);
+                return Ok(rest.len());
+            }
+            let Some(deflate) = self.deflate.as_deref_mut() else {
+                let count = read_once(&mut self.stream, take).await?;
+                self.bytes_in += count as u64;
+                return Ok(count);
+            };
             // In a call of its own: the space is not to be kept while waiting.
             if let count @ 1.. = unpack(deflate, &mut take)? {
                 return Ok(count);
+            }
+            if deflate.is_over() {
+                continue;
             }
             let count = read_once(&mut self.stream, |bytes| deflate.receive(bytes)).await?;
             self.bytes_in += count as u64;
@@ -76,13 +84,15 @@ impl Wire {
         self.deflate = Some(Box::new(Deflate::new()));
     }
 
-    /// Nobody compresses any more. What the client sent behind its last compressed command is lost.
+    /// We compress no more, and the client does not behind its last command.
     pub fn end_deflate(&mut self) {
-        self.deflate = None;
+        if let Some(deflate) = &mut self.deflate {
+            deflate.leave();
+        }
     }
 
     pub fn is_deflated(&self) -> bool {
-        self.deflate.is_some()
+        self.deflate.as_ref().is_some_and(|deflate| !deflate.is_left())
     }
 
     /// True when nobody waits for answers any more.
@@ -97,7 +107,7 @@ impl Wire {
         }
         let timeout = self.write_timeout;
         let mut out = std::mem::take(&mut self.out);
-        if let Some(deflate) = &mut self.deflate {
+        if let Some(deflate) = self.deflate.as_mut().filter(|deflate| !deflate.is_left()) {
             out = deflate.pack(&out)?;
         }
         let stream = self.stream()?;

@@ -503,6 +503,26 @@ async fn compression_begins_behind_its_answer() {
     assert!(plain.contains(&format!("{{{}}}\r\n{text})\r\n", text.len())), "the message");
     assert!(plain.contains("e BAD COMPRESS is active already") && plain.ends_with("f OK Logout completed\r\n"));
     assert!(raw.len() < plain.len() / 20, "{} of {}", raw.len(), plain.len());
+    // RFC 8437 §4.1: behind UNAUTHENTICATE the client's text is plain, and so is ours behind the answer.
+    let mut stream = world.connect().await;
+    stream.write_all(b"a LOGIN ann@example.org pw\r\nb COMPRESS DEFLATE\r\n").await.expect("write");
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"b OK DEFLATE active\r\n") {
+        seen.push(stream.read_u8().await.expect("read"));
+    }
+    let (mut packed, mut pack) = (Vec::with_capacity(1000), Compress::new(Compression::default(), false));
+    pack.compress_vec(b"c NOOP\r\nd UNAUTHENTICATE\r\n", &mut packed, FlushCompress::Finish).expect("pack");
+    packed.extend_from_slice(b"e LOGIN bob@example.org pw\r\nf LOGOUT\r\n");
+    stream.write_all(&packed).await.expect("write");
+    let (mut raw, mut plain) = (Vec::new(), Vec::with_capacity(1000));
+    stream.read_to_end(&mut raw).await.expect("read");
+    let mut unpack = Decompress::new(false);
+    while !plain.ends_with(b"d OK Unauthenticate completed\r\n") {
+        let at = unpack.total_in() as usize;
+        unpack.decompress_vec(&raw[at..at + 1], &mut plain, FlushDecompress::Sync).expect("unpack");
+    }
+    let rest = String::from_utf8_lossy(&raw[unpack.total_in() as usize..]);
+    assert!(rest.contains("e OK [CAPABILITY") && rest.ends_with("f OK Logout completed\r\n"), "{rest}");
     world.stop().await;
 }
 

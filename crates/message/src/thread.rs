@@ -1,13 +1,31 @@
 //! Threads: ORDEREDSUBJECT and REFERENCES (RFC 5256 §3), and REFS, which is REFERENCES without subjects, ordered by the youngest message.
 //!
-//! No recursion: a thread may be as deep as [`MAX_THREAD`].
+//! No recursion; and what a message costs in memory is little more than its subject.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
 
 /// Deeper a thread does not grow: what would be below is a thread of its own.
 pub const MAX_THREAD: usize = 1000;
 /// Of longer References fields the last ones are used, which are the nearest ancestors.
 const MAX_REFERENCES: usize = 100;
+
+/// So many steps a forest of `n` messages may take to find out that a link makes no loop. Mail in order needs next to none.
+fn most_steps(n: usize) -> usize {
+    64 * n + 1_000_000
+}
+
+/// Stands for a message id. Nobody outside can make two ids that stand for the same: the key is this process's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Id(u64);
+
+impl Id {
+    pub fn of(id: &str) -> Id {
+        static KEY: LazyLock<std::hash::RandomState> = LazyLock::new(Default::default);
+        Id(KEY.hash_one(id))
+    }
+}
 
 /// What is known of a message.
 #[derive(Debug, Clone, Default)]
@@ -19,9 +37,9 @@ pub struct Item {
     /// The base subject as it is compared.
     pub subject: String,
     pub is_reply: bool,
-    pub id: Option<String>,
+    pub id: Option<Id>,
     /// Oldest ancestor first.
-    pub references: Vec<String>,
+    pub references: Box<[Id]>,
 }
 
 /// Threads as trees in one table.
@@ -29,14 +47,17 @@ pub struct Item {
 pub struct Forest {
     nodes: Vec<Node>,
     pub roots: Vec<usize>,
+    /// What is left of [`most_steps`].
+    steps: usize,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     /// Index of the item; `None` for a message that is not there.
     message: Option<usize>,
-    /// Only until the children are known.
+    /// Only until the children are known, as `is_parent`.
     parent: Option<usize>,
+    is_parent: bool,
     children: Vec<usize>,
 }
 
@@ -87,27 +108,40 @@ impl Forest {
         self.nodes.len() - 1
     }
 
-    /// Makes `parent` the parent of `child`, unless that made a loop or a thread too deep.
+    /// Makes `parent` the parent of `child`, unless that made a loop, or it took too long to tell.
     fn link(&mut self, parent: usize, child: usize) {
         let mut above = Some(parent);
-        for _ in 0..MAX_THREAD {
-            match above {
-                Some(at) if at == child => return,
-                Some(at) => above = self.nodes[at].parent,
-                None => {
-                    self.nodes[child].parent = Some(parent);
-                    return;
-                }
+        // Below what has nothing below it nothing else can be.
+        while let Some(at) = above.filter(|_| parent == child || self.nodes[child].is_parent) {
+            if at == child || self.steps == 0 {
+                return;
             }
+            self.steps -= 1;
+            above = self.nodes[at].parent;
         }
+        self.nodes[child].parent = Some(parent);
+        self.nodes[parent].is_parent = true;
     }
 
-    /// Once all parents are known: their children, and the roots.
+    /// Once all parents are known: their children, and the roots. What is too deep is a root.
     fn turn_around(&mut self) {
         for at in 0..self.nodes.len() {
             match self.nodes[at].parent {
                 Some(parent) => self.nodes[parent].children.push(at),
                 None => self.roots.push(at),
+            }
+        }
+        let mut all = self.roots.clone();
+        let mut depth = vec![1; self.nodes.len()];
+        let mut next = 0;
+        while let Some(&at) = all.get(next) {
+            next += 1;
+            let below = all.len();
+            all.extend_from_slice(&self.nodes[at].children);
+            if depth[at] == MAX_THREAD {
+                self.roots.append(&mut self.nodes[at].children);
+            } else {
+                all[below..].iter().for_each(|child| depth[*child] = depth[at] + 1);
             }
         }
     }
@@ -147,7 +181,7 @@ pub fn ordered_subject(items: &[Item]) -> Forest {
             None => forest.roots.push(node),
         }
     }
-    let Forest { nodes, roots } = &mut forest;
+    let Forest { nodes, roots, .. } = &mut forest;
     roots.sort_by_key(|root| nodes[*root].message.map(|item| (items[item].sent, item)));
     forest
 }
@@ -177,26 +211,19 @@ pub fn refs(items: &[Item]) -> Forest {
 
 /// Steps 1 to 3.
 fn ancestry(items: &[Item]) -> Forest {
-    let mut forest = Forest::default();
-    let mut by_id: HashMap<&str, usize> = HashMap::new();
+    let mut forest = Forest { steps: most_steps(items.len()), ..Forest::default() };
+    let mut by_id: HashMap<Id, usize> = HashMap::new();
     for (at, item) in items.iter().enumerate() {
         let node = forest.add(Some(at));
         // A second message with the id has one that nobody refers to.
-        if let Some(id) = &item.id {
+        if let Some(id) = item.id {
             by_id.entry(id).or_insert(node);
         }
     }
     for (node, item) in items.iter().enumerate() {
         let mut before = None;
         for id in &item.references[item.references.len().saturating_sub(MAX_REFERENCES)..] {
-            let this = match by_id.get(id.as_str()) {
-                Some(known) => *known,
-                None => {
-                    let dummy = forest.add(None);
-                    by_id.insert(id, dummy);
-                    dummy
-                }
-            };
+            let this = *by_id.entry(*id).or_insert_with(|| forest.add(None));
             if let Some(parent) = before
                 && forest.nodes[this].parent.is_none()
             {
@@ -322,14 +349,13 @@ pub fn message_ids(value: &[u8]) -> impl Iterator<Item = String> + '_ {
 }
 
 /// What a message refers to: References; where that has none, the first of In-Reply-To.
-pub fn ancestors(references: Option<&[u8]>, in_reply_to: Option<&[u8]>) -> Vec<String> {
+pub fn ancestors(references: Option<&[u8]>, in_reply_to: Option<&[u8]>) -> Box<[Id]> {
     let mut found: Vec<String> = references.into_iter().flat_map(message_ids).collect();
     if found.is_empty() {
         found.extend(in_reply_to.and_then(|value| message_ids(value).next()));
     }
     let excess = found.len().saturating_sub(MAX_REFERENCES);
-    found.drain(..excess);
-    found
+    found[excess..].iter().map(|id| Id::of(id)).collect()
 }
 
 #[cfg(test)]
@@ -342,11 +368,11 @@ mod tests {
         let item = |line: &str| {
             let mut words = line.split_whitespace();
             let sent = words.next().expect("sent").parse().expect("number");
-            let id = words.next().filter(|id| *id != "-").map(String::from);
+            let id = words.next().filter(|id| *id != "-").map(Id::of);
             let subject = words.next().expect("subject");
             let (subject, is_reply) = subject.strip_prefix("Re:").map_or((subject, false), |base| (base, true));
             let subject = if subject == "-" { "" } else { subject };
-            Item { sent, arrived: sent, subject: subject.into(), is_reply, id, references: words.map(String::from).collect() }
+            Item { sent, arrived: sent, subject: subject.into(), is_reply, id, references: words.map(Id::of).collect() }
         };
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(item).collect()
     }
@@ -416,28 +442,56 @@ mod tests {
         let ids = |text: &str| message_ids(text.as_bytes()).collect::<Vec<_>>();
         assert_eq!(ids("<\"01KF8JCEOCBS0045PS\"@xxx.yyy.com>"), ["01KF8JCEOCBS0045PS@xxx.yyy.com"]);
         assert_eq!(ids("<a@b> (comment) junk<c@d><e\r\n @f> <g> <@h> <i@> <j <k@l>"), ["a@b", "c@d", "e@f", "k@l"]);
-        assert_eq!(ancestors(Some(b"none"), Some(b"Ann's message <a@b> <c@d>")), ["a@b"]);
-        assert_eq!(ancestors(Some(b"<x@y> <z@y>"), Some(b"<a@b>")), ["x@y", "z@y"]);
+        assert_eq!(ancestors(Some(b"none"), Some(b"Ann's message <a@b> <c@d>"))[..], [Id::of("a@b")]);
+        assert_eq!(ancestors(Some(b"<x@y> <z@y>"), Some(b"<a@b>"))[..], [Id::of("x@y"), Id::of("z@y")]);
+    }
+
+    fn id(n: i64) -> Id {
+        Id::of(&format!("{n}@x"))
+    }
+
+    /// The messages on the longest way from a root down.
+    fn depth(forest: &Forest) -> usize {
+        let mut depth = vec![1; forest.nodes.len()];
+        let all = forest.downwards(&forest.roots);
+        for at in &all {
+            forest.nodes[*at].children.iter().for_each(|child| depth[*child] = depth[*at] + 1);
+        }
+        all.iter().map(|at| depth[*at]).max().unwrap_or_default()
     }
 
     #[test]
     fn a_chain_of_100_000_is_cut_and_costs_little() {
-        let chain: Vec<Item> = (0..100_000)
-            .map(|n| Item { sent: n, id: Some(format!("{n}@x")), references: vec![format!("{}@x", n - 1)], ..Item::default() })
-            .collect();
-        for forest in [references(&chain), refs(&chain)] {
-            assert!(forest.roots.len() >= 100 && shown(&forest).len() > 500_000);
+        let chain: Vec<Item> =
+            (0..100_000).map(|n| Item { sent: n, id: Some(id(n)), references: [id(n - 1)].into(), ..Item::default() }).collect();
+        let backwards: Vec<Item> = chain.iter().rev().cloned().collect();
+        for items in [chain, backwards] {
+            for forest in [references(&items), refs(&items)] {
+                assert!(forest.roots.len() >= 100 && shown(&forest).len() > 500_000);
+                assert_eq!(depth(&forest), MAX_THREAD);
+            }
         }
-        let backwards: Vec<Item> = chain.into_iter().rev().collect();
-        assert!(!references(&backwards).roots.is_empty());
+    }
+
+    #[test]
+    fn links_that_take_long_to_judge_are_not_made_for_ever() {
+        // The whole chain above each of these has to be walked; those at the end are taken as they stand.
+        let chain = (0..50_000).map(|n| Item { id: Some(id(n)), references: [id(n - 1)].into(), ..Item::default() });
+        let heads = (0..20_000).flat_map(|n| {
+            let head = |references: &[Id]| Item { references: references.into(), ..Item::default() };
+            [head(&[id(-n - 10), id(-n - 1_000_000)]), head(&[id(49_000), id(-n - 10)])]
+        });
+        let items: Vec<Item> = chain.chain(heads).collect();
+        let forest = ancestry(&items);
+        assert_eq!(forest.steps, 0);
+        assert_eq!(shown(&forest).split(['(', ')', ' ']).filter(|n| !n.is_empty()).count(), items.len());
     }
 
     #[test]
     fn a_chain_of_missing_ancestors_is_taken_out_in_one_pass() {
-        // Built from its end, so that no limit of depth sees it; the messages hang below its last id.
-        let segments =
-            (0..1000).rev().map(|n| Item { references: (n * 99..=n * 99 + 99).map(|id| format!("{id}@x")).collect(), ..Item::default() });
-        let below = (0..20_000).map(|n| Item { sent: n, references: vec!["99000@x".into()], ..Item::default() });
+        // Built from its end; the messages hang below its last id.
+        let segments = (0..1000).rev().map(|n| Item { references: (n * 99..=n * 99 + 99).map(id).collect(), ..Item::default() });
+        let below = (0..20_000).map(|n| Item { sent: n, references: [id(99_000)].into(), ..Item::default() });
         let items: Vec<Item> = segments.chain(below).collect();
         let forest = references(&items);
         assert_eq!(shown(&forest).split(['(', ')', ' ']).filter(|n| !n.is_empty()).count(), items.len());
@@ -451,8 +505,8 @@ mod tests {
                 arrived: *sent,
                 subject: ["", "x", "y", "z"][usize::from(*subject)].into(),
                 is_reply: id % 2 == 0,
-                id: (*id > 0).then(|| id.to_string()),
-                references: references.iter().map(u8::to_string).collect(),
+                id: (*id > 0).then(|| Id::of(&id.to_string())),
+                references: references.iter().map(|id| Id::of(&id.to_string())).collect(),
             }).collect();
             for forest in [references(&items), refs(&items), ordered_subject(&items)] {
                 let shown = shown(&forest);

@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::commands::search::{INCOMPLETE, find, keep, write_esearch};
-use crate::order::{self, Gathering};
+use crate::order::{self, Gathering, Weight};
 use crate::selected::{Selected, Target};
 use crate::session::{SLICE, Session};
 use imap_proto::{Search, SearchReturn, Sort, ThreadAlgorithm, encode};
@@ -79,7 +79,7 @@ fn end(incomplete: bool, text: &'static str) -> Answer {
 }
 
 /// Searches, and reads what is wanted of each message found, in slices of time.
-async fn gather<T: Send + 'static>(
+async fn gather<T: Weight + Send + 'static>(
     session: &mut Session,
     search: Search,
     read: impl Fn(&Selected, &Message) -> mailstore::Result<T> + Clone + Send + 'static,
@@ -106,6 +106,10 @@ async fn gather<T: Send + 'static>(
                 (gathering, done)
             })
             .await;
+        if gathering.is_too_much() {
+            keep(session, returns, &[]);
+            return Err(Answer::no("LIMIT", "Too many messages to be put into order at once"));
+        }
         if done {
             incomplete |= gathering.incomplete;
             return Ok((gathering, incomplete));
