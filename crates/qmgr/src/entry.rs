@@ -39,8 +39,8 @@ pub struct Entry {
     pub attempts: u32,
     /// An earlier attempt may have succeeded without our knowing.
     pub repeat: bool,
-    /// How often a partner could not tell.
-    pub stalls: u8,
+    /// Since when a partner could not tell, in milliseconds of the clock; 0: none was asked in vain.
+    pub stalled_since: u64,
     /// It is on its way to where it waits, and is to be tried at once from there.
     pub flush: bool,
     /// Its removal was asked for while it was active.
@@ -64,7 +64,7 @@ impl Entry {
             state: State::Ready,
             attempts: 0,
             repeat: false,
-            stalls: 0,
+            stalled_since: 0,
             flush: false,
             delete: false,
             hold: false,

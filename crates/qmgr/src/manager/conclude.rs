@@ -3,7 +3,7 @@
 //! Order: notifications are durable before the outcome `bounced` is noted; outcomes are synced before a queue file is
 //! removed or a segment reported finished; a message is in its queue file, synced, before its record is settled.
 
-use super::{BATCH, Event, Manager, STALLS};
+use super::{BATCH, Event, Manager};
 use crate::entry::{Active, Entry, Place, State, Target, failure};
 use crate::journal::Spot;
 use crate::notify::{self, Kind};
@@ -57,11 +57,11 @@ impl Manager {
         // Its body is in memory, and counted, until the message is gone, waits or is in its file.
         let Some(active) = self.active.remove(&id) else { return };
         let untold = is_untold(&active);
-        let stalled = (untold && entry.stalls < STALLS && !entry.hold && !entry.expire).then(|| {
+        let stalled = (untold && self.may_stall(&entry) && !entry.hold).then(|| {
             let why = active.recipients.iter().filter_map(|t| t.result.as_ref().and_then(failure)).next();
             why.map_or_else(String::new, |failure| failure.reason.clone())
         });
-        if !untold && entry.stalls > 0 {
+        if !untold && entry.stalled_since > 0 {
             self.release_stalled();
         }
         let envelope = &active.stored.envelope;
@@ -222,7 +222,7 @@ impl Manager {
     fn defer(&mut self, id: QueueId, mut entry: Entry, active: Active) {
         entry.attempts += 1;
         entry.repeat = true;
-        entry.stalls = 0;
+        entry.stalled_since = 0;
         let wait = self.settings().backoff.wait(entry.attempts).as_millis() as u64;
         let due = (self.now.ms + wait).max(active.not_before);
         // By the time that the sender named something has to happen.
@@ -236,7 +236,7 @@ impl Manager {
         });
         let then = Then::Defer { next_unix, due, reasons: reasons.collect() };
         if let Some(kept) = self.entries.get_mut(&id) {
-            (kept.attempts, kept.repeat, kept.stalls) = (entry.attempts, entry.repeat, entry.stalls);
+            (kept.attempts, kept.repeat, kept.stalled_since) = (entry.attempts, entry.repeat, entry.stalled_since);
             kept.absence = active.absence;
         }
         if entry.hold {

@@ -1,7 +1,7 @@
 //! From the line of ready messages to active ones: read from the spool, expanded, routed.
 
 use super::{BATCH, Event, Manager, STALLS};
-use crate::entry::{Active, Job, JobId, Place, State};
+use crate::entry::{Active, Entry, Job, JobId, Place, State};
 use crate::prepare::{Prepared, prepare, untold};
 use crate::schedule::Kind;
 use mail_types::{Failure, Outcome, QueueId};
@@ -58,6 +58,12 @@ impl Loaded {
         Ok(Loaded { stored: file.stored, memory_bytes: bytes.len() + 4096, body: Body::memory(bytes), body_bytes })
     }
 }
+
+/// So often a message in whose middle an absent partner was lost is not taken for the reason.
+const SUSPECT: u32 = 3;
+
+/// Between two releases of what has stalled.
+const RELEASE_MS: u64 = 250;
 
 impl Manager {
     /// Fills free places among the active messages.
@@ -203,12 +209,12 @@ impl Manager {
     pub(super) fn prepared(&mut self, id: QueueId, result: Result<Prepared, Unavailable>) {
         let prepared = match result {
             Ok(prepared) => {
-                if self.entries.get(&id).is_some_and(|e| e.stalls > 0) {
+                if self.entries.get(&id).is_some_and(|e| e.stalled_since > 0) {
                     self.release_stalled();
                 }
                 prepared
             }
-            Err(why) if self.entries.get(&id).is_some_and(|e| e.stalls < STALLS && !e.expire) => {
+            Err(why) if self.entries.get(&id).is_some_and(|e| self.may_stall(e)) => {
                 self.deactivate(&id);
                 return self.stall(id, &why.to_string());
             }
@@ -266,8 +272,9 @@ impl Manager {
         let why = self.unreached.get(to).cloned();
         let why = why.unwrap_or_else(|| Failure::local((4, 4, 1), "the destination could not be reached"));
         let failure = Failure { reason: format!("delivery temporarily suspended: {}", why.reason), remote: None, ..why };
-        // What was lost in the middle may be what brings the partner down: that waits as long as any other.
-        let absent = (*partner && *lost == 0).then(|| to.clone());
+        // What was lost in the middle may be what brings the partner down: once that was seen some times it waits as long as any other.
+        let attempts = self.entries.get(&job.id).map_or(0, |entry| entry.attempts);
+        let absent = (*partner && (*lost == 0 || attempts < SUSPECT)).then(|| to.clone());
         let absence = absent.map_or(0, |to| self.absence_of(&to));
         let Some(active) = self.active.get_mut(&job.id) else { return };
         active.not_before = active.not_before.max(until);
@@ -302,17 +309,27 @@ impl Manager {
     /// A partner could not tell: the message is tried again in a moment, and no attempt is counted.
     pub(super) fn stall(&mut self, id: QueueId, why: &str) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        if entry.stalls == 0 {
+        if entry.stalled_since == 0 {
             tracing::warn!(queue_id = id.as_str(), reason = why, "deferred for a moment");
+            entry.stalled_since = self.now.ms.max(1);
         }
-        entry.stalls = entry.stalls.saturating_add(1);
         // A partner may have filed it before it was lost, and the next attempt knows nothing of this one.
         entry.repeat = true;
         self.set_state(&id, State::Stalled);
     }
 
-    /// A partner answers again: what waited for it goes on.
+    /// Whether it may be tried every moment, as it is for some time: authd may be starting, or being started again and again.
+    pub(super) fn may_stall(&self, entry: &Entry) -> bool {
+        let patience = STALLS * self.settings().partner_retry.as_millis() as u64;
+        !entry.expire && (entry.stalled_since == 0 || self.now.ms < entry.stalled_since + patience)
+    }
+
+    /// A partner answers again: what waited for it goes on. Not at each answer: another may still be missing.
     pub(super) fn release_stalled(&mut self) {
+        if self.now.ms < self.released_at + RELEASE_MS {
+            return;
+        }
+        self.released_at = self.now.ms;
         while let Some(id) = self.stalled.pop_front() {
             self.make_ready(id);
         }

@@ -42,8 +42,8 @@ const FINISHED_MS: u64 = 60_000;
 const BATCH: usize = 128;
 /// Stalled messages that are tried again at once.
 const PROBES: usize = 20;
-/// How often a message stalls before it is deferred in the ordinary way.
-const STALLS: u8 = 8;
+/// So many times the partner's moment a message stalls before it is deferred in the ordinary way.
+const STALLS: u64 = 30;
 
 /// How long the last outcomes may take to be written at the end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -150,6 +150,8 @@ pub struct Manager {
     timers: BTreeSet<(u64, QueueId)>,
     stalled: VecDeque<QueueId>,
     probe_at: u64,
+    /// When all that stalls was tried last.
+    released_at: u64,
     schedule: Schedule<Line, JobId>,
     in_flight: usize,
     /// Why destinations could not be reached when they last were tried.

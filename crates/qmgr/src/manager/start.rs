@@ -69,6 +69,7 @@ impl Manager {
             timers: BTreeSet::new(),
             stalled: VecDeque::new(),
             probe_at: 0,
+            released_at: 0,
             in_flight: 0,
             unreached: HashMap::new(),
             loading: false,

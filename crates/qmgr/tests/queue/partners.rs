@@ -53,6 +53,25 @@ async fn mail_for_an_absent_partner_takes_no_place_and_goes_on_at_its_return() {
     house.stop().await;
 }
 
+/// A partner that is stopped while it has a message, and takes its time to come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mail_in_whose_middle_a_partner_went_goes_on_at_its_return() {
+    let mut house = house(1, 1, "partner_retry_time = \"100ms\"\n").await;
+    let gone = house.path("run/gone");
+    let dying = Sink::lmtp().keyword("XFACTEUR").on("MAIL", Act::Close).start_unix(&gone).await;
+    house.start().await;
+    house.send("ann@ours.test", &["zoe@gone.test"]).await;
+    wait_for("the first attempt", || dying.commands().iter().any(|c| c.starts_with("MAIL"))).await;
+    drop(dying);
+    let _ = std::fs::remove_file(&gone);
+    wait_for("the deferral", || house.listed().iter().any(|l| matches!(l.state, ListedState::Deferred { .. }))).await;
+    // Its back-off would be five minutes.
+    let back = Sink::lmtp().keyword("XFACTEUR").start_unix(&gone).await;
+    house.emptied().await;
+    assert_eq!(back.messages().len(), 1);
+    house.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_mail_for_an_absent_partner_is_tried_at_once() {
     let mut house = house(1, 1, "partner_retry_time = \"100ms\"\n").await;
