@@ -364,6 +364,8 @@ impl Inner {
             if reused && lost.as_ref().is_some_and(|(error, timed_out)| !timed_out && was_idle_too_long(error, &report)) {
                 // Had the server read all of it and only the answer was lost, our deliver finds out by XREPEAT.
                 job.repeat = true;
+                // Others have nothing of it: they get the message itself after their replies.
+                job.repeatable = true;
                 return (Next::Stale, false);
             }
             let (mut progress, mut too_many) = (false, Vec::new());

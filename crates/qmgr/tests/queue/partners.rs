@@ -72,6 +72,30 @@ async fn mail_in_whose_middle_a_partner_went_goes_on_at_its_return() {
     house.stop().await;
 }
 
+/// It was stopped with a connection kept open, and again as it came up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partner_that_dies_twice_in_a_row_makes_no_mail_wait() {
+    let mut house = house(1, 1, "partner_retry_time = \"100ms\"\n").await;
+    let dying = Sink::lmtp()
+        .on_first(1, "LHLO", Act::reply("250-there\n250-PIPELINING\n250-CHUNKING\n250 XFACTEUR"))
+        .on("LHLO", Act::Close)
+        .on_first(1, "MAIL", Act::reply("250 2.1.0 Ok"))
+        .on("MAIL", Act::Close);
+    let dying = dying.start_unix(&house.path("run/gone")).await;
+    house.start().await;
+    house.send("ann@ours.test", &["zoe@gone.test"]).await;
+    house.emptied().await;
+    house.send("ann@ours.test", &["zoe@gone.test"]).await;
+    wait_for("both deaths", || dying.commands().iter().filter(|c| c.starts_with("LHLO")).count() > 1).await;
+    assert_eq!(dying.messages().len(), 1);
+    drop(dying);
+    let _ = std::fs::remove_file(house.path("run/gone"));
+    let back = Sink::lmtp().keyword("XFACTEUR").start_unix(&house.path("run/gone")).await;
+    house.emptied().await;
+    assert!(back.messages()[0].mail.contains(" XREPEAT"), "{:?}", back.messages());
+    house.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_mail_for_an_absent_partner_is_tried_at_once() {
     let mut house = house(1, 1, "partner_retry_time = \"100ms\"\n").await;
