@@ -134,7 +134,7 @@ settings! {
         /// The same for `reject_unknown_helo_hostname`.
         unknown_helo_hostname_tempfail_action: TempfailAction = TempfailAction::Usual, was "Postfix unknown_helo_hostname_tempfail_action";
         /// A content filter that all mail goes to first, as `transport:next hop` (`smtp:[127.0.0.1]:10024`). It hands the mail back to a service of its own, where
-        /// this is empty. Aliases are followed when it comes back.
+        /// this is empty. Aliases are followed when it comes back. DELIVERBY and REQUIRETLS are not offered: the filter would not hand them back.
         content_filter: String = "", was "Postfix content_filter";
         /// How long one question to a policy service may take.
         smtpd_policy_service_timeout: Duration = secs(100), in secs(1)..=minutes(60), was "Postfix smtpd_policy_service_timeout";

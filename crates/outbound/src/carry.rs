@@ -348,8 +348,13 @@ impl Inner {
             let formed = self.forms.of(job.message, job.chosen(&open), job.repeat, connection.capabilities(), proved).await;
             let (message, _room) = match formed {
                 Ok(formed) => formed,
+                // What this host cannot take another may.
+                Err(outcome @ Outcome::Bounced(_)) => {
+                    job.fail_undecided(outcome);
+                    return (Next::Unfit, true);
+                }
                 Err(outcome) => {
-                    job.unreadable = matches!(outcome, Outcome::Deferred(_));
+                    job.unreadable = true;
                     job.fail_all(outcome);
                     return (Next::Done, true);
                 }

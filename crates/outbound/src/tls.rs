@@ -98,7 +98,7 @@ impl Inner {
         let mut versions = Vec::new();
         versions.extend(trust.policy.versions.tls12.then_some(&rustls::version::TLS12));
         versions.extend(trust.policy.versions.tls13.then_some(&rustls::version::TLS13));
-        let judge = Judge { provider: self.provider.clone(), roots: self.roots(&trust.policy), digest: self.digest, trust: trust.clone() };
+        let judge = Judge { provider: self.provider.clone(), roots: self.roots(&trust.policy)?, digest: self.digest, trust: trust.clone() };
         let config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&versions)
             .map_err(io::Error::other)?
@@ -116,18 +116,19 @@ impl Inner {
 }
 
 impl Inner {
-    /// Without any, nothing is verified, and what demands it is returned.
-    fn roots(&self, policy: &Policy) -> Arc<RootCertStore> {
-        if policy.names.is_empty() {
-            return self.roots.get().cloned().unwrap_or_else(|| Arc::new(RootCertStore::empty()));
+    /// What cannot be read now says nothing about the host: its mail waits, and they are read again.
+    fn roots(&self, policy: &Policy) -> io::Result<Arc<RootCertStore>> {
+        if let Some(roots) = self.roots.get() {
+            return Ok(roots.clone());
         }
-        let read = || {
-            Arc::new(roots(&self.ca_file).unwrap_or_else(|error| {
-                tracing::error!(%error, "other hosts cannot be verified");
-                RootCertStore::empty()
-            }))
-        };
-        self.roots.get_or_init(read).clone()
+        if policy.names.is_empty() {
+            return Ok(Arc::new(RootCertStore::empty()));
+        }
+        let read = roots(&self.ca_file).map_err(|error| {
+            tracing::error!(%error, "other hosts cannot be verified");
+            io::Error::other(format!("other hosts cannot be verified: {error}"))
+        })?;
+        Ok(self.roots.get_or_init(|| Arc::new(read)).clone())
     }
 }
 

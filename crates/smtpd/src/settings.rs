@@ -38,11 +38,14 @@ pub(crate) fn machine(config: &Config, smtpd: &config::Smtpd, wrapped: bool, tls
         forbidden_commands: upper(&smtpd.smtpd_forbidden_commands),
         discard_ehlo_keywords: upper(&smtpd.smtpd_discard_ehlo_keywords),
         disable_vrfy: smtpd.disable_vrfy_command,
-        deliver_by: Some(smtpd.smtpd_deliver_by_minimum.as_secs()),
+        // What goes through a filter comes back without them, so that nothing here could keep the promise.
+        deliver_by: smtpd.content_filter.is_empty().then(|| smtpd.smtpd_deliver_by_minimum.as_secs()),
         future_release: smtpd.smtpd_future_release_limit.as_secs(),
         priority: true,
         // What comes so has to leave so, or go back: not where no TLS is ever made.
-        require_tls: smtpd.requiretls_enable && config.outbound.smtp_tls_security_level != SmtpTlsLevel::None,
+        require_tls: smtpd.requiretls_enable
+            && smtpd.content_filter.is_empty()
+            && config.outbound.smtp_tls_security_level != SmtpTlsLevel::None,
         binary_mime: true,
         etrn: true,
         // Of single clients, see `Service::terms`.

@@ -306,6 +306,28 @@ fn a_large_message_is_whole_or_absent_after_a_power_cut_at_any_step() {
     assert!(step > 5);
 }
 
+/// While the client sends, its envelope may grow by any length: copies that a rule asks for, names.
+#[test]
+fn a_large_message_is_readable_whatever_its_envelope_has_grown_by() {
+    for growth in (0..200).chain(480..900) {
+        let disk = SimulatedDisk::new();
+        let layout = Layout::new("/spool");
+        layout.create_for_qmgr(&disk).expect("directories");
+        let writer = SpoolWriter::open_on(Arc::new(disk.clone()), settings()).expect("open");
+        let mut envelope = envelope(writer.next_id());
+        wait(async {
+            let mut large = writer.large(&envelope);
+            large.append(&[b'x'; 1000]).await.expect("append");
+            envelope.client.helo.push_str(&"a".repeat(growth));
+            large.commit(&envelope).await.expect("commit");
+        });
+        let file = QueueFiles::new(Arc::new(disk.clone()), layout.clone()).open(&envelope.id).expect("readable");
+        file.verify().expect("its body");
+        assert_eq!((file.body_bytes, file.stored.envelope), (1000, envelope), "{growth}");
+        writer.close();
+    }
+}
+
 #[test]
 fn a_client_that_goes_away_leaves_no_file() {
     let disk = SimulatedDisk::new();

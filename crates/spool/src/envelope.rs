@@ -59,8 +59,11 @@ use xxhash_rust::xxh3::xxh3_64;
 /// By the version that they begin; all have the same length, so that a text can be rewritten in place.
 const VERSION_LINES: [&str; 2] = ["facteur-message 1\n", "facteur-message 2\n"];
 
-/// An envelope is never longer, whatever it holds: 10,000 recipients with their parameters fit.
-pub const LIMIT_BYTES: usize = 8 << 20;
+/// The line that fills an envelope up, without its filling: an envelope that lacks less cannot be filled up.
+pub(crate) const SHORTEST_PAD: usize = "pad \n".len();
+
+/// An envelope is never longer, whatever it holds: 1,000 recipients that are aliases of 1,000 each fit.
+pub const LIMIT_BYTES: usize = 128 << 20;
 
 /// An envelope as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +136,7 @@ pub fn encode_parts(parts: Parts<'_>, pad_to: usize, out: &mut Vec<u8>) {
     let _ = write_lines(parts, &mut text);
     // "check " + 16 digits + LF, the empty line, and "pad " + LF around the padding itself.
     const TAIL: usize = 6 + 16 + 1 + 1;
-    if let Some(pad) = pad_to.checked_sub(text.len() + TAIL + 5) {
+    if let Some(pad) = pad_to.checked_sub(text.len() + TAIL + SHORTEST_PAD) {
         text.push_str("pad ");
         text.extend(std::iter::repeat_n('-', pad));
         text.push('\n');

@@ -1,6 +1,6 @@
 //! Large messages: streamed to `queue/in/ID.part`, and named `queue/in/ID` when they are whole and synced.
 
-use crate::envelope::{BodySum, Parts, encode_parts};
+use crate::envelope::{BodySum, Parts, SHORTEST_PAD, encode_parts};
 use crate::writer::{Place, Receipt};
 use crate::{Error, Layout};
 use durable::{Disk, File};
@@ -107,9 +107,12 @@ impl Part {
         let mut head = Vec::with_capacity(self.head_bytes);
         encode_parts(Parts::accepted(&self.envelope, Some(self.body)), self.head_bytes, &mut head);
         if head.len() != self.head_bytes {
-            self.make_room(head.len().next_multiple_of(64))?;
+            self.make_room((head.len() + SHORTEST_PAD).next_multiple_of(64))?;
             head.clear();
             encode_parts(Parts::accepted(&self.envelope, Some(self.body)), self.head_bytes, &mut head);
+        }
+        if head.len() != self.head_bytes {
+            return Err(Error::damaged(&self.path, "the envelope does not fill its place"));
         }
         let file = self.file.as_ref().ok_or_else(gone)?;
         file.write_at(&head, 0)?;

@@ -117,6 +117,9 @@ impl QueueFiles {
             let sum = BodySum { size_bytes: body.len() as u64, xxh3: xxh3_64(body) };
             let Stored { envelope, expanded, first, .. } = stored;
             envelope::encode_parts(Parts { envelope, expanded: *expanded, first, body: Some(sum) }, 0, &mut bytes);
+            if bytes.len() > envelope::LIMIT_BYTES {
+                return Err(Error::damaged(&path, "the envelope is larger than could be read again"));
+            }
             bytes.extend_from_slice(body);
             let file = File::create(&*self.disk, &temporary, 0o600)?;
             file.write_at(&bytes, 0)?;

@@ -229,6 +229,10 @@ fn recover(disk: Arc<dyn Disk>, layout: Layout, sizes: (u64, u64, u64)) -> Resul
         // A killed process may have left records in the page cache that were not synced yet.
         segment.into_file().sync()?;
     }
+    if !unused.is_empty() {
+        // The process that made them may have been killed before their names were durable.
+        disk.sync_dir(&layout.journal()).map_err(durable::Error::io("sync", &layout.journal()))?;
+    }
     let stock = Stock::new(disk, layout, sizes, found);
     for (generation, segment) in unused.into_iter().rev() {
         stock.add_spare(generation, segment.into_file());

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use crate::delivery::Delivered;
 use crate::delivery::letter::{Identity, Names, give_up, place};
 use crate::delivery::target::Target;
+use crate::delivery::{Delivered, UnderWay};
 use crate::error::{Error, Result};
 use crate::incoming::LineEncoder;
 use crate::store::Store;
@@ -88,11 +88,11 @@ impl LargeLetter {
     }
 
     /// Files it, as [`crate::Delivery::deliver`] does.
-    pub(crate) fn finish(mut self) -> Result<Delivered> {
+    pub(crate) fn finish(mut self, under_way: &Arc<UnderWay>) -> Result<Delivered> {
         self.end()?;
         let (identity, recipient) = self.identity.take().unwrap_or_default();
-        let names = Names::new(&self.store, identity, &recipient);
         let target = self.target.clone();
+        let names = Names::new(&self.store, identity, &recipient, &target, under_way)?;
         if let Some(earlier) = names.find_earlier(&target)? {
             return Ok(earlier);
         }
@@ -106,7 +106,9 @@ impl LargeLetter {
         }
         let delivered = place(&target, &self.tmp, &names.with_sizes(size, self.encoder.virtual_size()), size)?;
         if let Err(error) = target.new.sync() {
-            give_up(&target, &target.new, &delivered.file, size);
+            if !delivered.duplicate {
+                give_up(&target, &target.new, &delivered.file, size);
+            }
             return Err(error);
         }
         Ok(Delivered { usage, ..delivered })

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use mail_types::QueueId;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::delivery::Delivered;
 use crate::delivery::target::Target;
+use crate::delivery::{Claim, Delivered, UnderWay};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::incoming::LineEncoder;
@@ -67,16 +67,18 @@ pub struct Letter {
 }
 
 /// File names of one delivery, before the sizes are known.
-#[derive(Clone, Debug)]
 pub(crate) struct Names {
     /// Up to the host.
     base: String,
     tmp: String,
     repeated: bool,
+    /// Where there is an identity.
+    _claim: Option<Claim>,
 }
 
 impl Names {
-    pub fn new(store: &Store, identity: Option<Identity>, recipient: &str) -> Names {
+    /// An error when the same delivery is at work.
+    pub fn new(store: &Store, identity: Option<Identity>, recipient: &str, target: &Target, under_way: &Arc<UnderWay>) -> Result<Names> {
         let unique = store.unique_name();
         let base = match identity {
             Some(Identity { id, seconds, .. }) => {
@@ -85,7 +87,8 @@ impl Names {
             None => unique.clone(),
         };
         // in tmp/ every attempt has its own name: an earlier one may have left its file, or be at work still
-        Names { base, tmp: unique, repeated: identity.is_some_and(|identity| identity.repeated) }
+        let claim = identity.map(|_| under_way.claim(target.new.path(), &base)).transpose()?;
+        Ok(Names { base, tmp: unique, repeated: identity.is_some_and(|identity| identity.repeated), _claim: claim })
     }
 
     pub fn tmp(&self) -> &str {
@@ -154,13 +157,13 @@ pub(crate) struct Sheet {
 }
 
 impl Sheet {
-    pub fn new(store: &Store, letter: Letter) -> Sheet {
-        let names = Names::new(store, letter.identity, &letter.recipient);
+    pub fn new(store: &Store, letter: Letter, target: &Target, under_way: &Arc<UnderWay>) -> Result<Sheet> {
+        let names = Names::new(store, letter.identity, &letter.recipient, target, under_way)?;
         let header = Body::new(&[&letter.header], store.settings.line_ends);
         let disk_size = (header.bytes.len() + letter.body.bytes.len()) as u64;
         let file = names.with_sizes(disk_size, header.virtual_size + letter.body.virtual_size);
         let header = Arc::try_unwrap(header.bytes).unwrap_or_default();
-        Sheet { header, body: letter.body, names, file, disk_size, usage: Cell::new(None) }
+        Ok(Sheet { header, body: letter.body, names, file, disk_size, usage: Cell::new(None) })
     }
 
     /// All steps, for one message alone.
@@ -176,7 +179,10 @@ impl Sheet {
         }
         let delivered = self.place(target)?;
         if let Err(error) = target.new.sync() {
-            self.give_up_new(target);
+            // The earlier one's file is not this one's to remove.
+            if !delivered.duplicate {
+                self.give_up_new(target);
+            }
             return Err(error);
         }
         Ok(delivered)

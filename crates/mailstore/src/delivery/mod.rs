@@ -12,6 +12,8 @@ mod letter;
 mod rounds;
 mod target;
 
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +54,34 @@ pub struct Delivery {
     targets: Targets,
     rounds: Mutex<Vec<Arc<Rounds>>>,
     alone: Arc<Semaphore>,
+    under_way: Arc<UnderWay>,
+}
+
+/// Deliveries that have an identity, as long as they are at work: who asked may be gone, and another ask for the same. Mailbox and name.
+#[derive(Default)]
+pub(crate) struct UnderWay(Mutex<HashSet<(PathBuf, String)>>);
+
+/// A place in [`UnderWay`].
+pub(crate) struct Claim {
+    under_way: Arc<UnderWay>,
+    key: (PathBuf, String),
+}
+
+impl UnderWay {
+    fn claim(self: &Arc<UnderWay>, mailbox: &Path, base: &str) -> Result<Claim> {
+        let key = (mailbox.to_owned(), base.to_owned());
+        if !self.0.lock().insert(key.clone()) {
+            // Looking for a file would find none yet; later it finds that one.
+            return Err(Error::Limit("the same delivery is under way already"));
+        }
+        Ok(Claim { under_way: self.clone(), key })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.under_way.0.lock().remove(&self.key);
+    }
 }
 
 impl Delivery {
@@ -59,7 +89,13 @@ impl Delivery {
         // two descriptors a mailbox; most of the descriptors are for connections
         let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         let kept = (soft / 8).clamp(16, 2048) as usize;
-        Delivery { store, targets: Targets::new(kept), rounds: Mutex::default(), alone: Arc::new(Semaphore::new(ALONE_AT_ONCE)) }
+        Delivery {
+            store,
+            targets: Targets::new(kept),
+            rounds: Mutex::default(),
+            alone: Arc::new(Semaphore::new(ALONE_AT_ONCE)),
+            under_way: Arc::default(),
+        }
     }
 
     pub fn store(&self) -> &Arc<Store> {
@@ -76,7 +112,7 @@ impl Delivery {
     pub async fn deliver(&self, letter: Letter) -> Result<Delivered> {
         let target = self.target(&letter.location, &letter.mailbox).await?;
         target.account().set_quota_limits(letter.quota_bytes, letter.quota_messages);
-        let sheet = Sheet::new(&self.store, letter);
+        let sheet = Sheet::new(&self.store, letter, &target, &self.under_way)?;
         match self.rounds_for(&target) {
             Some(rounds) if rounds.is_worth_it() => rounds.submit(target, sheet).await,
             rounds => {
@@ -102,7 +138,8 @@ impl Delivery {
 
     /// Files a large message (see [`LargeLetter::finish`]) and returns once it is durable.
     pub async fn deliver_large(&self, letter: LargeLetter) -> Result<Delivered> {
-        self.alone(move || letter.finish()).await
+        let under_way = self.under_way.clone();
+        self.alone(move || letter.finish(&under_way)).await
     }
 
     /// Runs file-system work where it may block.
@@ -144,5 +181,21 @@ impl Delivery {
             }
         };
         Some(rounds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_at_work_once_at_a_time() {
+        let under_way = Arc::new(UnderWay::default());
+        let claim = |mailbox: &str, base| under_way.claim(Path::new(mailbox), base);
+        let first = claim("a/new", "1.X").expect("the first");
+        assert!(matches!(claim("a/new", "1.X"), Err(Error::Limit(_))));
+        let (_other, _mailbox) = (claim("a/new", "1.Y").expect("another"), claim("b/new", "1.X").expect("elsewhere"));
+        drop(first);
+        claim("a/new", "1.X").expect("again");
     }
 }

@@ -97,8 +97,11 @@ impl Manager {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         match entry.state {
             State::Held => return false,
-            // Kept once its attempt has ended, if anything is left of it then.
-            State::Active => entry.hold = true,
+            // Kept once its attempt has ended, if anything is left of it then; also by another qmgr.
+            State::Active => {
+                entry.hold = true;
+                self.note(Record::Held { id, held: true }, true);
+            }
             // Read, moved to a file where it is not in one, and held.
             _ => {
                 entry.hold = true;

@@ -155,6 +155,10 @@ impl Manager {
     fn finish(&mut self, id: QueueId, conclusion: Conclusion) {
         let Conclusion { active, expired, warned, notifications, stalled } = conclusion;
         let Some(entry) = self.entries.get(&id).copied() else { return self.release(active.memory_bytes) };
+        if entry.delete {
+            self.release(active.memory_bytes);
+            return self.delete_now(id);
+        }
         if expired {
             for target in active.recipients.iter().filter(|t| is_deferred(t)) {
                 let reason = target.result.as_ref().and_then(failure).map_or("", |f| f.reason.as_str());
@@ -321,10 +325,13 @@ impl Manager {
             }
             if let (Ok(()), Place::Journal(spot)) = (&result, entry.place) {
                 // The file has the recipients that are left. Who is done has to be known where a requeue could lead there again.
-                let again = !stored.first.is_empty();
+                // As it has to where a requeue has been asked for and waits for its next attempt.
+                let requeued = self.outcomes.ledger().get(&id).is_some_and(|known| known.requeued);
+                let again = requeued || !stored.first.is_empty();
                 self.settle_living(id, spot, |record| match record {
                     Record::Held { .. } | Record::Warned { .. } | Record::Expired { .. } => true,
                     Record::Done { .. } => again,
+                    Record::Expanded { .. } => requeued,
                     _ => false,
                 });
             }
@@ -343,7 +350,15 @@ impl Manager {
     /// Takes an active message that nobody has tried yet out of the flow.
     pub(super) fn put_on_hold(&mut self, id: QueueId) {
         let (Some(entry), Some(active)) = (self.entries.get(&id).copied(), self.active.remove(&id)) else { return };
+        self.no_absence(id);
         self.keep(id, entry.place, &active, Then::Hold);
+    }
+
+    /// It does not wait for an absent partner any more.
+    fn no_absence(&mut self, id: QueueId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.absence = 0;
+        }
     }
 
     /// Its sender asked for a later release (RFC 4865). It wakes now and then to look at the clock, which may be set.
@@ -354,6 +369,7 @@ impl Manager {
         if self.outcomes.ledger().get(&id).is_none_or(|m| m.next_seconds == 0) {
             tracing::info!(queue_id = id.as_str(), until = %mail_types::timestamp::write(until), "asleep");
         }
+        self.no_absence(id);
         self.keep(id, entry.place, &active, Then::Defer { next_unix: until, due: self.now.ms + wait, reasons: Vec::new() });
     }
 

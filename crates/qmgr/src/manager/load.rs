@@ -331,7 +331,7 @@ impl Manager {
         }
         self.released_at = self.now.ms;
         while let Some(id) = self.stalled.pop_front() {
-            self.make_ready(id);
+            self.goes_on(id);
         }
     }
 }

@@ -297,7 +297,7 @@ impl Manager {
             self.probe_at = self.now.ms + self.settings().partner_retry.as_millis() as u64;
             for _ in 0..PROBES {
                 let Some(id) = self.stalled.pop_front() else { break };
-                self.make_ready(id);
+                self.goes_on(id);
             }
         }
         if self.now.ms >= self.look_at {
@@ -341,6 +341,13 @@ impl Manager {
         {
             entry.state = State::Ready;
             self.line_up(id);
+        }
+    }
+
+    /// One that has stalled, unless something else has become of it since.
+    fn goes_on(&mut self, id: QueueId) {
+        if self.entries.get(&id).is_some_and(|entry| entry.state == State::Stalled) {
+            self.make_ready(id);
         }
     }
 

@@ -361,6 +361,12 @@ async fn a_content_filter_is_named_by_setting_table_and_content() {
     ))
     .await;
     let mut client = server.connect().await;
+    client.say("EHLO filtered.test").await;
+    for (wish, code) in [("BY=100;R", "555"), ("MT-PRIORITY=1", "250")] {
+        let said = client.say(&format!("MAIL FROM:<a@x.test> {wish}")).await;
+        assert!(said.starts_with(code), "{said}");
+    }
+    client.say("RSET").await;
     for (sender, subject) in [("a@x.test", "plain"), ("b@x.test", "plain"), ("c@x.test", "odd")] {
         assert_eq!(code(&client.message(sender, "ann@here.test", &format!("Subject: {subject}\r\n")).await), "250 2.0.0", "{sender}");
     }
