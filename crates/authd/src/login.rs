@@ -19,14 +19,38 @@ use std::time::{Duration, Instant};
 
 pub struct Desk {
     pub directory: Directory,
-    pool: Arc<Pool>,
-    verified: Verified,
-    penalty: Penalty,
+    pool: Kept<(u32, u32), Pool>,
+    verified: Kept<(u32, Duration), Verified>,
+    penalty: Kept<(u32, Duration), Penalty>,
     failure_delay: Duration,
     verbose: bool,
     /// What the password of a user who is not there is compared with.
     nobody: Arc<str>,
     pub new_scheme: String,
+}
+
+/// What is made from some settings, and survives a reload that leaves them as they are.
+struct Kept<S, T> {
+    settings: S,
+    made: Arc<T>,
+}
+
+impl<S: PartialEq, T> Kept<S, T> {
+    fn get<E>(settings: S, previous: Option<&Kept<S, T>>, make: impl FnOnce(&S) -> Result<T, E>) -> Result<Kept<S, T>, E> {
+        let made = match previous.filter(|previous| previous.settings == settings) {
+            Some(previous) => previous.made.clone(),
+            None => Arc::new(make(&settings)?),
+        };
+        Ok(Kept { settings, made })
+    }
+}
+
+impl<S, T> std::ops::Deref for Kept<S, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.made
+    }
 }
 
 /// The login that a check belongs to.
@@ -60,22 +84,35 @@ impl Fault {
 }
 
 impl Desk {
-    /// Hashes one password, so takes some tens of milliseconds.
-    pub fn new(config: &Config, directory: Directory) -> anyhow::Result<Desk> {
+    /// Hashes one password, so takes some tens of milliseconds. With what `previous` knows: after a reload thousands of clients would
+    /// else have their passwords hashed at once, and who was guessing could begin anew.
+    pub fn new(config: &Config, directory: Directory, previous: Option<&Desk>) -> anyhow::Result<Desk> {
         let authd = &config.authd;
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
-        let nobody: String = random.iter().map(|b| format!("{b:02x}")).collect();
         let new_scheme = authd.default_pass_scheme.to_ascii_uppercase();
-        let nobody = schemes::hash(&new_scheme, &nobody).map_err(|e| anyhow::anyhow!("authd.default_pass_scheme: {e}"))?;
+        let nobody = match previous.filter(|previous| previous.new_scheme == new_scheme) {
+            Some(previous) => previous.nobody.clone(),
+            None => nobody(&new_scheme)?,
+        };
         Ok(Desk {
             directory,
-            pool: Arc::new(Pool::new(authd.auth_worker_max_count as usize, authd.auth_worker_queue_limit as usize)?),
-            verified: Verified::new(authd.auth_cache_entries as usize, authd.auth_cache_ttl)?,
-            penalty: Penalty::new(authd.auth_penalty_after, authd.auth_penalty_window),
+            pool: Kept::get(
+                (authd.auth_worker_max_count, authd.auth_worker_queue_limit),
+                previous.map(|previous| &previous.pool),
+                |(threads, limit)| Pool::new(*threads as usize, *limit as usize),
+            )?,
+            verified: Kept::get(
+                (authd.auth_cache_entries, authd.auth_cache_ttl),
+                previous.map(|previous| &previous.verified),
+                |(limit, ttl)| Verified::new(*limit as usize, *ttl),
+            )?,
+            penalty: Kept::get(
+                (authd.auth_penalty_after, authd.auth_penalty_window),
+                previous.map(|previous| &previous.penalty),
+                |(after, window)| anyhow::Ok(Penalty::new(*after, *window)),
+            )?,
             failure_delay: authd.auth_failure_delay,
             verbose: authd.auth_verbose,
-            nobody: nobody.into(),
+            nobody,
             new_scheme,
         })
     }
@@ -180,7 +217,7 @@ impl Desk {
         Ok(self.pool.run(move || schemes::hash(&scheme, password.reveal())).await??)
     }
 
-    /// Passwords hashed since the start (or the last reload), and those that wait for a thread.
+    /// Passwords hashed since the start (or a reload that changed the threads), and those that wait for a thread.
     pub fn hashing(&self) -> (u64, usize) {
         (self.pool.taken(), self.pool.waiting())
     }
@@ -193,6 +230,14 @@ impl Desk {
             );
         }
     }
+}
+
+/// The hash of a password that nobody knows.
+fn nobody(scheme: &str) -> anyhow::Result<Arc<str>> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    let password: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    Ok(schemes::hash(scheme, &password).map_err(|e| anyhow::anyhow!("authd.default_pass_scheme: {e}"))?.into())
 }
 
 /// Nothing was decided.

@@ -31,7 +31,7 @@ impl State {
         let offers = offers(config)?;
         let directory = Directory::open(config, &accounts)?;
         let tables = Tables::new(config, accounts.clone());
-        Ok(State { desk: Desk::new(config, directory)?, accounts, accounts_path, tables, offers })
+        Ok(State { desk: Desk::new(config, directory, previous.map(|previous| &previous.desk))?, accounts, accounts_path, tables, offers })
     }
 
     /// As clients are told.

@@ -164,6 +164,11 @@ async fn an_unknown_user_costs_one_hash_as_a_known_one_and_a_right_password_only
     assert_eq!(cost("ann@x.org", "secret").await, (true, 1));
     assert_eq!(cost("ann@x.org", "secret").await, (true, 0));
     assert_eq!(cost("ann@x.org", "wrong").await, (false, 1));
+    // Nor is a reload a reason to hash everybody's.
+    let reloaded = State::open(&authd.ctx.config.get(), Some(&state)).await.expect("state");
+    let before = reloaded.desk.hashing().0;
+    assert!(reloaded.desk.check(&attempt, check("ann@x.org", "secret")).await.is_ok());
+    assert_eq!(reloaded.desk.hashing().0, before);
     authd.stop().await;
 }
 
