@@ -35,6 +35,30 @@ async fn a_requeue_goes_back_to_the_first_recipients_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_requeue_during_the_first_attempt_counts_for_the_next() {
+    let far = Sink::smtp().on_first(1, "RCPT TO:<zoe@far.test>", Act::Silence).start().await;
+    let mut house = House::new("").await;
+    let table = house.path("aliases");
+    let aliases = |text: &str| std::fs::write(&table, text).expect("table");
+    aliases("team@ours.test bob@ours.test, zoe@far.test\n");
+    house.settings = OURS.replace("virtual_alias_maps = []", &format!("virtual_alias_maps = [\"texthash:{}\"]", table.display()));
+    house.settings += &format!("relayhost = \"[127.0.0.1]:{}\"\n[outbound]\nsmtp_data_done_timeout = \"1s\"\n", far.port());
+    let deliver = house.deliver(Sink::lmtp()).await;
+    house.start().await;
+    let id = house.send("ann@ours.test", &["team@ours.test"]).await;
+    wait_for("the attempt", || deliver.messages().len() == 1 && far.commands().iter().any(|c| c.starts_with("RCPT"))).await;
+    house.ask("queue.requeue", &[id]).await;
+    wait_for("a deferral", || all_deferred(&house, 1)).await;
+    house.stop().await;
+    aliases("team@ours.test bob@ours.test, cid@ours.test\n");
+    house.start().await;
+    house.ask("queue.flush", &[id]).await;
+    house.emptied().await;
+    assert_eq!((recipients(&deliver), far.messages().len()), (vec!["bob@ours.test".to_owned(), "cid@ours.test".to_owned()], 0));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expiry_is_not_forgotten_over_a_restart() {
     let far = Sink::smtp().on("RCPT", Act::reply("450 4.2.1 come back later")).start().await;
     let mut house = House::new(&format!("{OURS}relayhost = \"[127.0.0.1]:{}\"\n", far.port())).await;
