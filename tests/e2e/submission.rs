@@ -1,7 +1,7 @@
 //! Ports 587 and 465: who may send, and only under TLS.
 
 use crate::clients::python;
-use e2e::{Server, Smtp};
+use e2e::{Server, Smtp, eventually};
 
 #[test]
 fn nothing_but_starttls_is_taken_in_clear_text_on_587() {
@@ -136,4 +136,28 @@ fn sending_as_somebody_else_can_be_allowed() {
     smtp.command("MAIL FROM:<alice@example.test>", 250);
     smtp.command("RCPT TO:<bob@example.test>", 553);
     server.wait_for_mail("bob@example.test", 1);
+}
+
+/// RFC 2852, 3030, 4865, 6710, 8689 §5: what one server takes on the next one hears, and keeps with the message.
+#[test]
+fn what_a_sender_asks_of_transport_goes_on_to_the_next_host() {
+    let far = Server::builder().settings("[smtpd]\nmynetworks = [\"127.0.0.0/8\"]\n[routing]\nrelayhost = \"[127.0.0.1]:1\"\n").start();
+    let server = Server::builder().settings(&format!("[routing]\nrelayhost = \"[127.0.0.1]:{}\"\n{CLEAR}", far.smtp_port())).start();
+    let mut smtp = alice(&server);
+    let asked = "MT-PRIORITY=2 BY=9000;N BODY=BINARYMIME HOLDFOR=1";
+    smtp.command(&format!("MAIL FROM:<alice@example.test> {asked}"), 250);
+    smtp.command("RCPT TO:<zoe@far.test> NOTIFY=NEVER", 250);
+    let message = b"From: alice@example.test\r\nTLS-Required: No\r\nSubject: x\r\n\r\na\0b\nc";
+    smtp.write(format!("BDAT {} LAST\r\n", message.len()).as_bytes());
+    smtp.write(message);
+    assert!(smtp.reply().is_some_and(|reply| reply.starts_with("250 ")), "{}", server.log());
+    let listed = || serde_json::from_slice::<serde_json::Value>(&far.facteur(&["--json", "queue", "list"]).stdout).ok();
+    let id = || Some(listed()?.as_array()?.first()?["id"].as_str()?.to_owned());
+    let id = eventually("the message", id, || server.log() + &far.log());
+    let kept = far.facteur(&["queue", "cat", &id]).stdout;
+    let text = String::from_utf8_lossy(&kept);
+    for want in ["\ndeliver-by ", " notify\n", "\npriority 2\n", "\nbody binarymime\n", "\ntls optional\n", "a\0b\nc"] {
+        assert!(text.contains(want), "{want:?} is not in\n{text}");
+    }
+    assert!(!text.contains("\nrelease "), "the wait was the first server's: {text}");
 }
