@@ -98,23 +98,31 @@ impl Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mailbox(pub String);
 
-/// What comes before the message in APPEND.
+/// APPEND or REPLACE, up to the first literal of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
     pub mailbox: Mailbox,
-    pub flags: Vec<Flag>,
-    pub date: Option<DateTime>,
-    /// Bytes of the message literal.
-    pub size: u64,
+    /// REPLACE: the message that goes (RFC 8508).
+    pub replaces: Option<Replaces>,
+    pub pieces: Vec<AppendPiece>,
 }
 
-/// What comes before a further message of the same APPEND (RFC 3502).
+/// The message that a REPLACE means, by number or UID.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AppendNext {
-    pub flags: Vec<Flag>,
-    pub date: Option<DateTime>,
-    /// Bytes of the message literal.
-    pub size: u64,
+pub struct Replaces {
+    pub uid: bool,
+    pub message: SequenceSet,
+}
+
+/// What the messages of an APPEND are made of, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AppendPiece {
+    /// A message begins (RFC 3502: there may be several); `catenated` of parts (RFC 4469).
+    Message { flags: Vec<Flag>, date: Option<DateTime>, catenated: bool },
+    /// A message or part that is in a mailbox already (RFC 4469).
+    Url(String),
+    /// Bytes that come next. `binary`: as a literal8 (RFC 3516), `utf8`: in `UTF8 (...)` (RFC 6855).
+    Literal { size: u64, binary: bool, utf8: bool },
 }
 
 /// A flag a client may set.
@@ -250,6 +258,20 @@ pub enum FetchItem {
         extended: bool,
     },
     Body(BodyItem),
+    /// `BINARY[...]`, `BINARY.PEEK[...]` (RFC 3516 §4.2).
+    Binary(BinaryItem),
+    /// `BINARY.SIZE[...]`: the part.
+    BinarySize(Vec<u32>),
+}
+
+/// A part without its Content-Transfer-Encoding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BinaryItem {
+    /// Empty for the whole message.
+    pub part: Vec<u32>,
+    pub peek: bool,
+    /// First byte and number of bytes, of what is decoded.
+    pub partial: Option<(u32, u32)>,
 }
 
 /// `BODY[...]`, `BODY.PEEK[...]` or one of the RFC822 forms.

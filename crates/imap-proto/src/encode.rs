@@ -49,6 +49,12 @@ pub fn literal_header(out: &mut Vec<u8>, size: u64) {
     out.extend_from_slice(b"}\r\n");
 }
 
+/// RFC 3516 §7: `literal8 = "~{" number "}" CRLF *OCTET`: exactly `size` bytes have to follow, NUL among them.
+pub fn literal8_header(out: &mut Vec<u8>, size: u64) {
+    out.push(b'~');
+    literal_header(out, size);
+}
+
 /// RFC 3501 §9: `CHAR8 = %x01-ff`: a literal holds no NUL.
 pub fn without_nul(bytes: &mut [u8]) {
     let mut from = 0;

@@ -6,7 +6,7 @@
 //!
 //! Extensions in the grammar: IDLE (RFC 2177), UIDPLUS (RFC 4315), MOVE (RFC 6851), NAMESPACE (RFC 2342), ID (RFC 2971),
 //! ENABLE (RFC 5161), UNSELECT (RFC 3691), SASL-IR (RFC 4959), LITERAL+ and LITERAL- (RFC 7888), ESEARCH (RFC 4731), LIST
-//! options (RFC 5258) with LIST-STATUS (RFC 5819) and SPECIAL-USE (RFC 6154).
+//! options (RFC 5258) with LIST-STATUS (RFC 5819) and SPECIAL-USE (RFC 6154), BINARY (RFC 3516), CATENATE (RFC 4469), REPLACE (RFC 8508).
 
 pub mod command;
 pub mod cursor;
@@ -18,13 +18,16 @@ pub mod mutf7;
 pub mod parse;
 pub mod sequence;
 pub mod session;
+pub mod url;
 
 pub use command::{
-    Append, AppendNext, BodyForm, BodyItem, Command, FetchItem, Flag, FlagChange, List, ListReturn, ListSelect, Mailbox, Search, SearchKey,
-    SearchReturn, Section, SectionText, Sort, SortBy, SortKey, SpecialUse, StatusItems, Store, ThreadAlgorithm,
+    Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, FetchItem, Flag, FlagChange, List, ListReturn, ListSelect, Mailbox,
+    Replaces, Search, SearchKey, SearchReturn, Section, SectionText, Sort, SortBy, SortKey, SpecialUse, StatusItems, Store,
+    ThreadAlgorithm,
 };
 pub use date::{Date, DateTime};
 pub use encode::Status;
 pub use frame::Limits;
 pub use sequence::SequenceSet;
 pub use session::{Session, State, Step};
+pub use url::MessageUrl;

@@ -3,12 +3,12 @@
 //! No socket, no clock, no mailbox. The driver loops over [`Session::step`]; what it learns (the password was right, the
 //! mailbox is open) it tells by the methods between. Whether a command is *granted* is decided elsewhere.
 
-use crate::command::{Append, AppendNext, Command};
+use crate::command::{Append, AppendPiece, Command};
 use crate::cursor::Cursor;
 use crate::encode::{self, Status};
 use crate::error::{ParseError, ParseErrorKind};
 use crate::frame::{Frame, Framer, Limits, Literal};
-use crate::parse::{self, AppendStart};
+use crate::parse::{self, Announced, AppendStart, Place};
 use mail_types::Secret;
 
 /// RFC 3501 §3: the states of a session. Logout is [`Step::Close`].
@@ -28,10 +28,10 @@ pub enum Step {
     Send(Vec<u8>),
     /// Carry out a command and send its tagged answer. It is legal in the current state.
     Command { tag: String, command: Command },
-    /// Judge an APPEND before its message comes: [`Session::accept_append`] or [`Session::refuse_append`].
+    /// Judge an APPEND or REPLACE before its message comes: [`Session::accept_append`] or [`Session::refuse_append`].
     Append { tag: String, append: Append },
-    /// Judge a further message of the same APPEND, in the same way (RFC 3502).
-    AppendNext { tag: String, next: AppendNext },
+    /// Judge further pieces of the same APPEND, in the same way (RFC 3502, RFC 4469).
+    AppendMore { tag: String, pieces: Vec<AppendPiece> },
     /// A piece of the message.
     AppendData(Vec<u8>),
     /// The message and its command are complete: keep it, send the tagged answer.
@@ -71,6 +71,8 @@ const TABLE: &[(&str, Legal)] = &[
     ("LSUB", Legal::From(State::Authenticated)),
     ("STATUS", Legal::From(State::Authenticated)),
     ("APPEND", Legal::From(State::Authenticated)),
+    ("REPLACE", Legal::From(State::Selected)),
+    ("UID REPLACE", Legal::From(State::Selected)),
     ("IDLE", Legal::From(State::Authenticated)),
     ("CHECK", Legal::From(State::Selected)),
     ("CLOSE", Legal::From(State::Selected)),
@@ -116,17 +118,24 @@ impl Legal {
 #[derive(Debug)]
 enum Mode {
     Commands,
-    /// The driver has to judge an APPEND.
+    /// The driver has to judge an APPEND. Without a literal it ends here.
     AppendAsked {
         tag: String,
-        literal: Literal,
+        literal: Option<Literal>,
+        place: Place,
     },
-    /// A message is coming.
+    /// A message, or a part of one, is coming.
     Appending {
         tag: String,
+        place: Place,
     },
-    /// The message has come; the rest of the command line has not.
+    /// It has come; the rest of the command line has not.
     AppendTail {
+        tag: String,
+        place: Place,
+    },
+    /// Everything has come.
+    AppendDone {
         tag: String,
     },
     Sasl,
@@ -231,9 +240,13 @@ impl Session {
 
     /// The APPEND may go on. Returns what to send before reading.
     pub fn accept_append(&mut self) -> Vec<u8> {
-        let Mode::AppendAsked { tag, literal } = std::mem::replace(&mut self.mode, Mode::Commands) else { return Vec::new() };
+        let Mode::AppendAsked { tag, literal, place } = std::mem::replace(&mut self.mode, Mode::Commands) else { return Vec::new() };
+        let Some(literal) = literal else {
+            self.mode = Mode::AppendDone { tag };
+            return Vec::new();
+        };
         self.framer.stream_literal(literal);
-        self.mode = Mode::Appending { tag };
+        self.mode = Mode::Appending { tag, place };
         if literal.synchronizing { b"+ OK\r\n".to_vec() } else { Vec::new() }
     }
 
@@ -241,7 +254,8 @@ impl Session {
     /// ends when it is too large for that. Also stops one that is under way.
     pub fn refuse_append(&mut self) {
         match std::mem::replace(&mut self.mode, Mode::Commands) {
-            Mode::AppendAsked { literal, .. } => {
+            Mode::AppendAsked { literal: None, .. } => {}
+            Mode::AppendAsked { literal: Some(literal), .. } => {
                 if !self.framer.refuse_literal(literal) {
                     self.mode = Mode::Closing;
                 }
@@ -263,14 +277,19 @@ impl Session {
             if matches!(self.mode, Mode::Closing) {
                 return Step::Close;
             }
+            if let Mode::AppendDone { tag } = &mut self.mode {
+                let tag = std::mem::take(tag);
+                self.mode = Mode::Commands;
+                return Step::AppendEnd { tag };
+            }
             let step = match self.framer.next_frame() {
                 Frame::NeedInput => return Step::NeedInput,
                 Frame::Command(line) => self.line(line),
                 Frame::Literal(literal) => self.literal(literal),
                 Frame::Data(data) => Some(Step::AppendData(data)),
                 Frame::DataEnd => {
-                    if let Mode::Appending { tag } = std::mem::replace(&mut self.mode, Mode::Commands) {
-                        self.mode = Mode::AppendTail { tag };
+                    if let Mode::Appending { tag, place } = std::mem::replace(&mut self.mode, Mode::Commands) {
+                        self.mode = Mode::AppendTail { tag, place };
                     }
                     None
                 }
@@ -294,12 +313,15 @@ impl Session {
                 // RFC 2177 §3: DONE, in any case.
                 Some(Step::IdleEnd(line.trim_ascii().eq_ignore_ascii_case(b"DONE")))
             }
-            Mode::AppendTail { tag } => {
-                if line.trim_ascii().is_empty() {
-                    return Some(Step::AppendEnd { tag });
+            Mode::AppendTail { tag, place } => match parse::append_more(&line, place, None) {
+                Ok(Some((pieces, _))) if pieces.is_empty() => Some(Step::AppendEnd { tag }),
+                Ok(Some((pieces, place))) => {
+                    self.mode = Mode::AppendAsked { tag: tag.clone(), literal: None, place };
+                    Some(Step::AppendMore { tag, pieces })
                 }
-                Some(self.broken_append(&tag, None))
-            }
+                Ok(None) => Some(self.broken_append(&tag, None, ParseError::syntax("Unexpected text after the message"))),
+                Err(error) => Some(self.broken_append(&tag, None, error)),
+            },
             mode => {
                 self.mode = mode;
                 self.command(&line)
@@ -308,8 +330,7 @@ impl Session {
     }
 
     /// Something follows the message that may not.
-    fn broken_append(&mut self, tag: &str, literal: Option<Literal>) -> Step {
-        let error = ParseError::syntax("Unexpected text after the message");
+    fn broken_append(&mut self, tag: &str, literal: Option<Literal>, error: ParseError) -> Step {
         let answer = match literal {
             Some(literal) => self.refuse_literal(tag, literal, error),
             None => self.bad(tag, error),
@@ -358,8 +379,14 @@ impl Session {
         }
         let command = match parse::command(&verb, &mut cursor) {
             Ok(Some(command)) => command,
-            // APPEND whose line does not end in a literal.
-            Ok(None) => return Some(self.bad(&tag, ParseError::syntax("Expected a message literal"))),
+            // APPEND or REPLACE without a literal: all that it is made of is in mailboxes already.
+            Ok(None) => {
+                return Some(match parse::append_start(line, None) {
+                    AppendStart::Message { tag, append, place } => self.append(tag, append, place, None),
+                    AppendStart::Broken { tag, error } => self.bad(&tag, error),
+                    AppendStart::No => self.bad(&tag, ParseError::syntax("Expected a message literal")),
+                });
+            }
             Err(error) => return Some(self.bad(&tag, error)),
         };
         if command == Command::StartTls && !self.is_drained() {
@@ -377,8 +404,10 @@ impl Session {
     }
 
     fn literal(&mut self, literal: Literal) -> Option<Step> {
-        if let Mode::AppendTail { tag } = std::mem::replace(&mut self.mode, Mode::Commands) {
-            return Some(self.next_message(tag, literal));
+        let announced = Announced { size: literal.size, binary: literal.binary };
+        if let Mode::AppendTail { tag, place } = &self.mode {
+            let (tag, place) = (tag.clone(), *place);
+            return self.further_literal(tag, place, literal, announced);
         }
         let line = self.framer.command();
         let before = &line[..literal.at];
@@ -386,20 +415,19 @@ impl Session {
         if literal.malformed {
             return Some(self.refuse_literal(&tag, literal, ParseError::syntax("Literal is malformed")));
         }
-        if literal.binary {
-            return Some(self.refuse_literal(&tag, literal, ParseError::syntax("literal8 is not supported")));
-        }
         // Before login nobody appends: the literal is judged as any other, which is small.
         if self.state != State::NotAuthenticated {
-            match parse::append_start(before, literal.size) {
+            match parse::append_start(before, Some(announced)) {
                 AppendStart::No => {}
-                AppendStart::Message { tag, append } => {
-                    self.bad_commands = 0;
-                    self.mode = Mode::AppendAsked { tag: tag.clone(), literal };
-                    return Some(Step::Append { tag, append });
+                AppendStart::Message { append: Append { replaces: Some(_), .. }, .. } if self.state != State::Selected => {
+                    return Some(self.refuse_literal(&tag, literal, ParseError::syntax("No mailbox selected")));
                 }
+                AppendStart::Message { tag, append, place } => return Some(self.append(tag, append, place, Some(literal))),
                 AppendStart::Broken { tag, error } => return Some(self.refuse_literal(&tag, literal, error)),
             }
+        }
+        if literal.binary {
+            return Some(self.refuse_literal(&tag, literal, ParseError::syntax("literal8 is for messages only")));
         }
         if !self.framer.fits(literal) {
             return Some(self.refuse_literal(&tag, literal, ParseError::too_big("Literal is too large")));
@@ -408,14 +436,33 @@ impl Session {
         literal.synchronizing.then(|| Step::Send(b"+ OK\r\n".to_vec()))
     }
 
-    /// RFC 3502: another literal behind a message is another message.
-    fn next_message(&mut self, tag: String, literal: Literal) -> Step {
-        let next = match parse::append_next(&self.framer.command()[..literal.at], literal.size) {
-            Ok(next) if !literal.malformed && !literal.binary => next,
-            _ => return self.broken_append(&tag, Some(literal)),
+    fn append(&mut self, tag: String, append: Append, place: Place, literal: Option<Literal>) -> Step {
+        self.bad_commands = 0;
+        self.mode = Mode::AppendAsked { tag: tag.clone(), literal, place };
+        Step::Append { tag, append }
+    }
+
+    /// A literal behind one of an APPEND is of another part, of another message (RFC 3502), or a URL.
+    fn further_literal(&mut self, tag: String, place: Place, literal: Literal, announced: Announced) -> Option<Step> {
+        let found = match parse::append_more(&self.framer.command()[..literal.at], place, Some(announced)) {
+            _ if literal.malformed => Err(ParseError::syntax("Literal is malformed")),
+            Ok(None) if !self.framer.fits(literal) => Err(ParseError::too_big("Literal is too large")),
+            found => found,
         };
-        self.mode = Mode::AppendAsked { tag: tag.clone(), literal };
-        Step::AppendNext { tag, next }
+        match found {
+            Ok(Some((pieces, place))) => {
+                self.mode = Mode::AppendAsked { tag: tag.clone(), literal: Some(literal), place };
+                Some(Step::AppendMore { tag, pieces })
+            }
+            Ok(None) => {
+                self.framer.accept_literal(literal);
+                literal.synchronizing.then(|| Step::Send(b"+ OK\r\n".to_vec()))
+            }
+            Err(error) => {
+                self.mode = Mode::Commands;
+                Some(self.broken_append(&tag, Some(literal), error))
+            }
+        }
     }
 
     fn refuse_literal(&mut self, tag: &str, literal: Literal, error: ParseError) -> Step {
@@ -423,10 +470,10 @@ impl Session {
     }
 
     fn too_long(&mut self, beginning: &[u8]) -> Step {
-        if let Mode::AppendTail { tag } = &self.mode {
+        if let Mode::AppendTail { tag, .. } = &self.mode {
             let tag = tag.clone();
             self.mode = Mode::Commands;
-            return self.broken_append(&tag, None);
+            return self.broken_append(&tag, None, ParseError::too_big("Command is too long"));
         }
         let tag = parse::tag(&mut Cursor::new(beginning));
         // A tag of any length may be a flood without end; nothing sensible begins like that.

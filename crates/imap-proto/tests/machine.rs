@@ -2,7 +2,7 @@
 //! random cuts. A desk that says yes to everything stands in for imapd.
 
 use imap_proto::encode::{self, Status};
-use imap_proto::{Append, AppendNext, Command, Limits, Session, Step};
+use imap_proto::{Append, AppendPiece, Command, Limits, Session, Step};
 use testkit::{Machine, Transcript};
 
 struct Yes {
@@ -17,6 +17,16 @@ impl Yes {
     fn new() -> Yes {
         let limits = Limits { command: 4096, literals: 20, drain: 1000, ..Limits::AFTER_LOGIN };
         Yes { session: Session::new(limits), closed: false, sasl: String::new(), idle: String::new(), stored: 0 }
+    }
+
+    /// Takes what is not too large. A URL counts as long as it is.
+    fn judge(&mut self, tag: &str, pieces: &[AppendPiece], out: &mut Vec<u8>) {
+        if pieces.iter().any(|piece| matches!(piece, AppendPiece::Literal { size: 501.., .. })) {
+            encode::status(out, tag, Status::No, "TOOBIG", "Message is too large");
+            return self.session.refuse_append();
+        }
+        self.stored += pieces.iter().map(|piece| if let AppendPiece::Url(url) = piece { url.len() } else { 0 }).sum::<usize>();
+        out.extend(self.session.accept_append());
     }
 
     fn command(&mut self, tag: String, command: Command, out: &mut Vec<u8>) {
@@ -62,17 +72,12 @@ impl Machine for Yes {
                 }
                 Step::Send(bytes) => out.extend(bytes),
                 Step::Command { tag, command } => self.command(tag, command, &mut out),
-                Step::Append { tag, append: Append { size: 501.., .. } }
-                | Step::AppendNext { tag, next: AppendNext { size: 501.., .. } } => {
-                    encode::status(&mut out, &tag, Status::No, "TOOBIG", "Message is too large");
-                    self.session.refuse_append();
-                }
-                Step::Append { .. } => {
+                Step::Append { tag, append: Append { pieces, .. } } => {
                     self.stored = 0;
-                    out.extend(self.session.accept_append());
+                    self.judge(&tag, &pieces, &mut out);
                 }
                 // One sum for all of them.
-                Step::AppendNext { .. } => out.extend(self.session.accept_append()),
+                Step::AppendMore { tag, pieces } => self.judge(&tag, &pieces, &mut out),
                 Step::AppendData(data) => self.stored += data.len(),
                 Step::AppendEnd { tag } => encode::status(&mut out, &tag, Status::Ok, "", &format!("stored {}", self.stored)),
                 Step::AppendBroken(answer) => out.extend(answer),

@@ -1,8 +1,10 @@
 //! The mailbox a session has open: its numbering, and what to tell about changes.
 
 use crate::answer::Answer;
+use crate::fetch::binary::Progress;
 use imap_proto::{Section, SequenceSet, encode};
 use mailstore::{Changes, Expunges, Flags, KeywordBits, MailboxName, Message, Snapshot, View};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use tokio::sync::watch;
 
@@ -19,6 +21,8 @@ pub struct Selected {
     pub saved: Vec<u32>,
     /// Where the part begins of which a piece was fetched last, and its length: clients fetch large parts in many pieces.
     pub part: Option<(u32, Section, u64, u64)>,
+    /// The same for a part that is decoded.
+    pub decoding: Mutex<Option<Progress>>,
 }
 
 /// Flags and keywords the client knows of messages by UID, from the answers of the command at work.
@@ -34,7 +38,7 @@ pub struct Target {
 impl Selected {
     pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
         let changes = view.mailbox().changes();
-        Selected { name, view, read_only, changes, held: false, saved: Vec::new(), part: None }
+        Selected { name, view, read_only, changes, held: false, saved: Vec::new(), part: None, decoding: Mutex::default() }
     }
 
     /// Is there something to tell, as far as this process knows? No system call.

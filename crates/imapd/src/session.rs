@@ -54,7 +54,7 @@ pub async fn run(connection: Connection, entered: Entered) -> Option<Connection>
 impl Session {
     async fn converse(&mut self) -> Gone {
         let longest = self.connection.config.imapd.imap_timeout;
-        let mut message: Option<append::Message> = None;
+        let mut filing: Option<append::Filing> = None;
         loop {
             let step = match self.connection.next(longest).await {
                 Ok(step) => step,
@@ -63,12 +63,12 @@ impl Session {
             // Handlers live on the heap: most of the time a session waits here, and a thousand of them should be small.
             let done = match step {
                 Step::Command { tag, command } => Box::pin(commands::run(self, tag, command)).await,
-                Step::Append { tag, append } => Box::pin(append::begin(self, &tag, append)).await.map(|begun| message = begun),
-                Step::AppendNext { tag, next } => Box::pin(append::next(self, &tag, &mut message, next)).await,
-                Step::AppendData(data) => Box::pin(append::data(self, &mut message, data)).await,
-                Step::AppendEnd { tag } => Box::pin(append::end(self, &tag, message.take())).await,
+                Step::Append { tag, append } => Box::pin(append::begin(self, &tag, append)).await.map(|begun| filing = begun),
+                Step::AppendMore { tag, pieces } => Box::pin(append::more(self, &tag, &mut filing, pieces)).await,
+                Step::AppendData(data) => Box::pin(append::data(self, &mut filing, data)).await,
+                Step::AppendEnd { tag } => Box::pin(append::end(self, &tag, filing.take())).await,
                 Step::AppendBroken(answer) => {
-                    message = None;
+                    filing = None;
                     self.connection.wire.out.extend_from_slice(&answer);
                     Ok(())
                 }

@@ -77,6 +77,12 @@ pub struct Whole {
     _taken: Taken,
 }
 
+impl Whole {
+    pub(crate) fn new(bytes: Vec<u8>, taken: Taken) -> Whole {
+        Whole { bytes, _taken: taken }
+    }
+}
+
 impl std::ops::Deref for Whole {
     type Target = [u8];
 

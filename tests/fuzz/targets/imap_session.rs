@@ -10,7 +10,7 @@ fn drive(session: &mut Session, seen: &mut String) -> bool {
             Step::NeedInput => return true,
             Step::Close => return false,
             Step::Send(bytes) => seen.push_str(&format!("send {}\n", String::from_utf8_lossy(&bytes))),
-            Step::Append { tag, .. } | Step::AppendNext { tag, .. } => {
+            Step::Append { tag, .. } | Step::AppendMore { tag, .. } => {
                 let go = if tag.len().is_multiple_of(2) {
                     session.accept_append()
                 } else {

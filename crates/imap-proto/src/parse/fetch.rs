@@ -1,7 +1,7 @@
 //! FETCH items and body sections.
 
 use super::{Result, spaced_set};
-use crate::command::{BodyForm, BodyItem, Command, FetchItem, Section, SectionText};
+use crate::command::{BinaryItem, BodyForm, BodyItem, Command, FetchItem, Section, SectionText};
 use crate::cursor::Cursor;
 use crate::error::ParseError;
 
@@ -56,6 +56,9 @@ fn item(cursor: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Result<()> {
         b"BODY" if !section => FetchItem::Structure { extended: false },
         b"BODY" => body(cursor, false)?,
         b"BODY.PEEK" if section => body(cursor, true)?,
+        b"BINARY" if section => binary(cursor, false)?,
+        b"BINARY.PEEK" if section => binary(cursor, true)?,
+        b"BINARY.SIZE" if section => FetchItem::BinarySize(section_binary(cursor)?),
         b"RFC822" => whole(BodyForm::Rfc822, None),
         b"RFC822.HEADER" => whole(BodyForm::Rfc822Header, Some(SectionText::Header)),
         b"RFC822.TEXT" => whole(BodyForm::Rfc822Text, Some(SectionText::Text)),
@@ -80,20 +83,38 @@ fn item(cursor: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Result<()> {
 /// `section ["<" number "." nz-number ">"]`
 fn body(cursor: &mut Cursor<'_>, peek: bool) -> Result<FetchItem> {
     let section = section(cursor)?;
-    let mut partial = None;
-    if cursor.take(b'<') {
-        let first = cursor.number("Invalid partial range")?;
-        cursor.expect(b'.', "Invalid partial range")?;
-        let count = cursor.nz_number("Invalid partial range")?;
-        cursor.expect(b'>', "Invalid partial range")?;
-        partial = Some((first, count));
+    Ok(FetchItem::Body(BodyItem { section, peek, partial: partial(cursor)?, form: BodyForm::Body }))
+}
+
+/// RFC 3516 §7: `"BINARY" [".PEEK"] section-binary [partial]`
+fn binary(cursor: &mut Cursor<'_>, peek: bool) -> Result<FetchItem> {
+    let part = section_binary(cursor)?;
+    Ok(FetchItem::Binary(BinaryItem { part, peek, partial: partial(cursor)? }))
+}
+
+/// RFC 3516 §7: `section-binary = "[" [section-part] "]"`
+fn section_binary(cursor: &mut Cursor<'_>) -> Result<Vec<u32>> {
+    match section(cursor)? {
+        Section { part, text: None } => Ok(part),
+        _ => Err(ParseError::syntax("BINARY takes part numbers only")),
     }
-    Ok(FetchItem::Body(BodyItem { section, peek, partial, form: BodyForm::Body }))
+}
+
+/// RFC 3516 §7: `partial = "<" number "." nz-number ">"`
+fn partial(cursor: &mut Cursor<'_>) -> Result<Option<(u32, u32)>> {
+    if !cursor.take(b'<') {
+        return Ok(None);
+    }
+    let first = cursor.number("Invalid partial range")?;
+    cursor.expect(b'.', "Invalid partial range")?;
+    let count = cursor.nz_number("Invalid partial range")?;
+    cursor.expect(b'>', "Invalid partial range")?;
+    Ok(Some((first, count)))
 }
 
 /// RFC 3501 §9: `section = "[" [section-spec] "]"`, `section-spec = section-msgtext / (section-part ["." section-text])`,
 /// `section-part = nz-number *("." nz-number)`, `section-text = section-msgtext / "MIME"`
-fn section(cursor: &mut Cursor<'_>) -> Result<Section> {
+pub(crate) fn section(cursor: &mut Cursor<'_>) -> Result<Section> {
     const WHAT: &str = "Invalid body section";
     cursor.expect(b'[', WHAT)?;
     let mut section = Section::default();
@@ -197,6 +218,26 @@ mod tests {
         for bad in ["BODY[]<0.0>", "BODY[]<1>", "BODY[]<4294967296.1>", "BODY.PEEK", "BODY[", "RFC822.PEEK", "(FLAGS", "FLAGS UID"] {
             assert!(read(format!("FETCH 1 {bad}").as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn rfc3516_binary() {
+        let item = |part: &[u32], peek, partial| FetchItem::Binary(BinaryItem { part: part.to_vec(), peek, partial });
+        for (text, want) in [
+            ("BINARY[]", item(&[], false, None)),
+            ("binary.peek[1.2]", item(&[1, 2], true, None)),
+            ("BINARY[3]<0.10>", item(&[3], false, Some((0, 10)))),
+            ("BINARY.SIZE[4]", FetchItem::BinarySize(vec![4])),
+            ("BINARY.SIZE[]", FetchItem::BinarySize(vec![])),
+        ] {
+            assert_eq!(items(text), [want], "{text}");
+        }
+        for bad in
+            ["BINARY", "BINARY[TEXT]", "BINARY[1.MIME]", "BINARY[0]", "BINARY[1.]", "BINARY[1]<0.0>", "BINARY.SIZE[1]<0.1>", "BINARY.SIZE"]
+        {
+            assert!(read(format!("FETCH 1 {bad}").as_bytes()).is_err(), "{bad}");
+        }
+        assert!(read(format!("FETCH 1 BINARY[{}1]", "1.".repeat(10_000)).as_bytes()).is_err());
     }
 
     #[test]

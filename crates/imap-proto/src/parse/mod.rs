@@ -9,7 +9,9 @@ mod list;
 mod search;
 pub mod session;
 
-pub use append::{AppendStart, append_next, append_start};
+pub(crate) use fetch::section;
+
+pub use append::{Announced, AppendStart, Place, append_more, append_start};
 
 use crate::command::{Command, Flag, FlagChange, Mailbox, Store};
 use crate::cursor::{Cursor, is_astring_char};

@@ -39,6 +39,7 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<
             }
             Ok(true) => {
                 let missing = back.as_ref().is_some_and(|job| job.missing);
+                let unknown_encoding = back.as_ref().is_some_and(|job| job.unknown_encoding);
                 let unreadable = back.as_ref().is_some_and(|job| job.unreadable);
                 session.told = back.map(Job::into_told).unwrap_or_default();
                 session.connection.wire.relieve().await?;
@@ -46,6 +47,9 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<
                     Answer::no("EXPUNGEISSUED", "Some of the messages no longer exist")
                 } else if unreadable {
                     Answer::no("UNAVAILABLE", "Some of the messages cannot be read, see the server's log")
+                } else if unknown_encoding {
+                    // RFC 3516 §4.3
+                    Answer::no("UNKNOWN-CTE", "Some of the parts have a Content-Transfer-Encoding that is not known")
                 } else {
                     Answer::ok("Fetch completed")
                 });

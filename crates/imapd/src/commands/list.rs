@@ -45,6 +45,9 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
         if let (Some(items), true) = (returns_status, exists) {
             // RFC 5819 §2: a mailbox whose STATUS cannot be told just has none.
             let _ = status::tell(session, &name, items).await;
+            if let Err(answer) = session.may_go_on() {
+                return Ok(answer);
+            }
         }
         session.connection.wire.relieve().await?;
     }

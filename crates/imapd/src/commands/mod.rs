@@ -1,6 +1,7 @@
 //! One file per command. Each works, writes its untagged answers, and returns the tagged one.
 
 pub mod append;
+pub mod catenate;
 pub mod close;
 pub mod compress;
 pub mod copy;

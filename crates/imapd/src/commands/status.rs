@@ -13,12 +13,12 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, items: StatusItems) -
     };
     match tell(session, &name, items).await {
         Ok(()) => Answer::ok("Status completed"),
-        Err(error) => error.into(),
+        Err(answer) => answer,
     }
 }
 
 /// Finds out and writes the response.
-pub async fn tell(session: &mut Session, name: &MailboxName, items: StatusItems) -> mailstore::Result<()> {
+pub async fn tell(session: &mut Session, name: &MailboxName, items: StatusItems) -> Result<(), Answer> {
     let asked = name.clone();
     let status = session.with_account(move |account| account.status(&asked)).await?;
     let size = if items.size { total_size(session, name).await? } else { 0 };
@@ -28,7 +28,7 @@ pub async fn tell(session: &mut Session, name: &MailboxName, items: StatusItems)
 }
 
 /// The sum of all sizes. Where file names do not tell them, files are read; so it is done in slices of time.
-async fn total_size(session: &mut Session, name: &MailboxName) -> mailstore::Result<u64> {
+async fn total_size(session: &mut Session, name: &MailboxName) -> Result<u64, Answer> {
     let asked = name.clone();
     let mailbox = session.with_account(move |account| account.open(&asked)).await?;
     let (mut total, mut next) = (0u64, 0);
@@ -55,6 +55,7 @@ async fn total_size(session: &mut Session, name: &MailboxName) -> mailstore::Res
         if done {
             return Ok(total);
         }
+        session.may_go_on()?;
     }
 }
 

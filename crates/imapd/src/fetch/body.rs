@@ -1,5 +1,6 @@
 //! Which bytes `BODY[section]<partial>` means, so that they can be sent without holding the message.
 
+use super::binary::Coded;
 use imap_proto::encode::{self, literal_header};
 use imap_proto::{BodyForm, BodyItem, Section, SectionText};
 use mailstore::{MessageFile, Whole};
@@ -15,6 +16,8 @@ pub enum Plan {
     Stretch { from: u64, length: u64 },
     /// A selection of the fields of the header that lies there.
     Fields { from: u64, length: u64 },
+    /// A part without its encoding.
+    Decode(Coded),
     /// The message has no such part.
     Nil,
     /// No section: made when its turn comes.
@@ -110,7 +113,7 @@ impl<'w> Reading<'w> {
     /// Writes an item as a literal (some clients read nothing else there), or only its announcement: then what has to follow is returned.
     pub fn write(&self, file: &MessageFile, item: &BodyItem, plan: Plan, out: &mut Vec<u8>) -> Option<(Box<dyn Read + Send>, u64)> {
         match plan {
-            Plan::Nil | Plan::Make => out.extend_from_slice(b"NIL"),
+            Plan::Nil | Plan::Make | Plan::Decode(_) => out.extend_from_slice(b"NIL"),
             Plan::Fields { from, length } => match self.fields(file, item, from, length) {
                 Ok(bytes) => literal(out, &bytes),
                 // It could be read before; the answer has begun.
@@ -133,6 +136,19 @@ impl<'w> Reading<'w> {
             }
         }
         None
+    }
+
+    /// The bytes of an item that is there, and how many.
+    pub fn content(&self, file: &MessageFile, item: &BodyItem, plan: Plan) -> io::Result<(Box<dyn Read + Send>, u64)> {
+        match plan {
+            Plan::Stretch { from, length } => Ok((file.reader(from)?, length)),
+            Plan::Fields { from, length } => {
+                let bytes = self.fields(file, item, from, length)?;
+                let length = bytes.len() as u64;
+                Ok((Box::new(io::Cursor::new(bytes)), length))
+            }
+            Plan::Nil | Plan::Make | Plan::Decode(_) => Ok((Box::new(io::empty()), 0)),
+        }
     }
 
     fn in_memory(&self, from: u64, length: u64) -> Option<&[u8]> {

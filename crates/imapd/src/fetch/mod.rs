@@ -3,6 +3,7 @@
 //! of a batch, and is forgotten while the batch is sent. Items are made one at a time, however many a client asks for, and between two of
 //! them others have their turn at the disks when this one's is over.
 
+pub mod binary;
 pub mod body;
 pub mod envelope;
 pub mod structure;
@@ -11,8 +12,8 @@ use crate::answer::Answer;
 use crate::selected::{Selected, Target, Told};
 use crate::zone;
 use body::{Plan, Reading};
-use imap_proto::FetchItem;
 use imap_proto::encode;
+use imap_proto::{BinaryItem, FetchItem};
 use mailstore::{FlagMode, FlagSet, Flags, Message, MessageFile};
 use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};
@@ -45,6 +46,8 @@ pub struct Job {
     pub missing: bool,
     /// Messages that cannot be read; the log has the first.
     pub unreadable: bool,
+    /// Messages with an encoding that nobody knows (RFC 3516).
+    pub unknown_encoding: bool,
 }
 
 /// One message's answer, as far as it has come.
@@ -64,11 +67,17 @@ struct Open {
 struct Stream {
     reader: Box<dyn Read + Send>,
     left: u64,
+    /// As a literal8 may (RFC 3516 §4.3).
+    holds_nul: bool,
 }
 
 impl Job {
     pub fn new(selected: &Selected, targets: Vec<Target>, items: Vec<FetchItem>, uid: bool) -> Job {
-        let shows_body = items.iter().any(|item| matches!(item, FetchItem::Body(body) if !body.peek));
+        let shows_body = items.iter().any(|item| match item {
+            FetchItem::Body(body) => !body.peek,
+            FetchItem::Binary(binary) => !binary.peek,
+            _ => false,
+        });
         Job {
             targets: targets.into(),
             items: items.into(),
@@ -80,6 +89,7 @@ impl Job {
             open: None,
             missing: false,
             unreadable: false,
+            unknown_encoding: false,
         }
     }
 
@@ -122,6 +132,7 @@ impl Job {
                 return Ok(Some(open));
             }
             Err(Failure::Gone) => self.missing = true,
+            Err(Failure::UnknownEncoding) => self.unknown_encoding = true,
             Err(Failure::Unreadable(why)) if self.unreadable => tracing::debug!(uid = target.uid, why, "message cannot be read"),
             Err(Failure::Unreadable(why)) => {
                 tracing::error!(uid = target.uid, why, "message cannot be read");
@@ -168,7 +179,7 @@ impl Job {
                     mailbox.size(&message)?;
                     Plan::Make
                 }
-                FetchItem::Envelope | FetchItem::Structure { .. } | FetchItem::Body(_) => {
+                _ => {
                     if file.is_none() {
                         file = Some(mailbox.read(target.uid)?);
                     }
@@ -176,6 +187,9 @@ impl Job {
                     match item {
                         FetchItem::Structure { .. } => reading.message(file).map(|_| Plan::Make)?,
                         FetchItem::Body(item) => reading.plan(file, item, target.uid, &mut selected.part)?,
+                        FetchItem::Binary(BinaryItem { part, .. }) | FetchItem::BinarySize(part) => {
+                            binary::find(reading, file, part, target.uid, &selected.decoding)?.map_or(Plan::Nil, Plan::Decode)
+                        }
                         _ => reading.header(file).map(|_| Plan::Make)?,
                     }
                 }
@@ -259,7 +273,19 @@ impl Job {
                 body::write_name(out, item);
                 out.push(b' ');
                 let Some(file) = file else { return out.extend_from_slice(b"NIL") };
-                open.stream = reading.write(file, item, open.plan[open.next], out).map(|(reader, left)| Stream { reader, left });
+                let rest = reading.write(file, item, open.plan[open.next], out);
+                open.stream = rest.map(|(reader, left)| Stream { reader, left, holds_nul: false });
+            }
+            FetchItem::Binary(item) => {
+                binary::write_name(out, "BINARY", &item.part, item.partial);
+                let (Some(file), Plan::Decode(coded)) = (file, open.plan[open.next]) else { return out.extend_from_slice(b"NIL") };
+                let rest = binary::write(file, coded, open.target.uid, item, &selected.decoding, out);
+                open.stream = rest.map(|rest| Stream { reader: rest.reader, left: rest.length, holds_nul: true });
+            }
+            FetchItem::BinarySize(part) => {
+                binary::write_name(out, "BINARY.SIZE", part, None);
+                let (Some(file), Plan::Decode(coded)) = (file, open.plan[open.next]) else { return out.push(b'0') };
+                binary::write_size(file, coded, open.target.uid, part, &selected.decoding, out);
             }
         }
     }
@@ -307,7 +333,9 @@ impl Stream {
                 self.left -= take;
                 continue;
             }
-            encode::without_nul(&mut out[start..]);
+            if !self.holds_nul {
+                encode::without_nul(&mut out[start..]);
+            }
             self.left -= count;
         }
         true
@@ -315,11 +343,13 @@ impl Stream {
 }
 
 /// Why a message has no answer.
-enum Failure {
+pub enum Failure {
     /// Another session or program removed it.
     Gone,
     /// This one cannot be read; others may.
     Unreadable(String),
+    /// A part is encoded in a way that nobody knows.
+    UnknownEncoding,
     Answer(Answer),
 }
 

@@ -7,7 +7,8 @@ use crate::lock;
 use crate::mailbox::state::{Found, State};
 use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Added, Folder, Mailbox};
-use crate::snapshot::file_name;
+use crate::scratch::Scratch;
+use crate::snapshot::{Message, file_name};
 use crate::uidlist;
 
 impl Mailbox {
@@ -16,6 +17,47 @@ impl Mailbox {
     pub fn incoming(&self, size: u64) -> Result<Incoming> {
         self.account.check_room(size, 1)?;
         Incoming::new(self.folder()?.tmp()?, self.account.store())
+    }
+
+    /// As [`Mailbox::incoming`], for one that replaces the message `uid` of `of` in the same account: only what it is larger by needs room
+    /// (RFC 8508 §3.4). `Expunged` when there is no such message.
+    pub fn incoming_instead(&self, size: u64, of: &Mailbox, uid: u32) -> Result<Incoming> {
+        // what is announced has CRLF line ends, as clients count
+        self.check_net_room(size, of, uid, Mailbox::size)?;
+        Incoming::new(self.folder()?.tmp()?, self.account.store())
+    }
+
+    fn check_net_room(&self, size: u64, of: &Mailbox, uid: u32, measure: impl Fn(&Mailbox, &Message) -> Result<u64>) -> Result<()> {
+        let snapshot = of.snapshot();
+        let (_, old) = snapshot.find(uid).ok_or(Error::Expunged)?;
+        match size.saturating_sub(measure(of, old)?) {
+            0 => Ok(()),
+            more => self.account.check_room(more, 0),
+        }
+    }
+
+    /// Bytes for a message that is still to be put together. Blocking.
+    pub fn scratch(&self) -> Result<Scratch> {
+        Scratch::new(&self.folder()?.tmp()?, self.account.store())
+    }
+
+    /// Files a message and removes the message `uid` of `of`, a mailbox of the same account. The new one is durable before the old one goes:
+    /// after a crash there may be both, and never none. An error means that the old one stays and the new one is not kept. When somebody
+    /// else removed the old one meanwhile, the new one is kept. Blocking.
+    pub fn replace(&self, mut message: Incoming, of: &Mailbox, uid: u32) -> Result<Added> {
+        message.finish()?;
+        let bytes = message.disk_size();
+        match self.check_net_room(bytes, of, uid, Mailbox::disk_size) {
+            Ok(()) | Err(Error::Expunged) => {}
+            Err(error) => return Err(error),
+        }
+        self.account.charge_always(bytes, 1);
+        let added = self.place(vec![message]).inspect_err(|_| self.account.release(bytes, 1))?;
+        let Err(error) = of.expunge(&[uid]) else { return Ok(added) };
+        if let Err(error) = self.expunge(&added.uids) {
+            tracing::error!(mailbox = %self.name, %error, "a message and the one that was to replace it are both there");
+        }
+        Err(error)
     }
 
     /// Files messages: all or none. Durable on return (files and directory synced, UIDs on disk). Blocking.

@@ -119,3 +119,38 @@ fn what_cannot_be_removed_here_is_taken_back_there() {
     assert!(text.contains("used as before true, as counted true"), "{text}");
     assert_eq!((home.count("cur"), home.count(".Other/cur")), (2, 1));
 }
+
+#[test]
+fn child_replaces_a_message() {
+    let Some(account) = account() else { return };
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    let used = account.quota().unwrap().bytes;
+    account.set_quota_limits(used, 2);
+    let incoming = |text: &str| {
+        let mut incoming = mailbox.incoming_instead(text.len() as u64, &mailbox, 1)?;
+        incoming.write(text.as_bytes())?;
+        Ok::<_, mailstore::Error>(incoming)
+    };
+    let before = account.quota().unwrap();
+    let larger = incoming("more than there is room for\r\n").err().map(|error| error.to_string());
+    let failed = mailbox.replace(incoming("y\r\n").unwrap(), &mailbox, 1).is_err();
+    println!("larger {}, failed {failed}, now {:?}", larger.is_some(), uids(&mailbox.snapshot()));
+    println!("used as before {}, as counted {}", before == account.quota().unwrap(), before == account.recount_quota().unwrap());
+}
+
+/// RFC 8508 §3.4: only what a message is larger by needs room; what cannot be removed is not replaced.
+#[test]
+fn a_message_that_cannot_be_removed_is_not_replaced() {
+    for (stuck, want) in [(false, "larger true, failed false, now [2, 3]"), (true, "larger true, failed true, now [1, 2]")] {
+        let home = Home::new();
+        let mailbox = inbox(&home);
+        for _ in 0..2 {
+            home.append(&mailbox, "x\r\n", Flags::SEEN);
+        }
+        let name = format!("{}:2,S", mailbox.snapshot().get(0).unwrap().base_name());
+        let never = format!("{name}-");
+        let inject = ["-P", if stuck { &name } else { &never }, "-e", "inject=unlinkat:error=EIO"];
+        let Some(text) = under_strace(&home, "child_replaces_a_message", &inject) else { return };
+        assert!(text.contains(want) && text.contains("used as before true, as counted true"), "{text}");
+    }
+}
