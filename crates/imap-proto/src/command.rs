@@ -262,6 +262,10 @@ pub enum FetchItem {
     Binary(BinaryItem),
     /// `BINARY.SIZE[...]`: the part.
     BinarySize(Vec<u32>),
+    /// RFC 8970; `lazy`: only what can be had without delay.
+    Preview {
+        lazy: bool,
+    },
 }
 
 /// A part without its Content-Transfer-Encoding.

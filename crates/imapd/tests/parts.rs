@@ -52,6 +52,21 @@ async fn parts_are_sent_without_their_encoding() {
     world.stop().await;
 }
 
+/// RFC 8970: nothing is seen by that, and the text is UTF-8.
+#[tokio::test(flavor = "multi_thread")]
+async fn previews_are_a_few_words() {
+    let world = World::start().await;
+    let mut client = with_mixed(&world).await;
+    client.append("INBOX", "", &message("x", "> you\r\nI")).await;
+    client.append("INBOX", "", "Content-Type: text/html\r\n\r\n<title>T</title><p>One<p>Two\r\n").await;
+    client.append("INBOX", "", "Content-Type: image/png\r\n\r\nx").await;
+    let lines = client.ok("FETCH 1:4 (PREVIEW (LAZY) FLAGS)").await.join("|");
+    let want = "* 1 FETCH (PREVIEW {13}|café au lait FLAGS (\\Recent))|* 2 FETCH (PREVIEW \"I\" FLAGS (\\Recent))|\
+                * 3 FETCH (PREVIEW \"One Two\" FLAGS (\\Recent))|* 4 FETCH (PREVIEW \"\" FLAGS (\\Recent))";
+    assert_eq!(lines, want);
+    world.stop().await;
+}
+
 /// Each piece goes on where the one before ended, also when another came in between; one that is larger than a batch is streamed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_part_is_fetched_in_pieces_and_at_once() {

@@ -17,6 +17,7 @@
 //! | binary parts for hosts that take lines | [`binary`] |
 //! | line ends, sizes as if CRLF | [`crlf`] |
 //! | base subject, threads | [`Subject`], [`thread`] |
+//! | first words for a list | [`preview`] |
 //! | Received, Return-Path, Message-ID | [`trace`] |
 //! | bounces | [`dsn`] |
 
@@ -31,6 +32,7 @@ mod envelope;
 mod header;
 mod lexer;
 mod mime;
+mod preview;
 mod section;
 mod subject;
 pub mod thread;
@@ -44,6 +46,7 @@ pub use date::Date;
 pub use envelope::Envelope;
 pub use header::{Field, Fields, fields, find, header_ends, header_length};
 pub use mime::{Kind, Message, Part};
+pub use preview::{PREVIEW_CHARS, preview};
 pub use section::{Section, Want};
 pub use subject::{Subject, collation_key};
 pub use transfer::Encoding;

@@ -59,6 +59,7 @@ fn item(cursor: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Result<()> {
         b"BINARY" if section => binary(cursor, false)?,
         b"BINARY.PEEK" if section => binary(cursor, true)?,
         b"BINARY.SIZE" if section => FetchItem::BinarySize(section_binary(cursor)?),
+        b"PREVIEW" => preview(cursor)?,
         b"RFC822" => whole(BodyForm::Rfc822, None),
         b"RFC822.HEADER" => whole(BodyForm::Rfc822Header, Some(SectionText::Header)),
         b"RFC822.TEXT" => whole(BodyForm::Rfc822Text, Some(SectionText::Text)),
@@ -84,6 +85,19 @@ fn item(cursor: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Result<()> {
 fn body(cursor: &mut Cursor<'_>, peek: bool) -> Result<FetchItem> {
     let section = section(cursor)?;
     Ok(FetchItem::Body(BodyItem { section, peek, partial: partial(cursor)?, form: BodyForm::Body }))
+}
+
+/// RFC 8970 §6: `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`, `preview-mod = "LAZY"`
+fn preview(cursor: &mut Cursor<'_>) -> Result<FetchItem> {
+    if !cursor.rest().starts_with(b" (") {
+        return Ok(FetchItem::Preview { lazy: false });
+    }
+    cursor.space()?;
+    let modifiers = cursor.list(false, 10, |c| c.atom("Expected LAZY"))?;
+    match modifiers.iter().all(|modifier| modifier.eq_ignore_ascii_case("LAZY")) {
+        true => Ok(FetchItem::Preview { lazy: true }),
+        false => Err(ParseError::syntax("Unknown modifier of PREVIEW")),
+    }
 }
 
 /// RFC 3516 §7: `"BINARY" [".PEEK"] section-binary [partial]`
@@ -238,6 +252,17 @@ mod tests {
             assert!(read(format!("FETCH 1 {bad}").as_bytes()).is_err(), "{bad}");
         }
         assert!(read(format!("FETCH 1 BINARY[{}1]", "1.".repeat(10_000)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn rfc8970_preview() {
+        assert_eq!(items("PREVIEW"), [FetchItem::Preview { lazy: false }]);
+        assert_eq!(items("preview (lazy)"), [FetchItem::Preview { lazy: true }]);
+        assert_eq!(items("(PREVIEW (LAZY) UID)"), [FetchItem::Preview { lazy: true }, FetchItem::Uid]);
+        assert_eq!(items("(PREVIEW UID)"), [FetchItem::Preview { lazy: false }, FetchItem::Uid]);
+        for bad in ["PREVIEW ()", "PREVIEW (HASTY)", "PREVIEW (LAZY", "PREVIEW[]"] {
+            assert!(read(format!("FETCH 1 {bad}").as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -30,10 +30,14 @@ const COPY_BYTES: u64 = 64 << 10;
 /// A header beyond this is not looked at (SECURITY: 10 MB of header is what Dovecot takes too).
 pub const HEADER_BYTES: usize = 10 << 20;
 
+/// A preview is made from so much of a message.
+const BEGINNING_BYTES: usize = 256 << 10;
+
 /// What was read of a message, for all items that are made in one go: it is read and taken apart once for them. Nothing of it stays while
 /// the client takes its time.
 pub struct Reading<'w> {
     header: OnceCell<Vec<u8>>,
+    beginning: OnceCell<Vec<u8>>,
     whole: &'w OnceCell<Whole>,
     parsed: OnceCell<Message<'w>>,
 }
@@ -41,7 +45,7 @@ pub struct Reading<'w> {
 impl<'w> Reading<'w> {
     /// `whole` is where the message goes when all of it is needed.
     pub fn new(whole: &'w OnceCell<Whole>) -> Reading<'w> {
-        Reading { header: OnceCell::new(), whole, parsed: OnceCell::new() }
+        Reading { header: OnceCell::new(), beginning: OnceCell::new(), whole, parsed: OnceCell::new() }
     }
 
     /// The header with its empty line, CRLF line ends.
@@ -50,6 +54,14 @@ impl<'w> Reading<'w> {
             return Ok(&whole[..message::header_length(whole).min(HEADER_BYTES)]);
         }
         keep(&self.header, || file.read_header(HEADER_BYTES)).map(Vec::as_slice)
+    }
+
+    /// The beginning of the message, header and body.
+    pub fn beginning(&self, file: &MessageFile) -> io::Result<&[u8]> {
+        if let Some(whole) = self.whole.get() {
+            return Ok(&whole[..whole.len().min(BEGINNING_BYTES)]);
+        }
+        keep(&self.beginning, || file.read_range(0, BEGINNING_BYTES)).map(Vec::as_slice)
     }
 
     /// The message with its parts, for what needs its structure.

@@ -19,13 +19,16 @@ use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Messages that get `\Seen` in one go, before they are shown.
 const SEEN_BATCH: usize = 50;
 
 /// Read from a message at once.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// How long one FETCH looks for previews that are not to delay it.
+const LAZY: Duration = Duration::from_millis(500);
 
 /// A FETCH that is being answered.
 pub struct Job {
@@ -48,6 +51,8 @@ pub struct Job {
     pub unreadable: bool,
     /// Messages with an encoding that nobody knows (RFC 3516).
     pub unknown_encoding: bool,
+    /// Until then previews are made for who has no time (RFC 8970 §4.1).
+    lazy_until: Instant,
 }
 
 /// One message's answer, as far as it has come.
@@ -90,6 +95,7 @@ impl Job {
             missing: false,
             unreadable: false,
             unknown_encoding: false,
+            lazy_until: Instant::now() + LAZY,
         }
     }
 
@@ -171,6 +177,8 @@ impl Job {
             let mailbox = selected.view.mailbox();
             plan.push(match item {
                 FetchItem::Flags | FetchItem::Uid => Plan::Make,
+                // without a word when it cannot be had at once
+                FetchItem::Preview { lazy: true } if Instant::now() >= self.lazy_until => Plan::Nil,
                 FetchItem::InternalDate => {
                     mailbox.internal_date(&message)?;
                     Plan::Make
@@ -187,6 +195,7 @@ impl Job {
                     match item {
                         FetchItem::Structure { .. } => reading.message(file).map(|_| Plan::Make)?,
                         FetchItem::Body(item) => reading.plan(file, item, target.uid, &mut selected.part)?,
+                        FetchItem::Preview { .. } => reading.beginning(file).map(|_| Plan::Make)?,
                         FetchItem::Binary(BinaryItem { part, .. }) | FetchItem::BinarySize(part) => {
                             binary::find(reading, file, part, target.uid, &selected.decoding)?.map_or(Plan::Nil, Plan::Decode)
                         }
@@ -275,6 +284,12 @@ impl Job {
                 let Some(file) = file else { return out.extend_from_slice(b"NIL") };
                 let rest = reading.write(file, item, open.plan[open.next], out);
                 open.stream = rest.map(|(reader, left)| Stream { reader, left, holds_nul: false });
+            }
+            FetchItem::Preview { .. } => {
+                out.extend_from_slice(b"PREVIEW ");
+                let beginning = again(file.filter(|_| open.plan[open.next] != Plan::Nil).map(|file| reading.beginning(file)));
+                let text = beginning.map(|beginning| message::preview(&message::Message::parse(beginning)));
+                encode::nstring(out, text.as_deref().map(str::as_bytes));
             }
             FetchItem::Binary(item) => {
                 binary::write_name(out, "BINARY", &item.part, item.partial);
@@ -436,6 +451,25 @@ mod tests {
             "{}",
             joined(&at_once)
         );
+    }
+
+    /// RFC 8970 §3.2: without LAZY there is always one.
+    #[test]
+    fn previews_that_would_take_too_long_are_left_out_for_who_has_no_time() {
+        let (_temp, mut selected) = selected("Subject: x\r\n\r\nHello there\r\n");
+        let mut answer = |lazy, late: bool| {
+            let mut job = Job::new(&selected, vec![Target { number: 1, uid: 1 }], vec![FetchItem::Preview { lazy }], false);
+            if late {
+                job.lazy_until = Instant::now();
+            }
+            let mut out = Vec::new();
+            assert!(job.fill(&mut selected, &mut out, 1 << 20, Instant::now() + Duration::from_secs(3600)).unwrap());
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(answer(true, true), "* 1 FETCH (PREVIEW NIL)\r\n");
+        for (lazy, late) in [(false, true), (true, false), (false, false)] {
+            assert_eq!(answer(lazy, late), "* 1 FETCH (PREVIEW \"Hello there\")\r\n");
+        }
     }
 
     /// Fields of a part larger together than a batch: the message is read for the plan, and then the header of the part.
