@@ -226,6 +226,8 @@ pub struct StatusItems {
     pub size: bool,
     /// RFC 7889 §3.
     pub append_limit: bool,
+    /// RFC 8474 §4.3.
+    pub mailbox_id: bool,
 }
 
 /// RFC 3501 §6.4.6.
@@ -262,6 +264,11 @@ pub enum FetchItem {
     Binary(BinaryItem),
     /// `BINARY.SIZE[...]`: the part.
     BinarySize(Vec<u32>),
+    /// RFC 8474 §5.3.
+    EmailId,
+    ThreadId,
+    /// RFC 8514 §4.2.
+    SaveDate,
     /// RFC 8970; `lazy`: only what can be had without delay.
     Preview {
         lazy: bool,
@@ -407,4 +414,12 @@ pub enum SearchKey {
     /// INTERNALDATE so many seconds ago or longer; so many or less (RFC 5032).
     Older(u32),
     Younger(u32),
+    /// RFC 8474 §6: case matters.
+    EmailId(String),
+    ThreadId(String),
+    /// When the message came into the mailbox, in the server's zone as written (RFC 8514 §4.3).
+    SavedBefore(Date),
+    SavedOn(Date),
+    SavedSince(Date),
+    SaveDateSupported,
 }

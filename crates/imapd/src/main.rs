@@ -13,7 +13,7 @@
 //! PROTOCOL
 //!     IMAP4rev1 (RFC 3501) with IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, SPECIAL-USE,
 //!     ESEARCH, SEARCHRES, WITHIN, SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
-//!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, APPENDLIMIT,
+//!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, OBJECTID, SAVEDATE, APPENDLIMIT,
 //!     STATUS=SIZE, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
 //!     after it. Asks the `auth` socket in
 //!     Dovecot's auth protocol and `userdb` in its master protocol; tells `usage` who logged in.
@@ -30,7 +30,7 @@
 //!
 //! STANDARDS
 //!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5256, 5258, 5267 (ESORT), 5530,
-//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 7888, 7889, 8437, 8438, 8508, 8970
+//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 7888, 7889, 8437, 8438, 8474, 8508, 8514, 8970
 //!
 //! DIAGNOSTICS
 //!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd

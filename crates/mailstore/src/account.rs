@@ -282,6 +282,18 @@ impl Account {
         Ok(status)
     }
 
+    /// Names a mailbox whatever it is called, see [`Mailbox::mailbox_id`]. Reads the first line of its uidlist only, where that is enough.
+    pub fn mailbox_id(self: &Arc<Account>, name: &MailboxName) -> Result<String> {
+        let dir = match self.open_root()?.open_dir(&name.directory()) {
+            Err(error) if error.is_not_found() => return Err(Error::NoSuchMailbox),
+            other => other?,
+        };
+        match uidlist::read_id(&dir)? {
+            Some(id) => Ok(id),
+            None => self.open(name)?.mailbox_id(),
+        }
+    }
+
     /// Sets the limits of this account (from the user database; 0 = none). Appends and copies obey them from now on.
     pub fn set_quota_limits(&self, bytes: u64, messages: u64) {
         *self.limits.lock() = Limits { bytes, messages };

@@ -3,8 +3,11 @@
 //! Messages stand in chunks of a few hundred behind `Arc`s, so a change copies one chunk, and a session that still holds
 //! an older snapshot costs the chunks that differ, not the mailbox.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::flags::{Flags, Info, KeywordBits, Keywords};
 
@@ -15,6 +18,8 @@ pub(crate) struct Core {
     pub uid: u32,
     /// File name up to, not with, `:2,`.
     pub base: Box<str>,
+    /// What Dovecot calls the message's GUID, where it is another's name: of the message that this one was copied from.
+    guid: Option<Box<str>>,
     /// Size on disk; `u64::MAX` until known.
     size: AtomicU64,
     /// Size with CRLF line ends; `u64::MAX` until known.
@@ -31,6 +36,21 @@ impl Core {
             virtual_size: AtomicU64::new(virtual_size.or_else(|| size_in_name(base, b'W')).unwrap_or(u64::MAX)),
             internal_date: AtomicI64::new(i64::MIN),
             base: base.into(),
+            guid: None,
+        }
+    }
+
+    /// As the fields of its line in the uidlist say: `W2481 Gname`.
+    pub fn with_fields(mut self, fields: &str) -> Core {
+        self.guid = fields.split(' ').find_map(|field| field.strip_prefix('G')).map(Into::into);
+        self
+    }
+
+    /// Dovecot's GUID: the name of the file, or of the one it is a copy of.
+    pub fn guid(&self) -> Cow<'_, str> {
+        match &self.guid {
+            Some(guid) => Cow::Borrowed(guid),
+            None => Cow::Owned(self.base.replace(' ', "_")),
         }
     }
 
@@ -103,6 +123,12 @@ impl Message {
     /// File name without flags: unique in the account, never changes, so POP3 can offer it as UIDL.
     pub fn base_name(&self) -> &str {
         &self.core.base
+    }
+
+    /// Names the content: the same for a message and its copies, in whatever mailbox, and for no other message of the account
+    /// (RFC 8474 §5.1). As lasting as the file's name and the uidlist.
+    pub fn email_id(&self) -> u128 {
+        xxh3_128(self.core.guid().as_bytes())
     }
 
     /// Size on disk where known without touching the disk (`,S=` or looked up before).

@@ -195,6 +195,27 @@ fn parse_header(header: &str) -> Option<UidList> {
     (list.uid_validity != 0 && list.next_uid != 0).then_some(list)
 }
 
+/// The mailbox's id, by the first line of its list alone; `None` when that has none.
+pub(crate) fn read_id(dir: &Dir) -> Result<Option<String>> {
+    const HEADER_BYTES: u64 = 1024;
+    let file = match dir.open_file(FILE) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(HEADER_BYTES).read_to_end(&mut text).map_err(|e| Error::io("read", dir.at(FILE), e))?;
+    let header = text.split_inclusive(|b| *b == b'\n').next().and_then(|line| line.strip_suffix(b"\n"));
+    let list = header.and_then(|header| parse_header(std::str::from_utf8(header).ok()?));
+    // a list that is to be replaced has a GUID that was made just now
+    Ok(list.filter(|list| !list.rewrite).map(|list| mailbox_id(&list.guid, list.uid_validity)))
+}
+
+/// RFC 8474 §8.1: letters and digits, with a letter in front.
+pub(crate) fn mailbox_id(guid: &str, uid_validity: u32) -> String {
+    format!("F{guid}{uid_validity:08x}")
+}
+
 fn parse_line(raw: &[u8]) -> Option<Line> {
     let text = std::str::from_utf8(raw).ok()?;
     let (uid, rest) = text.split_once(' ')?;

@@ -59,6 +59,9 @@ fn item(cursor: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Result<()> {
         b"BINARY" if section => binary(cursor, false)?,
         b"BINARY.PEEK" if section => binary(cursor, true)?,
         b"BINARY.SIZE" if section => FetchItem::BinarySize(section_binary(cursor)?),
+        b"EMAILID" => FetchItem::EmailId,
+        b"THREADID" => FetchItem::ThreadId,
+        b"SAVEDATE" => FetchItem::SaveDate,
         b"PREVIEW" => preview(cursor)?,
         b"RFC822" => whole(BodyForm::Rfc822, None),
         b"RFC822.HEADER" => whole(BodyForm::Rfc822Header, Some(SectionText::Header)),
@@ -252,6 +255,12 @@ mod tests {
             assert!(read(format!("FETCH 1 {bad}").as_bytes()).is_err(), "{bad}");
         }
         assert!(read(format!("FETCH 1 BINARY[{}1]", "1.".repeat(10_000)).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn rfc8474_ids_and_rfc8514_save_dates() {
+        assert_eq!(items("(emailid THREADID SaveDate)"), [FetchItem::EmailId, FetchItem::ThreadId, FetchItem::SaveDate]);
+        assert!(read(b"FETCH 1 EMAILID[1]").is_err());
     }
 
     #[test]

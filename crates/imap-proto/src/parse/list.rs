@@ -105,7 +105,7 @@ pub(super) fn status(cursor: &mut Cursor<'_>) -> Result<Command> {
 }
 
 /// RFC 3501 §9: `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"`; RFC 9051 §9: `"DELETED"`; RFC 8438 §3:
-/// `"SIZE"`; RFC 7889 §6: `"APPENDLIMIT"`
+/// `"SIZE"`; RFC 7889 §6: `"APPENDLIMIT"`; RFC 8474 §7: `"MAILBOXID"`
 fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
     let mut items = StatusItems::default();
     cursor.list(false, 50, |c| {
@@ -118,6 +118,7 @@ fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
             "DELETED" => items.deleted = true,
             "SIZE" => items.size = true,
             "APPENDLIMIT" => items.append_limit = true,
+            "MAILBOXID" => items.mailbox_id = true,
             _ => return Err(ParseError::syntax("Unknown status item")),
         }
         Ok(())
@@ -190,9 +191,9 @@ mod tests {
     #[test]
     fn status_and_create() {
         let all = StatusItems { messages: true, recent: true, uid_next: true, uid_validity: true, unseen: true, ..Default::default() };
-        let want = StatusItems { deleted: true, size: true, append_limit: true, ..all };
+        let want = StatusItems { deleted: true, size: true, append_limit: true, mailbox_id: true, ..all };
         assert_eq!(
-            read(b"STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE APPENDLIMIT)"),
+            read(b"STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE APPENDLIMIT MAILBOXID)"),
             Ok(Some(Command::Status { mailbox: Mailbox("INBOX".into()), items: want }))
         );
         assert!(read(b"STATUS INBOX ()").is_err());

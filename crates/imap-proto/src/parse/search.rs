@@ -232,6 +232,14 @@ fn simple(name: &str, cursor: &mut Cursor<'_>) -> Result<SearchKey> {
         // RFC 5032 §3
         "OLDER" => SearchKey::Older(interval(cursor)?),
         "YOUNGER" => SearchKey::Younger(interval(cursor)?),
+        // RFC 8514 §5
+        "SAVEDBEFORE" => SearchKey::SavedBefore(date(cursor)?),
+        "SAVEDON" => SearchKey::SavedOn(date(cursor)?),
+        "SAVEDSINCE" => SearchKey::SavedSince(date(cursor)?),
+        "SAVEDATESUPPORTED" => SearchKey::SaveDateSupported,
+        // RFC 8474 §7
+        "EMAILID" => SearchKey::EmailId(object_id(cursor)?),
+        "THREADID" => SearchKey::ThreadId(object_id(cursor)?),
         "UID" => {
             cursor.space()?;
             SearchKey::Uids(SequenceSet::parse(cursor)?)
@@ -264,6 +272,16 @@ fn size(cursor: &mut Cursor<'_>) -> Result<u64> {
 fn interval(cursor: &mut Cursor<'_>) -> Result<u32> {
     cursor.space()?;
     cursor.nz_number("Expected a number of seconds")
+}
+
+/// RFC 8474 §7: `objectid = 1*255(ALPHA / DIGIT / "_" / "-")`
+fn object_id(cursor: &mut Cursor<'_>) -> Result<String> {
+    cursor.space()?;
+    let id = cursor.take_while(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    match id.len() {
+        1..=255 => Ok(String::from_utf8_lossy(id).into_owned()),
+        _ => Err(ParseError::syntax("Expected an object id")),
+    }
 }
 
 fn keyword(cursor: &mut Cursor<'_>) -> Result<Flag> {
@@ -305,6 +323,10 @@ mod tests {
             ("NOT SEEN", not(seen())),
             ("NOT OLDER 3600", not(SearchKey::Older(3600))),
             ("OR $ UID $", SearchKey::Or(vec![SearchKey::Numbers(saved()), SearchKey::Uids(saved())])),
+            ("EMAILID M6d9-A_", SearchKey::EmailId("M6d9-A_".into())),
+            ("THREADID t1", SearchKey::ThreadId("t1".into())),
+            ("SAVEDATESUPPORTED", SearchKey::SaveDateSupported),
+            ("savedon 1-Jan-2020", SearchKey::SavedOn(Date { year: 2020, month: 1, day: 1 })),
             ("NOT NOT SEEN", seen()),
             ("OR SEEN OR ALL RECENT", SearchKey::Or(vec![seen(), SearchKey::All, SearchKey::Recent])),
             ("OR OR SEEN ALL RECENT", SearchKey::Or(vec![SearchKey::Or(vec![seen(), SearchKey::All]), SearchKey::Recent])),
@@ -327,6 +349,10 @@ mod tests {
             "HEADER a",
             "LARGER -1",
             "SEEN  DRAFT",
+            "EMAILID",
+            "EMAILID a.b",
+            "THREADID \"x\"",
+            "SAVEDSINCE x",
             "OLDER 0",
             "YOUNGER x",
             "$1",

@@ -17,8 +17,13 @@ pub async fn create(session: &mut Session, mailbox: &Mailbox, special_use: Optio
         Ok(name) => name,
         Err(error) => return error.into(),
     };
-    match session.with_account(move |account| account.create(&name)).await {
-        Ok(()) => Answer::ok("Create completed"),
+    let created = session.with_account(move |account| {
+        account.create(&name)?;
+        account.mailbox_id(&name)
+    });
+    match created.await {
+        // RFC 8474 §4.1
+        Ok(id) => Answer::ok_with(format!("MAILBOXID ({id})"), "Create completed"),
         Err(error) => error.into(),
     }
 }

@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::selected::{Selected, write_count};
 use crate::session::Session;
-use imap_proto::{Mailbox, encode};
+use imap_proto::{Mailbox, Status, encode};
 use mailstore::{Access, MailboxName};
 
 pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> Answer {
@@ -20,14 +20,20 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> A
             mailbox.refresh()?;
             let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
             let view = mailbox.view(access)?;
-            Ok::<_, mailstore::Error>(Selected::new(name, view, read_only))
+            // A disk that cannot be written to may keep an old mailbox from having one.
+            let id = view.mailbox().mailbox_id().inspect_err(|error| tracing::warn!(%error, "mailbox has no MAILBOXID")).ok();
+            Ok::<_, mailstore::Error>((Selected::new(name, view, read_only), id))
         })
         .await;
-    let selected = match opened {
-        Ok(selected) => selected,
+    let (selected, id) = match opened {
+        Ok(opened) => opened,
         Err(error) => return Answer::from(error),
     };
     write(&mut session.connection.wire.out, &selected);
+    if let Some(id) = id {
+        // RFC 8474 §4.2
+        encode::status(&mut session.connection.wire.out, "*", Status::Ok, &format!("MAILBOXID ({id})"), "Mailbox's own id");
+    }
     session.selected = Some(selected);
     session.connection.machine.selected(true);
     if read_only { Answer::ok_with("READ-ONLY", "Examine completed") } else { Answer::ok_with("READ-WRITE", "Select completed") }

@@ -22,8 +22,10 @@ pub async fn tell(session: &mut Session, name: &MailboxName, items: StatusItems)
     let asked = name.clone();
     let status = session.with_account(move |account| account.status(&asked)).await?;
     let size = if items.size { total_size(session, name).await? } else { 0 };
+    let asked = name.clone();
+    let id = if items.mailbox_id { Some(session.with_account(move |account| account.mailbox_id(&asked)).await?) } else { None };
     let limit = session.connection.config.imapd.append_size_limit.0;
-    write(&mut session.connection.wire.out, name, items, &status, size, limit);
+    write(&mut session.connection.wire.out, name, items, &status, Found { size, limit, id });
     Ok(())
 }
 
@@ -59,8 +61,15 @@ async fn total_size(session: &mut Session, name: &MailboxName) -> Result<u64, An
     }
 }
 
+/// What takes more than counting.
+struct Found {
+    size: u64,
+    limit: u64,
+    id: Option<String>,
+}
+
 /// RFC 3501 §9: `"STATUS" SP mailbox SP "(" [status-att-list] ")"`
-fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Status, size: u64, limit: u64) {
+fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Status, found: Found) {
     out.extend_from_slice(b"* STATUS ");
     encode::mailbox(out, name.as_str());
     out.extend_from_slice(b" (");
@@ -72,8 +81,8 @@ fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Sta
         (items.uid_validity, "UIDVALIDITY", status.uid_validity.into()),
         (items.unseen, "UNSEEN", status.unseen.into()),
         (items.deleted, "DELETED", status.deleted.into()),
-        (items.size, "SIZE", size),
-        (items.append_limit, "APPENDLIMIT", limit),
+        (items.size, "SIZE", found.size),
+        (items.append_limit, "APPENDLIMIT", found.limit),
     ] {
         if !wanted {
             continue;
@@ -84,6 +93,12 @@ fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Sta
         out.extend_from_slice(word.as_bytes());
         out.push(b' ');
         encode::number(out, number);
+    }
+    if let Some(id) = found.id {
+        // RFC 8474 §4.3
+        out.extend_from_slice(if first { b"MAILBOXID (" } else { b" MAILBOXID (" });
+        out.extend_from_slice(id.as_bytes());
+        out.push(b')');
     }
     out.extend_from_slice(b")\r\n");
 }

@@ -176,7 +176,11 @@ impl Job {
         for item in self.items.iter() {
             let mailbox = selected.view.mailbox();
             plan.push(match item {
-                FetchItem::Flags | FetchItem::Uid => Plan::Make,
+                FetchItem::Flags | FetchItem::Uid | FetchItem::EmailId | FetchItem::ThreadId => Plan::Make,
+                FetchItem::SaveDate => {
+                    mailbox.save_date(&message)?;
+                    Plan::Make
+                }
                 // without a word when it cannot be had at once
                 FetchItem::Preview { lazy: true } if Instant::now() >= self.lazy_until => Plan::Nil,
                 FetchItem::InternalDate => {
@@ -285,6 +289,13 @@ impl Job {
                 let rest = reading.write(file, item, open.plan[open.next], out);
                 open.stream = rest.map(|(reader, left)| Stream { reader, left, holds_nul: false });
             }
+            FetchItem::EmailId => out.extend_from_slice(format!("EMAILID (M{:032x})", message.email_id()).as_bytes()),
+            // RFC 8474 §5.2: it would have to stay the same whatever comes later.
+            FetchItem::ThreadId => out.extend_from_slice(b"THREADID NIL"),
+            FetchItem::SaveDate => {
+                out.extend_from_slice(b"SAVEDATE ");
+                zone::local(mailbox.save_date(message).unwrap_or_default()).write(out);
+            }
             FetchItem::Preview { .. } => {
                 out.extend_from_slice(b"PREVIEW ");
                 let beginning = again(file.filter(|_| open.plan[open.next] != Plan::Nil).map(|file| reading.beginning(file)));
@@ -323,6 +334,13 @@ impl Job {
     pub fn into_told(self) -> Told {
         self.told
     }
+}
+
+/// What an EMAILID stands for (RFC 8474 §6: its letters have to be those that were told).
+pub fn email_id(text: &str) -> Option<u128> {
+    let digits = text.strip_prefix('M')?;
+    let written = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    written.then(|| u128::from_str_radix(digits, 16).ok()).flatten()
 }
 
 /// What [`Job::plan`] could read and was forgotten since; nothing when that went wrong in between, as the answer has begun.

@@ -61,6 +61,13 @@ enum Test {
     },
     Larger(u64),
     Smaller(u64),
+    /// RFC 8474.
+    EmailId(u128),
+    /// Days of the save date (RFC 8514).
+    Saved {
+        from: i64,
+        to: i64,
+    },
     /// INTERNALDATE in seconds since 1970, both ends included.
     Between(i64, i64),
     /// By index into [`Keys`].
@@ -204,6 +211,13 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys
         SearchKey::Text(value) => Test::Text(known.content(Scope::Text, needle(value)?)),
         SearchKey::Older(seconds) => Test::Between(i64::MIN, zone::now() - i64::from(*seconds)),
         SearchKey::Younger(seconds) => Test::Between(zone::now() - i64::from(*seconds), i64::MAX),
+        SearchKey::EmailId(id) => crate::fetch::email_id(id).map_or(Test::None, Test::EmailId),
+        // RFC 8474 §5.2: nobody has one.
+        SearchKey::ThreadId(_) => Test::None,
+        SearchKey::SavedBefore(day) => Test::Saved { from: i64::MIN, to: day.days() },
+        SearchKey::SavedOn(day) => Test::Saved { from: day.days(), to: day.days() + 1 },
+        SearchKey::SavedSince(day) => Test::Saved { from: day.days(), to: FOREVER },
+        SearchKey::SaveDateSupported => Test::All,
         SearchKey::Larger(size) => Test::Larger(*size),
         SearchKey::Smaller(size) => Test::Smaller(*size),
     })
@@ -221,7 +235,7 @@ impl Test {
         match self {
             Test::Body(_) | Test::Text(_) => 3,
             Test::Header(_) | Test::Sent { .. } => 2,
-            Test::Arrived { .. } | Test::Between(..) | Test::Larger(_) | Test::Smaller(_) => 1,
+            Test::Arrived { .. } | Test::Saved { .. } | Test::Between(..) | Test::Larger(_) | Test::Smaller(_) => 1,
             Test::And(tests) | Test::Or(tests) => tests.iter().map(Test::cost).max().unwrap_or(0),
             Test::Not(test) => test.cost(),
             _ => 0,
@@ -268,6 +282,11 @@ impl Candidate<'_> {
                 let day = zone::local(mailbox.internal_date(self.message)?).day().days();
                 (*from..*to).contains(&day)
             }
+            Test::Saved { from, to } => {
+                let day = zone::local(mailbox.save_date(self.message)?).day().days();
+                (*from..*to).contains(&day)
+            }
+            Test::EmailId(id) => self.message.email_id() == *id,
             Test::Between(from, to) => (*from..=*to).contains(&mailbox.internal_date(self.message)?),
             Test::Sent { from, to } => {
                 let day = self.content.sent_day()?;

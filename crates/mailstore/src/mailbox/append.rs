@@ -80,18 +80,19 @@ impl Mailbox {
             let info = Info { flags: message.flags.flags, keywords, other: 0 };
             files.push(named(&message.final_base(), info));
         }
-        let added = self.file(&mut state, &folder, &files, |index, dir, name| messages[index].place(dir, name));
+        let added = self.file(&mut state, &folder, &files, &[], |index, dir, name| messages[index].place(dir, name));
         self.publish(&mut state);
         added
     }
 
-    /// Puts files into the mailbox by `put` (a rename or a link, by index), makes the names durable and gives them UIDs. On an
-    /// error nothing of them stays.
+    /// Puts files into the mailbox by `put` (a rename or a link, by index), makes the names durable and gives them UIDs, with `fields` in
+    /// their lines of the uidlist where there are any. On an error nothing of them stays.
     pub(super) fn file(
         &self,
         state: &mut State,
         folder: &Folder,
         files: &[Found],
+        fields: &[String],
         mut put: impl FnMut(usize, &crate::dir::Dir, &str) -> Result<()>,
     ) -> Result<Added> {
         let lock = lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)?;
@@ -109,12 +110,12 @@ impl Mailbox {
                 }
             }
             let bases: Vec<Box<str>> = files.iter().map(|file| file.base().into()).collect();
-            self.assign(state, folder, &bases, &lock)
+            self.assign(state, folder, &bases, fields, &lock)
         };
         match work() {
             Ok(uids) => {
-                for (uid, file) in uids.iter().zip(files) {
-                    state.add(*uid, "", file);
+                for (index, (uid, file)) in uids.iter().zip(files).enumerate() {
+                    state.add(*uid, fields.get(index).map_or("", String::as_str), file);
                 }
                 Ok(Added { uid_validity: state.snapshot.uid_validity, sources: Vec::new(), uids })
             }

@@ -26,6 +26,7 @@ use crate::name::MailboxName;
 use crate::snapshot::Snapshot;
 use crate::view::{Access, View};
 use crate::watch::{Pending, WatchHandle};
+use crate::{lock, uidlist};
 
 pub(crate) use state::State;
 pub use transfer::{Gone, Moved};
@@ -135,6 +136,22 @@ impl Mailbox {
     /// Opens a session's view. Blocking.
     pub fn view(self: &Arc<Mailbox>, access: Access) -> Result<View> {
         View::new(self.clone(), access)
+    }
+
+    /// Names the mailbox whatever it is called (RFC 8474 §4): the GUID that its uidlist has, which goes along when it is renamed, with the
+    /// UIDVALIDITY, as Dovecot keeps the GUID when that changes. Blocking where the uidlist has none yet.
+    pub fn mailbox_id(&self) -> Result<String> {
+        let mut state = self.state.lock();
+        if state.guid.is_empty() || state.rewrite {
+            let folder = self.folder()?;
+            let lock = lock::lock(&folder.dir, uidlist::LOCK, sync::PATIENCE)?;
+            self.introduce_locked(&mut state, &folder, Vec::new(), &lock)?;
+            if state.guid.is_empty() || state.rewrite {
+                self.rewrite(&mut state, &folder, &lock)?;
+            }
+            self.publish(&mut state);
+        }
+        Ok(uidlist::mailbox_id(&state.guid, state.snapshot.uid_validity))
     }
 
     /// What this process knows of the mailbox. Never blocks.

@@ -37,9 +37,14 @@ impl Mailbox {
         Ok(date)
     }
 
-    /// When the file came into this mailbox, seconds since 1970 (SAVEDATE, POP3): the last change of its inode. Blocking.
+    /// When the message came into this mailbox, seconds since 1970 (RFC 8514). Its file's name says so, as each message that is appended,
+    /// copied or moved here gets one of its own; but what our `deliver` files is named by when it was accepted, and written when it was
+    /// filed. The last change of the inode would not do: it changes with the flags. Blocking the first time where the name does not tell.
     pub fn save_date(&self, message: &Message) -> Result<i64> {
-        Ok(self.stat(message.uid())?.st_ctime)
+        match named_at(message.base_name()) {
+            Some(seconds) => Ok(seconds),
+            None => self.internal_date(message),
+        }
     }
 
     /// Size on disk; from the name or by asking. Blocking where not known.
@@ -78,5 +83,37 @@ impl Mailbox {
             snapshot = self.snapshot();
         }
         Err(Error::Expunged)
+    }
+}
+
+/// When a file got its name, if that tells: seconds since 1970, up to the year 9999.
+fn named_at(base: &str) -> Option<i64> {
+    let (seconds, rest) = base.split_once('.')?;
+    // by deliver
+    let hash = rest.split('.').next().and_then(|unique| unique.rsplit_once('_')).map(|(_, hash)| hash);
+    let delivered = hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
+    let digits = !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit());
+    if delivered || !digits { None } else { seconds.parse().ok().filter(|seconds| *seconds < 253_402_300_800) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_when_they_were_given() {
+        for (base, want) in [
+            ("1700000000.M1P2Q3.host,S=1,W=1", Some(1_700_000_000)),
+            ("1700000000.M4F2A_0123456789abcdef.host,S=1", None),
+            ("1700000000.V801I2_0.host", Some(1_700_000_000)),
+            ("1700000000.12345.host_name", Some(1_700_000_000)),
+            ("99999999999999999999.x.host", None),
+            ("999999999999.x.host", None),
+            ("x.y.z", None),
+            (".x", None),
+            ("1700000000", None),
+        ] {
+            assert_eq!(named_at(base), want, "{base}");
+        }
     }
 }

@@ -77,7 +77,7 @@ impl State {
     /// Adds a message; its UID is above all known.
     pub fn add(&mut self, uid: u32, fields: &str, found: &Found) {
         let in_fields = fields.split(' ').find_map(|field| field.strip_prefix('W')?.parse().ok());
-        let core = Arc::new(Core::new(uid, found.base(), in_fields));
+        let core = Arc::new(Core::new(uid, found.base(), in_fields).with_fields(fields));
         self.index.insert(xxh3_64(core.base.as_bytes()), uid);
         if !fields.is_empty() {
             self.fields.insert(uid, fields.into());

@@ -225,7 +225,7 @@ impl Mailbox {
             (seconds, file.name.clone())
         });
         let bases: Vec<Box<str>> = unlisted.iter().map(|file| file.base().into()).collect();
-        let uids = self.assign(state, folder, &bases, lock)?;
+        let uids = self.assign(state, folder, &bases, &[], lock)?;
         for (uid, file) in uids.into_iter().zip(&unlisted) {
             let fields = state.unmatched.remove(file.base()).map(|line| line.fields).unwrap_or_default();
             state.add(uid, &fields, file);
@@ -247,8 +247,15 @@ impl Mailbox {
         }
     }
 
-    /// Takes UIDs for files named `bases`, durable on return. The messages are not added yet.
-    pub(super) fn assign(&self, state: &mut State, folder: &Folder, bases: &[Box<str>], lock: &DotLock) -> Result<Vec<u32>> {
+    /// Takes UIDs for files named `bases`, durable on return; their lines get `fields`, or those they had. The messages are not added yet.
+    pub(super) fn assign(
+        &self,
+        state: &mut State,
+        folder: &Folder,
+        bases: &[Box<str>],
+        fields: &[String],
+        lock: &DotLock,
+    ) -> Result<Vec<u32>> {
         if bases.is_empty() {
             return Ok(Vec::new());
         }
@@ -258,8 +265,9 @@ impl Mailbox {
         }
         let uids: Vec<u32> = (first..).take(bases.len()).collect();
         let mut text = String::new();
-        for (uid, base) in uids.iter().zip(bases) {
-            let fields = state.unmatched.get(base).map_or("", |line| &line.fields);
+        for (index, (uid, base)) in uids.iter().zip(bases).enumerate() {
+            let known = || state.unmatched.get(base).map_or("", |line| &line.fields);
+            let fields = fields.get(index).map_or_else(known, String::as_str);
             uidlist::write_line(&mut text, *uid, fields, base);
         }
         let appended = match state.position {

@@ -133,7 +133,9 @@ impl Mailbox {
             };
             files.push(named(&self.name_for_copy(message), Info { keywords, ..message.info }));
         }
-        let added = to.file(&mut state, &folder, &files, |index, dir, name| link(&from, &messages[index], dir, name));
+        // as Dovecot does it: the copy knows whose it is
+        let fields: Vec<String> = messages.iter().map(|message| format!("G{}", message.core.guid())).collect();
+        let added = to.file(&mut state, &folder, &files, &fields, |index, dir, name| link(&from, &messages[index], dir, name));
         to.publish(&mut state);
         added
     }

@@ -395,3 +395,68 @@ fn a_mailbox_that_cannot_be_written_can_be_read() {
     assert_eq!(view.sync(Expunges::Report).unwrap().exists, Some(3));
     assert_eq!(*mailbox.read(1).unwrap().read_all().unwrap(), *b"one\r\n");
 }
+
+/// RFC 8474: a message and its copies have one id, whatever mailbox they are in and whoever looks; a mailbox keeps its own when it is renamed.
+#[test]
+fn ids_outlive_copies_moves_renames_and_the_process() {
+    let home = Home::new();
+    let (inbox, work) = (inbox(&home), home.mailbox("Work"));
+    for text in ["x\r\n", "y\r\n"] {
+        home.append(&inbox, text, Flags::SEEN);
+    }
+    let ids = |mailbox: &mailstore::Mailbox| mailbox.snapshot().iter().map(|message| message.email_id()).collect::<Vec<_>>();
+    let [first, second] = ids(&inbox)[..] else { panic!() };
+    assert_ne!(first, second);
+    inbox.copy(&[1, 2], &work, Gone::Refuse).unwrap();
+    // a copy of a copy, and a move of one
+    work.copy(&[1], &inbox, Gone::Refuse).unwrap();
+    work.move_to(&[2], &inbox, Gone::Refuse).unwrap();
+    assert_eq!((ids(&inbox), ids(&work)), (vec![first, second, first, second], vec![first]));
+    inbox.store_flags(&[3], FlagMode::Add, &Flags::FLAGGED.into(), None).unwrap();
+    let id = work.mailbox_id().unwrap();
+    assert!(id != inbox.mailbox_id().unwrap() && id.len() == 41, "{id}");
+    let account = home.account();
+    let name = |text: &str| MailboxName::parse(text).unwrap();
+    assert_eq!(account.mailbox_id(&name("Work")).unwrap(), id);
+    account.rename(&name("Work"), &name("Play")).unwrap();
+    let again = home.again();
+    assert_eq!((ids(&crate::common::inbox(&again)), ids(&again.mailbox("Play"))), (vec![first, second, first, second], vec![first]));
+    assert_eq!(again.mailbox("Play").mailbox_id().unwrap(), id);
+    assert_eq!(again.account().mailbox_id(&name("Play")).unwrap(), id);
+    // the list written anew keeps what a copy is of
+    home.write("dovecot-uidlist", &format!("{}garbage\n", home.read("dovecot-uidlist")));
+    assert_eq!(ids(&crate::common::inbox(&home.again())), [first, second, first, second]);
+    // Dovecot keeps the GUID with another UIDVALIDITY; who had none gets one that stays
+    home.write(".Play/dovecot-uidlist", &home.read(".Play/dovecot-uidlist").replacen(" V", " V1", 1));
+    assert_ne!(home.again().mailbox("Play").mailbox_id().unwrap(), id);
+    let old = home.read(".Play/dovecot-uidlist");
+    home.write(".Play/dovecot-uidlist", &old.replacen(" G", " X", 1));
+    let given = home.again().account().mailbox_id(&name("Play")).unwrap();
+    assert_eq!(home.again().mailbox("Play").mailbox_id().unwrap(), given);
+    assert!(matches!(account.mailbox_id(&name("None")), Err(mailstore::Error::NoSuchMailbox)));
+}
+
+/// RFC 8514 §3: neither the date a client gives nor flags change it; in another mailbox it is another.
+#[test]
+fn the_save_date_is_when_the_message_came_here() {
+    let home = Home::new();
+    let (inbox, work) = (inbox(&home), home.mailbox("Work"));
+    home.write("cur/1500000000.M1P1.host:2,S", "x\n");
+    home.write("cur/1600000000.4F2A_0123456789abcdef.host:2,", "delivered\n");
+    inbox.refresh().unwrap();
+    let file = std::fs::File::options().write(true).open(home.path("cur/1600000000.4F2A_0123456789abcdef.host:2,")).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_900)).unwrap();
+    let saved = |mailbox: &mailstore::Mailbox, uid| mailbox.save_date(mailbox.snapshot().find(uid).unwrap().1).unwrap();
+    assert_eq!((saved(&inbox, 1), saved(&inbox, 2)), (1_500_000_000, 1_600_000_900));
+    inbox.store_flags(&[1, 2], FlagMode::Add, &Flags::FLAGGED.into(), None).unwrap();
+    assert_eq!((saved(&inbox, 1), saved(&inbox, 2)), (1_500_000_000, 1_600_000_900));
+    let mut incoming = inbox.incoming(0).unwrap();
+    incoming.write(b"z\r\n").unwrap();
+    incoming.describe(Flags::SEEN.into(), Some(4_000_000_000));
+    inbox.append(vec![incoming]).unwrap();
+    inbox.copy(&[1], &work, Gone::Refuse).unwrap();
+    for (mailbox, uid) in [(&inbox, 3), (&work, 1)] {
+        assert!((1_700_000_000..3_900_000_000).contains(&saved(mailbox, uid)), "{}", saved(mailbox, uid));
+    }
+    assert_eq!(saved(&inbox, 1), 1_500_000_000);
+}
