@@ -25,6 +25,15 @@ impl Flags {
     const LETTERS: [(Flags, u8); 5] =
         [(Flags::DRAFT, b'D'), (Flags::FLAGGED, b'F'), (Flags::ANSWERED, b'R'), (Flags::SEEN, b'S'), (Flags::DELETED, b'T')];
 
+    pub(crate) const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Bits that no flag has are dropped.
+    pub(crate) const fn from_bits(bits: u8) -> Flags {
+        Flags(bits & 31)
+    }
+
     pub const fn union(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }

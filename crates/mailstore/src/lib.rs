@@ -9,10 +9,11 @@
 //! [`Snapshot`] and [`Message`], [`View`] except [`View::sync`].
 //!
 //! On disk (each file is described at the top of the module that owns it): Maildir++ directories (`account`),
-//! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `subscriptions` (`subscriptions`), `maildirsize`
+//! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `facteur.log` (`changelog`), `subscriptions` (`subscriptions`), `maildirsize`
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
 mod account;
+mod changelog;
 mod delivery;
 mod dir;
 mod error;

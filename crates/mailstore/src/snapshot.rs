@@ -114,8 +114,7 @@ impl Message {
         self.info.keywords
     }
 
-    /// Rises with each change of this message's flags or keywords. Starts anew with the process: the persistent index
-    /// that CONDSTORE needs will set it at load.
+    /// Rises with each change of this message's flags or keywords, by whatever program (RFC 7162 §3.1).
     pub fn modseq(&self) -> u64 {
         self.modseq
     }
@@ -182,6 +181,8 @@ pub struct Snapshot {
     pub(crate) uid_validity: u32,
     pub(crate) uid_next: u32,
     pub(crate) highest_modseq: u64,
+    /// All MODSEQs are in the log.
+    pub(crate) lasting: bool,
     pub(crate) keywords: Keywords,
     /// Rises with every published change; what [`crate::Mailbox::changes`] carries.
     pub(crate) generation: u64,
@@ -206,8 +207,14 @@ impl Snapshot {
         self.uid_next
     }
 
+    /// The highest MODSEQ given in this mailbox, also to removed messages (RFC 7162 §3.1.2.1).
     pub fn highest_modseq(&self) -> u64 {
         self.highest_modseq
+    }
+
+    /// False while MODSEQs cannot be kept, as on a full or read-only disk (`NOMODSEQ`, RFC 7162 §3.1.2.2).
+    pub fn has_modseqs(&self) -> bool {
+        self.lasting
     }
 
     pub fn keywords(&self) -> &Keywords {

@@ -31,6 +31,7 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "mailstore/src/message_file.rs",
             "mailstore/src/uidlist.rs",
             "mailstore/src/keywords.rs",
+            "mailstore/src/changelog/mod.rs",
             "mailstore/src/subscriptions.rs",
             "mailstore/src/quota.rs",
         ],

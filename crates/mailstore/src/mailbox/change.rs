@@ -18,33 +18,73 @@ impl Mailbox {
         let mut state = self.state.lock();
         let folder = self.folder()?;
         let bits = self.keyword_bits(&mut state, &folder, &flags.keywords, mode == FlagMode::Remove)?;
+        let wanted = |old: Info| match mode {
+            FlagMode::Replace => Info { flags: flags.flags, keywords: bits, ..old },
+            FlagMode::Add => Info { flags: old.flags | flags.flags, keywords: KeywordBits(old.keywords.0 | bits.0), ..old },
+            FlagMode::Remove => Info { flags: old.flags.without(flags.flags), keywords: KeywordBits(old.keywords.0 & !bits.0), ..old },
+        };
+        // from here on no other process of ours changes flags, and the state has all they did: the comparison of MODSEQs holds (RFC 7162 §3.1.3)
+        let mut log = match unchanged_since {
+            Some(_) => Some(self.lock_log(&mut state, &folder, PATIENCE)?),
+            None => self.lock_log_if_room(&mut state, &folder, PATIENCE)?,
+        };
         let mut stored = Stored::default();
-        let mut result = Ok(());
+        let mut changes = Vec::new();
         for uid in uids {
-            let Some((_, message)) = state.snapshot.find(*uid) else {
-                stored.expunged.push(*uid);
-                continue;
-            };
-            if unchanged_since.is_some_and(|since| message.modseq > since) {
-                stored.modified.push(*uid);
-                continue;
+            match state.snapshot.find(*uid) {
+                None => stored.expunged.push(*uid),
+                Some((_, message)) if unchanged_since.is_some_and(|since| message.modseq > since) => stored.modified.push(*uid),
+                Some((_, message)) => {
+                    stored.done.push(*uid);
+                    let info = wanted(message.info);
+                    changes.extend((info != message.info).then_some((*uid, info)));
+                }
             }
-            let wanted = |old: Info| match mode {
-                FlagMode::Replace => Info { flags: flags.flags, keywords: bits, ..old },
-                FlagMode::Add => Info { flags: old.flags | flags.flags, keywords: KeywordBits(old.keywords.0 | bits.0), ..old },
-                FlagMode::Remove => Info { flags: old.flags.without(flags.flags), keywords: KeywordBits(old.keywords.0 & !bits.0), ..old },
-            };
-            match self.rename_message(&mut state, &folder, *uid, wanted, false) {
-                Ok(()) => stored.done.push(*uid),
-                Err(Error::Expunged) => stored.expunged.push(*uid),
+        }
+        let modseq = match &mut log {
+            Some(log) if !changes.is_empty() => match self.announce(&mut state, log, &changes) {
+                Err(error) if error.cannot_write() && unchanged_since.is_none() => None,
+                modseq => Some(modseq?),
+            },
+            _ => None,
+        };
+        let result = self.rename_messages(&mut state, &folder, &changes, wanted, &mut stored);
+        if let (Some(log), Some(modseq)) = (&mut log, modseq) {
+            changes.iter().for_each(|(uid, info)| self.announced(&mut state, *uid, *info, modseq));
+            if let Err(error) = self.even_out(&mut state, &folder, log) {
+                tracing::warn!(mailbox = %self.name, %error, "the log of the mailbox cannot be written");
+            }
+        }
+        drop(log);
+        self.publish(&mut state);
+        result.map(|()| stored)
+    }
+
+    /// Gives files the flags they are to have; what went away goes from `done` to `expunged`.
+    fn rename_messages(
+        &self,
+        state: &mut State,
+        folder: &Folder,
+        changes: &[(u32, Info)],
+        wanted: impl Fn(Info) -> Info,
+        stored: &mut Stored,
+    ) -> Result<()> {
+        let mut expunged = Vec::new();
+        let mut result = Ok(());
+        for (uid, _) in changes {
+            match self.rename_message(state, folder, *uid, &wanted, false) {
+                Ok(()) => {}
+                Err(Error::Expunged) => expunged.push(*uid),
                 Err(error) => {
                     result = Err(error);
                     break;
                 }
             }
         }
-        self.publish(&mut state);
-        result.map(|()| stored)
+        expunged.sort_unstable();
+        stored.done.retain(|uid| expunged.binary_search(uid).is_err());
+        stored.expunged.extend(expunged);
+        result
     }
 
     /// Moves the messages of `new/` to `cur/` and returns their UIDs: the caller's session shows them as `\Recent`. Where nothing can be
@@ -92,6 +132,11 @@ impl Mailbox {
             Ok(folder) => folder,
             Err(error) => return (Vec::new(), Err(error)),
         };
+        // others look into the log for why a file went only when it is written there
+        let mut log = match self.lock_log_if_room(&mut state, &folder, PATIENCE) {
+            Ok(log) => log,
+            Err(error) => return (Vec::new(), Err(error)),
+        };
         let mut removed = Vec::new();
         let mut bytes = 0;
         let mut result = Ok(());
@@ -113,6 +158,12 @@ impl Mailbox {
         }
         let gone: Vec<u32> = removed.iter().copied().filter(|uid| state.snapshot.find(*uid).is_some()).collect();
         state.remove(&gone);
+        if let Some(log) = &mut log
+            && let Err(error) = self.even_out(&mut state, &folder, log)
+        {
+            tracing::warn!(mailbox = %self.name, %error, "the log of the mailbox cannot be written");
+        }
+        drop(log);
         self.publish(&mut state);
         drop(state);
         if !removed.is_empty() {

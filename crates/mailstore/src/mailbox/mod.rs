@@ -2,10 +2,11 @@
 //!
 //! [`State`] is the working copy behind one lock; every change ends in [`Mailbox::publish`], which shows a new immutable
 //! [`Snapshot`] to the sessions and counts [`Mailbox::changes`] up. `sync` keeps the state true to the disk, `append`,
-//! `transfer` and `change` alter both, `read` opens messages.
+//! `transfer` and `change` alter both, `journal` writes down what changed, `read` opens messages.
 
 mod append;
 mod change;
+mod journal;
 mod listing;
 mod read;
 mod state;
@@ -14,6 +15,7 @@ mod transfer;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -29,6 +31,7 @@ use crate::watch::{Pending, WatchHandle};
 use crate::{lock, uidlist};
 
 pub(crate) use state::State;
+use sync::PATIENCE;
 pub use transfer::{Gone, Moved};
 
 /// A mailbox opened in this process: one shared state for all sessions.
@@ -211,8 +214,13 @@ impl Mailbox {
         })
     }
 
-    /// Shows the sessions what the state has become.
+    /// Shows the sessions what the state has become, after it was written down.
     fn publish(&self, state: &mut State) {
+        self.publish_within(state, PATIENCE);
+    }
+
+    fn publish_within(&self, state: &mut State, patience: Duration) {
+        self.write_log(state, patience);
         if !std::mem::take(&mut state.changed) {
             return;
         }

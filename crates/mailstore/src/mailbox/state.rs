@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dir::Stamp;
 use crate::flags::Info;
+use crate::mailbox::journal::Journal;
 use crate::snapshot::{Core, Message, Snapshot, file_name};
 use crate::uidlist::{Line, Position};
 
@@ -39,6 +40,8 @@ pub(crate) struct State {
     pub keywords_stamp: Option<Stamp>,
     /// `new/` and `cur/` as they were at the last look, and when that was.
     pub looked: Option<(Stamp, Stamp, SystemTime)>,
+    /// Where the log of changes says something else.
+    pub journal: Journal,
 }
 
 /// A file found in `new/` or `cur/`.
@@ -82,7 +85,8 @@ impl State {
         if !fields.is_empty() {
             self.fields.insert(uid, fields.into());
         }
-        let mut message = Message { core, info: Info::default(), in_new: false, odd_name: None, modseq: self.next_modseq() };
+        let modseq = self.modseq_for(uid, found.info());
+        let mut message = Message { core, info: Info::default(), in_new: false, odd_name: None, modseq };
         describe(&mut message, found);
         self.unclaimed += usize::from(message.in_new);
         self.snapshot.push(message);
@@ -98,13 +102,12 @@ impl State {
             return false;
         }
         let was_new = message.in_new;
-        let old = message.info;
+        let (old, modseq) = (message.info, message.modseq);
+        self.snapshot.update(uid, |message| describe(message, found));
         let info = found.info();
-        let modseq = if (old.flags, old.keywords) == (info.flags, info.keywords) { message.modseq } else { self.next_modseq() };
-        self.snapshot.update(uid, |message| {
-            describe(message, found);
-            message.modseq = modseq;
-        });
+        if (old.flags, old.keywords) != (info.flags, info.keywords) {
+            self.renamed(uid, old, modseq);
+        }
         self.unclaimed = self.unclaimed + usize::from(found.in_new) - usize::from(was_new);
         self.changed = true;
         true
@@ -126,7 +129,7 @@ impl State {
             self.fields.remove(uid);
         }
         self.snapshot.remove(gone);
-        self.next_modseq();
+        self.unlinked(gone);
         self.changed = true;
     }
 
@@ -135,13 +138,6 @@ impl State {
         let keep = self.snapshot.emptied();
         *self = State { snapshot: keep, changed: true, keywords_stamp: self.keywords_stamp, ..State::default() };
         self.snapshot.uid_next = 1;
-        self.next_modseq();
-    }
-
-    /// A modseq higher than all before (RFC 7162 §3.1).
-    fn next_modseq(&mut self) -> u64 {
-        self.snapshot.highest_modseq += 1;
-        self.snapshot.highest_modseq
     }
 
     /// True when the uidlist has become more dead than alive.

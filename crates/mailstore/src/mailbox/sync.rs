@@ -39,7 +39,7 @@ impl Mailbox {
             return Err(Error::NoSuchMailbox);
         }
         let result = if self.is_watched() { self.refresh_watched(state, patience) } else { self.look_if_changed(state, patience) };
-        self.publish(state);
+        self.publish_within(state, patience);
         if result.is_err() {
             // what was taken from the queue is not applied: look at everything next time
             self.pending.lock().everything = true;
@@ -53,6 +53,7 @@ impl Mailbox {
         self.account.store().notifier().drain();
         let folder = self.folder()?;
         self.follow(&folder)?;
+        self.read_log(state, &folder)?;
         let pending = std::mem::take(&mut *self.pending.lock());
         if pending.everything {
             self.look_in(state, &folder, patience)
@@ -73,6 +74,7 @@ impl Mailbox {
 
     fn look_if_changed(&self, state: &mut State, patience: Duration) -> Result<()> {
         let folder = self.folder()?;
+        self.read_log(state, &folder)?;
         if let Some((new, cur, when)) = state.looked {
             let same = folder.new.stamp(".")? == Some(new) && folder.cur.stamp(".")? == Some(cur);
             if same && is_settled(&new, when) && is_settled(&cur, when) {
@@ -92,6 +94,8 @@ impl Mailbox {
         if state.position.is_none() {
             self.read_list(state, folder, None)?;
         }
+        self.read_log(state, folder)?;
+        let logged = state.journal.unseen();
         let first_time = state.highest == 0;
         let listing = self.listing(folder, Lock::Wait(patience), |files| {
             missing(state, files).is_empty() && (!first_time || state.unmatched.keys().all(|base| files.contains_key(base)))
@@ -108,6 +112,9 @@ impl Mailbox {
         let new: Vec<Found> = found.into_iter().filter(|(base, _)| state.by_base(base).is_none()).map(|(_, file)| file).collect();
         self.check_keywords(state, folder)?;
         let all_in = self.introduce_if_room(state, folder, new, patience)?;
+        if all_in && is_sure {
+            state.never_seen(&logged);
+        }
         state.looked = looked.filter(|_| all_in && is_sure);
         if !is_sure {
             self.pending.lock().everything = true;

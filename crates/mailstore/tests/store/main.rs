@@ -6,4 +6,5 @@ mod delivery;
 mod dovecot;
 mod faults;
 mod listing;
+mod log;
 mod mailbox;

@@ -1,0 +1,271 @@
+//! The file: opened, locked, read from where one stopped, appended to, replaced.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{End, FILE, HEADER_BYTES, Header, Record, SETTLED_AT, decode, decode_settled, encode, encode_settled};
+use crate::dir::{Dir, Stamp};
+use crate::error::{Error, Result};
+
+const TEMPORARY: &str = "facteur.log.tmp";
+
+/// Largest file read: what is longer was not written by us, who shorten it long before.
+const LARGEST_BYTES: u64 = 1 << 30;
+
+/// Where we stopped reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub header: Header,
+    /// Bytes read up to the end of the last complete record.
+    pub offset: u64,
+    pub stamp: Stamp,
+}
+
+/// What a read gave.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// No log, or none of use: it has to be made anew.
+    Nothing { damaged: bool },
+    /// Records since the position asked for.
+    More { records: Vec<Record>, position: Position, settled: u64 },
+    /// Another file than that of the position, from its start.
+    Whole { records: Vec<Record>, position: Position, settled: u64 },
+}
+
+/// Reads what is new since `known`, or everything, without the lock.
+pub(crate) fn read(dir: &Dir, known: Option<&Position>) -> Result<Found> {
+    match dir.open_file(FILE) {
+        Ok(file) => read_from(dir, &file, known),
+        Err(error) if error.is_not_found() => Ok(Found::Nothing { damaged: false }),
+        Err(error) => Err(error),
+    }
+}
+
+fn stamp_of(dir: &Dir, file: &File) -> Result<Stamp> {
+    nix::sys::stat::fstat(file).map(|stat| Stamp::of(&stat)).map_err(|e| Error::io("stat", dir.at(FILE), e))
+}
+
+fn read_from(dir: &Dir, mut file: &File, known: Option<&Position>) -> Result<Found> {
+    let failed = |e| Error::io("read", dir.at(FILE), e);
+    let stamp = stamp_of(dir, file)?;
+    let mut bytes = [0; HEADER_BYTES];
+    if stamp.size < HEADER_BYTES as u64 {
+        // an empty file is one that somebody is about to fill
+        return Ok(Found::Nothing { damaged: stamp.size > 0 });
+    }
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    let Some(header) = Header::decode(&bytes) else { return Ok(Found::Nothing { damaged: true }) };
+    let settled = decode_settled(&bytes);
+    let same = known.filter(|known| known.header == header && known.offset <= stamp.size);
+    let start = same.map_or(HEADER_BYTES as u64, |known| known.offset);
+    let mut text = Vec::with_capacity((stamp.size - start).min(LARGEST_BYTES) as usize);
+    file.seek(SeekFrom::Start(start)).map_err(failed)?;
+    file.take(LARGEST_BYTES).read_to_end(&mut text).map_err(failed)?;
+    let (records, read, end) = decode(&text, header.log_id);
+    // each file begins with the state
+    if end == End::Damaged || (records.is_empty() && same.is_none()) {
+        return Ok(Found::Nothing { damaged: true });
+    }
+    let position = Position { header, offset: start + read as u64, stamp };
+    if same.is_some() { Ok(Found::More { records, position, settled }) } else { Ok(Found::Whole { records, position, settled }) }
+}
+
+/// The log, open for writing, and nobody else's to write until this is dropped.
+pub(crate) struct Locked {
+    dir: Dir,
+    file: Flock<File>,
+    /// What a failed write or sync left is unknown: the file has to be replaced.
+    is_broken: bool,
+}
+
+impl Locked {
+    /// Opens the log, making an empty one when there is none, and waits for its lock no longer than `patience`.
+    pub fn take(dir: &Dir, patience: Duration) -> Result<Locked> {
+        let deadline = Instant::now() + patience;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let mut file = dir.open_or_create(FILE)?;
+            loop {
+                match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                    Ok(file) => {
+                        let locked = Locked { dir: dir.clone(), file, is_broken: false };
+                        // replaced while we waited: the one to lock is the one that has the name now
+                        let here = stamp_of(dir, &locked.file)?;
+                        if dir.stamp(FILE)?.is_some_and(|named| named.same_file(&here)) {
+                            return Ok(locked);
+                        }
+                        break;
+                    }
+                    Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) => {
+                        if Instant::now() >= deadline {
+                            return Err(Error::Locked { path: dir.at(FILE) });
+                        }
+                        std::thread::sleep(pause);
+                        pause = (pause * 2).min(Duration::from_millis(50));
+                        file = back;
+                    }
+                    Err((_, error)) => return Err(Error::io("lock", dir.at(FILE), error)),
+                }
+            }
+        }
+    }
+
+    /// Reads what is new since `known`, or everything; cuts off what a crash left of a record.
+    pub fn read(&self, known: Option<&Position>) -> Result<Found> {
+        let found = read_from(&self.dir, &self.file, known)?;
+        if let Found::More { position, .. } | Found::Whole { position, .. } = &found
+            && position.offset < position.stamp.size
+        {
+            tracing::warn!(file = %self.dir.at(FILE).display(), "the end of the log was lost in a crash");
+            self.file.set_len(position.offset).map_err(|e| Error::io("cut", self.dir.at(FILE), e))?;
+        }
+        Ok(found)
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Appends records behind `position`, which is the end of the file. Synced when `sync`: on the disk before the caller goes on. On an
+    /// error nothing of them stays, unless the file [`Locked::is_broken`].
+    pub fn append(&mut self, position: &Position, records: &[Record], sync: bool) -> Result<Position> {
+        let mut bytes = Vec::new();
+        records.iter().for_each(|record| encode(&mut bytes, position.header.log_id, record));
+        if let Err(error) = self.file.write_all_at(&bytes, position.offset) {
+            self.is_broken = self.file.set_len(position.offset).is_err();
+            return Err(Error::io("write", self.dir.at(FILE), error));
+        }
+        if sync && let Err(error) = self.file.sync_data() {
+            // a failed sync is not tried again
+            self.is_broken = true;
+            return Err(Error::io("sync", self.dir.at(FILE), error));
+        }
+        Ok(Position { offset: position.offset + bytes.len() as u64, stamp: stamp_of(&self.dir, &self.file)?, ..*position })
+    }
+
+    /// Notes that files have the names that records up to `modseq` gave them.
+    pub fn settle(&mut self, position: &Position, modseq: u64) -> Result<Position> {
+        self.file.write_all_at(&encode_settled(modseq), SETTLED_AT).map_err(|e| Error::io("write", self.dir.at(FILE), e))?;
+        Ok(Position { stamp: stamp_of(&self.dir, &self.file)?, ..*position })
+    }
+
+    /// Puts another file in the place of this one, which then is the locked one; durable on return.
+    pub fn replace(&mut self, header: Header, settled: u64, records: &[Record]) -> Result<Position> {
+        let dir = &self.dir;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len() * 64);
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(&encode_settled(settled));
+        records.iter().for_each(|record| encode(&mut bytes, header.log_id, record));
+        // what a crash left there
+        dir.unlink(TEMPORARY)?;
+        let file = dir.create_readable(TEMPORARY)?;
+        // locked before it has the name: nobody gets in between
+        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| Error::io("lock", dir.at(TEMPORARY), e))?;
+        if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
+            let _ = dir.unlink(TEMPORARY);
+            return Err(Error::io("write", dir.at(TEMPORARY), error));
+        }
+        dir.rename(TEMPORARY, dir, FILE)?;
+        dir.sync()?;
+        let stamp = stamp_of(dir, &file)?;
+        self.file = file;
+        self.is_broken = false;
+        Ok(Position { header, offset: stamp.size, stamp })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::changelog::{Bits, What};
+
+    fn folder() -> (tempfile::TempDir, Dir) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::create_root(&temp.path().join("m")).unwrap();
+        (temp, dir)
+    }
+
+    fn flags(modseq: u64) -> Record {
+        Record { modseq, what: What::Flags(vec![(modseq as u32, Bits::default())]) }
+    }
+
+    const HEADER: Header = Header { uid_validity: 1, log_id: 2, number: 1, floor: 0 };
+
+    fn modseqs(found: Found) -> Vec<u64> {
+        match found {
+            Found::More { records, .. } | Found::Whole { records, .. } => records.iter().map(|record| record.modseq).collect(),
+            Found::Nothing { .. } => panic!("no log"),
+        }
+    }
+
+    #[test]
+    fn readers_go_on_where_they_stopped_and_begin_anew_in_another_file() {
+        let (_temp, dir) = folder();
+        assert!(matches!(read(&dir, None), Ok(Found::Nothing { damaged: false })));
+        let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
+        assert!(matches!(log.read(None), Ok(Found::Nothing { damaged: false })));
+        let begun = log.replace(HEADER, 0, &[flags(1)]).unwrap();
+        let after = log.append(&begun, &[flags(2), flags(3)], true).unwrap();
+        assert_eq!(modseqs(read(&dir, Some(&begun)).unwrap()), [2, 3]);
+        assert_eq!(modseqs(read(&dir, Some(&after)).unwrap()), [0; 0]);
+        log.replace(Header { number: 2, ..HEADER }, 3, &[flags(3)]).unwrap();
+        assert!(matches!(read(&dir, Some(&after)), Ok(Found::Whole { settled: 3, .. })));
+    }
+
+    #[test]
+    fn the_lock_is_on_the_file_that_has_the_name() {
+        let (_temp, dir) = folder();
+        let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
+        assert!(matches!(Locked::take(&dir, Duration::from_millis(5)), Err(Error::Locked { .. })));
+        log.replace(HEADER, 0, &[flags(1)]).unwrap();
+        assert!(matches!(Locked::take(&dir, Duration::from_millis(5)), Err(Error::Locked { .. })));
+        drop(log);
+        assert_eq!(modseqs(Locked::take(&dir, Duration::ZERO).unwrap().read(None).unwrap()), [1]);
+    }
+
+    #[test]
+    fn a_torn_end_is_left_to_its_writer_without_the_lock_and_cut_with_it() {
+        let (_temp, dir) = folder();
+        let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
+        let begun = log.replace(HEADER, 0, &[flags(1)]).unwrap();
+        log.append(&begun, &[flags(2)], false).unwrap();
+        let whole = std::fs::read(dir.at(FILE)).unwrap();
+        drop(log);
+        for cut in begun.offset as usize + 1..whole.len() {
+            std::fs::write(dir.at(FILE), &whole[..cut]).unwrap();
+            assert_eq!(modseqs(read(&dir, Some(&begun)).unwrap()), [0; 0]);
+            assert_eq!(std::fs::metadata(dir.at(FILE)).unwrap().len(), cut as u64);
+            assert_eq!(modseqs(Locked::take(&dir, Duration::ZERO).unwrap().read(None).unwrap()), [1]);
+            assert_eq!(std::fs::metadata(dir.at(FILE)).unwrap().len(), begun.offset, "{cut}");
+        }
+    }
+
+    /// Writers in several threads, as processes are to each other: nobody's record is lost, MODSEQs rise.
+    #[test]
+    fn of_many_writers_each_finds_what_the_others_wrote() {
+        let (_temp, dir) = folder();
+        Locked::take(&dir, Duration::ZERO).unwrap().replace(HEADER, 0, &[flags(1)]).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let mut log = Locked::take(&dir, Duration::from_secs(30)).unwrap();
+                        let Found::Whole { records, position, .. } = log.read(None).unwrap() else { panic!() };
+                        let highest = records.last().unwrap().modseq;
+                        log.append(&position, &[flags(highest + 1)], false).unwrap();
+                        if highest % 17 == 0 {
+                            let header = Header { number: position.header.number + 1, ..HEADER };
+                            log.replace(header, 0, &records.into_iter().chain([flags(highest + 1)]).collect::<Vec<_>>()).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(modseqs(read(&dir, None).unwrap()), (1..=201).collect::<Vec<_>>());
+    }
+}
