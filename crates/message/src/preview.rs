@@ -116,7 +116,8 @@ fn words_of_plain(text: &str, line: &mut Line) {
         if text == "-- " {
             return;
         }
-        if !text.starts_with('>') && !(line.push_all(text) && line.push(' ')) {
+        let quoted = text.starts_with('>');
+        if !quoted && (!line.push_all(text) || !line.push(' ')) {
             return;
         }
     }

@@ -39,7 +39,7 @@ pub(crate) fn machine(config: &Config, smtpd: &config::Smtpd, wrapped: bool, tls
         discard_ehlo_keywords: upper(&smtpd.smtpd_discard_ehlo_keywords),
         disable_vrfy: smtpd.disable_vrfy_command,
         // What goes through a filter comes back without them, so that nothing here could keep the promise.
-        deliver_by: smtpd.content_filter.is_empty().then(|| smtpd.smtpd_deliver_by_minimum.as_secs()),
+        deliver_by: smtpd.content_filter.is_empty().then_some(smtpd.smtpd_deliver_by_minimum.as_secs()),
         future_release: smtpd.smtpd_future_release_limit.as_secs(),
         priority: true,
         // What comes so has to leave so, or go back: not where no TLS is ever made.
