@@ -2,7 +2,7 @@
 
 use crate::bind::Bind;
 use crate::connection::{Connection, OpenError, Sent};
-use crate::form::Forms;
+use crate::form::{Converted, Forms};
 use crate::hosts::{self, Host, Wanted};
 use crate::logins::Logins;
 use crate::policy::{NameMatch, Policies};
@@ -97,6 +97,7 @@ struct Job<'a> {
     unreadable: bool,
     passed_on: Vec<bool>,
     told_time: Vec<bool>,
+    converted: Option<Converted>,
 }
 
 /// What is to be done after a message was sent on a connection.
@@ -149,6 +150,7 @@ impl Outbound {
             unreadable: false,
             passed_on: vec![false; recipients.len()],
             told_time: vec![false; recipients.len()],
+            converted: None,
         };
         self.0.carry(destination, message.named_by, &mut job).await;
         if matches!(destination, Destination::Smtp { .. }) && !self.0.fallback.contains(destination) {
@@ -345,8 +347,9 @@ impl Inner {
             if connection.is_exhausted() {
                 return (Next::NewConnection, false);
             }
-            let formed = self.forms.of(job.message, job.chosen(&open), job.repeat, connection.capabilities(), proved).await;
-            let (message, _room) = match formed {
+            let (chosen, capabilities) = (job.chosen(&open), connection.capabilities());
+            let formed = self.forms.of(job.message, chosen, job.repeat, capabilities, proved, &mut job.converted).await;
+            let message = match formed {
                 Ok(formed) => formed,
                 // What this host cannot take another may.
                 Err(outcome @ Outcome::Bounced(_)) => {

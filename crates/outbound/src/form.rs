@@ -19,8 +19,15 @@ pub(crate) struct Forms {
     large: Arc<Semaphore>,
 }
 
-/// Kept as long as a large message is in memory.
-pub(crate) struct Room(Option<OwnedSemaphorePermit>);
+/// A message as hosts take it that lack BINARYMIME, or 8BITMIME too: made once for all recipients and connections of a delivery.
+pub(crate) struct Converted {
+    eight_bit: bool,
+    body_type: BodyType,
+    /// `None`: as it is.
+    body: Option<Arc<Vec<u8>>>,
+    /// Kept as long as a large message is in memory.
+    _room: Option<OwnedSemaphorePermit>,
+}
 
 impl Default for Forms {
     fn default() -> Forms {
@@ -37,18 +44,26 @@ impl Forms {
         repeat: bool,
         capabilities: &Capabilities,
         proved: bool,
-    ) -> Result<(client::Message, Room), Outcome> {
-        let mut room = Room(None);
+        converted: &mut Option<Converted>,
+    ) -> Result<client::Message, Outcome> {
         let (mut body_type, mut body) = (message.body_type, as_it_is(&message.body));
-        if body_type == BodyType::BinaryMime && !(capabilities.binary_mime && capabilities.chunking) {
-            let converted = self.in_lines(message, capabilities.eight_bit_mime, &mut room).await?;
-            body_type = if converted.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime };
-            body = client::Body::Memory(Arc::new(converted));
-        } else if body_type == BodyType::EightBitMime && !capabilities.eight_bit_mime {
-            if let Some(converted) = in_seven_bits(&message.body).await? {
-                body = client::Body::Memory(Arc::new(converted));
+        let eight_bit = capabilities.eight_bit_mime;
+        let takes_it = match body_type {
+            BodyType::BinaryMime => capabilities.binary_mime && capabilities.chunking,
+            BodyType::EightBitMime => eight_bit,
+            BodyType::SevenBit => true,
+        };
+        if !takes_it {
+            let known = converted.take().filter(|known| known.eight_bit == eight_bit);
+            let known = match known {
+                Some(known) => known,
+                None => self.convert(message, eight_bit).await?,
+            };
+            body_type = known.body_type;
+            if let Some(bytes) = &known.body {
+                body = client::Body::Memory(bytes.clone());
             }
-            body_type = BodyType::SevenBit;
+            *converted = Some(known);
         }
         let mut smtputf8 = message.smtputf8;
         // The session looks into memory by itself; of a file it knows nothing.
@@ -73,17 +88,27 @@ impl Forms {
             require_tls: proved && message.wishes.tls == TlsWish::Required,
             xfacteur: Some(xfacteur),
         };
-        Ok((client::Message { mail, recipients, body }, room))
+        Ok(client::Message { mail, recipients, body })
+    }
+
+    async fn convert(&self, message: &Message, eight_bit: bool) -> Result<Converted, Outcome> {
+        if message.body_type != BodyType::BinaryMime {
+            let body = in_seven_bits(&message.body).await?.map(Arc::new);
+            return Ok(Converted { eight_bit, body_type: BodyType::SevenBit, body, _room: None });
+        }
+        let (bytes, room) = self.in_lines(message, eight_bit).await?;
+        let body_type = if bytes.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime };
+        Ok(Converted { eight_bit, body_type, body: Some(Arc::new(bytes)), _room: room })
     }
 
     /// RFC 3030 §3: what the host does not take as it is becomes valid MIME in lines, or is returned. A DKIM signature over binary parts
     /// does not survive, as RFC 6376 §5.3 warns those who sign such; the message does.
-    async fn in_lines(&self, message: &Message, eight_bit: bool, room: &mut Room) -> Result<Vec<u8>, Outcome> {
-        let body = message.body.clone();
+    async fn in_lines(&self, message: &Message, eight_bit: bool) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Outcome> {
+        let (body, mut room) = (message.body.clone(), None);
         if matches!(body, Body::File { .. }) {
             let place = tokio::time::timeout(PATIENCE, self.large.clone().acquire_owned()).await;
             let busy = || Outcome::Deferred(Failure::local((4, 3, 2), "too many large messages are being converted"));
-            room.0 = place.map_err(|_| busy())?.ok();
+            room = place.map_err(|_| busy())?.ok();
         }
         let converting = tokio::task::spawn_blocking(move || match &body {
             Body::Memory(bytes) => Ok(message::binary::in_lines(bytes.as_ref().as_ref(), eight_bit)),
@@ -94,10 +119,11 @@ impl Forms {
             }
         });
         let converted = converting.await.map_err(|error| unread(&std::io::Error::other(error)))?;
-        converted.map_err(|error| unread(&error))?.ok_or_else(|| {
+        let converted = converted.map_err(|error| unread(&error))?.ok_or_else(|| {
             let reason = "the message has binary parts, which the host does not take, and cannot be converted";
             Outcome::Bounced(Failure::local((5, 6, 1), reason))
-        })
+        })?;
+        Ok((converted, room))
     }
 }
 
