@@ -22,6 +22,28 @@ fn a_message_is_seen_by_imap_with_its_parts() {
     assert!(all.contains("\\Seen") || imap.ok("FETCH 1 FLAGS").join("").contains("\\Seen"), "{all}");
 }
 
+/// What a delivered message gives to clients of today: RFC 3516, 4469, 8474, 8508, 8514, 8970, 9051.
+#[test]
+fn a_delivered_message_is_previewed_decoded_and_put_into_another() {
+    let server = server();
+    let text = "From: ann@elsewhere.test\nSubject: x\nMIME-Version: 1.0\nContent-Type: text/html\nContent-Transfer-Encoding: base64\n\nPHA+T25lPHA+VHdv\n";
+    server.send("ann@elsewhere.test", &["alice@example.test"], text);
+    server.wait_for_mail("alice@example.test", 1);
+    let mut imap = server.imap("alice@example.test");
+    assert!(imap.ok("ENABLE IMAP4rev2 UTF8=ACCEPT").contains(&"* ENABLED IMAP4rev2 UTF8=ACCEPT".to_owned()));
+    imap.ok("CREATE \"été\"");
+    let select = imap.ok("SELECT INBOX").join("\n");
+    assert!(select.contains("[MAILBOXID (F") && !select.contains("RECENT"), "{select}");
+    let fetch = imap.ok("FETCH 1 (PREVIEW EMAILID SAVEDATE BINARY.SIZE[1] BINARY.PEEK[1])").join("\n");
+    assert!(fetch.contains("PREVIEW \"One Two\"") && fetch.contains("BINARY.SIZE[1] 12 BINARY[1] {12}\r\n<p>One<p>Two"), "{fetch}");
+    let id = imap.ok("FETCH 1 EMAILID").join("").split_once("EMAILID (").map(|(_, id)| id[..33].to_owned()).unwrap();
+    imap.ok("COPY 1 \"été\"");
+    imap.ok("UID REPLACE 1 INBOX CATENATE (URL ;UID=1/;SECTION=HEADER URL ;UID=1/;SECTION=TEXT)");
+    assert!(imap.ok("SEARCH TEXT two").join("").ends_with(" ALL 1"));
+    imap.ok("SELECT \"été\"");
+    assert!(imap.ok(&format!("SEARCH EMAILID {id}")).join("").ends_with(" ALL 1"));
+}
+
 #[test]
 fn an_idle_session_hears_of_new_mail_and_of_flags_set_elsewhere() {
     let server = server();

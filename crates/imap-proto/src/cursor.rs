@@ -13,6 +13,16 @@ type Result<T> = std::result::Result<T, ParseError>;
 pub struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    dialect: Dialect,
+}
+
+/// What the client has enabled that changes how its words are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// Mailbox names are UTF-8 and no longer modified UTF-7 (RFC 6855 §3, RFC 9051 §5.1).
+    pub utf8_names: bool,
+    /// Strings are UTF-8, and nothing else is (RFC 6855 §3).
+    pub utf8_only: bool,
 }
 
 /// RFC 3501 §9: `atom-specials = "(" / ")" / "{" / SP / CTL / list-wildcards / quoted-specials / resp-specials`
@@ -32,7 +42,15 @@ pub fn is_list_char(b: u8) -> bool {
 
 impl<'a> Cursor<'a> {
     pub fn new(bytes: &'a [u8]) -> Cursor<'a> {
-        Cursor { bytes, at: 0 }
+        Cursor { bytes, at: 0, dialect: Dialect::default() }
+    }
+
+    pub fn in_dialect(bytes: &'a [u8], dialect: Dialect) -> Cursor<'a> {
+        Cursor { bytes, at: 0, dialect }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     pub fn at(&self) -> usize {
@@ -165,6 +183,10 @@ impl<'a> Cursor<'a> {
         while let Some(&b) = rest.get(i) {
             match b {
                 b'"' => {
+                    // RFC 6855 §3
+                    if self.dialect.utf8_only && std::str::from_utf8(&rest[..i]).is_err() {
+                        return Err(ParseError::syntax("Text is not UTF-8"));
+                    }
                     self.at += i + 1;
                     return Ok(unescaped.map_or(Cow::Borrowed(&rest[..i]), Cow::Owned));
                 }

@@ -87,6 +87,21 @@ pub fn mailbox(out: &mut Vec<u8>, name: &str) {
     astring(out, mutf7::encode(name).as_bytes());
 }
 
+/// A mailbox name in UTF-8, for who enabled it (RFC 6855 §3: `quoted =/ DQUOTE *uQUOTED-CHAR DQUOTE`). Names hold no control characters.
+pub fn mailbox_utf8(out: &mut Vec<u8>, name: &str) {
+    if name.is_ascii() {
+        return astring(out, name.as_bytes());
+    }
+    out.push(b'"');
+    for b in name.bytes() {
+        if b == b'"' || b == b'\\' {
+            out.push(b'\\');
+        }
+        out.push(b);
+    }
+    out.push(b'"');
+}
+
 /// `(\Seen $Work)`. Keywords that a mailbox on disk has but the grammar has not are left out.
 pub fn flags<'a>(out: &mut Vec<u8>, names: impl IntoIterator<Item = &'a str>) {
     out.push(b'(');
@@ -167,6 +182,8 @@ mod tests {
         assert_eq!(written(|o| astring(o, b"nil")), "\"nil\"");
         assert_eq!(written(|o| mailbox(o, "Envoyés")), "Envoy&AOk-s");
         assert_eq!(written(|o| mailbox(o, "a b")), "\"a b\"");
+        assert_eq!(written(|o| mailbox_utf8(o, "a&b")), "a&b");
+        assert_eq!(written(|o| mailbox_utf8(o, "\u{e9}\"\\")), "\"\u{e9}\\\"\\\\\"");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! IMAP4rev1 (RFC 3501) as a pure machine: framing, grammar, the order of commands, and how answers are written.
+//! IMAP4rev1 (RFC 3501) and IMAP4rev2 (RFC 9051) as a pure machine: framing, grammar, the order of commands, and how answers are written.
 //!
 //! No socket, file, clock or task. imapd drives [`Session`]: it feeds bytes, carries out the commands that come out, and
 //! writes answers with [`encode`]. Four places, one after the other: [`frame`] cuts, [`parse`] reads, [`session`] knows
@@ -25,6 +25,7 @@ pub use command::{
     Replaces, Search, SearchKey, SearchReturn, Section, SectionText, Sort, SortBy, SortKey, SpecialUse, StatusItems, Store,
     ThreadAlgorithm,
 };
+pub use cursor::Dialect;
 pub use date::{Date, DateTime};
 pub use encode::Status;
 pub use frame::Limits;

@@ -4,7 +4,7 @@
 //! mailbox is open) it tells by the methods between. Whether a command is *granted* is decided elsewhere.
 
 use crate::command::{Append, AppendPiece, Command};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Dialect};
 use crate::encode::{self, Status};
 use crate::error::{ParseError, ParseErrorKind};
 use crate::frame::{Frame, Framer, Limits, Literal};
@@ -157,6 +157,7 @@ pub struct Session {
     after_login: Limits,
     /// No command has come yet.
     fresh: bool,
+    dialect: Dialect,
 }
 
 impl Session {
@@ -169,6 +170,7 @@ impl Session {
             bad_commands: 0,
             after_login,
             fresh: true,
+            dialect: Dialect::default(),
         }
     }
 
@@ -201,6 +203,12 @@ impl Session {
         self.mode = Mode::Commands;
         self.framer.set_limits(Limits::BEFORE_LOGIN);
         self.bad_commands = 0;
+        self.dialect = Dialect::default();
+    }
+
+    /// The client has enabled what changes how it is read.
+    pub fn speaks(&mut self, dialect: Dialect) {
+        self.dialect = dialect;
     }
 
     /// AUTHENTICATE failed or was refused; commands go on.
@@ -358,7 +366,7 @@ impl Session {
         if line.is_empty() {
             return self.junk_line();
         }
-        let mut cursor = Cursor::new(line);
+        let mut cursor = Cursor::in_dialect(line, self.dialect);
         let Some(tag) = parse::tag(&mut cursor) else {
             return Some(self.bad("*", ParseError::syntax("Command has no valid tag")));
         };
@@ -381,7 +389,7 @@ impl Session {
             Ok(Some(command)) => command,
             // APPEND or REPLACE without a literal: all that it is made of is in mailboxes already.
             Ok(None) => {
-                return Some(match parse::append_start(line, None) {
+                return Some(match parse::append_start(line, None, self.dialect) {
                     AppendStart::Message { tag, append, place } => self.append(tag, append, place, None),
                     AppendStart::Broken { tag, error } => self.bad(&tag, error),
                     AppendStart::No => self.bad(&tag, ParseError::syntax("Expected a message literal")),
@@ -417,7 +425,7 @@ impl Session {
         }
         // Before login nobody appends: the literal is judged as any other, which is small.
         if self.state != State::NotAuthenticated {
-            match parse::append_start(before, Some(announced)) {
+            match parse::append_start(before, Some(announced), self.dialect) {
                 AppendStart::No => {}
                 AppendStart::Message { append: Append { replaces: Some(_), .. }, .. } if self.state != State::Selected => {
                     return Some(self.refuse_literal(&tag, literal, ParseError::syntax("No mailbox selected")));

@@ -13,6 +13,8 @@ pub struct Selected {
     pub name: MailboxName,
     pub view: View,
     pub read_only: bool,
+    /// The client speaks RFC 9051: `\Recent` and RECENT are nothing to it (App. E 12), and it always wants the UID (21).
+    pub rev2: bool,
     /// Wakes IDLE.
     pub changes: watch::Receiver<u64>,
     /// Expunges were held back and are still to be told.
@@ -38,7 +40,7 @@ pub struct Target {
 impl Selected {
     pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
         let changes = view.mailbox().changes();
-        Selected { name, view, read_only, changes, held: false, saved: Vec::new(), part: None, decoding: Mutex::default() }
+        Selected { name, view, read_only, rev2: false, changes, held: false, saved: Vec::new(), part: None, decoding: Mutex::default() }
     }
 
     /// Is there something to tell, as far as this process knows? No system call.
@@ -99,7 +101,7 @@ impl Selected {
         if let Some(exists) = changes.exists {
             write_count(out, exists, "EXISTS");
         }
-        if let Some(recent) = changes.recent {
+        if let Some(recent) = changes.recent.filter(|_| !self.rev2) {
             write_count(out, recent, "RECENT");
         }
         // What was told need not be in `changes`: those compare with what the numbering had, which told flags may differ from.
@@ -124,7 +126,7 @@ impl Selected {
         out.extend_from_slice(b"* ");
         encode::number(out, u64::from(number));
         out.extend_from_slice(b" FETCH (");
-        if uid {
+        if uid || self.rev2 {
             out.extend_from_slice(b"UID ");
             encode::number(out, u64::from(message.uid()));
             out.push(b' ');
@@ -137,7 +139,7 @@ impl Selected {
     /// `(\Seen $Work)`
     pub fn write_message_flags(&self, out: &mut Vec<u8>, message: &Message) {
         let system = flag_names(message.flags());
-        let recent = self.view.is_recent(message.uid()).then_some("\\Recent");
+        let recent = (!self.rev2 && self.view.is_recent(message.uid())).then_some("\\Recent");
         let keywords = self.view.snapshot().keywords().names(message.keywords());
         encode::flags(out, system.chain(recent).chain(keywords));
     }

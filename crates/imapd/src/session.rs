@@ -1,6 +1,7 @@
 //! After login: the loop over a client's commands, and what all of them share.
 
 use crate::answer::Answer;
+use crate::commands::enable::Enabled;
 use crate::commands::{self, append};
 use crate::connection::{Connection, Gone};
 use crate::login::Entered;
@@ -24,6 +25,7 @@ pub struct Session {
     pub selected: Option<Selected>,
     /// Flags that the current command has told by itself.
     pub told: Told,
+    pub enabled: Enabled,
 }
 
 /// How a command ended: with an answer, or with the connection.
@@ -32,7 +34,7 @@ pub type Outcome = Result<Answer, Gone>;
 /// Serves the client until it goes, or until somebody else may log in on its connection, which then comes back.
 pub async fn run(connection: Connection, entered: Entered) -> Option<Connection> {
     let Entered { user, account, share, slot } = entered;
-    let mut session = Session { connection, account, share, selected: None, told: Told::new() };
+    let mut session = Session { connection, account, share, selected: None, told: Told::new(), enabled: Enabled::default() };
     let gone = session.converse().await;
     session.selected = None;
     let connection = session.connection;

@@ -2,7 +2,7 @@
 
 use super::{Result, flag_list, mailbox, tag};
 use crate::command::{Append, AppendPiece, Flag, Replaces};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Dialect};
 use crate::date::DateTime;
 use crate::error::ParseError;
 use crate::sequence::SequenceSet;
@@ -55,8 +55,8 @@ enum At {
 ///
 /// RFC 3502 §6.3.11: `append = "APPEND" SP mailbox 1*append-message`; RFC 8508 §5: `replace = "REPLACE" SP seq-number SP mailbox append-message`,
 /// `uid-replace = "UID" SP replace`
-pub fn append_start(before: &[u8], literal: Option<Announced>) -> AppendStart {
-    let mut cursor = Cursor::new(before);
+pub fn append_start(before: &[u8], literal: Option<Announced>, dialect: Dialect) -> AppendStart {
+    let mut cursor = Cursor::in_dialect(before, dialect);
     let Some(tag) = tag(&mut cursor) else { return AppendStart::No };
     if !cursor.take(b' ') {
         return AppendStart::No;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn started(before: &str, literal: Option<Announced>) -> (Append, Place) {
-        match append_start(before.as_bytes(), literal) {
+        match append_start(before.as_bytes(), literal, Dialect::default()) {
             AppendStart::Message { append, place, .. } => (append, place),
             other => panic!("{before}: {other:?}"),
         }
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn the_message_literal_is_told_from_the_mailbox_literal() {
         for ordinary in ["a APPEND ", "a LOGIN x ", "a REPLACE 1 ", "a UID REPLACE 1 ", "a APPEND x CATENATE (URL "] {
-            assert_eq!(append_start(ordinary.as_bytes(), FIVE), AppendStart::No, "{ordinary}");
+            assert_eq!(append_start(ordinary.as_bytes(), FIVE, Dialect::default()), AppendStart::No, "{ordinary}");
         }
         let inbox = Append { mailbox: Mailbox("INBOX".into()), replaces: None, pieces: vec![plain(), literal(false, false)] };
         assert_eq!(started("a append inbox ", FIVE).0, inbox);
@@ -263,10 +263,10 @@ mod tests {
         // Without a literal at all.
         assert_eq!(started("a APPEND x CATENATE (URL /a)", None).0.pieces, [catenated(vec![]), url("/a")]);
         for bad in ["a APPEND x CATENATE ()", "a APPEND x CATENATE (URL /a", "a APPEND x CATENATE (BLOB /a)", "a APPEND x"] {
-            assert!(matches!(append_start(bad.as_bytes(), None), AppendStart::Broken { .. }), "{bad}");
+            assert!(matches!(append_start(bad.as_bytes(), None, Dialect::default()), AppendStart::Broken { .. }), "{bad}");
         }
         let many = format!("a APPEND x CATENATE ({}URL /b)", "URL /a ".repeat(2000));
-        assert!(matches!(append_start(many.as_bytes(), None), AppendStart::Broken { .. }));
+        assert!(matches!(append_start(many.as_bytes(), None, Dialect::default()), AppendStart::Broken { .. }));
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(append.pieces, [plain(), literal(true, true)]);
         assert_eq!(append_more(b")", place, None).unwrap().unwrap().0, []);
         assert!(append_more(b"", place, None).is_err());
-        assert!(matches!(append_start(b"a APPEND x UTF8 (", FIVE), AppendStart::Broken { .. }));
+        assert!(matches!(append_start(b"a APPEND x UTF8 (", FIVE, Dialect::default()), AppendStart::Broken { .. }));
         let (append, place) = started("a APPEND x CATENATE (UTF8 (", BINARY);
         assert_eq!(append.pieces, [catenated(vec![]), literal(true, true)]);
         assert_eq!(append_more(b") URL /a)", place, None).unwrap().unwrap().0, [AppendPiece::Url("/a".into())]);
@@ -289,14 +289,14 @@ mod tests {
         assert_eq!(append_more(b"", place, None).unwrap().unwrap().0, []);
         assert!(started("a uid replace * Drafts ", FIVE).0.replaces.is_some_and(|replaces| replaces.uid && replaces.message.has_star()));
         for bad in ["a REPLACE 0 x ", "a REPLACE 1:2 x ", "a REPLACE 1,2 x ", "a REPLACE x x ", "a REPLACE 1 x (", "a REPLACE $ x "] {
-            assert!(matches!(append_start(bad.as_bytes(), FIVE), AppendStart::Broken { .. }), "{bad}");
+            assert!(matches!(append_start(bad.as_bytes(), FIVE, Dialect::default()), AppendStart::Broken { .. }), "{bad}");
         }
     }
 
     #[test]
     fn broken_appends_are_known_before_their_message() {
         for before in ["a APPEND INBOX", "a APPEND INBOX (\\Seen", "a APPEND INBOX \"x\" ", "a APPEND INBOX UTF8 ((", "a APPEND &x "] {
-            assert!(matches!(append_start(before.as_bytes(), FIVE), AppendStart::Broken { .. }), "{before}");
+            assert!(matches!(append_start(before.as_bytes(), FIVE, Dialect::default()), AppendStart::Broken { .. }), "{before}");
         }
     }
 }

@@ -85,16 +85,16 @@ pub(super) fn lsub(cursor: &mut Cursor<'_>) -> Result<Command> {
 
 /// The reference is a mailbox that may be empty.
 fn reference(cursor: &mut Cursor<'_>) -> Result<String> {
-    decode_name(&cursor.astring("Expected a reference name")?)
+    decode_name(&cursor.astring("Expected a reference name")?, cursor.dialect())
 }
 
 /// RFC 3501 §9: `list-mailbox = 1*list-char / string`
 fn pattern(cursor: &mut Cursor<'_>) -> Result<String> {
     if matches!(cursor.peek(), Some(b'"' | b'{')) {
-        return decode_name(&cursor.string("Expected a mailbox pattern")?);
+        return decode_name(&cursor.string("Expected a mailbox pattern")?, cursor.dialect());
     }
     let word = cursor.take_while(is_list_char);
-    if word.is_empty() { Err(ParseError::syntax("Expected a mailbox pattern")) } else { decode_name(word) }
+    if word.is_empty() { Err(ParseError::syntax("Expected a mailbox pattern")) } else { decode_name(word, cursor.dialect()) }
 }
 
 /// RFC 3501 §9: `status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`

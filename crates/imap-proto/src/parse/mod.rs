@@ -14,7 +14,7 @@ pub(crate) use fetch::section;
 pub use append::{Announced, AppendStart, Place, append_more, append_start};
 
 use crate::command::{Command, Flag, FlagChange, Mailbox, Store};
-use crate::cursor::{Cursor, is_astring_char};
+use crate::cursor::{Cursor, Dialect, is_astring_char};
 use crate::error::ParseError;
 use crate::mutf7;
 use crate::sequence::SequenceSet;
@@ -89,20 +89,27 @@ pub fn command(verb: &str, cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
 /// RFC 3501 §9: `mailbox = "INBOX" / astring`, in modified UTF-7 (§5.1.3).
 pub(crate) fn mailbox(cursor: &mut Cursor<'_>) -> Result<Mailbox> {
     let name = cursor.astring("Expected a mailbox name")?;
-    let name = decode_name(&name)?;
+    let name = decode_name(&name, cursor.dialect())?;
     if name.is_empty() {
         return Err(ParseError::bad_mailbox("Mailbox name is empty"));
     }
     Ok(Mailbox(name))
 }
 
-/// A mailbox name or LIST pattern (wildcards are plain ASCII).
-pub(crate) fn decode_name(name: &[u8]) -> Result<String> {
+/// A mailbox name or LIST pattern (wildcards are plain ASCII). RFC 6855 §3: what is not ASCII is UTF-8 also from who enabled nothing.
+pub(crate) fn decode_name(name: &[u8], dialect: Dialect) -> Result<String> {
     if name.len() > MAILBOX_LIMIT {
         return Err(ParseError::bad_mailbox("Mailbox name is too long"));
     }
     if name.eq_ignore_ascii_case(b"INBOX") {
         return Ok("INBOX".to_owned());
+    }
+    if dialect.utf8_names || !name.is_ascii() {
+        return match std::str::from_utf8(name) {
+            Ok(name) => Ok(name.to_owned()),
+            Err(_) if dialect.utf8_only => Err(ParseError::syntax("Mailbox name is not UTF-8")),
+            Err(_) => Err(ParseError::bad_mailbox("Mailbox name is not UTF-8")),
+        };
     }
     mutf7::decode(name).ok_or(ParseError::bad_mailbox("Mailbox name is not valid modified UTF-7"))
 }
@@ -180,6 +187,7 @@ fn copy(cursor: &mut Cursor<'_>, uid: bool, remove: bool) -> Result<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ParseErrorKind;
 
     pub(crate) fn read(text: &[u8]) -> Result<Option<Command>> {
         let mut cursor = Cursor::new(text);
@@ -217,13 +225,36 @@ mod tests {
 
     #[test]
     fn mailbox_names_are_decoded_and_inbox_is_inbox() {
-        for (text, want) in [("SELECT inBox", "INBOX"), ("SELECT \"Envoy&AOk-s\"", "Envoyés"), ("SELECT {3}\r\na b", "a b")] {
+        for (text, want) in [
+            ("SELECT inBox", "INBOX"),
+            ("SELECT \"Envoy&AOk-s\"", "Envoyés"),
+            ("SELECT {3}\r\na b", "a b"),
+            ("SELECT \"caf\u{e9}&\"", "caf\u{e9}&"),
+        ] {
             let want = Command::Select { mailbox: Mailbox(want.into()), read_only: false };
             assert_eq!(read(text.as_bytes()), Ok(Some(want)), "{text}");
         }
-        for bad in ["SELECT &AOk", "SELECT \"\"", "SELECT \"caf\u{e9}\"", "SELECT a b", "SELECT"] {
+        for bad in ["SELECT &AOk", "SELECT \"\"", "SELECT a b", "SELECT"] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");
         }
+    }
+
+    /// RFC 6855 §3
+    #[test]
+    fn names_are_utf8_for_who_enabled_it() {
+        let read = |text: &[u8], utf8_only| {
+            let mut cursor = Cursor::in_dialect(text, Dialect { utf8_names: true, utf8_only });
+            command("SELECT", &mut cursor)
+        };
+        let select = |name: &str| Ok(Some(Command::Select { mailbox: Mailbox(name.into()), read_only: false }));
+        assert_eq!(read(" \"Envoy\u{e9}s\"".as_bytes(), true), select("Envoy\u{e9}s"));
+        assert_eq!(read(b" Envoy&AOk-s", false), select("Envoy&AOk-s"));
+        assert_eq!(read(b" {2}\r\n\xc3\xa9", true), select("\u{e9}"));
+        for bad in [&b" \"a\xff\""[..], b" {1}\r\n\xc3", b" \xc3\xa9"] {
+            assert_eq!(read(bad, true).map_err(|error| error.kind), Err(ParseErrorKind::Syntax), "{}", bad.escape_ascii());
+        }
+        let mut cursor = Cursor::in_dialect(b" CHARSET UTF-8 ALL", Dialect { utf8_names: true, utf8_only: true });
+        assert!(command("SEARCH", &mut cursor).is_err());
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
     }
     let mut charset = None;
     if cursor.take_word("CHARSET ") {
+        if cursor.dialect().utf8_only {
+            // RFC 6855 §3
+            return Err(ParseError::syntax("CHARSET is not possible after ENABLE UTF8=ACCEPT"));
+        }
         charset = Some(charset_name(cursor)?);
         cursor.space()?;
     }

@@ -143,6 +143,10 @@ async fn take(session: &mut Session, mut filing: Filing, pieces: Vec<AppendPiece
                 filing = add_url(session, filing, url).await?;
                 session.may_go_on()?;
             }
+            AppendPiece::Literal { utf8: true, .. } if !session.enabled.utf8 => {
+                // RFC 6855 §4
+                return Err(Answer::no("CANNOT", "UTF8=ACCEPT is not enabled"));
+            }
             AppendPiece::Literal { size, binary, .. } => {
                 filing = write(session, filing).await.map_err(|(_, answer)| answer)?;
                 filing = expect(session, filing, size, binary).await?;

@@ -1,6 +1,7 @@
 //! LIST and LSUB (RFC 3501 §6.3.8, §6.3.9), LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819), SPECIAL-USE (RFC 6154).
 
 use crate::answer::Answer;
+use crate::commands::enable::Enabled;
 use crate::commands::status;
 use crate::names::{Pattern, special_use};
 use crate::session::{Outcome, Session};
@@ -30,10 +31,11 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
     }
     let config = session.connection.config.clone();
     let returns_status = list.returns.status;
+    let enabled = session.enabled;
     let found = session
         .with_account(move |account| {
             let facts = facts(account, &config.imapd, list.select.subscribed || list.returns.subscribed)?;
-            Ok::<_, mailstore::Error>(select(&facts, &list))
+            Ok::<_, mailstore::Error>(select(&facts, &list, enabled))
         })
         .await;
     let found = match found {
@@ -96,7 +98,7 @@ struct Line {
     exists: bool,
 }
 
-fn select(all: &BTreeMap<MailboxName, Facts>, list: &List) -> Vec<Line> {
+fn select(all: &BTreeMap<MailboxName, Facts>, list: &List, enabled: Enabled) -> Vec<Line> {
     let patterns: Vec<Pattern> = list.patterns.iter().map(|pattern| Pattern::new(&list.reference, pattern)).collect();
     let mut lines = Vec::new();
     let inbox = MailboxName::inbox();
@@ -114,18 +116,18 @@ fn select(all: &BTreeMap<MailboxName, Facts>, list: &List) -> Vec<Line> {
         // A name known only from the subscriptions, without being asked for them, is no mailbox.
         let known = facts.exists || facts.has_children || list.select.subscribed && (meets || leads);
         if known && (meets || leads) {
-            lines.push(Line { name: name.clone(), text: line(name, facts, list, leads), exists: facts.exists });
+            lines.push(Line { name: name.clone(), text: line(name, facts, list, leads, enabled), exists: facts.exists });
         }
     }
     lines
 }
 
 /// RFC 5258 §6: `mailbox-list = "(" [mbx-list-flags] ")" SP (DQUOTE QUOTED-CHAR DQUOTE / nil) SP mailbox [SP mbox-list-extended]`
-fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool) -> Vec<u8> {
+fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool, enabled: Enabled) -> Vec<u8> {
     let mut flags = Vec::new();
     if !facts.exists {
-        // RFC 5258 §3: \NonExistent implies \Noselect; only clients that asked in the new way know it.
-        flags.push(if list.extended { "\\NonExistent" } else { "\\Noselect" });
+        // RFC 5258 §3: \NonExistent implies \Noselect; only clients that asked in the new way, or speak RFC 9051, know it.
+        flags.push(if list.extended || enabled.rev2 { "\\NonExistent" } else { "\\Noselect" });
     }
     flags.push(if facts.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
     if facts.subscribed && (list.returns.subscribed || list.select.subscribed) {
@@ -137,7 +139,7 @@ fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool) -> Vec<u8> 
     let mut out = b"* LIST ".to_vec();
     encode::flags(&mut out, flags);
     out.extend_from_slice(b" \".\" ");
-    encode::mailbox(&mut out, name.as_str());
+    enabled.write_name(&mut out, name.as_str());
     if leads {
         let mut options = Vec::new();
         if list.select.subscribed && facts.subscribed_below {
@@ -155,10 +157,11 @@ fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool) -> Vec<u8> 
 /// RFC 3501 §6.3.9.
 pub async fn lsub(session: &mut Session, reference: String, pattern: String) -> Answer {
     let config = session.connection.config.clone();
+    let enabled = session.enabled;
     let found = session
         .with_account(move |account| {
             let all = facts(account, &config.imapd, true)?;
-            Ok::<_, mailstore::Error>(lsub_lines(&all, &reference, &pattern))
+            Ok::<_, mailstore::Error>(lsub_lines(&all, &reference, &pattern, enabled))
         })
         .await;
     match found {
@@ -170,7 +173,7 @@ pub async fn lsub(session: &mut Session, reference: String, pattern: String) -> 
     }
 }
 
-fn lsub_lines(all: &BTreeMap<MailboxName, Facts>, reference: &str, pattern: &str) -> Vec<u8> {
+fn lsub_lines(all: &BTreeMap<MailboxName, Facts>, reference: &str, pattern: &str, enabled: Enabled) -> Vec<u8> {
     // With `%` at the end, a name above a subscribed one is shown for it, as \Noselect.
     let levels = pattern.ends_with('%');
     let pattern = Pattern::new(reference, pattern);
@@ -181,7 +184,7 @@ fn lsub_lines(all: &BTreeMap<MailboxName, Facts>, reference: &str, pattern: &str
             continue;
         }
         out.extend_from_slice(if leads { b"* LSUB (\\Noselect) \".\" " } else { b"* LSUB () \".\" " });
-        encode::mailbox(&mut out, name.as_str());
+        enabled.write_name(&mut out, name.as_str());
         out.extend_from_slice(b"\r\n");
     }
     out
@@ -210,7 +213,7 @@ mod tests {
     fn listed(arguments: &str) -> String {
         let mut cursor = Cursor::new(arguments.as_bytes());
         let Ok(Some(Command::List(list))) = imap_proto::parse::command("LIST", &mut cursor) else { panic!("{arguments}") };
-        select(&world(), &list)
+        select(&world(), &list, Enabled::default())
             .iter()
             .map(|line| String::from_utf8_lossy(&line.text).replace("* LIST ", "").replace("\r\n", "; "))
             .collect()
@@ -241,7 +244,7 @@ mod tests {
 
     #[test]
     fn lsub_shows_levels_above_only_for_percent() {
-        let lines = |pattern| String::from_utf8(lsub_lines(&world(), "", pattern)).unwrap();
+        let lines = |pattern| String::from_utf8(lsub_lines(&world(), "", pattern, Enabled::default())).unwrap();
         assert_eq!(lines("%"), "* LSUB () \".\" Gone\r\n* LSUB () \".\" Sent\r\n* LSUB (\\Noselect) \".\" Work\r\n");
         assert!(lines("*").contains("* LSUB () \".\" Work.One\r\n"));
         assert!(!lines("*").contains("Noselect"));

@@ -5,6 +5,7 @@ pub mod catenate;
 pub mod close;
 pub mod compress;
 pub mod copy;
+pub mod enable;
 pub mod expunge;
 pub mod fetch;
 pub mod id;
@@ -44,11 +45,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
             return Err(Gone::Done("logout"));
         }
         Command::Id(fields) => id::run(&mut session.connection.wire.out, &fields),
-        Command::Enable(_) => {
-            // RFC 5161 §3.2: nothing we have needs enabling.
-            session.connection.wire.out.extend_from_slice(b"* ENABLED\r\n");
-            Answer::ok("Enable completed")
-        }
+        Command::Enable(names) => enable::run(session, &names),
         Command::Unauthenticate => {
             // RFC 8437 §3: nothing of the session is left; what the client sent behind the command is for the login.
             session.selected = None;

@@ -13,7 +13,9 @@ pub const INCOMPLETE: &str = "Some of the messages cannot be read now, see the s
 
 pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let uid = request.uid;
-    let returns = request.returns;
+    // RFC 9051 §6.4.4: the answer is ESEARCH, also to who asked for nothing.
+    let all = SearchReturn { all: true, ..SearchReturn::default() };
+    let returns = request.returns.or(session.enabled.rev2.then_some(all));
     let search = match find(session, request).await {
         Ok(search) => search,
         Err(answer) => {

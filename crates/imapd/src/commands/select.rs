@@ -8,8 +8,13 @@ use mailstore::{Access, MailboxName};
 
 pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> Answer {
     // RFC 3501 §6.3.1: the old mailbox is closed even when the new one cannot be opened.
-    session.selected = None;
+    let had = session.selected.take().is_some();
     session.connection.machine.selected(false);
+    let rev2 = session.enabled.rev2;
+    if had && rev2 {
+        // RFC 9051 §7.1: what comes from here on is of the other mailbox.
+        encode::status(&mut session.connection.wire.out, "*", Status::Ok, "CLOSED", "Previous mailbox is closed");
+    }
     let name = match MailboxName::parse(&mailbox.0) {
         Ok(name) => name,
         Err(error) => return error.into(),
@@ -25,11 +30,19 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> A
             Ok::<_, mailstore::Error>((Selected::new(name, view, read_only), id))
         })
         .await;
-    let (selected, id) = match opened {
+    let (mut selected, id) = match opened {
         Ok(opened) => opened,
         Err(error) => return Answer::from(error),
     };
+    selected.rev2 = rev2;
     write(&mut session.connection.wire.out, &selected);
+    if rev2 {
+        // RFC 9051 §6.3.2: the name as it is.
+        let out = &mut session.connection.wire.out;
+        out.extend_from_slice(b"* LIST () \".\" ");
+        session.enabled.write_name(out, selected.name.as_str());
+        out.extend_from_slice(b"\r\n");
+    }
     if let Some(id) = id {
         // RFC 8474 §4.2
         encode::status(&mut session.connection.wire.out, "*", Status::Ok, &format!("MAILBOXID ({id})"), "Mailbox's own id");
@@ -43,7 +56,9 @@ fn write(out: &mut Vec<u8>, selected: &Selected) {
     let snapshot = selected.view.snapshot();
     selected.write_flags(out);
     write_count(out, snapshot.len() as u32, "EXISTS");
-    write_count(out, selected.view.recent_count(), "RECENT");
+    if !selected.rev2 {
+        write_count(out, selected.view.recent_count(), "RECENT");
+    }
     let mut fact = |code: &str, number: u32, text: &str| {
         out.extend_from_slice(b"* OK [");
         out.extend_from_slice(code.as_bytes());
@@ -53,7 +68,9 @@ fn write(out: &mut Vec<u8>, selected: &Selected) {
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"\r\n");
     };
-    if let (_, Some(first)) = snapshot.unseen() {
+    if let (_, Some(first)) = snapshot.unseen()
+        && !selected.rev2
+    {
         fact("UNSEEN", first as u32 + 1, "First unseen");
     }
     fact("UIDVALIDITY", snapshot.uid_validity(), "UIDs valid");

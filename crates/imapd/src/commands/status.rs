@@ -1,6 +1,7 @@
 //! STATUS (RFC 3501 §6.3.10), also for LIST-STATUS (RFC 5819), with SIZE (RFC 8438), DELETED (RFC 9051) and APPENDLIMIT (RFC 7889).
 
 use crate::answer::Answer;
+use crate::commands::enable::Enabled;
 use crate::session::{SLICE, Session};
 use imap_proto::{Mailbox, StatusItems, encode};
 use mailstore::{MailboxName, Status};
@@ -25,7 +26,8 @@ pub async fn tell(session: &mut Session, name: &MailboxName, items: StatusItems)
     let asked = name.clone();
     let id = if items.mailbox_id { Some(session.with_account(move |account| account.mailbox_id(&asked)).await?) } else { None };
     let limit = session.connection.config.imapd.append_size_limit.0;
-    write(&mut session.connection.wire.out, name, items, &status, Found { size, limit, id });
+    let enabled = session.enabled;
+    write(&mut session.connection.wire.out, name, items, &status, Found { size, limit, id, enabled });
     Ok(())
 }
 
@@ -66,12 +68,13 @@ struct Found {
     size: u64,
     limit: u64,
     id: Option<String>,
+    enabled: Enabled,
 }
 
 /// RFC 3501 §9: `"STATUS" SP mailbox SP "(" [status-att-list] ")"`
 fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Status, found: Found) {
     out.extend_from_slice(b"* STATUS ");
-    encode::mailbox(out, name.as_str());
+    found.enabled.write_name(out, name.as_str());
     out.extend_from_slice(b" (");
     let mut first = true;
     for (wanted, word, number) in [

@@ -1,0 +1,49 @@
+//! ENABLE (RFC 5161): UTF8=ACCEPT (RFC 6855), IMAP4rev2 (RFC 9051).
+
+use crate::answer::Answer;
+use crate::session::Session;
+use imap_proto::{Dialect, encode};
+
+/// What the client has enabled; holds until it logs out (RFC 8437 §3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Enabled {
+    pub utf8: bool,
+    pub rev2: bool,
+}
+
+impl Enabled {
+    /// Mailbox names go out in UTF-8.
+    pub fn utf8_names(self) -> bool {
+        self.utf8 || self.rev2
+    }
+
+    /// Writes a mailbox name as the client reads it.
+    pub fn write_name(self, out: &mut Vec<u8>, name: &str) {
+        if self.utf8_names() { encode::mailbox_utf8(out, name) } else { encode::mailbox(out, name) }
+    }
+}
+
+/// RFC 5161 §3.2: what is not known, or needs no enabling, is passed over.
+pub fn run(session: &mut Session, names: &[String]) -> Answer {
+    let mut now = session.enabled;
+    let mut done = String::new();
+    for name in names {
+        let (known, word) = match name.as_str() {
+            "UTF8=ACCEPT" => (&mut now.utf8, "UTF8=ACCEPT"),
+            "IMAP4REV2" => (&mut now.rev2, "IMAP4rev2"),
+            _ => continue,
+        };
+        // only what this command has enabled
+        if !std::mem::replace(known, true) {
+            done.push(' ');
+            done.push_str(word);
+        }
+    }
+    session.enabled = now;
+    session.connection.machine.speaks(Dialect { utf8_names: now.utf8_names(), utf8_only: now.utf8 });
+    if let Some(selected) = &mut session.selected {
+        selected.rev2 = now.rev2;
+    }
+    session.connection.wire.out.extend_from_slice(format!("* ENABLED{done}\r\n").as_bytes());
+    Answer::ok("Enable completed")
+}
