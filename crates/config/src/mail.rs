@@ -1,4 +1,5 @@
 use crate::choices;
+use crate::quota::{Amount, Grace, QuotaRule};
 use crate::settings;
 use std::path::PathBuf;
 
@@ -20,5 +21,10 @@ settings! {
         mail_gid: u32 = 5000u32, was "Postfix virtual_gid_maps, Dovecot mail_gid";
         /// Line ends of the files we write: `lf` is what Dovecot and local tools write; both are read.
         line_ends: LineEnds = LineEnds::Lf, was "Dovecot mail_save_crlf";
+        /// How much an account may hold. `*:storage=1G:messages=10000` holds for accounts whose user database says nothing; `Trash:storage=+10%` lets mail into this mailbox a little longer than into the
+        /// others; `Junk:ignore` does not count a mailbox. Read at start.
+        quota_rule: Vec<QuotaRule> = Vec::new(), was "Dovecot quota_rule, quota_rule2";
+        /// How far beyond its limit of bytes the last message that is delivered may bring an account that is not yet full. Clients have no such grace. Read at start.
+        quota_grace: Grace = Grace(Amount::Percent(10)), was "Dovecot quota_grace";
     }
 }

@@ -57,6 +57,9 @@ pub fn writable(program: &str, config: &Config) -> Vec<PathBuf> {
 /// Where mail may lie by the settings of mail and of the user databases.
 fn mail_folders(config: &Config) -> Vec<PathBuf> {
     let mut folders = vec![config.mail.virtual_mailbox_base.clone(), before_variables(&config.mail.mail_location)];
+    if !config.imapd.public_mail_location.is_empty() {
+        folders.push(before_variables(&config.imapd.public_mail_location));
+    }
     for userdb in &config.authd.userdb {
         match userdb.driver {
             UserdbDriver::Accounts => {}

@@ -18,8 +18,8 @@ pub struct Destination {
     pub user: String,
     pub location: Location,
     pub mailbox: MailboxName,
-    /// 0 is none.
-    pub quota_bytes: u64,
+    /// Limits of bytes and of messages; 0 is none.
+    pub quota: (u64, u64),
 }
 
 /// Finds the destination of a recipient, or the reply that refuses it.
@@ -47,7 +47,8 @@ pub async fn find(server: &Server, address: &Address) -> Result<Destination, Rep
         Some(mailbox) => chosen(server, &config, &location, mailbox).await,
         None => MailboxName::inbox(),
     };
-    Ok(Destination { address: address.clone(), user: user.name.clone(), location, mailbox, quota_bytes: user.quota_bytes.unwrap_or(0) })
+    let quota = config.mail.quota_limits(user.quota_bytes, user.quota_messages);
+    Ok(Destination { address: address.clone(), user: user.name.clone(), location, mailbox, quota })
 }
 
 /// Where the mail of `user` lies, by the user database or the setting.

@@ -101,8 +101,8 @@ async fn file_small(server: &Arc<Server>, facts: &Facts, bytes: Vec<u8>, destina
     let letter = |destination: &Destination, body: Body| Letter {
         location: destination.location.clone(),
         mailbox: destination.mailbox.clone(),
-        quota_bytes: destination.quota_bytes,
-        quota_messages: 0,
+        quota_bytes: destination.quota.0,
+        quota_messages: destination.quota.1,
         recipient: destination.address.to_string(),
         identity: facts.identity,
         header: facts.header(destination),
@@ -152,7 +152,7 @@ async fn start_large(bytes: Vec<u8>, server: &Server, mail: &MailFrom, destinati
             continue;
         }
         let announced = mail.size.unwrap_or(0);
-        match server.delivery.large(&destination.location, &destination.mailbox, destination.quota_bytes, announced).await {
+        match server.delivery.large(&destination.location, &destination.mailbox, destination.quota, announced).await {
             Ok(mut letter) => {
                 let (identity, recipient, header) = (facts.identity, destination.address.to_string(), facts.header(destination));
                 let begin = move || {
@@ -186,7 +186,7 @@ async fn file_large(server: &Arc<Server>, facts: &Facts, large: Large, destinati
         }
         let Some(mut from) = source.take() else { break };
         let size = from.size();
-        let copied = match server.delivery.large(&destination.location, &destination.mailbox, destination.quota_bytes, size).await {
+        let copied = match server.delivery.large(&destination.location, &destination.mailbox, destination.quota, size).await {
             Ok(mut copy) => {
                 let (identity, recipient, header) = (facts.identity, destination.address.to_string(), facts.header(destination));
                 let work = move || {

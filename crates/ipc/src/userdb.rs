@@ -46,6 +46,8 @@ pub struct User {
     pub mail: Option<String>,
     /// Limit of the mailbox in bytes, from `quota_rule=*:bytes=N` or `quota_rule=*:storage=N` (KiB); `None` without one.
     pub quota_bytes: Option<u64>,
+    /// Limit of the number of messages, from `quota_rule=*:messages=N`; `None` without one.
+    pub quota_messages: Option<u64>,
     /// All fields as they came, these included.
     pub fields: Vec<(String, String)>,
 }
@@ -60,7 +62,10 @@ impl User {
                 "gid" => user.gid = value.parse().ok(),
                 "home" => user.home = Some(PathBuf::from(value)),
                 "mail" => user.mail = Some(value.clone()),
-                "quota_rule" => user.quota_bytes = quota_bytes(value).or(user.quota_bytes),
+                "quota_rule" => {
+                    user.quota_bytes = quota_bytes(value).or(user.quota_bytes);
+                    user.quota_messages = quota_messages(value).or(user.quota_messages);
+                }
                 _ => {}
             }
         }
@@ -271,9 +276,24 @@ impl Talk for ClientSide {
     }
 }
 
+/// The same for the number of messages: `*:messages=1000`.
+fn quota_messages(rule: &str) -> Option<u64> {
+    let limits = rule.strip_prefix("*:")?;
+    limits.split(':').find_map(|limit| limit.strip_prefix("messages=")?.parse().ok()).filter(|messages| *messages > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quota_rules_become_messages() {
+        for (rule, want) in
+            [("*:messages=5", Some(5)), ("*:storage=2M:messages=100", Some(100)), ("*:messages=0", None), ("Trash:messages=5", None)]
+        {
+            assert_eq!(quota_messages(rule), want, "{rule:?}");
+        }
+    }
 
     #[test]
     fn quota_rules_become_bytes() {

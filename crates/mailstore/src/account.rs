@@ -14,12 +14,12 @@ use crate::flags::Flags;
 use crate::lock::SessionLock;
 use crate::mailbox::{Gone, Mailbox};
 use crate::name::MailboxName;
-use crate::quota::{self, Limits};
+use crate::quota::{self, Limits, Terms};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::subscriptions;
 use crate::uidlist::UidList;
-use crate::{uidlist, uidvalidity};
+use crate::{metadata, uidlist, uidvalidity};
 
 /// Longest list of remembered counts.
 const MOST_REMEMBERED: usize = 1000;
@@ -166,7 +166,7 @@ impl Account {
         self.forget(name);
         root.remove_tree(&doomed)?;
         if let Ok((bytes, messages)) = used {
-            self.release(bytes, messages);
+            self.release(name, bytes, messages);
         }
         Ok(())
     }
@@ -180,6 +180,7 @@ impl Account {
         }
         if from.is_inbox() {
             self.create_locked(&root, to)?;
+            metadata::copy(&root, &root.open_dir(&to.directory())?)?;
             let (inbox, target) = (self.open(from)?, self.open(to)?);
             let uids: Vec<u32> = inbox.snapshot().iter().map(|message| message.uid()).collect();
             let moved = inbox.move_to(&uids, &target, Gone::LeaveOut)?;
@@ -212,7 +213,12 @@ impl Account {
             }
             self.forget(name);
         }
-        root.sync()
+        root.sync()?;
+        let rules = &self.store.settings.quota;
+        if pairs.iter().any(|(name, target)| rules.ignores(name) != rules.ignores(target)) {
+            quota::recount(&root, self.terms())?;
+        }
+        Ok(())
     }
 
     /// Takes INBOX for one POP3 session; `Locked` when another has it, of whatever program. Blocking, but never waits.
@@ -301,50 +307,89 @@ impl Account {
 
     /// What the account uses, by `maildirsize` or counted anew.
     pub fn quota(&self) -> Result<Quota> {
-        let limits = *self.limits.lock();
-        let used = quota::usage(&self.open_root()?, limits)?;
+        let terms = self.terms();
+        let used = quota::usage(&self.open_root()?, terms)?;
         Ok(Quota {
             bytes: used.bytes.max(0) as u64,
             messages: used.messages.max(0) as u64,
-            bytes_limit: limits.bytes,
-            messages_limit: limits.messages,
+            bytes_limit: terms.limits.bytes,
+            messages_limit: terms.limits.messages,
         })
+    }
+
+    /// The limits of the account in bytes and messages (0: none). Does not block.
+    pub fn quota_limits(&self) -> (u64, u64) {
+        let limits = *self.limits.lock();
+        (limits.bytes, limits.messages)
     }
 
     /// Counts what the account uses anew, whatever `maildirsize` says.
     pub fn recount_quota(&self) -> Result<Quota> {
-        quota::recount(&self.open_root()?, *self.limits.lock())?;
+        quota::recount(&self.open_root()?, self.terms())?;
         self.quota()
     }
 
-    /// `OverQuota` when so much more would not fit.
-    pub(crate) fn check_room(&self, bytes: u64, messages: u64) -> Result<()> {
-        let limits = *self.limits.lock();
-        if limits.is_none() { Ok(()) } else { quota::check(&self.open_root()?, limits, bytes, messages) }
+    fn terms(&self) -> Terms<'_> {
+        Terms { limits: *self.limits.lock(), rules: &self.store.settings.quota }
     }
 
-    /// Takes room, or `OverQuota`.
-    pub(crate) fn charge(&self, bytes: u64, messages: u64) -> Result<()> {
-        quota::charge(&self.open_root()?, *self.limits.lock(), bytes, messages).map(drop)
+    /// `OverQuota` when so much more would not fit into the mailbox. A `delivery` has grace.
+    pub(crate) fn check_room(&self, name: &MailboxName, delivery: bool, bytes: u64, messages: u64) -> Result<()> {
+        let terms = self.terms();
+        let room = terms.rules.room(name, terms.limits, delivery);
+        if room.limits.is_none() || terms.rules.ignores(name) {
+            return Ok(());
+        }
+        quota::check(&self.open_root()?, terms, room, bytes, messages)
+    }
+
+    /// Takes room for what a client puts into the mailbox, or `OverQuota`.
+    pub(crate) fn charge(&self, name: &MailboxName, bytes: u64, messages: u64) -> Result<()> {
+        self.charge_in(&self.open_root()?, name, false, bytes, messages).map(drop)
     }
 
     /// As [`Account::charge`], with the root already open; returns what the account uses then, where that is counted.
-    pub(crate) fn charge_in(&self, root: &Dir, bytes: u64, messages: u64) -> Result<Option<(u64, u64)>> {
-        let used = quota::charge(root, *self.limits.lock(), bytes, messages)?;
+    pub(crate) fn charge_in(
+        &self,
+        root: &Dir,
+        name: &MailboxName,
+        delivery: bool,
+        bytes: u64,
+        messages: u64,
+    ) -> Result<Option<(u64, u64)>> {
+        let terms = self.terms();
+        if terms.rules.ignores(name) {
+            return Ok(None);
+        }
+        let used = quota::charge(root, terms, terms.rules.room(name, terms.limits, delivery), bytes, messages)?;
         Ok(used.map(|used| (used.bytes.max(0) as u64, used.messages.max(0) as u64)))
     }
 
-    /// Takes room whether there is some or not: a move changes nothing in sum.
-    pub(crate) fn charge_always(&self, bytes: u64, messages: u64) {
-        if let Err(error) = self.open_root().and_then(|root| quota::charge(&root, Limits::default(), bytes, messages)) {
+    /// Room for what moves here from another mailbox of the account. In sum that changes nothing, full or not; out of a mailbox
+    /// that is not counted it is as if it were new.
+    pub(crate) fn charge_move(&self, from: &MailboxName, to: &MailboxName, bytes: u64, messages: u64) -> Result<()> {
+        let rules = &self.store.settings.quota;
+        if rules.ignores(from) {
+            return self.charge(to, bytes, messages);
+        }
+        if !rules.ignores(to)
+            && let Err(error) = self.open_root().and_then(|root| quota::charge_always(&root, bytes, messages))
+        {
             tracing::warn!(%error, "maildirsize is too low until it is counted anew");
         }
+        Ok(())
     }
 
     /// Gives room back.
-    pub(crate) fn release(&self, bytes: u64, messages: u64) {
+    pub(crate) fn release(&self, name: &MailboxName, bytes: u64, messages: u64) {
         if let Ok(root) = self.open_root() {
-            quota::release(&root, bytes, messages);
+            self.release_in(&root, name, bytes, messages);
+        }
+    }
+
+    pub(crate) fn release_in(&self, root: &Dir, name: &MailboxName, bytes: u64, messages: u64) {
+        if !self.store.settings.quota.ignores(name) {
+            quota::release(root, bytes, messages);
         }
     }
 
@@ -377,7 +422,7 @@ pub(crate) fn make_mailbox(root: &Dir, directory: &str) -> Result<()> {
 }
 
 /// A directory with `cur` in it is a mailbox; links are none.
-fn is_mailbox(root: &Dir, directory: &str) -> bool {
+pub(crate) fn is_mailbox(root: &Dir, directory: &str) -> bool {
     root.open_dir(directory)
         .is_ok_and(|dir| dir.stat("cur").is_ok_and(|stat| stat.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR)))
 }

@@ -5,7 +5,7 @@
 //! held: a symbolic link put in the way at any moment is refused, and nothing behind it is touched (SECURITY D1).
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,6 +127,30 @@ impl Dir {
     /// Creates a file or empties the one there.
     pub fn create_or_truncate(&self, name: &str) -> Result<File> {
         self.open_at(name, OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_WRONLY).map_err(|e| Error::io("create", self.at(name), e))
+    }
+
+    /// Puts a small file in place of the one there, durable on return: what is read is the old one or the new one, also after a crash. The
+    /// caller holds a lock, and so has `temporary` to itself.
+    pub fn replace(&self, name: &str, temporary: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.create_or_truncate(temporary)?;
+        if let Err(error) = file.write_all(bytes).and_then(|()| file.sync_all()) {
+            let _ = self.unlink(temporary);
+            return Err(Error::io("write", self.at(temporary), error));
+        }
+        self.rename(temporary, self, name)?;
+        self.sync()
+    }
+
+    /// A small file's bytes; `None` when it is not there. Of one longer than `limit` it is `Limit`.
+    pub fn read_small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let file = match self.open_file(name) {
+            Ok(file) => file,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", self.at(name), e))?;
+        if bytes.len() as u64 > limit { Err(Error::Limit("a file of the mailbox is too large")) } else { Ok(Some(bytes)) }
     }
 
     /// Opens a regular file for reading.

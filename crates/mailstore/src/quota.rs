@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::name::MailboxName;
+use crate::quota_rules::QuotaRules;
 use crate::snapshot::size_in_name;
 
 const FILE: &str = "maildirsize";
@@ -48,34 +49,62 @@ impl Limits {
         }
     }
 
+    fn passed_by(self, used: Usage) -> bool {
+        Room { limits: self, grace: 0 }.check(used, Usage::default()).is_err()
+    }
+}
+
+/// What may be put into one mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub limits: Limits,
+    /// Bytes that one message may go beyond, while the account is not full.
+    pub grace: u64,
+}
+
+impl Room {
     fn check(self, used: Usage, more: Usage) -> Result<()> {
         let over = |used: i64, more: i64, limit: u64| limit != 0 && used.saturating_add(more) > limit.min(i64::MAX as u64) as i64;
-        if over(used.bytes, more.bytes, self.bytes) {
-            return Err(Error::OverQuota { used: used.bytes.max(0) as u64, limit: self.bytes, unit: "bytes" });
+        let Limits { bytes, messages } = self.limits;
+        let is_full = over(used.bytes, 0, bytes);
+        if over(used.bytes, more.bytes, if is_full { bytes } else { bytes.saturating_add(if bytes == 0 { 0 } else { self.grace }) }) {
+            return Err(Error::OverQuota { used: used.bytes.max(0) as u64, limit: bytes, unit: "bytes" });
         }
-        if over(used.messages, more.messages, self.messages) {
-            return Err(Error::OverQuota { used: used.messages.max(0) as u64, limit: self.messages, unit: "messages" });
+        if over(used.messages, more.messages, messages) {
+            return Err(Error::OverQuota { used: used.messages.max(0) as u64, limit: messages, unit: "messages" });
         }
         Ok(())
     }
 }
 
+/// How an account is counted: by which limits, and which of its mailboxes are left out.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    pub limits: Limits,
+    pub rules: &'a QuotaRules,
+}
+
 /// Adds to what the account uses, if it fits. Done before the message is stored, so that many deliveries at once cannot all take
 /// the same room; a failed one gives its room back with [`release`]. Returns what is used then, when there are limits.
-pub(crate) fn charge(root: &Dir, limits: Limits, bytes: u64, messages: u64) -> Result<Option<Usage>> {
+pub(crate) fn charge(root: &Dir, terms: Terms<'_>, room: Room, bytes: u64, messages: u64) -> Result<Option<Usage>> {
     let more = Usage { bytes: bytes as i64, messages: messages as i64 };
-    if limits.is_none() {
+    if terms.limits.is_none() && room.limits.is_none() {
         return note(root, more).map(|()| None);
     }
-    let used = usage(root, limits)?;
-    limits.check(used, more)?;
+    let used = usage(root, terms)?;
+    room.check(used, more)?;
     note(root, more)?;
     Ok(Some(Usage { bytes: used.bytes.saturating_add(more.bytes), messages: used.messages.saturating_add(more.messages) }))
 }
 
 /// `OverQuota` when so much more would not fit; nothing is taken.
-pub(crate) fn check(root: &Dir, limits: Limits, bytes: u64, messages: u64) -> Result<()> {
-    limits.check(usage(root, limits)?, Usage { bytes: bytes as i64, messages: messages as i64 })
+pub(crate) fn check(root: &Dir, terms: Terms<'_>, room: Room, bytes: u64, messages: u64) -> Result<()> {
+    room.check(usage(root, terms)?, Usage { bytes: bytes as i64, messages: messages as i64 })
+}
+
+/// Takes room whether there is some or not.
+pub(crate) fn charge_always(root: &Dir, bytes: u64, messages: u64) -> Result<()> {
+    note(root, Usage { bytes: bytes as i64, messages: messages as i64 })
 }
 
 /// Bytes and number of the messages in a directory, by the sizes in their names, else by asking.
@@ -102,7 +131,8 @@ pub(crate) fn release(root: &Dir, bytes: u64, messages: u64) {
 }
 
 /// What the account uses.
-pub(crate) fn usage(root: &Dir, limits: Limits) -> Result<Usage> {
+pub(crate) fn usage(root: &Dir, terms: Terms<'_>) -> Result<Usage> {
+    let limits = terms.limits;
     let mut text = Vec::new();
     let mut modified = 0;
     match root.open_file(FILE) {
@@ -115,13 +145,13 @@ pub(crate) fn usage(root: &Dir, limits: Limits) -> Result<Usage> {
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
     if let Some((used, lines)) = parse(&text, limits) {
-        let passed = limits.check(used, Usage::default()).is_err();
+        let passed = limits.passed_by(used);
         // one line: just counted, by somebody who came to the same result
         if !passed || lines <= 1 || now - modified < STALE_SECONDS {
             return Ok(used);
         }
     }
-    recount(root, limits)
+    recount(root, terms)
 }
 
 /// Sum of the file and number of its lines behind the header; `None` when it has to be counted anew.
@@ -154,11 +184,15 @@ fn note(root: &Dir, more: Usage) -> Result<()> {
 }
 
 /// Counts all mailboxes and writes the file anew (through `tmp/`, as Maildir++ wants).
-pub(crate) fn recount(root: &Dir, limits: Limits) -> Result<Usage> {
+pub(crate) fn recount(root: &Dir, terms: Terms<'_>) -> Result<Usage> {
+    let limits = terms.limits;
     let mut used = Usage::default();
-    let mut directories = vec![String::new()];
+    let mut directories = Vec::new();
+    if !terms.rules.ignores(&MailboxName::inbox()) {
+        directories.push(String::new());
+    }
     root.each_name(|name| {
-        if MailboxName::from_directory(name).is_some() {
+        if MailboxName::from_directory(name).is_some_and(|mailbox| !terms.rules.ignores(&mailbox)) {
             directories.push(name.to_owned());
         }
     })?;
@@ -193,6 +227,39 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits = Limits { bytes: 1000, messages: 5 };
+
+    fn charge(root: &Dir, limits: Limits, bytes: u64, messages: u64) -> Result<Option<Usage>> {
+        super::charge(root, terms(limits), Room { limits, grace: 0 }, bytes, messages)
+    }
+
+    fn usage(root: &Dir, limits: Limits) -> Result<Usage> {
+        super::usage(root, terms(limits))
+    }
+
+    fn terms(limits: Limits) -> Terms<'static> {
+        static NONE: std::sync::LazyLock<QuotaRules> = std::sync::LazyLock::new(QuotaRules::default);
+        Terms { limits, rules: &NONE }
+    }
+
+    #[test]
+    fn the_last_message_has_grace_and_the_next_has_none() {
+        let (_temp, root) = root();
+        let limits = Limits { bytes: 1000, messages: 0 };
+        let room = Room { limits, grace: 100 };
+        let deliver = |bytes| super::charge(&root, terms(limits), room, bytes, 1);
+        assert!(deliver(991).is_err());
+        deliver(990).unwrap();
+        let error = deliver(1).unwrap_err();
+        assert!(matches!(error, Error::OverQuota { used: 1100, limit: 1000, .. }), "{error}");
+    }
+
+    #[test]
+    fn an_ignored_mailbox_is_not_counted() {
+        let (_temp, root) = root();
+        let rules = QuotaRules::new(&[config::QuotaRule::parse("Sent:ignore").unwrap()], config::Grace(config::Amount::Fixed(0)));
+        let used = super::usage(&root, Terms { limits: LIMITS, rules: &rules }).unwrap();
+        assert_eq!(used, Usage { bytes: 100, messages: 1 });
+    }
 
     fn root() -> (tempfile::TempDir, Dir) {
         let temp = tempfile::tempdir().unwrap();

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::location::Location;
 use crate::memory::Memory;
 use crate::message_file::LARGEST_WHOLE;
+use crate::quota_rules::QuotaRules;
 use crate::watch::Notifier;
 
 /// How line ends of messages we write look on disk. Both are read.
@@ -36,11 +37,19 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// Most mailboxes one account can have.
     pub mailbox_limit: usize,
+    /// Rules for single mailboxes, and grace.
+    pub quota: QuotaRules,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { line_ends: LineEnds::Lf, hostname: "localhost".into(), poll_interval: Duration::from_secs(1), mailbox_limit: 10_000 }
+        Settings {
+            line_ends: LineEnds::Lf,
+            hostname: "localhost".into(),
+            poll_interval: Duration::from_secs(1),
+            mailbox_limit: 10_000,
+            quota: QuotaRules::default(),
+        }
     }
 }
 
@@ -52,6 +61,7 @@ impl From<&config::Config> for Settings {
                 config::LineEnds::Crlf => LineEnds::Crlf,
             },
             hostname: config.main.hostname.clone(),
+            quota: QuotaRules::new(&config.mail.quota_rule, config.mail.quota_grace),
             ..Settings::default()
         }
     }

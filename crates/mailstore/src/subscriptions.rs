@@ -2,7 +2,7 @@
 //! tabs, in modified UTF-7, with Dovecot's tab escapes. Version 1 (names with `.`, no header) is read and replaced at the next change.
 //! Replaced as a whole under `subscriptions.lock`. Names we would not accept are kept as they are.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::time::Duration;
 
 use crate::dir::Dir;
@@ -45,13 +45,7 @@ pub(crate) fn change(dir: &Dir, name: &MailboxName, subscribe: bool) -> Result<b
         text.push_str(line);
         text.push('\n');
     }
-    let mut file = dir.create_or_truncate(TEMPORARY)?;
-    if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
-        let _ = dir.unlink(TEMPORARY);
-        return Err(Error::io("write", dir.at(TEMPORARY), error));
-    }
-    dir.rename(TEMPORARY, dir, FILE)?;
-    dir.sync()?;
+    dir.replace(FILE, TEMPORARY, text.as_bytes())?;
     Ok(true)
 }
 

@@ -30,7 +30,7 @@ pub struct LargeLetter {
 
 impl LargeLetter {
     pub(crate) fn new(store: &Arc<Store>, target: &Arc<Target>, size: u64) -> Result<LargeLetter> {
-        target.account().check_room(size, 1)?;
+        target.account().check_room(target.mailbox(), true, size, 1)?;
         let tmp = store.unique_name();
         let file = target.tmp.create_readable(&tmp)?;
         Ok(LargeLetter {
@@ -97,7 +97,7 @@ impl LargeLetter {
             return Ok(earlier);
         }
         let size = self.encoder.disk_size();
-        let usage = target.account().charge_in(&target.root, size, 1)?;
+        let usage = target.account().charge_in(&target.root, target.mailbox(), true, size, 1)?;
         // from here the steps below remove the file and give the room back
         self.placed = true;
         if let Err(error) = self.file.sync_all() {

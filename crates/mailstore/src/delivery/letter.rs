@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::incoming::LineEncoder;
 use crate::location::Location;
 use crate::name::MailboxName;
-use crate::quota;
 use crate::snapshot::size_in_name;
 use crate::store::{LineEnds, Store};
 
@@ -193,7 +192,7 @@ impl Sheet {
         if let Some(earlier) = self.names.find_earlier(target)? {
             return Ok(Some(earlier));
         }
-        self.usage.set(target.account().charge_in(&target.root, self.disk_size, 1)?);
+        self.usage.set(target.account().charge_in(&target.root, target.mailbox(), true, self.disk_size, 1)?);
         Ok(None)
     }
 
@@ -248,7 +247,7 @@ pub(crate) fn give_up(target: &Target, dir: &Dir, name: &str, size: u64) {
     if let Err(error) = dir.unlink(name) {
         tracing::warn!(%error, "a message that could not be delivered stays");
     }
-    quota::release(&target.root, size, 1);
+    target.account().release_in(&target.root, target.mailbox(), size, 1);
 }
 
 fn write_all_vectored(file: &mut File, mut slices: &mut [IoSlice<'_>]) -> std::io::Result<()> {

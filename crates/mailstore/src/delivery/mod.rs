@@ -128,10 +128,10 @@ impl Delivery {
     }
 
     /// Starts a message too large for memory; it is written to `tmp/` of the mailbox as it comes. `size` is what the client announced,
-    /// 0 if nothing.
-    pub async fn large(&self, location: &Location, mailbox: &MailboxName, quota_bytes: u64, size: u64) -> Result<LargeLetter> {
+    /// 0 if nothing; `quota` are the account's limits of bytes and messages.
+    pub async fn large(&self, location: &Location, mailbox: &MailboxName, quota: (u64, u64), size: u64) -> Result<LargeLetter> {
         let target = self.target(location, mailbox).await?;
-        target.account().set_quota_limits(quota_bytes, 0);
+        target.account().set_quota_limits(quota.0, quota.1);
         let store = self.store.clone();
         self.blocking(move || LargeLetter::new(&store, &target, size)).await
     }

@@ -85,6 +85,10 @@ impl Target {
         &self.account
     }
 
+    pub fn mailbox(&self) -> &MailboxName {
+        &self.mailbox
+    }
+
     pub fn device(&self) -> u64 {
         self.device
     }

@@ -15,7 +15,7 @@ impl Mailbox {
     /// Starts a message for [`Mailbox::append`]; `size` is its announced size (0 if unknown), checked against the quota at once.
     /// Blocking.
     pub fn incoming(&self, size: u64) -> Result<Incoming> {
-        self.account.check_room(size, 1)?;
+        self.account.check_room(&self.name, false, size, 1)?;
         Incoming::new(self.folder()?.tmp()?, self.account.store())
     }
 
@@ -30,9 +30,12 @@ impl Mailbox {
     fn check_net_room(&self, size: u64, of: &Mailbox, uid: u32, measure: impl Fn(&Mailbox, &Message) -> Result<u64>) -> Result<()> {
         let snapshot = of.snapshot();
         let (_, old) = snapshot.find(uid).ok_or(Error::Expunged)?;
+        if !std::sync::Arc::ptr_eq(&self.account, &of.account) {
+            return self.account.check_room(&self.name, false, size, 1);
+        }
         match size.saturating_sub(measure(of, old)?) {
             0 => Ok(()),
-            more => self.account.check_room(more, 0),
+            more => self.account.check_room(&self.name, false, more, 0),
         }
     }
 
@@ -41,7 +44,7 @@ impl Mailbox {
         Scratch::new(&self.folder()?.tmp()?, self.account.store())
     }
 
-    /// Files a message and removes the message `uid` of `of`, a mailbox of the same account. The new one is durable before the old one goes:
+    /// Files a message and removes the message `uid` of `of`. The new one is durable before the old one goes:
     /// after a crash there may be both, and never none. An error means that the old one stays and the new one is not kept. When somebody
     /// else removed the old one meanwhile, the new one is kept. Blocking.
     pub fn replace(&self, mut message: Incoming, of: &Mailbox, uid: u32) -> Result<Added> {
@@ -51,8 +54,11 @@ impl Mailbox {
             Ok(()) | Err(Error::Expunged) => {}
             Err(error) => return Err(error),
         }
-        self.account.charge_always(bytes, 1);
-        let added = self.place(vec![message]).inspect_err(|_| self.account.release(bytes, 1))?;
+        match std::sync::Arc::ptr_eq(&self.account, &of.account) {
+            true => self.account.charge_move(&of.name, &self.name, bytes, 1)?,
+            false => self.account.charge(&self.name, bytes, 1)?,
+        }
+        let added = self.place(vec![message]).inspect_err(|_| self.account.release(&self.name, bytes, 1))?;
         let Err(error) = of.expunge(&[uid]) else { return Ok(added) };
         if let Err(error) = self.expunge(&added.uids) {
             tracing::error!(mailbox = %self.name, %error, "a message and the one that was to replace it are both there");
@@ -67,8 +73,8 @@ impl Mailbox {
         }
         let bytes = messages.iter().map(Incoming::disk_size).sum();
         let count = messages.len() as u64;
-        self.account.charge(bytes, count)?;
-        self.place(messages).inspect_err(|_| self.account.release(bytes, count))
+        self.account.charge(&self.name, bytes, count)?;
+        self.place(messages).inspect_err(|_| self.account.release(&self.name, bytes, count))
     }
 
     fn place(&self, mut messages: Vec<Incoming>) -> Result<Added> {

@@ -167,7 +167,7 @@ impl Mailbox {
         self.publish(&mut state);
         drop(state);
         if !removed.is_empty() {
-            self.account.release(bytes, removed.len() as u64);
+            self.account.release(&self.name, bytes, removed.len() as u64);
         }
         (removed, result)
     }

@@ -33,7 +33,7 @@ pub struct Moved {
 impl Mailbox {
     /// Copies messages with flags and internal dates; all or none. Durable on return. `OverQuota`. Blocking.
     pub fn copy(&self, uids: &[u32], to: &Mailbox, gone: Gone) -> Result<Added> {
-        self.link_into(uids, to, gone, |bytes, count| to.account.charge(bytes, count))
+        self.link_into(uids, to, gone, |bytes, count| to.account.charge(&to.name, bytes, count))
     }
 
     /// Moves messages; an error means that all are where they were. After a crash each is in exactly one of the two or in both, never in
@@ -46,10 +46,9 @@ impl Mailbox {
         let is_same = std::sync::Arc::ptr_eq(&self.account, &to.account);
         let mut added = self.link_into(uids, to, gone, |bytes, count| {
             if is_same {
-                to.account.charge_always(bytes, count);
-                return Ok(());
+                return to.account.charge_move(&self.name, &to.name, bytes, count);
             }
-            to.account.charge(bytes, count)
+            to.account.charge(&to.name, bytes, count)
         })?;
         let (removed, result) = self.expunge_until_error(&added.sources);
         let Err(error) = result else { return Ok(Moved { added, error: None }) };
@@ -101,7 +100,7 @@ impl Mailbox {
             match self.link_messages(&snapshot, &messages, to) {
                 Ok(added) => return Ok(Added { sources: messages.iter().map(Message::uid).collect(), ..added }),
                 Err(error) => {
-                    to.account.release(bytes, count);
+                    to.account.release(&to.name, bytes, count);
                     if !vanished(&error) {
                         return Err(error);
                     }

@@ -139,7 +139,7 @@ fn over_quota_leaves_nothing_and_fifty_at_once_into_room_for_ten_give_ten() {
     });
     assert_eq!((fitting, home.count("new"), home.count("tmp")), (10, 11, 0));
     assert!(matches!(
-        wait(delivery.large(&Location::maildir(home.path("")).unwrap(), &MailboxName::inbox(), 1, 500)),
+        wait(delivery.large(&Location::maildir(home.path("")).unwrap(), &MailboxName::inbox(), (1, 0), 500)),
         Err(Error::OverQuota { .. })
     ));
 }
@@ -151,8 +151,8 @@ fn a_large_message_is_streamed_and_copied_for_every_recipient() {
     let identity = Some(Identity { id: QueueId::from_parts(1_700_000_000, 1, 9), seconds: 1_700_000_000, repeated: false });
     let (one, two) = (Location::maildir(home.path("")).unwrap(), Location::maildir(home.beside("two")).unwrap());
     wait(async {
-        let mut first = delivery.large(&one, &MailboxName::inbox(), 0, 0).await.unwrap();
-        let mut second = delivery.large(&two, &MailboxName::inbox(), 0, 0).await.unwrap();
+        let mut first = delivery.large(&one, &MailboxName::inbox(), (0, 0), 0).await.unwrap();
+        let mut second = delivery.large(&two, &MailboxName::inbox(), (0, 0), 0).await.unwrap();
         first.address(identity, "ann@example.org", b"Delivered-To: ann@example.org\r\n").unwrap();
         second.address(identity, "bo@example.org", b"Delivered-To: bo@example.org\r\n").unwrap();
         for _ in 0..20_000 {
@@ -161,7 +161,7 @@ fn a_large_message_is_streamed_and_copied_for_every_recipient() {
         first.copy_to(&mut second).unwrap();
         delivery.deliver_large(second).await.unwrap();
         delivery.deliver_large(first).await.unwrap();
-        drop(delivery.large(&one, &MailboxName::inbox(), 0, 0).await.unwrap());
+        drop(delivery.large(&one, &MailboxName::inbox(), (0, 0), 0).await.unwrap());
     });
     for (root, name) in [(home.path(""), "ann"), (home.beside("two"), "bo")] {
         let store = Store::new(Settings::default());
