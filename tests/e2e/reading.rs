@@ -157,3 +157,32 @@ fn clear_text_logins_are_refused_by_default_settings_that_require_tls() {
     let refused = imap.command("LOGIN alice@example.test secret").pop().expect("tagged");
     assert!(refused.contains(" NO "), "{refused}");
 }
+
+#[test]
+fn quota_annotations_and_rights_hold_between_delivery_and_clients() {
+    let settings = format!(
+        "{SETTINGS}[mail]\nquota_rule = [\"*:storage=8\", \"Trash:storage=+100%\"]\nquota_grace = \"0\"\n[deliver]\nquota_full_tempfail = false\n"
+    );
+    let server = Server::builder().settings(&settings).start();
+    let mut imap = server.imap("alice@example.test");
+    assert!(
+        imap.ok("CAPABILITY")
+            .join("")
+            .contains(" QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER ACL RIGHTS=texk LIST-MYRIGHTS")
+    );
+    server.send("a@elsewhere.test", &["alice@example.test"], &format!("Subject: big\n\n{}\n", "x".repeat(6000)));
+    server.wait_for_mail("alice@example.test", 1);
+    let quota = imap.ok("GETQUOTAROOT INBOX").join("\n");
+    assert!(quota.contains("(STORAGE 7 8)"), "{quota}");
+    imap.ok("SELECT INBOX");
+    let refused = imap.command("COPY 1 Sent").pop().unwrap_or_default();
+    assert!(refused.contains("NO [OVERQUOTA]"), "{refused}");
+    // mail still goes into Trash, by its own rule
+    imap.ok("COPY 1 Trash");
+    imap.ok("SETMETADATA Trash (/private/comment \"rubbish\")");
+    imap.ok("RENAME Trash Bin");
+    assert_eq!(imap.ok("GETMETADATA Bin /private/comment"), ["* METADATA Bin (/private/comment \"rubbish\")"]);
+    imap.ok("SETACL Bin bob@example.test lr");
+    let acl = std::fs::read_to_string(server.maildir("alice@example.test").join(".Bin/dovecot-acl")).expect("dovecot-acl");
+    assert_eq!(acl, "user=bob@example.test lr\n");
+}

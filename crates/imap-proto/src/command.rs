@@ -54,6 +54,30 @@ pub enum Command {
         mailbox: Mailbox,
         items: StatusItems,
     },
+    /// RFC 9208: the name of a quota root.
+    GetQuota(String),
+    GetQuotaRoot(Mailbox),
+    SetQuota {
+        root: String,
+        limits: Vec<(String, u64)>,
+    },
+    GetMetadata(GetMetadata),
+    /// RFC 5464 §4.3; no mailbox is the server, no value removes the entry. Entries are in small letters.
+    SetMetadata {
+        mailbox: Option<Mailbox>,
+        entries: Vec<(String, Option<Vec<u8>>)>,
+    },
+    SetAcl(SetAcl),
+    DeleteAcl {
+        mailbox: Mailbox,
+        identifier: String,
+    },
+    GetAcl(Mailbox),
+    ListRights {
+        mailbox: Mailbox,
+        identifier: String,
+    },
+    MyRights(Mailbox),
     Idle,
     // selected
     Check,
@@ -209,6 +233,8 @@ pub struct ListReturn {
     pub subscribed: bool,
     pub children: bool,
     pub special_use: bool,
+    /// RFC 8440 §3.
+    pub my_rights: bool,
     pub status: Option<StatusItems>,
 }
 
@@ -222,12 +248,44 @@ pub struct StatusItems {
     pub unseen: bool,
     /// RFC 9051 §6.3.11.
     pub deleted: bool,
+    /// Octets of the messages marked as deleted (RFC 9208 §4.1.4).
+    pub deleted_storage: bool,
     /// Octets of all messages (RFC 8438).
     pub size: bool,
     /// RFC 7889 §3.
     pub append_limit: bool,
     /// RFC 8474 §4.3.
     pub mailbox_id: bool,
+}
+
+/// RFC 5464 §4.2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GetMetadata {
+    /// `None` is the server.
+    pub mailbox: Option<Mailbox>,
+    pub depth: Depth,
+    /// Values that are larger are left out, and told of.
+    pub max_size: Option<u32>,
+    /// In small letters.
+    pub entries: Vec<String>,
+}
+
+/// RFC 5464 §4.2.2: how far below an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    Zero,
+    One,
+    Infinity,
+}
+
+/// RFC 4314 §3.1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAcl {
+    pub mailbox: Mailbox,
+    pub identifier: String,
+    pub change: FlagChange,
+    /// Small letters and digits, each one right; which rights there are is not known here.
+    pub rights: String,
 }
 
 /// RFC 3501 §6.4.6.

@@ -173,6 +173,11 @@ impl<'a> Cursor<'a> {
         if self.take_word("NIL") { Ok(None) } else { Err(ParseError::syntax(what)) }
     }
 
+    /// RFC 5464 §5: `value = nstring / literal8`; RFC 4466 §6: `literal8 = "~{" number ["+"] "}" CRLF *OCTET`
+    pub fn nstring8(&mut self, what: &'static str) -> Result<Option<Cow<'a, [u8]>>> {
+        if self.take(b'~') { self.literal_octets().map(|data| Some(Cow::Borrowed(data))) } else { self.nstring(what) }
+    }
+
     /// RFC 3501 §9: `quoted = DQUOTE *QUOTED-CHAR DQUOTE`, `QUOTED-CHAR = <any TEXT-CHAR except quoted-specials> / "\"
     /// quoted-specials`. Bytes above 127 are let through (passwords in UTF-8); who needs text checks for it.
     fn quoted(&mut self) -> Result<Cow<'a, [u8]>> {
@@ -213,16 +218,21 @@ impl<'a> Cursor<'a> {
 
     /// RFC 3501 §9: `literal = "{" number "}" CRLF *CHAR8`; RFC 7888 §8: `"{" number ["+"] "}"`.
     fn literal(&mut self) -> Result<&'a [u8]> {
-        self.at += 1;
+        let data = self.literal_octets()?;
+        if memchr::memchr(0, data).is_some() {
+            return Err(ParseError::syntax("NUL in a literal"));
+        }
+        Ok(data)
+    }
+
+    fn literal_octets(&mut self) -> Result<&'a [u8]> {
+        self.expect(b'{', "Expected a literal")?;
         let size = self.number64("Literal needs a size")? as usize;
         self.take(b'+');
         if !(self.take(b'}') && self.take(b'\r') && self.take(b'\n')) {
             return Err(ParseError::syntax("Literal is malformed"));
         }
         let data = self.rest().get(..size).ok_or(ParseError::syntax("Literal is malformed"))?;
-        if memchr::memchr(0, data).is_some() {
-            return Err(ParseError::syntax("NUL in a literal"));
-        }
         self.at += size;
         Ok(data)
     }

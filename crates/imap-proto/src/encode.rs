@@ -42,6 +42,16 @@ pub fn string(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// RFC 5464 §5: `value = nstring / literal8`: a literal8 where there are NULs.
+pub fn string8(out: &mut Vec<u8>, bytes: &[u8]) {
+    if memchr::memchr(0, bytes).is_none() {
+        return string(out, bytes);
+    }
+    out.push(b'~');
+    literal_header(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
 /// `{n}` CRLF: exactly n bytes have to follow.
 pub fn literal_header(out: &mut Vec<u8>, size: u64) {
     out.push(b'{');

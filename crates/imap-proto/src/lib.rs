@@ -21,9 +21,9 @@ pub mod session;
 pub mod url;
 
 pub use command::{
-    Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, FetchItem, Flag, FlagChange, List, ListReturn, ListSelect, Mailbox,
-    Replaces, Search, SearchKey, SearchReturn, Section, SectionText, Sort, SortBy, SortKey, SpecialUse, StatusItems, Store,
-    ThreadAlgorithm,
+    Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, Depth, FetchItem, Flag, FlagChange, GetMetadata, List, ListReturn,
+    ListSelect, Mailbox, Replaces, Search, SearchKey, SearchReturn, Section, SectionText, SetAcl, Sort, SortBy, SortKey, SpecialUse,
+    StatusItems, Store, ThreadAlgorithm,
 };
 pub use cursor::Dialect;
 pub use date::{Date, DateTime};

@@ -70,6 +70,16 @@ const TABLE: &[(&str, Legal)] = &[
     ("LIST", Legal::From(State::Authenticated)),
     ("LSUB", Legal::From(State::Authenticated)),
     ("STATUS", Legal::From(State::Authenticated)),
+    ("GETQUOTA", Legal::From(State::Authenticated)),
+    ("GETQUOTAROOT", Legal::From(State::Authenticated)),
+    ("SETQUOTA", Legal::From(State::Authenticated)),
+    ("GETMETADATA", Legal::From(State::Authenticated)),
+    ("SETMETADATA", Legal::From(State::Authenticated)),
+    ("SETACL", Legal::From(State::Authenticated)),
+    ("DELETEACL", Legal::From(State::Authenticated)),
+    ("GETACL", Legal::From(State::Authenticated)),
+    ("LISTRIGHTS", Legal::From(State::Authenticated)),
+    ("MYRIGHTS", Legal::From(State::Authenticated)),
     ("APPEND", Legal::From(State::Authenticated)),
     ("REPLACE", Legal::From(State::Selected)),
     ("UID REPLACE", Legal::From(State::Selected)),
@@ -434,8 +444,9 @@ impl Session {
                 AppendStart::Broken { tag, error } => return Some(self.refuse_literal(&tag, literal, error)),
             }
         }
-        if literal.binary {
-            return Some(self.refuse_literal(&tag, literal, ParseError::syntax("literal8 is for messages only")));
+        // RFC 5464 §5: a value may be a literal8.
+        if literal.binary && !(self.state != State::NotAuthenticated && is_set_metadata(before)) {
+            return Some(self.refuse_literal(&tag, literal, ParseError::syntax("literal8 is for messages and annotations only")));
         }
         if !self.framer.fits(literal) {
             return Some(self.refuse_literal(&tag, literal, ParseError::too_big("Literal is too large")));
@@ -534,6 +545,11 @@ impl Session {
         self.close();
         Step::Send(out)
     }
+}
+
+fn is_set_metadata(line: &[u8]) -> bool {
+    let mut cursor = Cursor::new(line);
+    parse::tag(&mut cursor).is_some() && cursor.take(b' ') && verb(&mut cursor).is_ok_and(|verb| verb == "SETMETADATA")
 }
 
 /// The command's name in capitals, `UID FETCH` as one.

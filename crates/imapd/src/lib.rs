@@ -5,6 +5,7 @@
 //! | what all sessions share | `server` |
 //! | a connection; before login; after login | `connection`, `login`, `session` |
 //! | the open mailbox of a session | `selected` |
+//! | whose a mailbox is, and who may do what there | `place` |
 //! | one file per command | `commands/` |
 //! | how FETCH answers are made; how SEARCH finds | `fetch/`, `search/` |
 //!
@@ -19,6 +20,7 @@ mod fetch;
 mod login;
 mod names;
 mod order;
+mod place;
 mod search;
 mod selected;
 mod server;

@@ -3,7 +3,8 @@
 use crate::answer::Answer;
 use crate::capability;
 use crate::connection::{Connection, Gone};
-use crate::server::LoginSlot;
+use crate::place::{Public, Realm};
+use crate::server::{LoginSlot, Server};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use daemon::Share;
@@ -11,7 +12,7 @@ use imap_proto::{Command, Status, Step, encode};
 use ipc::auth::{AuthFail, AuthOk, AuthRequest, AuthStep};
 use ipc::userdb::User;
 use mail_types::Secret;
-use mailstore::{Account, Location, MailboxName};
+use mailstore::{Account, Location, MailboxName, Person};
 use std::sync::Arc;
 
 /// Wrong passwords on one connection.
@@ -20,7 +21,7 @@ const FAILURES: u32 = 6;
 /// Who came in.
 pub struct Entered {
     pub user: String,
-    pub account: Arc<Account>,
+    pub realm: Arc<Realm>,
     pub share: Share,
     pub slot: LoginSlot,
 }
@@ -228,10 +229,10 @@ async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
         return Err(Answer::no("LIMIT", "Too many connections of this account from this address (mail_max_userip_connections)"));
     };
     let share = connection.server.access.share(location.root());
-    let account = open(connection, &user, location, &share).await?;
+    let realm = open(connection, &user, location, &share).await?;
     tracing::info!(user = %mail_types::printable(&user.name), tls = connection.wire.is_tls(), "login");
     connection.server.access.usage.login(&user.name, "imap", ip);
-    Ok(Entered { user: user.name.clone(), account, share, slot })
+    Ok(Entered { user: user.name.clone(), realm, share, slot })
 }
 
 fn location(connection: &Connection, user: &User) -> Result<Location, String> {
@@ -244,22 +245,41 @@ fn location(connection: &Connection, user: &User) -> Result<Location, String> {
     Location::expand(template, &user.name, user.home.as_deref()).map_err(|error| error.to_string())
 }
 
-async fn open(connection: &Connection, user: &User, location: Location, share: &Share) -> Result<Arc<Account>, Answer> {
+async fn open(connection: &Connection, user: &User, location: Location, share: &Share) -> Result<Arc<Realm>, Answer> {
     let server = connection.server.clone();
     let config = connection.config.clone();
-    let quota = user.quota_bytes.unwrap_or(0);
+    let (bytes, messages) = config.mail.quota_limits(user.quota_bytes, user.quota_messages);
+    let groups = user.field("acl_groups").unwrap_or_default();
+    let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned).collect();
+    let person = Person { user: user.name.clone(), groups };
     connection
         .server
         .access
         .blocking(share, move || {
             let account = server.store.account(&location)?;
-            account.set_quota_limits(quota, 0);
+            account.set_quota_limits(bytes, messages);
             if config.imapd.mailbox_auto != config::MailboxAuto::No && server.is_new_account(location.root()) {
                 prepare(&account, &config);
             }
-            Ok(account)
+            let public = public(&server, &config.imapd).unwrap_or_else(|error| {
+                // one's own mail is there all the same
+                tracing::error!(%error, "the public mailboxes cannot be opened");
+                None
+            });
+            Ok(Arc::new(Realm { account, person, acl: config.imapd.imap_acl, public }))
         })
         .await
+}
+
+/// The mailboxes of nobody, where the settings have some.
+fn public(server: &Server, config: &config::Imapd) -> Result<Option<Public>, String> {
+    if config.public_mail_location.is_empty() {
+        return Ok(None);
+    }
+    let prefix = MailboxName::parse(&config.public_mailbox_prefix).map_err(|error| format!("public_mailbox_prefix: {error}"))?;
+    let location = Location::expand(&config.public_mail_location, "public", None).map_err(|error| error.to_string())?;
+    let account = server.store.account(&location).map_err(|error| error.to_string())?;
+    Ok(Some(Public { prefix, account }))
 }
 
 /// Makes the mailboxes with a special use where they are missing. Who cannot have them can still read mail.

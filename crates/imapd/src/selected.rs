@@ -2,8 +2,9 @@
 
 use crate::answer::Answer;
 use crate::fetch::binary::Progress;
+use crate::place::forbidden;
 use imap_proto::{Section, SequenceSet, encode};
-use mailstore::{Changes, Expunges, Flags, KeywordBits, MailboxName, Message, Snapshot, View};
+use mailstore::{Changes, Expunges, Flags, KeywordBits, MailboxName, Message, Rights, Snapshot, View};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ pub struct Selected {
     pub read_only: bool,
     /// The client speaks RFC 9051: `\Recent` and RECENT are nothing to it (App. E 12), and it always wants the UID (21).
     pub rev2: bool,
+    /// What the client may do here (RFC 4314).
+    pub rights: Rights,
     /// Wakes IDLE.
     pub changes: watch::Receiver<u64>,
     /// Expunges were held back and are still to be told.
@@ -40,7 +43,18 @@ pub struct Target {
 impl Selected {
     pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
         let changes = view.mailbox().changes();
-        Selected { name, view, read_only, rev2: false, changes, held: false, saved: Vec::new(), part: None, decoding: Mutex::default() }
+        Selected {
+            name,
+            view,
+            read_only,
+            rev2: false,
+            rights: Rights::ALL,
+            changes,
+            held: false,
+            saved: Vec::new(),
+            part: None,
+            decoding: Mutex::default(),
+        }
     }
 
     /// Is there something to tell, as far as this process knows? No system call.
@@ -153,8 +167,12 @@ impl Selected {
         if self.read_only {
             out.extend_from_slice(b"()] Read-only mailbox\r\n");
         } else {
-            let more = snapshot.keywords().has_room().then_some("\\*");
-            encode::flags(out, SYSTEM.map(|(_, name)| name).into_iter().chain(snapshot.keywords().iter()).chain(more));
+            // RFC 4314 §5.1.1: what the rights do not let the client change is not permanent.
+            let forbidden = forbidden(self.rights);
+            let system = SYSTEM.into_iter().filter(|(flag, _)| !forbidden.contains(*flag)).map(|(_, name)| name);
+            let free = self.rights.contains(Rights::WRITE);
+            let more = (free && snapshot.keywords().has_room()).then_some("\\*");
+            encode::flags(out, system.chain(snapshot.keywords().iter().filter(|_| free)).chain(more));
             out.extend_from_slice(b"] Flags permitted\r\n");
         }
     }

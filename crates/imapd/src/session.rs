@@ -5,6 +5,7 @@ use crate::commands::enable::Enabled;
 use crate::commands::{self, append};
 use crate::connection::{Connection, Gone};
 use crate::login::Entered;
+use crate::place::Realm;
 use crate::selected::{Selected, Told};
 use daemon::Share;
 use imap_proto::Step;
@@ -20,6 +21,8 @@ pub const SLICE: Duration = Duration::from_millis(100);
 pub struct Session {
     pub connection: Connection,
     pub account: Arc<Account>,
+    /// All mailboxes the client can reach, the account's and others.
+    pub realm: Arc<Realm>,
     share: Share,
     /// The open mailbox. Away only while one of its commands works on another thread.
     pub selected: Option<Selected>,
@@ -33,8 +36,9 @@ pub type Outcome = Result<Answer, Gone>;
 
 /// Serves the client until it goes, or until somebody else may log in on its connection, which then comes back.
 pub async fn run(connection: Connection, entered: Entered) -> Option<Connection> {
-    let Entered { user, account, share, slot } = entered;
-    let mut session = Session { connection, account, share, selected: None, told: Told::new(), enabled: Enabled::default() };
+    let Entered { user, realm, share, slot } = entered;
+    let account = realm.account.clone();
+    let mut session = Session { connection, account, realm, share, selected: None, told: Told::new(), enabled: Enabled::default() };
     let gone = session.converse().await;
     session.selected = None;
     let connection = session.connection;

@@ -13,9 +13,9 @@
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
 mod account;
-mod changelog;
 mod acl;
 mod annotate;
+mod changelog;
 mod delivery;
 mod dir;
 mod error;
@@ -31,9 +31,9 @@ mod metadata;
 pub mod mutf7;
 mod name;
 mod quota;
-mod scratch;
 mod quota_rules;
 mod rights;
+mod scratch;
 mod snapshot;
 mod store;
 mod subscriptions;
@@ -54,9 +54,9 @@ pub use mailbox::{Added, Gone, Mailbox, Moved, Stored};
 pub use message_file::{LARGEST_WHOLE, MessageFile, Whole, to_crlf};
 pub use metadata::{AnnotationError, AnnotationLimits, Annotations};
 pub use name::{MailboxName, NameError, SEPARATOR};
-pub use scratch::Scratch;
 pub use quota_rules::QuotaRules;
 pub use rights::Rights;
+pub use scratch::Scratch;
 pub use snapshot::{Message, Snapshot};
 pub use store::{LineEnds, Settings, Store};
 pub use view::{Access, Changes, Expunges, View};

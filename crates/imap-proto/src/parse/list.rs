@@ -64,6 +64,8 @@ fn return_options(cursor: &mut Cursor<'_>) -> Result<ListReturn> {
             "SUBSCRIBED" => returns.subscribed = true,
             "CHILDREN" => returns.children = true,
             "SPECIAL-USE" => returns.special_use = true,
+            // RFC 8440 §5
+            "MYRIGHTS" => returns.my_rights = true,
             "STATUS" => {
                 c.space()?;
                 returns.status = Some(status_items(c)?);
@@ -105,7 +107,7 @@ pub(super) fn status(cursor: &mut Cursor<'_>) -> Result<Command> {
 }
 
 /// RFC 3501 §9: `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"`; RFC 9051 §9: `"DELETED"`; RFC 8438 §3:
-/// `"SIZE"`; RFC 7889 §6: `"APPENDLIMIT"`; RFC 8474 §7: `"MAILBOXID"`
+/// `"SIZE"`; RFC 7889 §6: `"APPENDLIMIT"`; RFC 8474 §7: `"MAILBOXID"`; RFC 9208 §7: `"DELETED-STORAGE"`
 fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
     let mut items = StatusItems::default();
     cursor.list(false, 50, |c| {
@@ -116,6 +118,7 @@ fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
             "UIDVALIDITY" => items.uid_validity = true,
             "UNSEEN" => items.unseen = true,
             "DELETED" => items.deleted = true,
+            "DELETED-STORAGE" => items.deleted_storage = true,
             "SIZE" => items.size = true,
             "APPENDLIMIT" => items.append_limit = true,
             "MAILBOXID" => items.mailbox_id = true,
@@ -169,7 +172,9 @@ mod tests {
         let plain = listed("LIST \"\" *");
         assert_eq!((plain.reference.as_str(), plain.patterns, plain.extended), ("", vec!["*".to_owned()], false));
         assert_eq!(listed("LIST \"\" \"%/Envoy&AOk-s*\"").patterns, ["%/Envoyés*"]);
-        let full = listed("LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (INBOX %) RETURN (CHILDREN SPECIAL-USE STATUS (MESSAGES UNSEEN))");
+        let full =
+            listed("LIST (SUBSCRIBED RECURSIVEMATCH) \"\" (INBOX %) RETURN (CHILDREN SPECIAL-USE MYRIGHTS STATUS (MESSAGES UNSEEN))");
+        assert!(full.returns.my_rights);
         assert_eq!(full.patterns, ["INBOX", "%"]);
         assert!(full.select.subscribed && full.select.recursive_match && full.returns.children && full.returns.special_use);
         assert_eq!(full.returns.status, Some(StatusItems { messages: true, unseen: true, ..Default::default() }));
@@ -191,9 +196,9 @@ mod tests {
     #[test]
     fn status_and_create() {
         let all = StatusItems { messages: true, recent: true, uid_next: true, uid_validity: true, unseen: true, ..Default::default() };
-        let want = StatusItems { deleted: true, size: true, append_limit: true, mailbox_id: true, ..all };
+        let want = StatusItems { deleted: true, deleted_storage: true, size: true, append_limit: true, mailbox_id: true, ..all };
         assert_eq!(
-            read(b"STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED SIZE APPENDLIMIT MAILBOXID)"),
+            read(b"STATUS inbox (messages RECENT UIDNEXT UIDVALIDITY UNSEEN DELETED DELETED-STORAGE SIZE APPENDLIMIT MAILBOXID)"),
             Ok(Some(Command::Status { mailbox: Mailbox("INBOX".into()), items: want }))
         );
         assert!(read(b"STATUS INBOX ()").is_err());

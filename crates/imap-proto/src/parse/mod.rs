@@ -3,9 +3,12 @@
 //! Each function has its ABNF above it. The functions that can nest (search keys) count their depth; everything else is
 //! a loop.
 
+mod acl;
 mod append;
 mod fetch;
 mod list;
+mod metadata;
+mod quota;
 mod search;
 pub mod session;
 
@@ -60,6 +63,16 @@ pub fn command(verb: &str, cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         "LIST" => list::list(cursor)?,
         "LSUB" => list::lsub(cursor)?,
         "STATUS" => list::status(cursor)?,
+        "GETQUOTA" => quota::get_quota(cursor)?,
+        "GETQUOTAROOT" => Command::GetQuotaRoot(spaced_mailbox(cursor)?),
+        "SETQUOTA" => quota::set_quota(cursor)?,
+        "GETMETADATA" => metadata::get_metadata(cursor)?,
+        "SETMETADATA" => metadata::set_metadata(cursor)?,
+        "SETACL" => acl::set_acl(cursor)?,
+        "DELETEACL" => acl::delete_acl(cursor)?,
+        "GETACL" => Command::GetAcl(spaced_mailbox(cursor)?),
+        "LISTRIGHTS" => acl::list_rights(cursor)?,
+        "MYRIGHTS" => Command::MyRights(spaced_mailbox(cursor)?),
         "IDLE" => Command::Idle,
         "CHECK" => Command::Check,
         "CLOSE" => Command::Close,

@@ -5,11 +5,12 @@
 use crate::answer::Answer;
 use crate::commands::catenate;
 use crate::connection::Gone;
+use crate::place::{Place, judge, permitted};
 use crate::selected::flag_set;
 use crate::session::Session;
 use imap_proto::sequence::write_set;
 use imap_proto::{Append, AppendPiece, Replaces, Status, encode};
-use mailstore::{Added, Expunges, FlagSet, Incoming, Mailbox, MailboxName, Scratch};
+use mailstore::{Added, Expunges, FlagSet, Incoming, Mailbox, Rights, Scratch};
 use message::Encoding;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ const MOST_TOGETHER: usize = 100;
 pub struct Filing {
     tag: String,
     mailbox: Arc<Mailbox>,
+    rights: Rights,
     replaces: Option<Old>,
     /// Messages that are complete.
     done: Vec<Incoming>,
@@ -102,14 +104,14 @@ async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replac
         Some(replaces) => Some(old(session, &replaces)?),
         None => None,
     };
-    let name = MailboxName::parse(&mailbox.0)?;
-    let opened = session.with_account(move |account| account.open(&name)).await;
+    let Place { spot, rights } = session.target(&mailbox).await?;
+    let opened = session.with_account(move |_| spot.account.open(&spot.name)).await;
     let mailbox = opened.map_err(|error| match error {
         // RFC 3501 §6.3.11: the client may create it and try again.
         mailstore::Error::NoSuchMailbox => Answer::no("TRYCREATE", "Mailbox does not exist"),
         error => error.into(),
     })?;
-    Ok(Filing { tag: tag.to_owned(), mailbox, replaces, done: Vec::new(), current: None, size: 0 })
+    Ok(Filing { tag: tag.to_owned(), mailbox, rights, replaces, done: Vec::new(), current: None, size: 0 })
 }
 
 /// The message that a REPLACE means.
@@ -118,6 +120,8 @@ fn old(session: &Session, replaces: &Replaces) -> Result<Old, Answer> {
     if selected.read_only {
         return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));
     }
+    // RFC 8508 §3.4: as APPEND, STORE and EXPUNGE together.
+    judge(selected.rights, Rights::MARK | Rights::EXPUNGE)?;
     match selected.resolve(&replaces.message, replaces.uid)?[..] {
         [target] if !selected.view.is_expunged(target.uid) => Ok(Old { mailbox: selected.view.mailbox().clone(), uid: target.uid }),
         _ => Err(Answer::no("EXPUNGEISSUED", "Message to be replaced does not exist")),
@@ -134,7 +138,7 @@ async fn take(session: &mut Session, mut filing: Filing, pieces: Vec<AppendPiece
                 if filing.done.len() >= MOST_TOGETHER {
                     return Err(Answer::no("LIMIT", format!("More than {MOST_TOGETHER} messages in one APPEND")));
                 }
-                let (flags, date) = (flag_set(flags), date.map(|date| date.unix));
+                let (flags, date) = (permitted(filing.rights, flag_set(flags)), date.map(|date| date.unix));
                 let bytes = Bytes::None { catenated };
                 filing.current = Some(Current { bytes, flags, date, size: 0, waiting: Vec::new() });
             }
@@ -182,14 +186,14 @@ async fn expect(session: &Session, mut filing: Filing, size: u64, is_binary: boo
 async fn add_url(session: &Session, mut filing: Filing, url: String) -> Result<Filing, Answer> {
     let limit = session.connection.config.imapd.append_size_limit.0;
     let found = catenate::find(session, &url)?;
-    let account = session.account.clone();
+    let realm = session.realm.clone();
     let work = move || {
         let Some(current) = &mut filing.current else { return Err(Answer::bad("Expected a message")) };
         if let Bytes::None { .. } = current.bytes {
             current.bytes = Bytes::Scratch { scratch: filing.mailbox.scratch()?, binary: false };
         }
         let Bytes::Scratch { scratch, .. } = &mut current.bytes else { return Err(Answer::bad("Expected a part")) };
-        let added = catenate::copy(&account, &found, scratch, current.size, limit)?;
+        let added = catenate::copy(&realm, &found, scratch, current.size, limit)?;
         current.size += added;
         filing.size += added;
         Ok(filing)

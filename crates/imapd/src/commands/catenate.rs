@@ -1,11 +1,12 @@
-//! What the URLs of a CATENATE mean (RFC 4469, RFC 5092): messages of the user's own mailboxes, and parts of them, with PARTIAL (RFC 5550
+//! What the URLs of a CATENATE mean (RFC 4469, RFC 5092): messages of mailboxes the user may read, and parts of them, with PARTIAL (RFC 5550
 //! §5.7.1).
 
 use crate::answer::Answer;
 use crate::fetch::body::{Plan, Reading};
+use crate::place::Realm;
 use crate::session::Session;
 use imap_proto::{BodyForm, BodyItem, MessageUrl, url};
-use mailstore::{Account, Mailbox, MailboxName, Scratch};
+use mailstore::{Mailbox, Rights, Scratch};
 use std::cell::OnceCell;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -42,13 +43,18 @@ pub fn find(session: &Session, text: &str) -> Result<Found, Answer> {
 }
 
 /// Adds the bytes it stands for and tells how many: no more than make `before` of them `limit`. Does not set `\Seen`. Blocking.
-pub fn copy(account: &Arc<Account>, found: &Found, to: &mut Scratch, before: u64, limit: u64) -> Result<u64, Answer> {
+pub fn copy(realm: &Realm, found: &Found, to: &mut Scratch, before: u64, limit: u64) -> Result<u64, Answer> {
     let bad = || bad(&found.url);
     let mailbox = match (&found.selected, &found.parsed.mailbox) {
         (Some(selected), _) => selected.clone(),
         (None, name) => {
-            let name = MailboxName::parse(name.as_deref().unwrap_or_default()).map_err(|_| bad())?;
-            account.open(&name).map_err(|error| if matches!(error, mailstore::Error::NoSuchMailbox) { bad() } else { error.into() })?
+            // RFC 4469 §4: what may not be read is as if it were not there.
+            let spot = realm.locate(name.as_deref().unwrap_or_default()).map_err(|_| bad())?;
+            let refused = |answer: Answer| if matches!(&*answer.code, "NONEXISTENT" | "NOPERM") { bad() } else { answer };
+            let spot = realm.place(spot, Rights::READ).map_err(refused)?.spot;
+            spot.account
+                .open(&spot.name)
+                .map_err(|error| if matches!(error, mailstore::Error::NoSuchMailbox) { bad() } else { error.into() })?
         }
     };
     if found.parsed.uid_validity.is_some_and(|validity| validity != mailbox.snapshot().uid_validity()) {

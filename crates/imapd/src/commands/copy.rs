@@ -1,24 +1,28 @@
 //! COPY (RFC 3501 §6.4.7), MOVE (RFC 6851), with COPYUID (RFC 4315 §3).
 
 use crate::answer::Answer;
+use crate::place::{forbidden, judge};
 use crate::session::Session;
 use imap_proto::sequence::write_set;
 use imap_proto::{Mailbox, SequenceSet, Status, encode};
-use mailstore::{Added, Gone, MailboxName};
+use mailstore::{Added, FlagMode, FlagSet, Flags, Gone, Rights};
 
 pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &Mailbox, remove: bool) -> Answer {
-    let name = match MailboxName::parse(&mailbox.0) {
-        Ok(name) => name,
-        Err(error) => return error.into(),
+    let place = match session.target(mailbox).await {
+        Ok(place) => place,
+        Err(answer) => return answer,
     };
-    let account = session.account.clone();
     let copied = session
         .with_selected(move |selected| {
             if remove && selected.read_only {
                 return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));
             }
+            if remove {
+                // RFC 6851 §4.5: as COPY, STORE and EXPUNGE together.
+                judge(selected.rights, Rights::MARK | Rights::EXPUNGE)?;
+            }
             let uids: Vec<u32> = selected.resolve(&set, uid)?.iter().map(|target| target.uid).collect();
-            let to = account.open(&name).map_err(|error| match error {
+            let to = place.spot.account.open(&place.spot.name).map_err(|error| match error {
                 // RFC 3501 §6.4.7: the client may create it and try again.
                 mailstore::Error::NoSuchMailbox => Answer::no("TRYCREATE", "Mailbox does not exist"),
                 error => error.into(),
@@ -30,9 +34,12 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
             let gone = if uid { Gone::LeaveOut } else { Gone::Refuse };
             if remove {
                 let moved = from.move_to(&uids, &to, gone)?;
+                drop_flags(&to, &moved.added, place.rights)?;
                 return Ok((moved.added, moved.error));
             }
-            Ok((from.copy(&uids, &to, gone)?, None))
+            let added = from.copy(&uids, &to, gone)?;
+            drop_flags(&to, &added, place.rights)?;
+            Ok((added, None))
         })
         .await;
     let (added, error) = match copied {
@@ -52,6 +59,18 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
     encode::status(&mut session.connection.wire.out, "*", Status::Ok, &code, "Moved UIDs");
     // Those that COPYUID does not name are where they were.
     error.map_or_else(|| Answer::ok(done), Answer::from)
+}
+
+/// RFC 4314 §4: copies keep only the flags that the user may set where they are.
+fn drop_flags(to: &mailstore::Mailbox, added: &Added, rights: Rights) -> mailstore::Result<()> {
+    let mut gone = FlagSet::new(forbidden(rights));
+    if gone.flags == Flags::NONE {
+        return Ok(());
+    }
+    if !rights.contains(Rights::WRITE) {
+        gone.keywords = to.snapshot().keywords().iter().map(str::to_owned).collect();
+    }
+    to.store_flags(&added.uids, FlagMode::Remove, &gone, None).map(drop)
 }
 
 /// RFC 4315 §4: `"COPYUID" SP nz-number SP uid-set SP uid-set`

@@ -1,10 +1,11 @@
 //! EXPUNGE (RFC 3501 §6.4.3) and UID EXPUNGE (RFC 4315 §2.1).
 
 use crate::answer::Answer;
+use crate::place::judge;
 use crate::selected::Selected;
 use crate::session::Session;
 use imap_proto::SequenceSet;
-use mailstore::{Flags, Message};
+use mailstore::{Flags, Message, Rights};
 
 /// Removes what is marked as deleted, of `set` only when there is one. The EXPUNGE responses come with the command's report
 /// of changes.
@@ -14,6 +15,7 @@ pub async fn run(session: &mut Session, set: Option<SequenceSet>) -> Answer {
             if selected.read_only {
                 return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));
             }
+            judge(selected.rights, Rights::EXPUNGE)?;
             let mut uids = deleted(selected)?;
             if let Some(set) = set {
                 let largest = uids.last().copied().unwrap_or(0).max(selected.view.snapshot().iter().last().map_or(0, Message::uid));

@@ -1,13 +1,15 @@
-//! LIST and LSUB (RFC 3501 §6.3.8, §6.3.9), LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819), SPECIAL-USE (RFC 6154).
+//! LIST and LSUB (RFC 3501 §6.3.8, §6.3.9), LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819), SPECIAL-USE (RFC 6154), LIST-MYRIGHTS (RFC 8440).
 
 use crate::answer::Answer;
+use crate::commands::acl::write_my_rights;
 use crate::commands::enable::Enabled;
 use crate::commands::status;
 use crate::names::{Pattern, special_use};
+use crate::place::Realm;
 use crate::session::{Outcome, Session};
 use config::Imapd;
 use imap_proto::{List, SpecialUse, encode};
-use mailstore::{Account, MailboxName};
+use mailstore::{MailboxName, Rights, SEPARATOR};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known about one name.
@@ -15,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Facts {
     /// There is a mailbox to select.
     exists: bool,
+    rights: Rights,
     has_children: bool,
     subscribed: bool,
     special_use: Option<SpecialUse>,
@@ -30,11 +33,11 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
         return Ok(Answer::ok("List completed"));
     }
     let config = session.connection.config.clone();
-    let returns_status = list.returns.status;
-    let enabled = session.enabled;
+    let (returns_status, returns_rights) = (list.returns.status, list.returns.my_rights);
+    let (realm, enabled) = (session.realm.clone(), session.enabled);
     let found = session
-        .with_account(move |account| {
-            let facts = facts(account, &config.imapd, list.select.subscribed || list.returns.subscribed)?;
+        .with_account(move |_| {
+            let facts = facts(&realm, &config.imapd, list.select.subscribed || list.returns.subscribed)?;
             Ok::<_, mailstore::Error>(select(&facts, &list, enabled))
         })
         .await;
@@ -42,11 +45,14 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
         Ok(found) => found,
         Err(error) => return Ok(error.into()),
     };
-    for Line { name, text, exists } in found {
+    for Line { name, text, rights } in found {
         session.connection.wire.out.extend_from_slice(&text);
-        if let (Some(items), true) = (returns_status, exists) {
+        if returns_rights && rights != Rights::NONE {
+            write_my_rights(&mut session.connection.wire.out, name.as_str(), rights);
+        }
+        if let (Some(items), true, Ok(spot)) = (returns_status, rights.contains(Rights::READ), session.realm.locate(name.as_str())) {
             // RFC 5819 §2: a mailbox whose STATUS cannot be told just has none.
-            let _ = status::tell(session, &name, items).await;
+            let _ = status::tell(session, &spot, items).await;
             if let Err(answer) = session.may_go_on() {
                 return Ok(answer);
             }
@@ -56,16 +62,36 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
     Ok(Answer::ok("List completed"))
 }
 
+/// RFC 2342 §5: one personal namespace, the root; no other people's; the public mailboxes where there are some.
+pub fn namespace(session: &mut Session) {
+    let out = &mut session.connection.wire.out;
+    out.extend_from_slice(b"* NAMESPACE ((\"\" \".\")) NIL ");
+    match &session.realm.public {
+        Some(public) => {
+            out.extend_from_slice(b"((");
+            encode::string(out, imap_proto::mutf7::encode(&format!("{}{SEPARATOR}", public.prefix)).as_bytes());
+            out.extend_from_slice(b" \".\"))\r\n");
+        }
+        None => out.extend_from_slice(b"NIL\r\n"),
+    }
+}
+
 /// Gathers all names. Blocking.
-fn facts(account: &Account, config: &Imapd, with_subscriptions: bool) -> mailstore::Result<BTreeMap<MailboxName, Facts>> {
+fn facts(realm: &Realm, config: &Imapd, with_subscriptions: bool) -> mailstore::Result<BTreeMap<MailboxName, Facts>> {
     let mut all: BTreeMap<MailboxName, Facts> = BTreeMap::new();
-    for listed in account.list()? {
-        let special_use = special_use(config, &listed.name);
-        let facts = Facts { exists: listed.exists, has_children: listed.has_children, special_use, ..Facts::default() };
-        all.insert(listed.name, facts);
+    for (name, rights) in realm.list()? {
+        let mut above = name.parent();
+        while let Some(parent) = above {
+            let next = parent.parent();
+            all.entry(parent).or_default().has_children = true;
+            above = next;
+        }
+        let special_use = special_use(config, &name);
+        let facts = all.entry(name).or_default();
+        *facts = Facts { exists: true, rights, special_use, ..*facts };
     }
     if with_subscriptions {
-        for name in account.subscriptions()? {
+        for name in realm.account.subscriptions()? {
             all.entry(name).or_default().subscribed = true;
         }
     }
@@ -95,7 +121,8 @@ fn facts(account: &Account, config: &Imapd, with_subscriptions: bool) -> mailsto
 struct Line {
     name: MailboxName,
     text: Vec<u8>,
-    exists: bool,
+    /// What the client may do with it; nothing where RFC 8440 §4 has no MYRIGHTS: no mailbox, or one that is only on the way to others.
+    rights: Rights,
 }
 
 fn select(all: &BTreeMap<MailboxName, Facts>, list: &List, enabled: Enabled) -> Vec<Line> {
@@ -116,7 +143,8 @@ fn select(all: &BTreeMap<MailboxName, Facts>, list: &List, enabled: Enabled) -> 
         // A name known only from the subscriptions, without being asked for them, is no mailbox.
         let known = facts.exists || facts.has_children || list.select.subscribed && (meets || leads);
         if known && (meets || leads) {
-            lines.push(Line { name: name.clone(), text: line(name, facts, list, leads, enabled), exists: facts.exists });
+            let rights = if facts.exists && meets { facts.rights } else { Rights::NONE };
+            lines.push(Line { name: name.clone(), text: line(name, facts, list, leads, enabled), rights });
         }
     }
     lines
@@ -157,10 +185,10 @@ fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool, enabled: En
 /// RFC 3501 §6.3.9.
 pub async fn lsub(session: &mut Session, reference: String, pattern: String) -> Answer {
     let config = session.connection.config.clone();
-    let enabled = session.enabled;
+    let (realm, enabled) = (session.realm.clone(), session.enabled);
     let found = session
-        .with_account(move |account| {
-            let all = facts(account, &config.imapd, true)?;
+        .with_account(move |_| {
+            let all = facts(&realm, &config.imapd, true)?;
             Ok::<_, mailstore::Error>(lsub_lines(&all, &reference, &pattern, enabled))
         })
         .await;

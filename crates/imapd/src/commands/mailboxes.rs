@@ -1,9 +1,10 @@
 //! CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 3501 §6.3.3 to §6.3.7).
 
 use crate::answer::Answer;
+use crate::place::{Realm, Spot, judge};
 use crate::session::Session;
 use imap_proto::{Mailbox, SpecialUse};
-use mailstore::{MailboxName, SEPARATOR};
+use mailstore::{MailboxName, Rights, SEPARATOR};
 
 pub async fn create(session: &mut Session, mailbox: &Mailbox, special_use: Option<SpecialUse>) -> Answer {
     if special_use.is_some() {
@@ -12,30 +13,38 @@ pub async fn create(session: &mut Session, mailbox: &Mailbox, special_use: Optio
     }
     // RFC 3501 §6.3.3: a separator at the end announces mailboxes below, and is not part of the name.
     let text = mailbox.0.strip_suffix(SEPARATOR).unwrap_or(&mailbox.0);
-    let name = match MailboxName::parse(text) {
-        Ok(name) if name.is_inbox() => return Answer::no("ALREADYEXISTS", "INBOX exists already"),
-        Ok(name) => name,
-        Err(error) => return error.into(),
+    let spot = match session.realm.locate(text) {
+        Ok(spot) if spot.shown.is_inbox() => return Answer::no("ALREADYEXISTS", "INBOX exists already"),
+        Ok(spot) => spot,
+        Err(answer) => return answer,
     };
-    let created = session.with_account(move |account| {
-        account.create(&name)?;
-        account.mailbox_id(&name)
-    });
-    match created.await {
+    let realm = session.realm.clone();
+    let created = session
+        .blocking(move || {
+            realm.may_create(&spot)?;
+            spot.account.create(&spot.name)?;
+            spot.account.inherit_rights(&spot.name)?;
+            Ok::<_, Answer>(spot.account.mailbox_id(&spot.name)?)
+        })
+        .await;
+    match created {
         // RFC 8474 §4.1
         Ok(id) => Answer::ok_with(format!("MAILBOXID ({id})"), "Create completed"),
-        Err(error) => error.into(),
+        Err(answer) => answer,
     }
 }
 
 pub async fn delete(session: &mut Session, mailbox: &Mailbox) -> Answer {
-    let name = match MailboxName::parse(&mailbox.0) {
-        Ok(name) if name.is_inbox() => return Answer::no("CANNOT", "INBOX cannot be deleted"),
-        Ok(name) => name,
-        Err(error) => return error.into(),
+    let spot = match session.locate(mailbox) {
+        Ok(spot) if spot.shown.is_inbox() => return Answer::no("CANNOT", "INBOX cannot be deleted"),
+        Ok(_) => match session.place(mailbox, Rights::DELETE).await {
+            Ok(place) => place.spot,
+            Err(answer) => return answer,
+        },
+        Err(answer) => return answer,
     };
-    let gone = name.clone();
-    match session.with_account(move |account| account.delete(&name)).await {
+    let gone = spot.shown.clone();
+    match session.with_account(move |_| spot.account.delete(&spot.name)).await {
         Ok(()) => {
             leave(session, |selected| *selected == gone);
             Answer::ok("Delete completed")
@@ -46,22 +55,45 @@ pub async fn delete(session: &mut Session, mailbox: &Mailbox) -> Answer {
 
 pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answer {
     let to_text = to.0.strip_suffix(SEPARATOR).unwrap_or(&to.0);
-    let (from, to) = match (MailboxName::parse(&from.0), MailboxName::parse(to_text)) {
+    let (from, to) = match (session.locate(from), session.realm.locate(to_text)) {
         (Ok(from), Ok(to)) => (from, to),
-        (Err(error), _) | (_, Err(error)) => return error.into(),
+        (Err(answer), _) | (_, Err(answer)) => return answer,
     };
-    if to.is_inbox() {
+    if to.shown.is_inbox() {
         return Answer::no("ALREADYEXISTS", "INBOX exists already");
     }
-    let gone = from.clone();
-    match session.with_account(move |account| account.rename(&from, &to)).await {
+    if !std::sync::Arc::ptr_eq(&from.account, &to.account) {
+        return Answer::no("CANNOT", "A mailbox cannot be renamed to belong to somebody else");
+    }
+    let gone = from.shown.clone();
+    let realm = session.realm.clone();
+    let renamed = session
+        .blocking(move || {
+            if realm.acl {
+                rename_allowed(&realm, &from, &to)?;
+            }
+            Ok::<_, Answer>(from.account.rename(&from.name, &to.name)?)
+        })
+        .await;
+    match renamed {
         Ok(()) => {
             // Renaming INBOX only moves its messages; any other mailbox, and those below, are elsewhere afterwards.
             leave(session, |selected| !gone.is_inbox() && (*selected == gone || selected.is_below(&gone)));
             Answer::ok("Rename completed")
         }
-        Err(error) => error.into(),
+        Err(answer) => answer,
     }
+}
+
+/// RFC 4314 §4: `x` on the mailbox, `k` on the new parent; a mailbox below goes along, whatever the rights on it. From INBOX, which stays, messages move: as for MOVE.
+fn rename_allowed(realm: &Realm, from: &Spot, to: &Spot) -> Result<(), Answer> {
+    let needs = if from.shown.is_inbox() { Rights::READ | Rights::MARK | Rights::EXPUNGE } else { Rights::DELETE };
+    match realm.rights(from) {
+        // A level without a mailbox of its own has nothing to ask; `Account::rename` knows whether there is something below.
+        Err(mailstore::Error::NoSuchMailbox) if from.own => {}
+        rights => judge(rights?, needs)?,
+    }
+    realm.may_create(to)
 }
 
 /// Closes the open mailbox when it went by this session's own wish, as Dovecot does. After a NO it stays open.
@@ -74,22 +106,17 @@ fn leave(session: &mut Session, goes: impl Fn(&MailboxName) -> bool) {
 
 pub async fn subscribe(session: &mut Session, mailbox: &Mailbox, on: bool) -> Answer {
     let text = mailbox.0.strip_suffix(SEPARATOR).unwrap_or(&mailbox.0);
+    if on {
+        // RFC 3501 §6.3.6 allows the check, and RFC 4314 §4 then wants `l`; a name that never existed in the list helps nobody.
+        if let Err(answer) = session.place(&Mailbox(text.to_owned()), Rights::LOOKUP).await {
+            return answer;
+        }
+    }
     let name = match MailboxName::parse(text) {
         Ok(name) => name,
         Err(error) => return error.into(),
     };
-    let changed = session
-        .with_account(move |account| {
-            if !on {
-                return account.unsubscribe(&name);
-            }
-            // RFC 3501 §6.3.6 allows the check; a name that never existed in the list helps nobody.
-            if !account.exists(&name)? {
-                return Err(mailstore::Error::NoSuchMailbox);
-            }
-            account.subscribe(&name)
-        })
-        .await;
+    let changed = session.with_account(move |account| if on { account.subscribe(&name) } else { account.unsubscribe(&name) }).await;
     match changed {
         Ok(()) => Answer::ok(if on { "Subscribe completed" } else { "Unsubscribe completed" }),
         Err(error) => error.into(),

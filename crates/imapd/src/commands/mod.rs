@@ -1,5 +1,6 @@
 //! One file per command. Each works, writes its untagged answers, and returns the tagged one.
 
+pub mod acl;
 pub mod append;
 pub mod catenate;
 pub mod close;
@@ -12,7 +13,9 @@ pub mod id;
 pub mod idle;
 pub mod list;
 pub mod mailboxes;
+pub mod metadata;
 pub mod noop;
+pub mod quota;
 pub mod search;
 pub mod select;
 pub mod sort;
@@ -60,8 +63,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         }
         Command::Compress(algorithm) => compress::run(session, &algorithm),
         Command::Namespace => {
-            // RFC 2342 §5: one personal namespace, the root; no other people's, none shared.
-            session.connection.wire.out.extend_from_slice(b"* NAMESPACE ((\"\" \".\")) NIL NIL\r\n");
+            list::namespace(session);
             Answer::ok("Namespace completed")
         }
         Command::Select { mailbox, read_only } => select::run(session, &mailbox, read_only).await,
@@ -72,6 +74,16 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::List(list) => list::list(session, list).await?,
         Command::Lsub { reference, pattern } => list::lsub(session, reference, pattern).await,
         Command::Status { mailbox, items } => status::run(session, &mailbox, items).await,
+        Command::GetQuota(root) => quota::get(session, &root).await,
+        Command::GetQuotaRoot(mailbox) => quota::get_root(session, &mailbox).await,
+        Command::SetQuota { .. } => quota::set(),
+        Command::GetMetadata(request) => metadata::get(session, request).await,
+        Command::SetMetadata { mailbox, entries } => metadata::set(session, mailbox.as_ref(), entries).await,
+        Command::SetAcl(request) => acl::set(session, request).await,
+        Command::DeleteAcl { mailbox, identifier } => acl::delete(session, &mailbox, &identifier).await,
+        Command::GetAcl(mailbox) => acl::get(session, &mailbox).await,
+        Command::ListRights { mailbox, identifier } => acl::list_rights(session, &mailbox, &identifier).await,
+        Command::MyRights(mailbox) => acl::my_rights(session, &mailbox).await,
         Command::Idle => idle::run(session).await?,
         Command::Close => close::run(session, true).await,
         Command::Unselect => close::run(session, false).await,

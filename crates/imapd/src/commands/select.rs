@@ -1,10 +1,11 @@
 //! SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2).
 
 use crate::answer::Answer;
+use crate::place::{Place, may_change};
 use crate::selected::{Selected, write_count};
 use crate::session::Session;
 use imap_proto::{Mailbox, Status, encode};
-use mailstore::{Access, MailboxName};
+use mailstore::{Access, Rights};
 
 pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> Answer {
     // RFC 3501 §6.3.1: the old mailbox is closed even when the new one cannot be opened.
@@ -15,19 +16,23 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> A
         // RFC 9051 §7.1: what comes from here on is of the other mailbox.
         encode::status(&mut session.connection.wire.out, "*", Status::Ok, "CLOSED", "Previous mailbox is closed");
     }
-    let name = match MailboxName::parse(&mailbox.0) {
-        Ok(name) => name,
-        Err(error) => return error.into(),
+    let Place { spot, rights } = match session.place(mailbox, Rights::READ).await {
+        Ok(place) => place,
+        Err(answer) => return answer,
     };
+    // RFC 4314 §5.2
+    let read_only = read_only || !may_change(rights);
     let opened = session
-        .with_account(move |account| {
-            let mailbox = account.open(&name)?;
+        .with_account(move |_| {
+            let mailbox = spot.account.open(&spot.name)?;
             mailbox.refresh()?;
             let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
             let view = mailbox.view(access)?;
             // A disk that cannot be written to may keep an old mailbox from having one.
             let id = view.mailbox().mailbox_id().inspect_err(|error| tracing::warn!(%error, "mailbox has no MAILBOXID")).ok();
-            Ok::<_, mailstore::Error>((Selected::new(name, view, read_only), id))
+            let mut selected = Selected::new(spot.shown, view, read_only);
+            selected.rights = rights;
+            Ok::<_, mailstore::Error>((selected, id))
         })
         .await;
     let (mut selected, id) = match opened {

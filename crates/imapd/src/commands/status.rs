@@ -1,40 +1,51 @@
-//! STATUS (RFC 3501 §6.3.10), also for LIST-STATUS (RFC 5819), with SIZE (RFC 8438), DELETED (RFC 9051) and APPENDLIMIT (RFC 7889).
+//! STATUS (RFC 3501 §6.3.10), also for LIST-STATUS (RFC 5819), with SIZE (RFC 8438), DELETED (RFC 9051), DELETED-STORAGE (RFC 9208) and APPENDLIMIT (RFC 7889).
 
 use crate::answer::Answer;
 use crate::commands::enable::Enabled;
+use crate::place::Spot;
 use crate::session::{SLICE, Session};
-use imap_proto::{Mailbox, StatusItems, encode};
-use mailstore::{MailboxName, Status};
+use imap_proto::{StatusItems, encode};
+use mailstore::{Flags, Mailbox, MailboxName, Message, Rights, Status};
 use std::time::Instant;
 
-pub async fn run(session: &mut Session, mailbox: &Mailbox, items: StatusItems) -> Answer {
-    let name = match MailboxName::parse(&mailbox.0) {
-        Ok(name) => name,
-        Err(error) => return error.into(),
+pub async fn run(session: &mut Session, mailbox: &imap_proto::Mailbox, items: StatusItems) -> Answer {
+    let spot = match session.place(mailbox, Rights::READ).await {
+        Ok(place) => place.spot,
+        Err(answer) => return answer,
     };
-    match tell(session, &name, items).await {
+    match tell(session, &spot, items).await {
         Ok(()) => Answer::ok("Status completed"),
         Err(answer) => answer,
     }
 }
 
 /// Finds out and writes the response.
-pub async fn tell(session: &mut Session, name: &MailboxName, items: StatusItems) -> Result<(), Answer> {
-    let asked = name.clone();
-    let status = session.with_account(move |account| account.status(&asked)).await?;
-    let size = if items.size { total_size(session, name).await? } else { 0 };
-    let asked = name.clone();
-    let id = if items.mailbox_id { Some(session.with_account(move |account| account.mailbox_id(&asked)).await?) } else { None };
+pub async fn tell(session: &mut Session, spot: &Spot, items: StatusItems) -> Result<(), Answer> {
+    let asked = spot.clone();
+    let status = session.with_account(move |_| asked.account.status(&asked.name)).await?;
+    let size = if items.size { total_size(session, spot, |_| true, Mailbox::size).await? } else { 0 };
+    // RFC 9208 §4.1.4: what an EXPUNGE gives back, which is what quota counts.
+    let deleted = match items.deleted_storage {
+        true => total_size(session, spot, |message| message.flags().contains(Flags::DELETED), Mailbox::disk_size).await?,
+        false => 0,
+    };
+    let asked = spot.clone();
+    let id = if items.mailbox_id { Some(session.with_account(move |_| asked.account.mailbox_id(&asked.name)).await?) } else { None };
     let limit = session.connection.config.imapd.append_size_limit.0;
     let enabled = session.enabled;
-    write(&mut session.connection.wire.out, name, items, &status, Found { size, limit, id, enabled });
+    write(&mut session.connection.wire.out, &spot.shown, items, &status, Found { size, deleted, limit, id, enabled });
     Ok(())
 }
 
-/// The sum of all sizes. Where file names do not tell them, files are read; so it is done in slices of time.
-async fn total_size(session: &mut Session, name: &MailboxName) -> Result<u64, Answer> {
-    let asked = name.clone();
-    let mailbox = session.with_account(move |account| account.open(&asked)).await?;
+/// The sum of the sizes of some messages. Where file names do not tell them, files are read; so it is done in slices of time.
+async fn total_size(
+    session: &mut Session,
+    spot: &Spot,
+    counts: fn(&Message) -> bool,
+    size: fn(&Mailbox, &Message) -> mailstore::Result<u64>,
+) -> Result<u64, Answer> {
+    let asked = spot.clone();
+    let mailbox = session.with_account(move |_| asked.account.open(&asked.name)).await?;
     let (mut total, mut next) = (0u64, 0);
     loop {
         let mailbox = mailbox.clone();
@@ -42,8 +53,8 @@ async fn total_size(session: &mut Session, name: &MailboxName) -> Result<u64, An
         (total, next, done) = session
             .with_account(move |_| {
                 let (snapshot, until, from) = (mailbox.snapshot(), Instant::now() + SLICE, next);
-                for message in snapshot.iter().filter(|message| message.uid() >= from) {
-                    match mailbox.size(message) {
+                for message in snapshot.iter().filter(|message| message.uid() >= from && counts(message)) {
+                    match size(&mailbox, message) {
                         Ok(size) => total += size,
                         Err(mailstore::Error::Expunged) => {}
                         Err(error) => return Err(error),
@@ -66,6 +77,7 @@ async fn total_size(session: &mut Session, name: &MailboxName) -> Result<u64, An
 /// What takes more than counting.
 struct Found {
     size: u64,
+    deleted: u64,
     limit: u64,
     id: Option<String>,
     enabled: Enabled,
@@ -84,6 +96,7 @@ fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Sta
         (items.uid_validity, "UIDVALIDITY", status.uid_validity.into()),
         (items.unseen, "UNSEEN", status.unseen.into()),
         (items.deleted, "DELETED", status.deleted.into()),
+        (items.deleted_storage, "DELETED-STORAGE", found.deleted),
         (items.size, "SIZE", found.size),
         (items.append_limit, "APPENDLIMIT", found.limit),
     ] {

@@ -1,10 +1,11 @@
 //! STORE and UID STORE (RFC 3501 §6.4.6).
 
 use crate::answer::Answer;
-use crate::selected::{Told, flag_set};
+use crate::place::{forbidden, permitted};
+use crate::selected::{SYSTEM, Told, flag_set};
 use crate::session::Session;
 use imap_proto::{FlagChange, Store};
-use mailstore::{Expunges, FlagMode, FlagSet, Flags, KeywordBits, Keywords, Message};
+use mailstore::{Expunges, FlagMode, FlagSet, Flags, KeywordBits, Keywords, Mailbox, Message, Rights};
 
 pub async fn run(session: &mut Session, store: Store) -> Answer {
     let mode = match store.change {
@@ -23,8 +24,8 @@ pub async fn run(session: &mut Session, store: Store) -> Answer {
             if uids.is_empty() {
                 return Ok((out, Told::new(), false));
             }
-            let flags = flag_set(store.flags);
             let mailbox = selected.view.mailbox();
+            let (mode, flags) = permit(selected.rights, mailbox, &uids, mode, flag_set(store.flags))?;
             let stored = mailbox.store_flags(&uids, mode, &flags, None)?;
             // What the client can work out by itself; what others changed it has to be told, also after .SILENT (RFC 3501 §6.4.6).
             let keywords = keyword_bits(&flags, mailbox.snapshot().keywords());
@@ -57,6 +58,33 @@ pub async fn run(session: &mut Session, store: Store) -> Answer {
         }
         Err(answer) => answer,
     }
+}
+
+/// What of a change the rights allow (RFC 4314 §4); `NOPERM` when that is nothing. Flags that may not be touched stay, so that replacing becomes taking
+/// away and adding.
+fn permit(rights: Rights, mailbox: &Mailbox, uids: &[u32], mode: FlagMode, flags: FlagSet) -> Result<(FlagMode, FlagSet), Answer> {
+    let forbidden = forbidden(rights);
+    let may_write = rights.contains(Rights::WRITE);
+    if forbidden == Flags::NONE {
+        return Ok((mode, flags));
+    }
+    let wanted = flags.clone();
+    let allowed = permitted(rights, flags);
+    if mode != FlagMode::Replace {
+        let nothing = allowed == FlagSet::default() && wanted != allowed;
+        return if nothing { Err(Answer::no("NOPERM", "Permission denied")) } else { Ok((mode, allowed)) };
+    }
+    let every = SYSTEM.into_iter().fold(Flags::NONE, |all, (flag, _)| all | flag);
+    if every.without(forbidden) == Flags::NONE {
+        return Err(Answer::no("NOPERM", "Permission denied"));
+    }
+    let mut gone = FlagSet::new(every.without(forbidden).without(allowed.flags));
+    if may_write {
+        let is_kept = |name: &&str| allowed.keywords.iter().any(|kept| kept == name);
+        gone.keywords = mailbox.snapshot().keywords().iter().filter(|name| !is_kept(name)).map(str::to_owned).collect();
+    }
+    mailbox.store_flags(uids, FlagMode::Remove, &gone, None)?;
+    Ok((FlagMode::Add, allowed))
 }
 
 /// The flags of a message as the client knew it, after its own change.

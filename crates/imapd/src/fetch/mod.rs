@@ -87,7 +87,8 @@ impl Job {
             targets: targets.into(),
             items: items.into(),
             uid,
-            marks_seen: shows_body && !selected.read_only,
+            // RFC 4314 §4
+            marks_seen: shows_body && !selected.read_only && selected.rights.contains(mailstore::Rights::SEEN),
             marked: 0,
             fresh: HashSet::new(),
             told: Told::new(),

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 /// Longer than anything takes that works.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Accounts `ann` and `bob` at example.org, password `pw`.
+/// Accounts `ann`, `bob`, and `quinn` with room for 10 KiB and 3 messages, at example.org, password `pw`.
 pub struct World {
     pub dir: tempfile::TempDir,
     pub port: u16,
@@ -27,7 +27,7 @@ impl World {
         World::with("").await
     }
 
-    /// `settings` go into `[imapd]`.
+    /// `settings` go into `[imapd]`; `{root}` in them is the folder of this world.
     pub async fn with(settings: &str) -> World {
         let dir = testkit::temp_dir();
         fake_authd(dir.path());
@@ -41,6 +41,7 @@ impl World {
     async fn in_dir(dir: tempfile::TempDir, settings: &str) -> World {
         let port = testkit::free_port();
         let root = dir.path().display();
+        let settings = settings.replace("{root}", &root.to_string());
         let text = format!(
             "hostname = \"mail.example.org\"\nrun_directory = \"{root}\"\nsandbox = false\n\
              [imapd]\nlisten = [\"127.0.0.1:{port}\"]\nlisten_tls = []\nmailbox_auto = \"no\"\n{settings}\n\
@@ -246,7 +247,7 @@ async fn serve_auth(stream: UnixStream) -> std::io::Result<()> {
             Some(response) => {
                 let plain = String::from_utf8_lossy(&BASE64.decode(response).unwrap_or_default()).into_owned();
                 match plain.split('\0').collect::<Vec<_>>()[..] {
-                    [_, user @ ("ann@example.org" | "bob@example.org"), "pw"] => format!("OK\t{id}\tuser={user}\n"),
+                    [_, user @ ("ann@example.org" | "bob@example.org" | "quinn@example.org"), "pw"] => format!("OK\t{id}\tuser={user}\n"),
                     [_, user, _] => format!("FAIL\t{id}\tuser={user}\n"),
                     _ => format!("FAIL\t{id}\n"),
                 }
@@ -264,7 +265,8 @@ async fn serve_userdb(stream: UnixStream) -> std::io::Result<()> {
     let mut line = String::new();
     while stream.read_line(&mut line).await? > 0 {
         if let ["USER", id, user, ..] = line.trim_end().split('\t').collect::<Vec<_>>()[..] {
-            stream.get_mut().write_all(format!("USER\t{id}\t{user}\n").as_bytes()).await?;
+            let quota = if user.starts_with("quinn") { "\tquota_rule=*:storage=10:messages=3" } else { "" };
+            stream.get_mut().write_all(format!("USER\t{id}\t{user}{quota}\n").as_bytes()).await?;
         }
         line.clear();
     }

@@ -1,0 +1,173 @@
+//! SETACL, DELETEACL, GETACL, LISTRIGHTS, MYRIGHTS (RFC 4314 §3).
+
+use crate::answer::Answer;
+use crate::place::{Place, Realm};
+use crate::session::Session;
+use imap_proto::{FlagChange, Mailbox, SetAcl, encode};
+use mailstore::{Acl, Rights, RightsChange, Subject};
+
+/// What an identifier of IMAP begins with when it names a group, as in Dovecot; group-override is the other one.
+const GROUP: char = '$';
+const GROUP_OVERRIDE: &str = "!$";
+
+pub async fn set(session: &mut Session, request: SetAcl) -> Answer {
+    // RFC 4314 §3.1: an unrecognized right is BAD.
+    let Some(rights) = Rights::parse(&request.rights) else { return Answer::bad("Unknown right") };
+    let how = match request.change {
+        FlagChange::Replace => RightsChange::Replace,
+        FlagChange::Add => RightsChange::Add,
+        FlagChange::Remove => RightsChange::Remove,
+    };
+    change(session, &request.mailbox, &request.identifier, "Setacl completed", move |place, subject, negative| {
+        place.spot.account.set_rights(&place.spot.name, subject, negative, how, rights)
+    })
+    .await
+}
+
+pub async fn delete(session: &mut Session, mailbox: &Mailbox, identifier: &str) -> Answer {
+    change(session, mailbox, identifier, "Deleteacl completed", |place, subject, negative| {
+        place.spot.account.remove_rights(&place.spot.name, subject, negative)
+    })
+    .await
+}
+
+async fn change(
+    session: &mut Session,
+    mailbox: &Mailbox,
+    identifier: &str,
+    done: &'static str,
+    work: impl FnOnce(&Place, &Subject, bool) -> mailstore::Result<()> + Send + 'static,
+) -> Answer {
+    let place = match session.place(mailbox, Rights::ADMINISTER).await {
+        Ok(place) => place,
+        Err(answer) => return answer,
+    };
+    if !session.realm.acl {
+        return Answer::no("CANNOT", "Rights are not in use here (imap_acl)");
+    }
+    let Some((subject, negative)) = subject(&session.realm, place.spot.own, identifier) else {
+        return Answer::bad("Invalid identifier");
+    };
+    let changed = session
+        .blocking(move || {
+            work(&place, &subject, negative)?;
+            tracing::info!(mailbox = %mail_types::printable(place.spot.shown.as_str()), subject = %mail_types::printable(&subject.to_string()), "rights changed");
+            Ok::<_, mailstore::Error>(())
+        })
+        .await;
+    match changed {
+        Ok(()) => Answer::ok(done),
+        Err(error) => error.into(),
+    }
+}
+
+/// RFC 4314 §3.3: `* ACL mailbox *(SP identifier SP rights)`
+pub async fn get(session: &mut Session, mailbox: &Mailbox) -> Answer {
+    let place = match session.place(mailbox, Rights::ADMINISTER).await {
+        Ok(place) => place,
+        Err(answer) => return answer,
+    };
+    let spot = place.spot.clone();
+    let acl = match session.blocking(move || spot.account.acl(&spot.name)).await {
+        Ok(acl) => acl,
+        Err(error) => return error.into(),
+    };
+    let lines = told(&session.realm, place.spot.own, &acl);
+    let out = &mut session.connection.wire.out;
+    out.extend_from_slice(b"* ACL ");
+    encode::mailbox(out, place.spot.shown.as_str());
+    for (identifier, rights) in lines {
+        out.push(b' ');
+        encode::astring(out, identifier.as_bytes());
+        out.push(b' ');
+        encode::astring(out, rights.told().as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    Answer::ok("Getacl completed")
+}
+
+/// Identifiers with their rights; the owner is told also where nothing is written of it.
+fn told(realm: &Realm, own: bool, acl: &Acl) -> Vec<(String, Rights)> {
+    let mut lines = Vec::new();
+    if own && !acl.grants.iter().any(|grant| grant.subject == Subject::Owner && !grant.negative) {
+        lines.push((realm.person.user.clone(), Rights::ALL));
+    }
+    for grant in &acl.grants {
+        let name = match &grant.subject {
+            Subject::Owner if own => realm.person.user.clone(),
+            Subject::Owner => "owner".into(),
+            Subject::Anyone => "anyone".into(),
+            Subject::Authenticated => "authenticated".into(),
+            Subject::User(user) => user.clone(),
+            Subject::Group(group) => format!("{GROUP}{group}"),
+            Subject::GroupOverride(group) => format!("{GROUP_OVERRIDE}{group}"),
+        };
+        let always = if own && grant.subject == Subject::Owner && !grant.negative { Rights::ADMINISTER } else { Rights::NONE };
+        lines.push((format!("{}{name}", if grant.negative { "-" } else { "" }), grant.rights | always));
+    }
+    lines
+}
+
+/// Whom an identifier means, and whether rights are to be taken away (RFC 4314 §2: `-` in front).
+fn subject(realm: &Realm, own: bool, identifier: &str) -> Option<(Subject, bool)> {
+    let (negative, name) = identifier.strip_prefix('-').map_or((false, identifier), |name| (true, name));
+    let subject = match name {
+        "anyone" => Subject::Anyone,
+        "authenticated" => Subject::Authenticated,
+        "owner" => Subject::Owner,
+        name if own && name == realm.person.user => Subject::Owner,
+        name => match (name.strip_prefix(GROUP_OVERRIDE), name.strip_prefix(GROUP)) {
+            (Some(group), _) => Subject::GroupOverride(group.to_owned()),
+            (_, Some(group)) => Subject::Group(group.to_owned()),
+            _ => Subject::User(name.to_owned()),
+        },
+    };
+    // a line of `dovecot-acl` must say the same when it is read again
+    let fits = !name.is_empty() && !name.contains(['"', '\n', '\r', '\t']);
+    (fits && Subject::parse(&subject.to_string()).as_ref() == Some(&subject)).then_some((subject, negative))
+}
+
+/// RFC 4314 §3.4: `* LISTRIGHTS mailbox SP identifier SP required *(SP optional)`
+pub async fn list_rights(session: &mut Session, mailbox: &Mailbox, identifier: &str) -> Answer {
+    let place = match session.place(mailbox, Rights::ADMINISTER).await {
+        Ok(place) => place,
+        Err(answer) => return answer,
+    };
+    let Some((subject, negative)) = subject(&session.realm, place.spot.own, identifier) else {
+        return Answer::bad("Invalid identifier");
+    };
+    let out = &mut session.connection.wire.out;
+    out.extend_from_slice(b"* LISTRIGHTS ");
+    encode::mailbox(out, place.spot.shown.as_str());
+    out.push(b' ');
+    encode::astring(out, identifier.as_bytes());
+    // What the owner has always, then what can be given, one by one.
+    let always = if place.spot.own && subject == Subject::Owner && !negative { Rights::ADMINISTER } else { Rights::NONE };
+    out.push(b' ');
+    encode::astring(out, always.to_string().as_bytes());
+    for letter in Rights::ALL.without(always).told().chars() {
+        out.push(b' ');
+        out.extend_from_slice(letter.to_string().as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    Answer::ok("Listrights completed")
+}
+
+pub async fn my_rights(session: &mut Session, mailbox: &Mailbox) -> Answer {
+    // RFC 4314 §4: any right by which the mailbox may be known of.
+    let place = match session.place(mailbox, Rights::NONE).await {
+        Ok(place) => place,
+        Err(answer) => return answer,
+    };
+    write_my_rights(&mut session.connection.wire.out, place.spot.shown.as_str(), place.rights);
+    Answer::ok("Myrights completed")
+}
+
+/// RFC 4314 §3.5: `* MYRIGHTS mailbox SP rights`
+pub fn write_my_rights(out: &mut Vec<u8>, shown: &str, rights: Rights) {
+    out.extend_from_slice(b"* MYRIGHTS ");
+    encode::mailbox(out, shown);
+    out.push(b' ');
+    encode::astring(out, rights.told().as_bytes());
+    out.extend_from_slice(b"\r\n");
+}

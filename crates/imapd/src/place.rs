@@ -1,0 +1,225 @@
+//! Where a mailbox is that a client names, and what this client may do there (RFC 4314).
+//!
+//! An account's own mailboxes have plain names; those of the public Maildir, if one is set, begin with its prefix. What somebody may not even know of is answered as what is not there.
+
+use crate::answer::Answer;
+use crate::session::Session;
+use imap_proto::Mailbox;
+use mailstore::{Account, FlagSet, Flags, MailboxName, Person, Rights, SEPARATOR};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// All that one user can reach.
+pub struct Realm {
+    pub account: Arc<Account>,
+    pub person: Person,
+    /// Rights are asked for (`imap_acl`); otherwise everybody has all on what is theirs.
+    pub acl: bool,
+    pub public: Option<Public>,
+}
+
+/// Mailboxes that belong to nobody.
+pub struct Public {
+    pub prefix: MailboxName,
+    pub account: Arc<Account>,
+}
+
+/// A mailbox somewhere in the realm; it need not exist.
+#[derive(Clone)]
+pub struct Spot {
+    pub account: Arc<Account>,
+    /// Its name in `account`.
+    pub name: MailboxName,
+    /// Its name for the client.
+    pub shown: MailboxName,
+    pub own: bool,
+}
+
+/// A mailbox that is there, and what may be done with it.
+#[derive(Clone)]
+pub struct Place {
+    pub spot: Spot,
+    pub rights: Rights,
+}
+
+/// Rights of which one is enough to know that a mailbox is there (RFC 4314 §4, "Any").
+const KNOWING: [Rights; 6] = [Rights::LOOKUP, Rights::READ, Rights::INSERT, Rights::CREATE, Rights::DELETE, Rights::ADMINISTER];
+
+/// Rights that change something in a selected mailbox: without any of them it is read-only (RFC 4314 §5.2).
+const CHANGING: [Rights; 5] = [Rights::INSERT, Rights::EXPUNGE, Rights::SEEN, Rights::MARK, Rights::WRITE];
+
+fn any(rights: Rights, of: &[Rights]) -> bool {
+    of.iter().any(|right| rights.contains(*right))
+}
+
+pub fn may_change(rights: Rights) -> bool {
+    any(rights, &CHANGING)
+}
+
+/// Is it enough? What may not be known is not there.
+pub fn judge(rights: Rights, needs: Rights) -> Result<(), Answer> {
+    let knows = any(rights, &KNOWING);
+    if rights.contains(needs) && (knows || needs != Rights::NONE) {
+        Ok(())
+    } else if knows {
+        Err(Answer::no("NOPERM", "Permission denied"))
+    } else {
+        Err(mailstore::Error::NoSuchMailbox.into())
+    }
+}
+
+/// The flags that `rights` let somebody change (RFC 4314 §4): `t` is for `\Deleted`, `s` for `\Seen`, `w` for all others.
+pub fn permitted(rights: Rights, flags: FlagSet) -> FlagSet {
+    FlagSet {
+        flags: flags.flags.without(forbidden(rights)),
+        keywords: if rights.contains(Rights::WRITE) { flags.keywords } else { Vec::new() },
+    }
+}
+
+/// The system flags that may not be changed.
+pub fn forbidden(rights: Rights) -> Flags {
+    let rest = Flags::ANSWERED | Flags::FLAGGED | Flags::DRAFT;
+    [(Rights::MARK, Flags::DELETED), (Rights::SEEN, Flags::SEEN), (Rights::WRITE, rest)]
+        .into_iter()
+        .filter(|(right, _)| !rights.contains(*right))
+        .fold(Flags::NONE, |all, (_, flags)| all | flags)
+}
+
+impl Realm {
+    /// Finds out where a name leads. Does not block.
+    pub fn locate(&self, text: &str) -> Result<Spot, Answer> {
+        let shown = MailboxName::parse(text)?;
+        let Some(public) = &self.public else { return Ok(self.own(shown)) };
+        if shown == public.prefix {
+            return Err(mailstore::Error::NoSuchMailbox.into());
+        }
+        if !shown.is_below(&public.prefix) {
+            return Ok(self.own(shown));
+        }
+        let name = MailboxName::parse(&text[public.prefix.as_str().len() + SEPARATOR.len_utf8()..])?;
+        // The root of the public Maildir is no mailbox of anybody, nor is what lies below that name.
+        if name.is_inbox() {
+            return Err(mailstore::Error::NoSuchMailbox.into());
+        }
+        Ok(Spot { account: public.account.clone(), name, shown, own: false })
+    }
+
+    fn own(&self, shown: MailboxName) -> Spot {
+        Spot { account: self.account.clone(), name: shown.clone(), shown, own: true }
+    }
+
+    /// What may be done with a mailbox; `NoSuchMailbox`. Blocking.
+    pub fn rights(&self, spot: &Spot) -> mailstore::Result<Rights> {
+        match self.acl {
+            true => spot.account.rights(&spot.name, &self.person, spot.own),
+            false if spot.account.exists(&spot.name)? => Ok(Rights::ALL),
+            false => Err(mailstore::Error::NoSuchMailbox),
+        }
+    }
+
+    /// A mailbox on which the user has all of `needs`. Blocking.
+    pub fn place(&self, spot: Spot, needs: Rights) -> Result<Place, Answer> {
+        let rights = self.rights(&spot)?;
+        judge(rights, needs)?;
+        Ok(Place { spot, rights })
+    }
+
+    /// May the user make this mailbox? `k` on the nearest one above (RFC 4314 §4); the top level is for its owner. Blocking.
+    pub fn may_create(&self, spot: &Spot) -> Result<(), Answer> {
+        let parent = spot.account.parent(&spot.name)?;
+        match parent {
+            _ if !self.acl => Ok(()),
+            Some(parent) => judge(self.rights(&Spot { name: parent, ..spot.clone() })?, Rights::CREATE),
+            None if spot.own => Ok(()),
+            None => Err(Answer::no("NOPERM", "Permission denied")),
+        }
+    }
+
+    /// All mailboxes the user may see, with the rights on them. Blocking.
+    pub fn list(&self) -> mailstore::Result<BTreeMap<MailboxName, Rights>> {
+        let mut all = BTreeMap::new();
+        let mut add = |spot: Spot| {
+            match self.rights(&spot) {
+                Ok(rights) if rights.contains(Rights::LOOKUP) => drop(all.insert(spot.shown, rights)),
+                Ok(_) | Err(mailstore::Error::NoSuchMailbox) => {}
+                // one list that cannot be read must not hide the other mailboxes
+                Err(error) => tracing::error!(mailbox = %mail_types::printable(spot.shown.as_str()), %error, "rights cannot be read"),
+            }
+        };
+        for listed in self.account.list()?.into_iter().filter(|listed| listed.exists) {
+            let hidden = |public: &Public| listed.name == public.prefix || listed.name.is_below(&public.prefix);
+            if !self.public.as_ref().is_some_and(hidden) {
+                add(self.own(listed.name));
+            }
+        }
+        if let Some(public) = &self.public {
+            for listed in public.account.list()?.into_iter().filter(|listed| listed.exists && !listed.name.is_inbox()) {
+                if let Ok(shown) = MailboxName::parse(&format!("{}{SEPARATOR}{}", public.prefix, listed.name)) {
+                    add(Spot { account: public.account.clone(), name: listed.name, shown, own: false });
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Session {
+    pub fn locate(&self, mailbox: &Mailbox) -> Result<Spot, Answer> {
+        self.realm.locate(&mailbox.0)
+    }
+
+    /// A mailbox on which the user has all of `needs`.
+    pub async fn place(&self, mailbox: &Mailbox, needs: Rights) -> Result<Place, Answer> {
+        let spot = self.locate(mailbox)?;
+        let realm = self.realm.clone();
+        self.blocking(move || realm.place(spot, needs)).await
+    }
+
+    /// As `place`, for what messages go into: where the mailbox is missing, the client may make it and try again (RFC 3501 §6.3.11, §6.4.7).
+    pub async fn target(&self, mailbox: &Mailbox) -> Result<Place, Answer> {
+        self.place(mailbox, Rights::INSERT).await.map_err(|answer| match &*answer.code {
+            "NONEXISTENT" => Answer::no("TRYCREATE", "Mailbox does not exist"),
+            _ => answer,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mailstore::{Location, Settings, Store};
+
+    #[test]
+    fn names_lead_to_the_own_or_the_public_maildir_and_nowhere_else() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(Settings::default());
+        let account = |name| store.account(&Location::maildir(temp.path().join(name)).unwrap()).unwrap();
+        let public = Public { prefix: MailboxName::parse("Public").unwrap(), account: account("public") };
+        let person = Person { user: "ann".into(), groups: Vec::new() };
+        let realm = Realm { account: account("ann"), person, acl: true, public: Some(public) };
+        for (text, want) in [
+            ("INBOX", Some((true, "INBOX"))),
+            ("Publications", Some((true, "Publications"))),
+            ("Public", None),
+            ("Public.News", Some((false, "News"))),
+            ("Public.News.Old", Some((false, "News.Old"))),
+            ("Public.inbox", None),
+            ("Public..x", None),
+            ("Public.../x", None),
+        ] {
+            let spot = realm.locate(text).ok().map(|spot| (spot.own, spot.name.to_string()));
+            assert_eq!(spot, want.map(|(own, name)| (own, name.to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_known_is_not_there() {
+        let code = |rights: &str, needs: &str| {
+            judge(Rights::parse(rights).unwrap(), Rights::parse(needs).unwrap()).err().map(|answer| answer.code)
+        };
+        assert_eq!(code("lr", "r"), None);
+        assert_eq!(code("lr", "a").as_deref(), Some("NOPERM"));
+        assert_eq!(code("swtep", "r").as_deref(), Some("NONEXISTENT"));
+        assert_eq!(code("", "").as_deref(), Some("NONEXISTENT"));
+    }
+}
