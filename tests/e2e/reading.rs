@@ -168,7 +168,7 @@ fn quota_annotations_and_rights_hold_between_delivery_and_clients() {
     assert!(
         imap.ok("CAPABILITY")
             .join("")
-            .contains(" QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER ACL RIGHTS=texk LIST-MYRIGHTS")
+            .contains(" QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER I18NLEVEL=1 ACL RIGHTS=texk LIST-MYRIGHTS")
     );
     server.send("a@elsewhere.test", &["alice@example.test"], &format!("Subject: big\n\n{}\n", "x".repeat(6000)));
     server.wait_for_mail("alice@example.test", 1);

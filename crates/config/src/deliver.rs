@@ -1,4 +1,5 @@
 use crate::authd::Mode;
+use crate::quota::QuotaWarning;
 use crate::setting::{minutes, secs};
 use crate::settings;
 use crate::value::{Endpoint, Size};
@@ -28,6 +29,8 @@ settings! {
         lda_mailbox_autosubscribe: bool = false, was "Dovecot lda_mailbox_autosubscribe";
         /// Whether mail for a full mailbox is tried again later (452 4.2.2) instead of going back to its sender (552 5.2.2).
         quota_full_tempfail: bool = false, was "Dovecot quota_full_tempfail";
+        /// Marks, such as `storage=80%` and `storage=95%`: the delivery that brings an account over one files a message in its INBOX that says so. Of several passed at once the highest counts.
+        quota_warning: Vec<QuotaWarning> = Vec::new(), was "Dovecot quota_warning";
         /// The largest message taken. 0: any; whoever accepted it has decided.
         message_size_limit: Size = Size(0), was "Postfix message_size_limit";
         /// Messages up to this size are held in memory until they are filed; larger ones are written to disk as they come.

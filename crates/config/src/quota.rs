@@ -174,6 +174,59 @@ impl Value for QuotaRule {
     }
 }
 
+/// When the owner of an account is told that it gets full: `storage=95%`, `messages=80%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaWarning {
+    /// Of the number of messages, not of their bytes.
+    pub messages: bool,
+    pub percent: u32,
+}
+
+impl QuotaWarning {
+    pub fn parse(text: &str) -> Option<QuotaWarning> {
+        let (resource, percent) = text.split_once('=')?;
+        let messages = match resource {
+            "storage" => false,
+            "messages" => true,
+            _ => return None,
+        };
+        match Amount::parse(percent, 1)? {
+            Amount::Percent(percent @ 1..=100) => Some(QuotaWarning { messages, percent }),
+            _ => None,
+        }
+    }
+
+    /// Was the mark passed? `before` and `after` are bytes and messages, as are `limits` (0: none).
+    pub fn is_passed(self, limits: (u64, u64), before: (u64, u64), after: (u64, u64)) -> bool {
+        let pick = |(bytes, messages)| if self.messages { messages } else { bytes };
+        let mark = Amount::Percent(self.percent).of(pick(limits));
+        mark > 0 && pick(before) < mark && pick(after) >= mark
+    }
+}
+
+impl fmt::Display for QuotaWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}%", if self.messages { "messages" } else { "storage" }, self.percent)
+    }
+}
+
+impl Value for QuotaWarning {
+    fn kind() -> String {
+        "mark (`storage=95%`, `messages=80%`)".into()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, name: &str, source: &mut Source<'_>) -> Option<QuotaWarning> {
+        let warning = value.get_ref().as_str().and_then(QuotaWarning::parse);
+        if warning.is_none() {
+            let hint = Some("no program is run here: the account gets a message".to_owned());
+            source.fault(Some(value.span().start), format!("{name}: this must be a {}", QuotaWarning::kind()), hint);
+        }
+        warning
+    }
+    fn write(&self) -> String {
+        quote(&self.to_string())
+    }
+}
+
 impl crate::Mail {
     /// The limits of an account in bytes and messages (0: none): by the user database, else by the rules for all.
     pub fn quota_limits(&self, bytes: Option<u64>, messages: Option<u64>) -> (u64, u64) {
@@ -210,6 +263,22 @@ mod tests {
             ["", "*", "*:ignore", ":storage=1", "*:storage=+1", "*:storage=1%", "Trash:storage=x", "Trash:sizes=1", "Trash:storage=1X"]
         {
             assert_eq!(QuotaRule::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn marks_are_passed_once() {
+        let mark = QuotaWarning::parse("storage=80%").unwrap();
+        assert_eq!(mark, QuotaWarning { messages: false, percent: 80 });
+        for (limit, before, after, want) in
+            [(1000, 799, 800, true), (1000, 0, 1000, true), (1000, 800, 900, false), (1000, 700, 799, false), (0, 0, 1 << 40, false)]
+        {
+            assert_eq!(mark.is_passed((limit, 0), (before, 0), (after, 0)), want, "{limit} {before} {after}");
+        }
+        assert!(QuotaWarning::parse("messages=100%%").unwrap().is_passed((0, 10), (0, 9), (0, 10)));
+        for bad in ["", "storage", "storage=0%", "storage=101%", "storage=95", "storage=+5%", "bytes=5%", "storage=95% quota-warning 95 %u"]
+        {
+            assert_eq!(QuotaWarning::parse(bad), None, "{bad}");
         }
     }
 

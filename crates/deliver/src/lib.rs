@@ -1,12 +1,13 @@
 //! The mail delivery agent: an LMTP server in front of `mailstore`. `main.rs` has the page for administrators.
 //!
-//! `session` drives the protocol machine, `desk` knows recipients, `message` collects a message and files it, `reply` says how it went.
+//! `session` drives the protocol machine, `desk` knows recipients, `message` collects a message and files it, `reply` says how it went, `warning` tells owners of accounts that get full.
 
 mod desk;
 mod message;
 mod reply;
 mod server;
 mod session;
+mod warning;
 
 use anyhow::Context as _;
 use config::Endpoint;

@@ -3,6 +3,7 @@
 use crate::desk::Destination;
 use crate::reply;
 use crate::server::Server;
+use crate::warning;
 use mail_types::Reply;
 use mailstore::{Body, Delivered, Error, Identity, LargeLetter, Letter};
 use message::trace;
@@ -239,6 +240,7 @@ fn settle(server: &Server, facts: &Facts, destination: &Destination, result: Res
             );
             if let Some((bytes, messages)) = delivered.usage {
                 server.usage.stored(&destination.user, bytes, messages);
+                warning::look(server, destination, delivered);
             }
             reply::saved(&destination.address, delivered.duplicate)
         }

@@ -246,6 +246,57 @@ async fn details_name_mailboxes_when_the_administrator_wants() {
 }
 
 #[tokio::test]
+async fn the_owner_is_told_once_that_the_mailbox_gets_full() {
+    const CAT: (&str, &[(&str, &str)]) = ("cat@example.org", &[("quota_rule", "*:bytes=10000:messages=100")]);
+    let running = Running::start("[deliver]\nquota_warning = [\"storage=50%\", \"storage=80%\", \"messages=4%\"]\n", &[CAT]).await;
+    let mut client = running.client().await;
+    let mut deliver = async |bytes: usize| {
+        let body = format!("Subject: x\r\n\r\n{}", "0123456789abcdef\r\n".repeat(bytes / 18));
+        assert_eq!(codes(&client.mail("<s@example.net>", &["cat@example.org"], &body).await), ["250 2.0.0"]);
+    };
+    let warnings = || {
+        let all = running.messages("cat", "");
+        all.into_iter().filter(|text| text.contains("Your mailbox is more than")).collect::<Vec<_>>()
+    };
+    let told = async |count: usize| {
+        while warnings().len() < count {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(warnings().len(), count);
+    };
+    deliver(1000).await;
+    deliver(4500).await;
+    told(1).await;
+    assert!(warnings()[0].starts_with("Return-Path: <>\n") && warnings()[0].contains("50% full"), "{:?}", warnings());
+    // the fourth message: the warning was the third
+    deliver(100).await;
+    told(2).await;
+    assert!(warnings().iter().any(|text| text.contains("uses 4 of 100 messages")), "{:?}", warnings());
+    deliver(100).await;
+    deliver(100).await;
+    told(2).await;
+}
+
+#[tokio::test]
+async fn counts_of_messages_and_rules_for_all_hold() {
+    const DAN: (&str, &[(&str, &str)]) = ("dan@example.org", &[("quota_rule", "*:messages=2")]);
+    let running = Running::start("quota_rule = [\"*:bytes=1000\"]\n", &[DAN, BOB]).await;
+    let mut client = running.client().await;
+    for (recipient, body, want) in [
+        ("dan@example.org", "\r\nx".to_owned(), "250 2.0.0"),
+        ("dan@example.org", "\r\nx".to_owned(), "250 2.0.0"),
+        ("dan@example.org", "\r\nx".to_owned(), "552 5.2.2"),
+        // by the rule for all, with grace for the last one
+        ("bob@example.org", format!("\r\n{}", "x".repeat(800)), "250 2.0.0"),
+        ("bob@example.org", format!("\r\n{}", "x".repeat(500)), "552 5.2.2"),
+        ("bob@example.org", format!("\r\n{}", "x".repeat(80)), "250 2.0.0"),
+        ("bob@example.org", "\r\nx".to_owned(), "552 5.2.2"),
+    ] {
+        assert_eq!(codes(&client.mail("<s@example.net>", &[recipient], &body).await), [want], "{recipient} {}", body.len());
+    }
+}
+
+#[tokio::test]
 async fn a_full_mailbox_can_be_a_temporary_failure() {
     let running = Running::start("[deliver]\nquota_full_tempfail = true\n", &[FULL]).await;
     let replies = running.client().await.mail("<s@example.net>", &["full@example.org"], "\r\nxxxxxxxxxx").await;

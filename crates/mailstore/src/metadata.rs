@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! facteur-metadata 1
-//! /private/comment	first line%0D%0Asecond
-//! /shared/vendor/x	value
+//! /private/comment TAB first line%0D%0Asecond
+//! /shared/vendor/x TAB value
 //! ```
 //! A line per entry, sorted: name, tab, value; everything in it that is not printable ASCII, and `%`, as `%` and two digits. Replaced as a whole under
 //! `facteur-metadata.lock`.
@@ -76,6 +76,11 @@ pub(crate) fn change(
     }
     // a limit that was lowered must not keep anybody from changing what is there
     if after.len() > limits.entries && after.len() > before.len() {
+        return Err(AnnotationError::TooMany);
+    }
+    // what can be written can be read again
+    let size: usize = after.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum();
+    if size as u64 + HEADER.len() as u64 > LARGEST {
         return Err(AnnotationError::TooMany);
     }
     if after != before {

@@ -34,6 +34,8 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "mailstore/src/changelog/mod.rs",
             "mailstore/src/subscriptions.rs",
             "mailstore/src/quota.rs",
+            "mailstore/src/acl.rs",
+            "mailstore/src/metadata.rs",
         ],
     ),
     (

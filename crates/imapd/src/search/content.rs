@@ -5,7 +5,7 @@ use super::pieces::Pieces;
 use super::turn::Turn;
 use super::{Stop, day_number};
 use crate::selected::Selected;
-use message::{Field, Kind, Message, Part, fields};
+use message::{Field, Kind, Message, Part, collation_key, fields};
 
 /// Of a header field longer than this no more is looked at.
 const FIELD_BYTES: usize = 256 << 10;
@@ -123,7 +123,7 @@ impl Headers {
             let mut text = None;
             for ((name, needle), holds) in keys.headers.iter().zip(&mut self.holds) {
                 if !*holds && field.is(name) {
-                    *holds = needle.is_in(text.get_or_insert_with(|| lower_text(&field)));
+                    *holds = needle.is_in(text.get_or_insert_with(|| keyed_text(&field)));
                 }
             }
             if turn.spend(field.raw().len()) {
@@ -141,7 +141,7 @@ struct Contents {
     /// Index of the part being looked at.
     part: usize,
     place: Place,
-    /// The end of the part's text so far, in lower case: what is looked for may begin there.
+    /// The end of the part's text so far, as it is compared: what is looked for may begin there.
     overlap: String,
     /// As much of it as is needed.
     overlap_bytes: usize,
@@ -176,8 +176,8 @@ impl Contents {
             let spent = match &mut self.place {
                 Place::Field(at) => match field_at(part.header_bytes(), at).filter(|_| has_text_keys) {
                     Some(field) => {
-                        self.look(&String::from_utf8_lossy(field.name()).to_lowercase(), keys, false);
-                        self.look(&lower_text(&field), keys, false);
+                        self.look(&collation_key(&String::from_utf8_lossy(field.name())), keys, false);
+                        self.look(&keyed_text(&field), keys, false);
                         field.raw().len()
                     }
                     None => {
@@ -211,17 +211,17 @@ impl Contents {
             self.overlap.clear();
             return 0;
         };
-        let mut lower = std::mem::take(&mut self.overlap);
-        lower.push_str(&piece.to_lowercase());
-        self.look(&lower, keys, true);
-        let keep = (lower.len().saturating_sub(self.overlap_bytes)..=lower.len()).find(|at| lower.is_char_boundary(*at));
-        self.overlap = lower.split_off(keep.unwrap_or(lower.len()));
+        let mut keyed = std::mem::take(&mut self.overlap);
+        keyed.push_str(&collation_key(&piece));
+        self.look(&keyed, keys, true);
+        let keep = (keyed.len().saturating_sub(self.overlap_bytes)..=keyed.len()).find(|at| keyed.is_char_boundary(*at));
+        self.overlap = keyed.split_off(keep.unwrap_or(keyed.len()));
         taken
     }
 
-    fn look(&mut self, lower: &str, keys: &Keys, in_body: bool) {
+    fn look(&mut self, keyed: &str, keys: &Keys, in_body: bool) {
         for ((scope, needle), holds) in keys.contents.iter().zip(&mut self.holds) {
-            *holds = *holds || (in_body || *scope == Scope::Text) && needle.is_in(lower);
+            *holds = *holds || (in_body || *scope == Scope::Text) && needle.is_in(keyed);
         }
     }
 }
@@ -233,10 +233,10 @@ fn field_at<'h>(header: &'h [u8], at: &mut usize) -> Option<Field<'h>> {
     Some(field)
 }
 
-fn lower_text(field: &Field<'_>) -> String {
+fn keyed_text(field: &Field<'_>) -> String {
     let raw = field.raw();
     let begin = if raw.len() > FIELD_BYTES { fields(&raw[..FIELD_BYTES]).next() } else { None };
-    begin.as_ref().unwrap_or(field).text().to_lowercase()
+    collation_key(&begin.as_ref().unwrap_or(field).text())
 }
 
 fn unreadable(source: std::io::Error) -> mailstore::Error {

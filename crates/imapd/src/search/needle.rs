@@ -1,8 +1,9 @@
 //! What a search looks for.
 
 use memchr::memmem::Finder;
+use message::collation_key;
 
-/// What is looked for, in lower case. The empty string is in everything.
+/// What is looked for, as i;unicode-casemap compares it (RFC 5255 §4.2). The empty string is in everything.
 pub struct Needle {
     text: String,
     finder: Finder<'static>,
@@ -10,7 +11,7 @@ pub struct Needle {
 
 impl Needle {
     pub fn new(text: &str) -> Needle {
-        let text = text.to_lowercase();
+        let text = collation_key(text);
         // takes time linear in the text, whatever the two are made of
         let finder = Finder::new(text.as_bytes()).into_owned();
         Needle { text, finder }
@@ -20,9 +21,9 @@ impl Needle {
         self.text.len()
     }
 
-    /// `lower` is text in lower case.
-    pub fn is_in(&self, lower: &str) -> bool {
-        self.text.is_empty() || self.finder.find(lower.as_bytes()).is_some()
+    /// `keyed` is text as [`collation_key`] makes it.
+    pub fn is_in(&self, keyed: &str) -> bool {
+        self.text.is_empty() || self.finder.find(keyed.as_bytes()).is_some()
     }
 }
 
@@ -37,12 +38,18 @@ mod tests {
             ("HELLO", "say hello", true),
             ("Été", "l'été indien", true),
             ("ÉTÉ", "ete", false),
+            // RFC 5051 §2: composed or not, letters of full width, titlecase digraphs
+            ("\u{e9}t\u{e9}", "E\u{301}TE\u{301}", true),
+            ("ete", "\u{ff25}\u{ff34}\u{ff25}", true),
+            ("\u{1c6}", "\u{1c5}", true),
+            ("privet", "привет", false),
+            ("ПРИВЕТ", "привет", true),
             ("", "", true),
             ("aab", "aaab", true),
             ("b", "", false),
             ("long needle", "long", false),
         ] {
-            assert_eq!(Needle::new(needle).is_in(&text.to_lowercase()), want, "{needle:?} in {text:?}");
+            assert_eq!(Needle::new(needle).is_in(&collation_key(text)), want, "{needle:?} in {text:?}");
         }
     }
 }
