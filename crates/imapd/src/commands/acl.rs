@@ -1,6 +1,7 @@
 //! SETACL, DELETEACL, GETACL, LISTRIGHTS, MYRIGHTS (RFC 4314 §3).
 
 use crate::answer::Answer;
+use crate::commands::enable::Enabled;
 use crate::place::{Place, Realm};
 use crate::session::Session;
 use imap_proto::{FlagChange, Mailbox, SetAcl, encode};
@@ -73,9 +74,9 @@ pub async fn get(session: &mut Session, mailbox: &Mailbox) -> Answer {
         Err(error) => return error.into(),
     };
     let lines = told(&session.realm, place.spot.own, &acl);
-    let out = &mut session.connection.wire.out;
+    let (enabled, out) = (session.enabled, &mut session.connection.wire.out);
     out.extend_from_slice(b"* ACL ");
-    encode::mailbox(out, place.spot.shown.as_str());
+    enabled.write_name(out, place.spot.shown.as_str());
     for (identifier, rights) in lines {
         out.push(b' ');
         encode::astring(out, identifier.as_bytes());
@@ -136,9 +137,9 @@ pub async fn list_rights(session: &mut Session, mailbox: &Mailbox, identifier: &
     let Some((subject, negative)) = subject(&session.realm, place.spot.own, identifier) else {
         return Answer::bad("Invalid identifier");
     };
-    let out = &mut session.connection.wire.out;
+    let (enabled, out) = (session.enabled, &mut session.connection.wire.out);
     out.extend_from_slice(b"* LISTRIGHTS ");
-    encode::mailbox(out, place.spot.shown.as_str());
+    enabled.write_name(out, place.spot.shown.as_str());
     out.push(b' ');
     encode::astring(out, identifier.as_bytes());
     // What the owner has always, then what can be given, one by one.
@@ -159,14 +160,14 @@ pub async fn my_rights(session: &mut Session, mailbox: &Mailbox) -> Answer {
         Ok(place) => place,
         Err(answer) => return answer,
     };
-    write_my_rights(&mut session.connection.wire.out, place.spot.shown.as_str(), place.rights);
+    write_my_rights(&mut session.connection.wire.out, session.enabled, place.spot.shown.as_str(), place.rights);
     Answer::ok("Myrights completed")
 }
 
 /// RFC 4314 §3.5: `* MYRIGHTS mailbox SP rights`
-pub fn write_my_rights(out: &mut Vec<u8>, shown: &str, rights: Rights) {
+pub fn write_my_rights(out: &mut Vec<u8>, enabled: Enabled, shown: &str, rights: Rights) {
     out.extend_from_slice(b"* MYRIGHTS ");
-    encode::mailbox(out, shown);
+    enabled.write_name(out, shown);
     out.push(b' ');
     encode::astring(out, rights.told().as_bytes());
     out.extend_from_slice(b"\r\n");

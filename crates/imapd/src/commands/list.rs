@@ -48,7 +48,7 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
     for Line { name, text, rights } in found {
         session.connection.wire.out.extend_from_slice(&text);
         if returns_rights && rights != Rights::NONE {
-            write_my_rights(&mut session.connection.wire.out, name.as_str(), rights);
+            write_my_rights(&mut session.connection.wire.out, session.enabled, name.as_str(), rights);
         }
         if let (Some(items), true, Ok(spot)) = (returns_status, rights.contains(Rights::READ), session.realm.locate(name.as_str())) {
             // RFC 5819 §2: a mailbox whose STATUS cannot be told just has none.
@@ -64,12 +64,13 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
 
 /// RFC 2342 §5: one personal namespace, the root; no other people's; the public mailboxes where there are some.
 pub fn namespace(session: &mut Session) {
-    let out = &mut session.connection.wire.out;
+    let (enabled, out) = (session.enabled, &mut session.connection.wire.out);
     out.extend_from_slice(b"* NAMESPACE ((\"\" \".\")) NIL ");
     match &session.realm.public {
         Some(public) => {
             out.extend_from_slice(b"((");
-            encode::string(out, imap_proto::mutf7::encode(&format!("{}{SEPARATOR}", public.prefix)).as_bytes());
+            let prefix = format!("{}{SEPARATOR}", public.prefix);
+            encode::string(out, if enabled.utf8_names() { prefix } else { imap_proto::mutf7::encode(&prefix) }.as_bytes());
             out.extend_from_slice(b" \".\"))\r\n");
         }
         None => out.extend_from_slice(b"NIL\r\n"),

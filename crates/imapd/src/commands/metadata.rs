@@ -1,6 +1,7 @@
 //! GETMETADATA and SETMETADATA (RFC 5464).
 
 use crate::answer::Answer;
+use crate::commands::enable::Enabled;
 use crate::place::Spot;
 use crate::session::Session;
 use config::Imapd;
@@ -30,7 +31,7 @@ pub async fn get(session: &mut Session, request: GetMetadata) -> Answer {
         .await;
     match read {
         Ok(all) => {
-            let longest = write(&mut session.connection.wire.out, &shown, &request, &all);
+            let longest = write(&mut session.connection.wire.out, session.enabled, &shown, &request, &all);
             match longest {
                 // RFC 5464 §4.2.1
                 Some(longest) => Answer::ok_with(format!("METADATA LONGENTRIES {longest}"), "Getmetadata completed"),
@@ -95,7 +96,7 @@ fn add_servers(all: &mut Annotations, config: &Imapd) {
 /// Writes the response; returns the size of the largest value that was left out for MAXSIZE. An entry that is asked for by its name and is not there is NIL.
 ///
 /// RFC 5464 §5: `metadata-resp = "METADATA" SP mailbox SP (entry-values / entry-list)`
-fn write(out: &mut Vec<u8>, mailbox: &str, request: &GetMetadata, all: &Annotations) -> Option<usize> {
+fn write(out: &mut Vec<u8>, enabled: Enabled, mailbox: &str, request: &GetMetadata, all: &Annotations) -> Option<usize> {
     let mut longest = None;
     let mut told: Vec<(&str, Option<&[u8]>)> = Vec::new();
     for entry in &request.entries {
@@ -116,7 +117,7 @@ fn write(out: &mut Vec<u8>, mailbox: &str, request: &GetMetadata, all: &Annotati
         return longest;
     }
     out.extend_from_slice(b"* METADATA ");
-    encode::mailbox(out, mailbox);
+    enabled.write_name(out, mailbox);
     let mut before = b'(';
     out.push(b' ');
     for (name, value) in told {
@@ -149,7 +150,7 @@ mod tests {
         let all: Annotations = all.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
         let entries = entries.iter().map(|entry| entry.to_string()).collect();
         let mut out = Vec::new();
-        let longest = write(&mut out, "INBOX", &GetMetadata { mailbox: None, depth, max_size, entries }, &all);
+        let longest = write(&mut out, Enabled::default(), "INBOX", &GetMetadata { mailbox: None, depth, max_size, entries }, &all);
         (String::from_utf8(out).unwrap().replace("* METADATA INBOX ", "").replace("\r\n", ""), longest)
     }
 

@@ -28,10 +28,10 @@ pub async fn get_root(session: &mut Session, mailbox: &Mailbox) -> Answer {
         return answer;
     }
     let has_root = spot.own && session.account.quota_limits() != (0, 0);
-    let out = &mut session.connection.wire.out;
+    let (enabled, out) = (session.enabled, &mut session.connection.wire.out);
     // RFC 9208 §7: `quotaroot-response = "QUOTAROOT" SP mailbox *(SP quota-root-name)`
     out.extend_from_slice(b"* QUOTAROOT ");
-    encode::mailbox(out, spot.shown.as_str());
+    enabled.write_name(out, spot.shown.as_str());
     if has_root {
         out.push(b' ');
         encode::astring(out, ROOT.as_bytes());
