@@ -76,6 +76,28 @@ fn an_idle_session_hears_of_new_mail_and_of_flags_set_elsewhere() {
     watcher.finish(&idle);
 }
 
+/// RFC 5267 §4.3, RFC 7377: mail comes by SMTP, and one session has a search that follows it while another searches everywhere.
+#[test]
+fn a_search_follows_what_is_delivered() {
+    let server = server();
+    let mut watcher = server.imap("alice@example.test");
+    watcher.ok("SELECT INBOX");
+    watcher.ok("UID SEARCH RETURN (UPDATE COUNT PARTIAL -1:-10) SUBJECT wanted");
+    let idle = watcher.begin("IDLE");
+    assert!(watcher.response().starts_with('+'));
+    server.send("a@elsewhere.test", &["alice@example.test"], "Subject: other\n\nx\n");
+    server.send("a@elsewhere.test", &["alice@example.test"], "Subject: wanted\n\nx\n");
+    let mut seen = watcher.response();
+    while !seen.contains("ADDTO") {
+        seen = watcher.response();
+    }
+    assert!(seen.starts_with("* ESEARCH (TAG \"") && seen.contains("\") UID ADDTO (0 "), "{seen}");
+    watcher.write(b"DONE\r\n");
+    watcher.finish(&idle);
+    let found = server.imap("alice@example.test").ok("ESEARCH IN (personal) RETURN (COUNT) SUBJECT wanted");
+    assert!(found.len() == 1 && found[0].contains("MAILBOX INBOX") && found[0].ends_with("COUNT 1"), "{found:?}");
+}
+
 #[test]
 fn a_file_dropped_into_new_by_any_program_appears_in_idle() {
     let server = server();

@@ -1,6 +1,7 @@
 //! What a client can ask, as types. Made by `parse/`, judged and carried out by imapd.
 
 use crate::date::{Date, DateTime};
+use crate::partial::PartialRange;
 use crate::sequence::SequenceSet;
 use mail_types::Secret;
 
@@ -79,6 +80,11 @@ pub enum Command {
     },
     MyRights(Mailbox),
     Idle,
+    /// ESEARCH (RFC 7377): `sources` are the selected mailbox when none are named.
+    MultiSearch {
+        sources: Vec<MailboxFilter>,
+        search: Search,
+    },
     // selected
     Check,
     Close,
@@ -86,6 +92,8 @@ pub enum Command {
     Expunge(Option<SequenceSet>),
     Search(Search),
     Sort(Sort),
+    /// RFC 5267 §4.3.5: the tags of searches.
+    CancelUpdate(Vec<String>),
     Thread {
         search: Search,
         algorithm: ThreadAlgorithm,
@@ -94,6 +102,7 @@ pub enum Command {
         set: SequenceSet,
         uid: bool,
         items: Vec<FetchItem>,
+        modifiers: FetchModifiers,
     },
     Store(Store),
     Copy {
@@ -121,6 +130,19 @@ impl Command {
 /// A mailbox name in UTF-8, `INBOX` always in capitals. Whether it can exist is the store's business.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mailbox(pub String);
+
+/// Mailboxes by what they are (RFC 5465 §6; RFC 7377 §2.2 for `SubtreeOne`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MailboxFilter {
+    Selected,
+    SelectedDelayed,
+    Inboxes,
+    Personal,
+    Subscribed,
+    Subtree(Vec<Mailbox>),
+    SubtreeOne(Vec<Mailbox>),
+    Mailboxes(Vec<Mailbox>),
+}
 
 /// APPEND or REPLACE, up to the first literal of a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -305,6 +327,13 @@ pub enum FlagChange {
     Remove,
 }
 
+/// What stands in parentheses behind the items of FETCH (RFC 4466 §2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FetchModifiers {
+    /// RFC 9394 §3.3: of the messages in the set, only those in these places.
+    pub partial: Option<PartialRange>,
+}
+
 /// One data item of FETCH (RFC 3501 §6.4.5).
 #[derive(Debug, Clone, PartialEq)]
 pub enum FetchItem {
@@ -396,12 +425,18 @@ pub struct SearchReturn {
     pub count: bool,
     /// Kept for `$` (RFC 5182).
     pub save: bool,
+    /// RFC 9394 §3.1; never with `all`.
+    pub partial: Option<PartialRange>,
+    /// A hint that the same will be asked again (RFC 5267 §4.2).
+    pub context: bool,
+    /// Changes of the result are to be told (RFC 5267 §4.3).
+    pub update: bool,
 }
 
 impl SearchReturn {
     /// An ESEARCH response is wanted, not only SAVE (RFC 5182 §2.1).
     pub fn tells(self) -> bool {
-        self.min || self.max || self.all || self.count
+        self != SearchReturn { save: true, ..SearchReturn::default() }
     }
 }
 

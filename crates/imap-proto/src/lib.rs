@@ -16,19 +16,21 @@ pub mod error;
 pub mod frame;
 pub mod mutf7;
 pub mod parse;
+pub mod partial;
 pub mod sequence;
 pub mod session;
 pub mod url;
 
 pub use command::{
-    Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, Depth, FetchItem, Flag, FlagChange, GetMetadata, List, ListReturn,
-    ListSelect, Mailbox, Replaces, Search, SearchKey, SearchReturn, Section, SectionText, SetAcl, Sort, SortBy, SortKey, SpecialUse,
+    Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, Depth, FetchItem, FetchModifiers, Flag, FlagChange, GetMetadata, List, ListReturn,
+    ListSelect, Mailbox, MailboxFilter, Replaces, Search, SearchKey, SearchReturn, Section, SectionText, SetAcl, Sort, SortBy, SortKey, SpecialUse,
     StatusItems, Store, ThreadAlgorithm,
 };
 pub use cursor::Dialect;
 pub use date::{Date, DateTime};
 pub use encode::Status;
 pub use frame::Limits;
+pub use partial::PartialRange;
 pub use sequence::SequenceSet;
 pub use session::{Session, State, Step};
 pub use url::MessageUrl;

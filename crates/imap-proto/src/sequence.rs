@@ -43,6 +43,11 @@ impl SequenceSet {
         SequenceSet { ranges: vec![(number, number)], saved: false }
     }
 
+    /// These ranges.
+    pub fn of(ranges: Vec<(u32, u32)>) -> SequenceSet {
+        SequenceSet { ranges, saved: false }
+    }
+
     /// `$`: what the last SEARCH with SAVE found (RFC 5182). It has no ranges of its own.
     pub fn is_saved(&self) -> bool {
         self.saved

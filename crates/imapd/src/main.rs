@@ -12,7 +12,7 @@
 //!
 //! PROTOCOL
 //!     IMAP4rev1 (RFC 3501), and IMAP4rev2 (RFC 9051) for clients that enable it, with UTF8=ACCEPT, IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, SPECIAL-USE,
-//!     ESEARCH, SEARCHRES, WITHIN, SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
+//!     ESEARCH, SEARCHRES, PARTIAL, CONTEXT=SEARCH, CONTEXT=SORT, MULTISEARCH, WITHIN, SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
 //!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, OBJECTID, SAVEDATE, APPENDLIMIT,
 //!     STATUS=SIZE, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
 //!     after it. Asks the `auth` socket in
@@ -30,8 +30,8 @@
 //!     and no right to start programs.
 //!
 //! STANDARDS
-//!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4314, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5255 (I18NLEVEL=1), 5256, 5258, 5267 (ESORT), 5464, 5530,
-//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 6855, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208
+//!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4314, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5255 (I18NLEVEL=1), 5256, 5258, 5267, 5464, 5530,
+//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 6855, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394
 //!
 //! DIAGNOSTICS
 //!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd
@@ -41,6 +41,8 @@
 //!     FIFOs in a Maildir are no messages.
 //!
 //! BUGS
+//!     Of the results of searches (CONTEXT) a session has ten kept up to date, of 500,000 messages together and with 8 MiB of what sorts them;
+//!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise.
 //!     A search for text reads every message, SORT and THREAD every header; there is no index. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is, and those being read for it in all sessions

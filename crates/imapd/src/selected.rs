@@ -1,6 +1,7 @@
 //! The mailbox a session has open: its numbering, and what to tell about changes.
 
 use crate::answer::Answer;
+use crate::context::Contexts;
 use crate::fetch::binary::Progress;
 use crate::place::forbidden;
 use imap_proto::{Section, SequenceSet, encode};
@@ -24,6 +25,8 @@ pub struct Selected {
     held: bool,
     /// UIDs that the last SEARCH with SAVE found, ascending (RFC 5182 §2.1).
     pub saved: Vec<u32>,
+    /// Searches that are kept up to date.
+    pub contexts: Contexts,
     /// Where the part begins of which a piece was fetched last, and its length: clients fetch large parts in many pieces.
     pub part: Option<(u32, Section, u64, u64)>,
     /// The same for a part that is decoded.
@@ -43,6 +46,12 @@ pub struct Target {
 impl Selected {
     pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
         let changes = view.mailbox().changes();
+        Selected { changes, ..Selected::glance(name, view, read_only) }
+    }
+
+    /// The same for a mailbox that is looked at once and that nobody waits for.
+    pub fn glance(name: MailboxName, view: View, read_only: bool) -> Selected {
+        let changes = watch::channel(0).1;
         Selected {
             name,
             view,
@@ -52,6 +61,7 @@ impl Selected {
             changes,
             held: false,
             saved: Vec::new(),
+            contexts: Contexts::default(),
             part: None,
             decoding: Mutex::default(),
         }
@@ -59,13 +69,15 @@ impl Selected {
 
     /// Is there something to tell, as far as this process knows? No system call.
     pub fn is_stale(&self) -> bool {
-        self.held || self.view.is_stale() || self.view.mailbox().is_deleted()
+        self.held || self.view.is_stale() || self.view.mailbox().is_deleted() || self.contexts.are_due()
     }
 
     /// Brings the numbering up to date. Blocking.
     pub fn sync(&mut self, expunges: Expunges) -> mailstore::Result<Changes> {
         self.held = expunges == Expunges::Hold;
-        self.view.sync(expunges)
+        let changes = self.view.sync(expunges)?;
+        self.contexts.note(&changes, self.view.snapshot());
+        Ok(changes)
     }
 
     /// The messages a client means, ascending. A number that no message has is an error (RFC 3501 §9 seq-number); a UID
@@ -102,7 +114,8 @@ impl Selected {
 
     /// Writes untagged responses for `changes`. Flags that are as `told` are not told again; where they are otherwise by now, also because
     /// somebody took back what was told, they are, and `told` becomes what the client knows.
-    pub fn write_changes(&self, out: &mut Vec<u8>, changes: &Changes, told: &mut Told, uid: bool) {
+    pub fn write_changes(&mut self, out: &mut Vec<u8>, changes: &Changes, told: &mut Told, uid: bool) {
+        self.contexts.say(out);
         // RFC 3501 §7.4.1: one by one, highest first, so that each number is true when it is read.
         for number in &changes.expunged {
             out.extend_from_slice(b"* ");

@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::commands::enable::Enabled;
 use crate::commands::{self, append};
 use crate::connection::{Connection, Gone};
+use crate::context;
 use crate::login::Entered;
 use crate::place::Realm;
 use crate::selected::{Selected, Told};
@@ -110,9 +111,10 @@ impl Session {
         match synced {
             Ok(Some(changes)) if changes.uid_validity => self.void("Mailbox was replaced, please connect again"),
             Ok(Some(changes)) => {
-                if let Some(selected) = &self.selected {
+                if let Some(selected) = &mut self.selected {
                     selected.write_changes(&mut self.connection.wire.out, &changes, &mut told, uid);
                 }
+                Box::pin(context::update(self)).await;
                 self.connection.wire.relieve().await?;
                 Ok(())
             }

@@ -1,19 +1,22 @@
 //! FETCH items and body sections.
 
 use super::{Result, spaced_set};
-use crate::command::{BinaryItem, BodyForm, BodyItem, Command, FetchItem, Section, SectionText};
+use crate::command::{BinaryItem, BodyForm, BodyItem, Command, FetchItem, FetchModifiers, Section, SectionText};
 use crate::cursor::Cursor;
 use crate::error::ParseError;
+use crate::partial::PartialRange;
 
 /// Items one FETCH may name. Each can cost a whole message per message; no client needs more than a dozen.
 const ITEMS_LIMIT: usize = 250;
 /// Part numbers in one section: deeper than MIME nesting is ever parsed.
 const PART_DEPTH: usize = 100;
+/// Modifiers of one FETCH.
+const MODIFIERS_LIMIT: usize = 20;
 /// Names in one HEADER.FIELDS list.
 const FIELDS_LIMIT: usize = 1000;
 
 /// RFC 3501 §9: `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att)
-/// ")")`. Macros inside a list are taken too: some clients send `(ALL)`, and their meaning is clear.
+/// ")") [fetch-modifiers]`. Macros inside a list are taken too: some clients send `(ALL)`, and their meaning is clear.
 pub(super) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
     let set = spaced_set(cursor)?;
     cursor.space()?;
@@ -34,7 +37,26 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
     if uid && !distinct.contains(&FetchItem::Uid) {
         distinct.insert(0, FetchItem::Uid);
     }
-    Ok(Command::Fetch { set, uid, items: distinct })
+    let modifiers = modifiers(cursor, uid)?;
+    Ok(Command::Fetch { set, uid, items: distinct, modifiers })
+}
+
+/// RFC 4466 §6: `fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"`; RFC 9394 §4: `fetch-modifier =/ "PARTIAL" SP partial-range`,
+/// for UID FETCH (§3.3).
+fn modifiers(cursor: &mut Cursor<'_>, uid: bool) -> Result<FetchModifiers> {
+    let mut modifiers = FetchModifiers::default();
+    if !cursor.take(b' ') || cursor.is_done() {
+        return Ok(modifiers);
+    }
+    cursor.list(false, MODIFIERS_LIMIT, |c| match c.atom("Expected a FETCH modifier")?.to_ascii_uppercase().as_str() {
+        "PARTIAL" if uid && modifiers.partial.is_none() => {
+            c.space()?;
+            modifiers.partial = Some(PartialRange::parse(c)?);
+            Ok(())
+        }
+        _ => Err(ParseError::syntax("Unknown FETCH modifier")),
+    })?;
+    Ok(modifiers)
 }
 
 /// RFC 3501 §9: `fetch-att = "ENVELOPE" / "FLAGS" / "INTERNALDATE" / "RFC822" [".HEADER" / ".SIZE" / ".TEXT"] / "BODY"
@@ -92,7 +114,8 @@ fn body(cursor: &mut Cursor<'_>, peek: bool) -> Result<FetchItem> {
 
 /// RFC 8970 §6: `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`, `preview-mod = "LAZY"`
 fn preview(cursor: &mut Cursor<'_>) -> Result<FetchItem> {
-    if !cursor.rest().starts_with(b" (") {
+    // Another parenthesis holds modifiers of the FETCH.
+    if !cursor.rest().get(..6).is_some_and(|rest| rest.eq_ignore_ascii_case(b" (LAZY")) {
         return Ok(FetchItem::Preview { lazy: false });
     }
     cursor.space()?;
@@ -279,6 +302,32 @@ mod tests {
         let Ok(Some(Command::Fetch { items, uid, .. })) = read(b"UID FETCH 1:* FLAGS") else { panic!() };
         assert!(uid);
         assert_eq!(items, [FetchItem::Uid, FetchItem::Flags]);
+    }
+
+    #[test]
+    fn a_window_on_the_messages() {
+        let partial = |text: &str| match read(text.as_bytes()) {
+            Ok(Some(Command::Fetch { modifiers, .. })) => modifiers.partial,
+            other => panic!("{text}: {other:?}"),
+        };
+        let range = |text: &str| PartialRange::parse(&mut Cursor::new(text.as_bytes())).ok();
+        assert_eq!(partial("UID FETCH 1:* (UID FLAGS) (PARTIAL -1:-3)"), range("-1:-3"));
+        assert_eq!(partial("UID FETCH 1:* FLAGS (partial 1:5)"), range("1:5"));
+        assert_eq!(partial("UID FETCH 1:* PREVIEW (PARTIAL 1:5)"), range("1:5"));
+        assert_eq!(partial("UID FETCH 1:* PREVIEW (LAZY) (PARTIAL 1:5)"), range("1:5"));
+        assert_eq!(partial("UID FETCH 1:* FLAGS "), None);
+        for bad in [
+            "FETCH 1:* FLAGS (PARTIAL 1:5)",
+            "UID FETCH 1:* FLAGS (PARTIAL 1:5 PARTIAL 1:5)",
+            "UID FETCH 1:* FLAGS (PARTIAL 1:*)",
+            "UID FETCH 1:* FLAGS (PARTIAL)",
+            "UID FETCH 1:* FLAGS (X)",
+            "UID FETCH 1:* FLAGS ()",
+            "UID FETCH 1:* FLAGS PARTIAL",
+            "UID FETCH 1:* PREVIEW (HASTY)",
+        ] {
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod acl;
 mod append;
 mod fetch;
+mod filter;
 mod list;
 mod metadata;
 mod quota;
@@ -79,6 +80,8 @@ pub fn command(verb: &str, cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         "UNSELECT" => Command::Unselect,
         "EXPUNGE" => Command::Expunge(None),
         "UID EXPUNGE" => Command::Expunge(Some(spaced_set(cursor)?)),
+        "ESEARCH" => search::esearch(cursor)?,
+        "CANCELUPDATE" => search::cancel_update(cursor)?,
         "SEARCH" => Command::Search(search::search(cursor, false)?),
         "UID SEARCH" => Command::Search(search::search(cursor, true)?),
         "SORT" => Command::Sort(search::sort(cursor, false)?),

@@ -1,16 +1,19 @@
 //! SEARCH, SORT and THREAD.
 
 use super::Result;
-use crate::command::{Command, Flag, Search, SearchKey, SearchReturn, Sort, SortBy, SortKey, ThreadAlgorithm};
+use crate::command::{Command, Flag, MailboxFilter, Search, SearchKey, SearchReturn, Sort, SortBy, SortKey, ThreadAlgorithm};
 use crate::cursor::Cursor;
 use crate::date::Date;
 use crate::error::ParseError;
+use crate::partial::PartialRange;
 use crate::sequence::SequenceSet;
 
 /// Nested parentheses and operators. Chains such as `OR a OR b OR c` and `NOT NOT` do not nest, see below.
 const DEPTH: usize = 100;
 /// Keys in one search.
 const KEYS: usize = 10_000;
+/// Tags of one CANCELUPDATE.
+const TAGS: usize = 100;
 /// Criteria of one SORT; there are nine.
 const CRITERIA: usize = 20;
 
@@ -33,6 +36,39 @@ pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
         cursor.space()?;
     }
     Ok(Search { uid, returns, charset, key: keys(cursor)? })
+}
+
+/// RFC 7377 §4: `esearch = "ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program`,
+/// `esearch-source-opts = "IN" SP "(" source-mbox [SP "(" scope-options ")"] ")"`; no scope options are defined.
+pub(super) fn esearch(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let mut sources = Vec::new();
+    if cursor.take_word(" IN (") {
+        sources = super::filter::sources(cursor)?;
+    }
+    // RFC 7377 §2.1: the answer is ESEARCH with UIDs, and all of them where nothing else is asked for.
+    let mut search = search(cursor, true)?;
+    let returns = search.returns.get_or_insert(SearchReturn { all: true, ..SearchReturn::default() });
+    // RFC 7377 §2.2
+    if returns.save && sources.iter().any(|source| *source != MailboxFilter::Selected) {
+        return Err(ParseError::syntax("SAVE is for the selected mailbox"));
+    }
+    Ok(Command::MultiSearch { sources, search })
+}
+
+/// RFC 5267 §5: `"CANCELUPDATE" 1*(SP quoted)`
+pub(super) fn cancel_update(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let mut tags = Vec::new();
+    loop {
+        cursor.space()?;
+        tags.push(String::from_utf8_lossy(&cursor.string("Expected a quoted tag")?).into_owned());
+        if tags.len() > TAGS {
+            return Err(ParseError::too_big("Too many tags"));
+        }
+        // A space at the very end is forgiven by the caller.
+        if cursor.rest().len() <= 1 {
+            return Ok(Command::CancelUpdate(tags));
+        }
+    }
 }
 
 /// RFC 5256 §5: `sort = ["UID" SP] "SORT" SP sort-criteria SP search-criteria`; RFC 5267 §7: `search-return-opts` before the criteria.
@@ -119,17 +155,28 @@ fn keys(cursor: &mut Cursor<'_>) -> Result<SearchKey> {
 }
 
 /// RFC 4731 §4: `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT"`; none at all means ALL (§3.1). RFC 5182 §3: `"SAVE"`.
+/// RFC 5267 §5, RFC 9394 §4: `"CONTEXT" / "UPDATE" / "PARTIAL" SP partial-range`; one of PARTIAL and ALL, once (RFC 9394 §3.1).
 fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
     let mut returns = SearchReturn::default();
-    for option in cursor.list(true, 20, |c| c.atom("Invalid return option"))? {
-        match option.to_ascii_uppercase().as_str() {
+    cursor.list(true, 20, |c| {
+        match c.atom("Invalid return option")?.to_ascii_uppercase().as_str() {
             "MIN" => returns.min = true,
             "MAX" => returns.max = true,
             "ALL" => returns.all = true,
             "COUNT" => returns.count = true,
             "SAVE" => returns.save = true,
+            "CONTEXT" => returns.context = true,
+            "UPDATE" => returns.update = true,
+            "PARTIAL" if returns.partial.is_none() => {
+                c.space()?;
+                returns.partial = Some(PartialRange::parse(c)?);
+            }
             _ => return Err(ParseError::syntax("Unknown return option")),
         }
+        Ok(())
+    })?;
+    if returns.all && returns.partial.is_some() {
+        return Err(ParseError::syntax("PARTIAL and ALL exclude each other"));
     }
     if returns == SearchReturn::default() {
         returns.all = true;
@@ -296,6 +343,7 @@ fn keyword(cursor: &mut Cursor<'_>) -> Result<Flag> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Mailbox;
     use crate::error::ParseErrorKind;
     use crate::parse::tests::read;
 
@@ -372,7 +420,61 @@ mod tests {
         assert_eq!(search.returns, Some(SearchReturn { min: true, count: true, ..Default::default() }));
         assert_eq!(searched("RETURN () ALL").unwrap().returns, Some(SearchReturn { all: true, ..Default::default() }));
         assert_eq!(searched("RETURN (SAVE) ALL").unwrap().returns, Some(SearchReturn { save: true, ..Default::default() }));
-        assert!(searched("RETURN (FOO) ALL").is_err());
+        let partial = PartialRange::parse(&mut Cursor::new(b"-1:-10")).ok();
+        let want = SearchReturn { count: true, partial, context: true, update: true, ..Default::default() };
+        assert_eq!(searched("RETURN (PARTIAL -1:-10 COUNT UPDATE CONTEXT) ALL").unwrap().returns, Some(want));
+        for bad in
+            ["FOO", "PARTIAL", "PARTIAL 1", "PARTIAL 1:*", "PARTIAL 1:2 ALL", "ALL PARTIAL 1:2", "PARTIAL 1:2 PARTIAL 3:4", "UPDATE ()"]
+        {
+            assert!(searched(&format!("RETURN ({bad}) ALL")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn searches_in_several_mailboxes() {
+        let all = SearchReturn { all: true, ..SearchReturn::default() };
+        let searched = |text: &str| match read(text.as_bytes()) {
+            Ok(Some(Command::MultiSearch { sources, search })) => Some((sources, search.returns.unwrap(), search.uid)),
+            Err(_) => None,
+            other => panic!("{text}: {other:?}"),
+        };
+        let names = |names: &[&str]| names.iter().map(|name| Mailbox((*name).into())).collect::<Vec<_>>();
+        assert_eq!(searched("ESEARCH UNSEEN"), Some((vec![], all, true)));
+        assert_eq!(
+            searched("ESEARCH IN (mailboxes \"folder1\" subtree (folder2 inbox)) unseen"),
+            Some((vec![MailboxFilter::Mailboxes(names(&["folder1"])), MailboxFilter::Subtree(names(&["folder2", "INBOX"]))], all, true))
+        );
+        let want = vec![MailboxFilter::Selected, MailboxFilter::SubtreeOne(names(&["a"])), MailboxFilter::Inboxes, MailboxFilter::Personal];
+        assert_eq!(
+            searched("ESEARCH IN (SELECTED SUBTREE-ONE a INBOXES PERSONAL) RETURN (COUNT) CHARSET UTF-8 ALL"),
+            Some((want, SearchReturn { count: true, ..SearchReturn::default() }, true))
+        );
+        assert!(searched("ESEARCH IN (selected) RETURN (SAVE) ALL").is_some() && searched("ESEARCH RETURN (SAVE) ALL").is_some());
+        for bad in [
+            "ESEARCH",
+            "ESEARCH IN",
+            "ESEARCH IN () ALL",
+            "ESEARCH IN (personal)",
+            "ESEARCH IN (selected-delayed) ALL",
+            "ESEARCH IN (mailboxes) ALL",
+            "ESEARCH IN (mailboxes ()) ALL",
+            "ESEARCH IN (personal (x)) ALL",
+            "ESEARCH IN (everything) ALL",
+            "ESEARCH IN (personal) RETURN (SAVE) ALL",
+            "ESEARCH IN (personal subscribed",
+        ] {
+            assert_eq!(searched(bad), None, "{bad}");
+        }
+        assert_eq!(searched(&format!("ESEARCH IN ({}) ALL", "personal ".repeat(100_000) + "personal")), None);
+    }
+
+    #[test]
+    fn updates_are_cancelled_by_tag() {
+        assert_eq!(read(b"CANCELUPDATE \"B01\" \"B 2\""), Ok(Some(Command::CancelUpdate(vec!["B01".into(), "B 2".into()]))));
+        for bad in ["CANCELUPDATE", "CANCELUPDATE B01", "CANCELUPDATE \"a\"\"b\"", "CANCELUPDATE \"a\" b"] {
+            assert!(read(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(read(format!("CANCELUPDATE{}", " \"a\"".repeat(1000)).as_bytes()).is_err());
     }
 
     #[test]

@@ -4,10 +4,10 @@ use crate::answer::Answer;
 use crate::fetch::Job;
 use crate::session::{Outcome, SLICE, Session};
 use crate::wire::OUT_BYTES;
-use imap_proto::{FetchItem, SequenceSet};
+use imap_proto::{FetchItem, FetchModifiers, SequenceSet};
 use std::time::Instant;
 
-pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<FetchItem>) -> Outcome {
+pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<FetchItem>, modifiers: FetchModifiers) -> Outcome {
     let mut begun = Some((set, items));
     let mut job: Option<Job> = None;
     loop {
@@ -21,7 +21,15 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<
                     let mut job = match (taken, begun) {
                         (Some(job), _) => job,
                         (None, Some((set, items))) => match selected.resolve(&set, uid) {
-                            Ok(targets) => Job::new(selected, targets, items, uid),
+                            Ok(mut targets) => {
+                                if let Some(partial) = modifiers.partial {
+                                    // RFC 9394 §3.3
+                                    let range = partial.of(targets.len());
+                                    targets.truncate(range.end);
+                                    targets.drain(..range.start);
+                                }
+                                Job::new(selected, targets, items, uid)
+                            }
                             Err(answer) => return (None, out, Err(answer)),
                         },
                         (None, None) => return (None, out, Ok(true)),

@@ -14,6 +14,7 @@ pub mod idle;
 pub mod list;
 pub mod mailboxes;
 pub mod metadata;
+pub mod multisearch;
 pub mod noop;
 pub mod quota;
 pub mod search;
@@ -89,11 +90,13 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::Unselect => close::run(session, false).await,
         Command::Expunge(set) => expunge::run(session, set).await,
         Command::Search(search) => search::run(session, &tag, search).await,
+        Command::MultiSearch { sources, search } => multisearch::run(session, &tag, sources, search).await?,
+        Command::CancelUpdate(tags) => search::cancel_update(session, &tags),
         Command::Sort(request) => sort::sort(session, &tag, request).await,
         Command::Thread { search, algorithm } => sort::thread(session, search, algorithm).await,
-        Command::Fetch { set, uid: by_uid, items } => {
+        Command::Fetch { set, uid: by_uid, items, modifiers } => {
             uid = by_uid;
-            fetch::run(session, set, by_uid, items).await?
+            fetch::run(session, set, by_uid, items, modifiers).await?
         }
         Command::Store(store) => {
             uid = store.uid;

@@ -1,11 +1,13 @@
-//! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731), SEARCHRES (RFC 5182).
+//! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731), SEARCHRES (RFC 5182), PARTIAL (RFC 9394), CONTEXT (RFC 5267).
 
 use crate::answer::Answer;
+use crate::context::{Context, lasting};
 use crate::search;
 use crate::selected::{Selected, Target};
 use crate::session::{SLICE, Session};
 use imap_proto::sequence::write_set;
 use imap_proto::{Search, SearchReturn, Status, encode};
+use mailstore::MailboxName;
 use std::time::Instant;
 
 /// Why a search ends with NO although it found something.
@@ -16,6 +18,10 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     // RFC 9051 §6.4.4: the answer is ESEARCH, also to who asked for nothing.
     let all = SearchReturn { all: true, ..SearchReturn::default() };
     let returns = request.returns.or(session.enabled.rev2.then_some(all));
+    if let Some(answer) = taken(session, tag, returns) {
+        return answer;
+    }
+    let update = returns.is_some_and(|returns| returns.update).then(|| (request.key.clone(), request.charset.clone()));
     let search = match find(session, request).await {
         Ok(search) => search,
         Err(answer) => {
@@ -29,11 +35,15 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let incomplete = search.incomplete;
     let found = search.into_found();
     keep(session, returns, if incomplete { &[] } else { &found });
+    let context = update.filter(|_| !incomplete).map(|(key, charset)| {
+        let correlator = Correlator::of(tag).written(uid);
+        Context::new(tag, correlator, uid, key, charset, &found)
+    });
     let found: Vec<u32> = found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
         Some(returns) if !returns.tells() => {}
-        Some(returns) => write_esearch(out, tag, uid, returns, &found),
+        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &found),
         None => {
             out.extend_from_slice(b"* SEARCH");
             for number in &found {
@@ -43,11 +53,38 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
             out.extend_from_slice(b"\r\n");
         }
     }
+    if let Some(context) = context {
+        follow(session, context);
+    }
     if incomplete {
         // What was found is true; but a client must not take the others for messages that do not match.
         return Answer::no("UNAVAILABLE", INCOMPLETE);
     }
     Answer::ok("Search completed")
+}
+
+/// RFC 5267 §4.3: BAD when the tag already stands for another search that is kept up to date.
+pub fn taken(session: &Session, tag: &str, returns: Option<SearchReturn>) -> Option<Answer> {
+    let selected = session.selected.as_ref().filter(|_| returns.is_some_and(|returns| returns.update))?;
+    selected.contexts.has(tag).then(|| Answer::bad("This tag has its updates already"))
+}
+
+/// Keeps a search up to date from now on, or tells that we do not (RFC 5267 §4.3.1).
+pub fn follow(session: &mut Session, mut context: Context) {
+    let Some(selected) = &mut session.selected else { return };
+    context.key = lasting(selected, context.key);
+    let snapshot = selected.view.snapshot().clone();
+    if let Err(refusal) = selected.contexts.keep(context, &snapshot) {
+        session.connection.wire.out.extend_from_slice(&refusal);
+    }
+}
+
+/// CANCELUPDATE (RFC 5267 §4.3.5).
+pub fn cancel_update(session: &mut Session, tags: &[String]) -> Answer {
+    match session.selected.as_mut().is_some_and(|selected| selected.contexts.cancel(tags)) {
+        true => Answer::ok("No further updates"),
+        false => Answer::bad("No search with such a tag has updates"),
+    }
 }
 
 /// Keeps what was found for `$`, when that was asked for.
@@ -57,15 +94,16 @@ pub fn keep(session: &mut Session, returns: Option<SearchReturn>, found: &[Targe
     }
 }
 
-/// What `$` stands for afterwards (RFC 5182 §2.4).
+/// What `$` stands for afterwards (RFC 5182 §2.4, RFC 9394 §3.2).
 fn kept(returns: SearchReturn, found: &[Target]) -> Vec<u32> {
-    let ends_only = (returns.min || returns.max) && !(returns.all || returns.count);
-    let kept = match ends_only {
-        true => found.first().filter(|_| returns.min).into_iter().chain(found.last().filter(|_| returns.max)).collect(),
-        false => found.iter().collect::<Vec<_>>(),
-    };
+    let some_only = (returns.min || returns.max || returns.partial.is_some()) && !(returns.all || returns.count);
+    let ends = found.first().filter(|_| returns.min).into_iter().chain(found.last().filter(|_| returns.max));
+    let window = returns.partial.map_or(0..0, |partial| partial.of(found.len()));
     // SORT finds them in another order.
-    let mut uids: Vec<u32> = kept.into_iter().map(|target| target.uid).collect();
+    let mut uids: Vec<u32> = match some_only {
+        true => ends.chain(&found[window]).map(|target| target.uid).collect(),
+        false => found.iter().map(|target| target.uid).collect(),
+    };
     uids.sort_unstable();
     uids.dedup();
     uids
@@ -73,7 +111,14 @@ fn kept(returns: SearchReturn, found: &[Target]) -> Vec<u32> {
 
 /// Looks at the messages in slices of time. What others change meanwhile is told after the command, so numbers stay true.
 pub async fn find(session: &mut Session, request: Search) -> Result<search::Search, Answer> {
-    let begin = move |selected: &mut Selected| search::Search::new(selected, &request.key, request.charset.as_deref());
+    find_by(session, move |selected| search::Search::new(selected, &request.key, request.charset.as_deref())).await
+}
+
+/// The same for a search that `begin` makes.
+pub async fn find_by(
+    session: &mut Session,
+    begin: impl FnOnce(&mut Selected) -> Result<search::Search, Answer> + Send + 'static,
+) -> Result<search::Search, Answer> {
     let mut search = session.with_selected(begin).await?;
     loop {
         let done;
@@ -90,15 +135,39 @@ pub async fn find(session: &mut Session, request: Search) -> Result<search::Sear
     }
 }
 
-/// RFC 4466 §7: `"ESEARCH" [SP "(" "TAG" SP tag-string ")"] [SP "UID"] *(SP search-return-data)`.
-/// RFC 4731 §3.1: MIN, MAX and ALL are left out when nothing was found.
-pub fn write_esearch(out: &mut Vec<u8>, tag: &str, uid: bool, returns: SearchReturn, found: &[u32]) {
-    out.extend_from_slice(b"* ESEARCH (TAG ");
-    encode::string(out, tag.as_bytes());
-    out.push(b')');
-    if uid {
-        out.extend_from_slice(b" UID");
+/// What an ESEARCH response belongs to.
+#[derive(Clone, Copy)]
+pub struct Correlator<'a> {
+    pub tag: &'a str,
+    /// Name and UIDVALIDITY, in answers to the command ESEARCH (RFC 7377 §2.1).
+    pub mailbox: Option<(&'a MailboxName, u32)>,
+}
+
+impl<'a> Correlator<'a> {
+    pub fn of(tag: &'a str) -> Correlator<'a> {
+        Correlator { tag, mailbox: None }
     }
+
+    /// RFC 7377 §4: `search-correlator = SP "(" one-correlator *(SP one-correlator) ")"`, then `[SP "UID"]` (RFC 4466 §7).
+    pub fn written(self, uid: bool) -> Vec<u8> {
+        let mut out = b"(TAG ".to_vec();
+        encode::string(&mut out, self.tag.as_bytes());
+        if let Some((name, uid_validity)) = self.mailbox {
+            out.extend_from_slice(b" MAILBOX ");
+            encode::mailbox(&mut out, name.as_str());
+            out.extend_from_slice(b" UIDVALIDITY ");
+            encode::number(&mut out, u64::from(uid_validity));
+        }
+        out.extend_from_slice(if uid { b") UID" } else { b")" });
+        out
+    }
+}
+
+/// RFC 4466 §7: `"ESEARCH" [search-correlator] [SP "UID"] *(SP search-return-data)`.
+/// RFC 4731 §3.1: MIN, MAX and ALL are left out when nothing was found; RFC 9394 §3.1: PARTIAL is NIL then.
+pub fn write_esearch(out: &mut Vec<u8>, correlator: Correlator<'_>, uid: bool, returns: SearchReturn, found: &[u32]) {
+    out.extend_from_slice(b"* ESEARCH ");
+    out.extend_from_slice(&correlator.written(uid));
     for (wanted, word, number) in [(returns.min, " MIN ", found.first()), (returns.max, " MAX ", found.last())] {
         if let (true, Some(number)) = (wanted, number) {
             out.extend_from_slice(word.as_bytes());
@@ -108,6 +177,16 @@ pub fn write_esearch(out: &mut Vec<u8>, tag: &str, uid: bool, returns: SearchRet
     if returns.count {
         out.extend_from_slice(b" COUNT ");
         encode::number(out, found.len() as u64);
+    }
+    if let Some(partial) = returns.partial {
+        out.extend_from_slice(b" PARTIAL (");
+        partial.write(out);
+        out.push(b' ');
+        match &found[partial.of(found.len())] {
+            [] => out.extend_from_slice(b"NIL"),
+            window => write_set(out, window.iter().copied()),
+        }
+        out.push(b')');
     }
     if returns.all && !found.is_empty() {
         out.extend_from_slice(b" ALL ");
@@ -119,15 +198,17 @@ pub fn write_esearch(out: &mut Vec<u8>, tag: &str, uid: bool, returns: SearchRet
 #[cfg(test)]
 mod tests {
     use super::*;
+    use imap_proto::PartialRange;
+    use imap_proto::cursor::Cursor;
 
     #[test]
     fn esearch_leaves_out_what_it_does_not_know() {
         let show = |returns, found: &[u32]| {
             let mut out = Vec::new();
-            write_esearch(&mut out, "a1", true, returns, found);
+            write_esearch(&mut out, Correlator::of("a1"), true, returns, found);
             String::from_utf8_lossy(&out).into_owned()
         };
-        let all = SearchReturn { min: true, max: true, all: true, count: true, save: false };
+        let all = SearchReturn { min: true, max: true, all: true, count: true, ..SearchReturn::default() };
         assert_eq!(show(all, &[2, 3, 4, 9]), "* ESEARCH (TAG \"a1\") UID MIN 2 MAX 9 COUNT 4 ALL 2:4,9\r\n");
         let found: Vec<Target> = [3, 5, 9].into_iter().map(|uid| Target { number: uid, uid }).collect();
         let none = SearchReturn { save: true, ..SearchReturn::default() };
@@ -141,6 +222,21 @@ mod tests {
             assert_eq!(kept(returns, &found), want, "{returns:?}");
         }
         assert_eq!(kept(SearchReturn { min: true, max: true, ..none }, &found[..1]), [3]);
+        // RFC 9394 §3.2, Table 1
+        let partial = |text: &[u8]| PartialRange::parse(&mut Cursor::new(text)).ok();
+        for (returns, want) in [
+            (SearchReturn { partial: partial(b"2:2"), ..none }, &[5][..]),
+            (SearchReturn { partial: partial(b"7:9"), ..none }, &[]),
+            (SearchReturn { partial: partial(b"2:2"), min: true, ..none }, &[3, 5]),
+            (SearchReturn { partial: partial(b"2:2"), max: true, ..none }, &[5, 9]),
+            (SearchReturn { partial: partial(b"2:3"), min: true, max: true, ..none }, &[3, 5, 9]),
+            (SearchReturn { partial: partial(b"2:2"), min: true, count: true, ..none }, &[3, 5, 9]),
+        ] {
+            assert_eq!(kept(returns, &found), want, "{returns:?}");
+        }
+        let partial = SearchReturn { partial: partial(b"-1:-2"), ..SearchReturn::default() };
+        assert_eq!(show(partial, &[2, 3, 4, 9]), "* ESEARCH (TAG \"a1\") UID PARTIAL (-1:-2 4,9)\r\n");
+        assert_eq!(show(partial, &[]), "* ESEARCH (TAG \"a1\") UID PARTIAL (-1:-2 NIL)\r\n");
         assert_eq!(show(all, &[]), "* ESEARCH (TAG \"a1\") UID COUNT 0\r\n");
     }
 }

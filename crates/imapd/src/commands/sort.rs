@@ -1,11 +1,12 @@
 //! SORT and THREAD (RFC 5256), ESORT (RFC 5267 §3).
 
 use crate::answer::Answer;
-use crate::commands::search::{INCOMPLETE, find, keep, write_esearch};
+use crate::commands::search::{Correlator, INCOMPLETE, find, follow, keep, taken, write_esearch};
+use crate::context::Context;
 use crate::order::{self, Gathering, Weight};
 use crate::selected::{Selected, Target};
 use crate::session::{SLICE, Session};
-use imap_proto::{Search, SearchReturn, Sort, ThreadAlgorithm, encode};
+use imap_proto::{Search, Sort, ThreadAlgorithm, encode};
 use mailstore::Message;
 use message::thread::{Forest, Item, ordered_subject, references, refs};
 use std::sync::Arc;
@@ -14,17 +15,22 @@ use std::time::Instant;
 pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
     let Sort { search, order } = request;
     let (uid, returns) = (search.uid, search.returns);
+    if let Some(answer) = taken(session, tag, returns) {
+        return answer;
+    }
+    let update = returns.is_some_and(|returns| returns.update).then(|| (search.key.clone(), search.charset.clone()));
     let order = Arc::new(order);
     let by = order.clone();
-    let (gathered, incomplete) = match gather(session, search, move |selected, message| order::keys(selected, message, &by)).await {
+    let (gathered, incomplete) = match search_and_gather(session, search, move |s, message| order::keys(s, message, &by)).await {
         Ok(gathered) => gathered,
         Err(answer) => return answer,
     };
-    let sorted = session
+    let by = order.clone();
+    let (keys, sorted): (Vec<_>, Vec<Target>) = session
         .with_account(move |_| {
             let mut all: Vec<_> = gathered.facts.into_iter().zip(gathered.targets).collect();
-            all.sort_by(|(a, _), (b, _)| order::compare(&order, a, b));
-            all.into_iter().map(|(_, target)| target).collect::<Vec<Target>>()
+            all.sort_by(|(a, _), (b, _)| order::compare(&by, a, b));
+            all.into_iter().unzip()
         })
         .await;
     keep(session, returns, if incomplete { &[] } else { &sorted });
@@ -32,7 +38,7 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
     let out = &mut session.connection.wire.out;
     match returns {
         Some(returns) if !returns.tells() => {}
-        Some(returns) => write_esearch(out, tag, uid, returns, &numbers),
+        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &numbers),
         None => {
             out.extend_from_slice(b"* SORT");
             for number in &numbers {
@@ -42,12 +48,16 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
             out.extend_from_slice(b"\r\n");
         }
     }
+    if let Some((key, charset)) = update.filter(|_| !incomplete) {
+        let correlator = Correlator::of(tag).written(uid);
+        follow(session, Context::new(tag, correlator, uid, key, charset, &sorted).sorted(order, keys));
+    }
     end(incomplete, "Sort completed")
 }
 
 pub async fn thread(session: &mut Session, search: Search, algorithm: ThreadAlgorithm) -> Answer {
     let uid = search.uid;
-    let (gathered, incomplete) = match gather(session, search, order::item).await {
+    let (gathered, incomplete) = match search_and_gather(session, search, order::item).await {
         Ok(gathered) => gathered,
         Err(answer) => return answer,
     };
@@ -79,12 +89,12 @@ fn end(incomplete: bool, text: &'static str) -> Answer {
 }
 
 /// Searches, and reads what is wanted of each message found, in slices of time.
-async fn gather<T: Weight + Send + 'static>(
+async fn search_and_gather<T: Weight + Send + 'static>(
     session: &mut Session,
     search: Search,
     read: impl Fn(&Selected, &Message) -> mailstore::Result<T> + Clone + Send + 'static,
 ) -> Result<(Gathering<T>, bool), Answer> {
-    let returns: Option<SearchReturn> = search.returns;
+    let returns = search.returns;
     let found = find(session, search).await.inspect_err(|answer| {
         tracing::debug!(?answer, ?returns, "nothing to sort");
     });
@@ -95,8 +105,25 @@ async fn gather<T: Weight + Send + 'static>(
             return Err(answer);
         }
     };
-    let mut incomplete = found.incomplete;
-    let mut gathering = Gathering::new(found.into_found());
+    let incomplete = found.incomplete;
+    match gather(session, found.into_found(), read).await {
+        Ok((gathered, more)) => Ok((gathered, incomplete || more)),
+        Err(answer) => {
+            if answer.status == imap_proto::Status::No {
+                keep(session, returns, &[]);
+            }
+            Err(answer)
+        }
+    }
+}
+
+/// Reads what is wanted of each of these messages, in slices of time; true when some could not be read for now.
+pub async fn gather<T: Weight + Send + 'static>(
+    session: &mut Session,
+    found: Vec<Target>,
+    read: impl Fn(&Selected, &Message) -> mailstore::Result<T> + Clone + Send + 'static,
+) -> Result<(Gathering<T>, bool), Answer> {
+    let mut gathering = Gathering::new(found);
     loop {
         let read = read.clone();
         let done;
@@ -107,11 +134,10 @@ async fn gather<T: Weight + Send + 'static>(
             })
             .await;
         if gathering.is_too_much() {
-            keep(session, returns, &[]);
             return Err(Answer::no("LIMIT", "Too many messages to be put into order at once"));
         }
         if done {
-            incomplete |= gathering.incomplete;
+            let incomplete = gathering.incomplete;
             return Ok((gathering, incomplete));
         }
         session.may_go_on()?;

@@ -32,6 +32,8 @@ pub struct Search {
     next: usize,
     /// How far that one was looked at, when it takes more than a turn.
     progress: Progress,
+    /// Index behind the last one to look at.
+    end: usize,
     found: Vec<Target>,
     /// A message could not be read; the log has it once.
     unreadable: bool,
@@ -92,13 +94,35 @@ impl Search {
         }
         let mut keys = Keys::default();
         let test = compile(selected, key, charset, &mut keys)?;
-        Ok(Search { test, keys, next: 0, progress: Progress::default(), found: Vec::new(), unreadable: false, incomplete: false })
+        Ok(Search {
+            test,
+            keys,
+            next: 0,
+            end: usize::MAX,
+            progress: Progress::default(),
+            found: Vec::new(),
+            unreadable: false,
+            incomplete: false,
+        })
+    }
+
+    /// The same search, among messages with these UIDs (rising) only.
+    pub fn among(selected: &Selected, key: &SearchKey, charset: Option<&str>, uids: &[u32]) -> Result<Search, Answer> {
+        let mut search = Search::new(selected, key, charset)?;
+        let snapshot = selected.view.snapshot();
+        let (Some(first), Some(last)) = (uids.first(), uids.last()) else { return Ok(Search { end: 0, ..search }) };
+        (search.next, search.end) = (snapshot.first_from(*first), snapshot.first_from(last.saturating_add(1)));
+        search.test = Test::And(vec![Test::Uids(uids.iter().map(|uid| (*uid, *uid)).collect()), search.test]);
+        Ok(search)
     }
 
     /// Looks at messages until `until`, also at a part of a large one only; true when all were looked at. Blocking.
     pub fn go_on(&mut self, selected: &Selected, until: Instant) -> Result<bool, Answer> {
         let mut turn = Turn::new(until);
         for message in selected.view.snapshot().iter_from(self.next) {
+            if self.next >= self.end {
+                break;
+            }
             let target = Target { number: self.next as u32 + 1, uid: message.uid() };
             let mut progress = std::mem::take(&mut self.progress);
             if !selected.view.is_expunged(target.uid) {
@@ -115,7 +139,7 @@ impl Search {
             }
             self.next += 1;
             if turn.is_over() {
-                return Ok(self.next >= selected.view.snapshot().len());
+                return Ok(self.next >= selected.view.snapshot().len().min(self.end));
             }
         }
         Ok(true)
