@@ -21,9 +21,8 @@ struct Facts {
     has_children: bool,
     subscribed: bool,
     special_use: Option<SpecialUse>,
-    /// A mailbox below is subscribed, or has a special use.
+    /// A name below is subscribed.
     subscribed_below: bool,
-    special_below: bool,
 }
 
 pub async fn list(session: &mut Session, list: List) -> Outcome {
@@ -96,26 +95,16 @@ fn facts(realm: &Realm, config: &Imapd, with_subscriptions: bool) -> mailstore::
             all.entry(name).or_default().subscribed = true;
         }
     }
-    let (mut subscribed, mut special) = (BTreeSet::new(), BTreeSet::new());
-    for (name, facts) in &all {
-        let mut above = name.parent();
-        while let Some(parent) = above {
-            if facts.subscribed {
-                subscribed.insert(parent.clone());
-            }
-            if facts.special_use.is_some() {
-                special.insert(parent.clone());
-            }
-            above = parent.parent();
-        }
-    }
+    let subscribed: BTreeSet<MailboxName> = all.iter().filter(|(_, facts)| facts.subscribed).flat_map(|(name, _)| above(name)).collect();
     for name in subscribed {
         all.entry(name).or_default().subscribed_below = true;
     }
-    for name in special {
-        all.entry(name).or_default().special_below = true;
-    }
     Ok(all)
+}
+
+/// The levels above a mailbox, nearest first.
+fn above(name: &MailboxName) -> impl Iterator<Item = MailboxName> + use<> {
+    std::iter::successors(name.parent(), MailboxName::parent)
 }
 
 /// A LIST response that is due.
@@ -127,25 +116,32 @@ struct Line {
 }
 
 fn select(all: &BTreeMap<MailboxName, Facts>, list: &List, enabled: Enabled) -> Vec<Line> {
-    let patterns: Vec<Pattern> = list.patterns.iter().map(|pattern| Pattern::new(&list.reference, pattern)).collect();
+    // RFC 5258 §3: among several patterns an empty one matches nothing.
+    let patterns = list.patterns.iter().filter(|pattern| list.patterns.len() == 1 || !pattern.is_empty());
+    let patterns: Vec<Pattern> = patterns.map(|pattern| Pattern::new(&list.reference, pattern)).collect();
+    let matches = |name: &MailboxName| patterns.iter().any(|pattern| pattern.matches(name.as_str()));
+    let meets = |facts: &Facts| (!list.select.subscribed || facts.subscribed) && (!list.select.special_use || facts.special_use.is_some());
+    // RFC 5258 §3.5: names with others below that meet the selection, and whether one of those is not shown itself.
+    let mut leading: BTreeMap<MailboxName, bool> = BTreeMap::new();
+    for (name, _) in all.iter().filter(|(_, facts)| list.select.recursive_match && meets(facts)) {
+        let hidden = !matches(name);
+        above(name).for_each(|parent| *leading.entry(parent).or_default() |= hidden);
+    }
     let mut lines = Vec::new();
     let inbox = MailboxName::inbox();
     // INBOX first, as people expect it.
     let first = all.get_key_value(&inbox);
     let rest = all.iter().filter(|(name, _)| !name.is_inbox());
     for (name, facts) in first.into_iter().chain(rest) {
-        if !patterns.iter().any(|pattern| pattern.matches(name.as_str())) {
+        let (meets, leads) = (meets(facts), leading.get(name).copied());
+        // A name that only leads to others is due when they are not all shown by themselves (RFC 5258 §3.3).
+        if !matches(name) || !(meets || leads == Some(true)) {
             continue;
         }
-        let meets = (!list.select.subscribed || facts.subscribed) && (!list.select.special_use || facts.special_use.is_some());
-        // RFC 5258 §3.5: a name that only leads to others that meet the selection.
-        let leads = list.select.recursive_match
-            && (list.select.subscribed && facts.subscribed_below || list.select.special_use && facts.special_below);
         // A name known only from the subscriptions, without being asked for them, is no mailbox.
-        let known = facts.exists || facts.has_children || list.select.subscribed && (meets || leads);
-        if known && (meets || leads) {
+        if facts.exists || facts.has_children || list.select.subscribed {
             let rights = if facts.exists && meets { facts.rights } else { Rights::NONE };
-            lines.push(Line { name: name.clone(), text: line(name, facts, list, leads, enabled), rights });
+            lines.push(Line { name: name.clone(), text: line(name, facts, list, leads.is_some(), enabled), rights });
         }
     }
     lines
@@ -162,7 +158,7 @@ fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool, enabled: En
     if facts.subscribed && (list.returns.subscribed || list.select.subscribed) {
         flags.push("\\Subscribed");
     }
-    if let Some(special_use) = facts.special_use.filter(|_| facts.exists) {
+    if let Some(special_use) = facts.special_use {
         flags.push(special_use.name());
     }
     let mut out = b"* LIST ".to_vec();
@@ -170,13 +166,8 @@ fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool, enabled: En
     out.extend_from_slice(b" \".\" ");
     enabled.write_name(&mut out, name.as_str());
     if leads {
-        let mut options = Vec::new();
-        if list.select.subscribed && facts.subscribed_below {
-            options.push("\"SUBSCRIBED\"");
-        }
-        if list.select.special_use && facts.special_below {
-            options.push("\"SPECIAL-USE\"");
-        }
+        let selected = [(list.select.subscribed, "\"SUBSCRIBED\""), (list.select.special_use, "\"SPECIAL-USE\"")];
+        let options: Vec<&str> = selected.into_iter().filter(|(selected, _)| *selected).map(|(_, name)| name).collect();
         out.extend_from_slice(format!(" (\"CHILDINFO\" ({}))", options.join(" ")).as_bytes());
     }
     out.extend_from_slice(b"\r\n");
@@ -269,6 +260,33 @@ mod tests {
             "(\\NonExistent \\HasChildren) \".\" Work (\"CHILDINFO\" (\"SUBSCRIBED\")); "
         );
         assert_eq!(listed(" (SPECIAL-USE) \"\" *"), "(\\HasNoChildren \\Sent) \".\" Sent; ");
+    }
+
+    /// RFC 5258 §3.3, §3.5: one line for each name, for its own sake or for what is below it and not shown.
+    #[test]
+    fn names_that_lead_to_others_are_shown_for_those_that_are_not() {
+        // everything below is shown by itself
+        assert!(!listed(" (SUBSCRIBED RECURSIVEMATCH) \"\" *").contains("CHILDINFO"));
+        let work = "(\\NonExistent \\HasChildren) \".\" Work (\"CHILDINFO\" (\"SUBSCRIBED\")); ";
+        assert_eq!(listed(" (SUBSCRIBED RECURSIVEMATCH) \"\" (Work Work)"), work);
+        assert_eq!(listed(" (REMOTE RECURSIVEMATCH SUBSCRIBED SUBSCRIBED) \"\" (Work INBOX)"), work);
+        // a name below has to meet all of it
+        assert_eq!(listed(" (SUBSCRIBED SPECIAL-USE RECURSIVEMATCH) \"\" W%"), "");
+        assert_eq!(listed(" (SUBSCRIBED SPECIAL-USE) \"\" %"), "(\\HasNoChildren \\Subscribed \\Sent) \".\" Sent; ");
+        // what only leads is no match, so it has no STATUS
+        let mut cursor = Cursor::new(b" (SUBSCRIBED RECURSIVEMATCH) \"\" (Sent Work) RETURN (STATUS (MESSAGES))");
+        let Ok(Some(Command::List(list))) = imap_proto::parse::command("LIST", &mut cursor) else { panic!() };
+        let status: Vec<bool> = select(&world(), &list, Enabled::default()).iter().map(|line| line.has_status).collect();
+        assert_eq!(status, [true, false]);
+    }
+
+    #[test]
+    fn return_options_show_no_more_names_and_empty_patterns_none() {
+        let gone = "\".\" Gone";
+        assert!(!listed(" \"\" * RETURN (SUBSCRIBED CHILDREN SPECIAL-USE)").contains(gone));
+        assert!(listed(" () \"\" Sent RETURN (SUBSCRIBED)").contains("\\Subscribed"));
+        assert_eq!(listed(" \"\" \"\" RETURN (CHILDREN)"), "");
+        assert_eq!(listed(" Work (\"\" .One)"), "(\\HasNoChildren) \".\" Work.One; ");
     }
 
     #[test]
