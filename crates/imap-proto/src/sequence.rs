@@ -48,6 +48,11 @@ impl SequenceSet {
         SequenceSet { ranges, saved: false }
     }
 
+    /// What it takes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.ranges[..])
+    }
+
     /// `$`: what the last SEARCH with SAVE found (RFC 5182). It has no ranges of its own.
     pub fn is_saved(&self) -> bool {
         self.saved

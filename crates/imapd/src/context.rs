@@ -6,6 +6,7 @@
 use crate::answer::Answer;
 use crate::commands::search::find_by;
 use crate::commands::sort::gather;
+use crate::connection::Gone;
 use crate::order::{self, Key, Weight};
 use crate::search;
 use crate::selected::{Selected, Target};
@@ -24,6 +25,9 @@ const MOST_FOUND: usize = 500_000;
 
 /// What the values that keep sorted contexts in order may take, in one session.
 const MOST_KEY_BYTES: usize = 8 << 20;
+
+/// What a search that is kept may take (SECURITY I18): its strings and sets are kept with it.
+const LONGEST_SEARCH: usize = 64 << 10;
 
 /// Why updates are refused, also later on.
 const TOO_MUCH: &str = "Too many results to be kept up to date";
@@ -172,6 +176,9 @@ impl Contexts {
         if self.all.len() >= MOST_CONTEXTS {
             return Err(refusal(&context.tag, "Too many contexts"));
         }
+        if weight(&context.key) > LONGEST_SEARCH {
+            return Err(refusal(&context.tag, "Search is too long to be kept up to date"));
+        }
         if !self.all.is_empty() && found + context.found.len() > MOST_FOUND || bytes + context.key_bytes() > MOST_KEY_BYTES {
             return Err(refusal(&context.tag, TOO_MUCH));
         }
@@ -222,13 +229,13 @@ impl Contexts {
 }
 
 /// Brings the contexts of the open mailbox up to date with its numbering, and tells what came and went.
-pub async fn update(session: &mut Session) {
-    let Some(selected) = session.selected.as_mut().filter(|selected| selected.contexts.are_due()) else { return };
+pub async fn update(session: &mut Session) -> Result<(), Gone> {
+    let Some(selected) = session.selected.as_mut().filter(|selected| selected.contexts.are_due()) else { return Ok(()) };
     let changed = Arc::new(std::mem::take(&mut selected.contexts.changed));
     let tags: Vec<String> = selected.contexts.all.iter().map(|context| context.tag.clone()).collect();
     for tag in tags {
         if session.may_go_on().is_err() {
-            return;
+            return Ok(());
         }
         let text = match one(session, &tag, &changed).await {
             Ok(text) => text,
@@ -240,7 +247,9 @@ pub async fn update(session: &mut Session) {
             }
         };
         session.connection.wire.out.extend_from_slice(&text);
+        session.connection.wire.relieve().await?;
     }
+    Ok(())
 }
 
 /// The response of one context, or why it has to end: a result that may be wrong is worse than none.
@@ -290,6 +299,20 @@ async fn one(session: &mut Session, tag: &str, changed: &Arc<Vec<u32>>) -> Resul
             if contexts.all.len() > 1 && found > MOST_FOUND || bytes > MOST_KEY_BYTES { Err(TOO_MUCH) } else { Ok(out) }
         })
         .await
+}
+
+/// Bytes a search takes, about.
+fn weight(key: &SearchKey) -> usize {
+    size_of::<SearchKey>()
+        + match key {
+            SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().map(weight).sum(),
+            SearchKey::Not(key) => weight(key),
+            SearchKey::Numbers(set) | SearchKey::Uids(set) => set.bytes(),
+            SearchKey::Header { name, value } => name.len() + value.len(),
+            SearchKey::Body(value) | SearchKey::Text(value) => value.len(),
+            SearchKey::Flag(flag) => flag.name().len(),
+            _ => 0,
+        }
 }
 
 fn last_uid(snapshot: &Snapshot) -> u32 {

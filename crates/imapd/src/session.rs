@@ -114,7 +114,7 @@ impl Session {
                 if let Some(selected) = &mut self.selected {
                     selected.write_changes(&mut self.connection.wire.out, &changes, &mut told, uid);
                 }
-                Box::pin(context::update(self)).await;
+                Box::pin(context::update(self)).await?;
                 self.connection.wire.relieve().await?;
                 Ok(())
             }

@@ -140,8 +140,14 @@ async fn the_eleventh_context_is_refused_and_searched_all_the_same() {
     for _ in 0..10 {
         assert!(!client.ok("SEARCH RETURN (UPDATE COUNT) ALL").await.iter().any(|line| line.contains("NOUPDATE")));
     }
-    let lines = client.ok("SEARCH RETURN (UPDATE COUNT CONTEXT) ALL").await;
-    assert!(lines[0].ends_with("COUNT 1") && lines[1].starts_with("* NO [NOUPDATE \"t"), "{lines:?}");
+    let refused = |lines: Vec<String>| {
+        assert!(lines[0].ends_with("COUNT 1") && lines[1].starts_with("* NO [NOUPDATE \"t"), "{lines:?}");
+    };
+    refused(client.ok("SEARCH RETURN (UPDATE COUNT CONTEXT) ALL").await);
+    // a search takes memory as long as it is kept
+    client.ok("SELECT INBOX").await;
+    refused(client.ok(&format!("SEARCH RETURN (UPDATE COUNT) UID {}1", "1,3,".repeat(10_000))).await);
+    refused(client.ok(&format!("SEARCH RETURN (UPDATE COUNT) {}ALL", "UNSEEN ".repeat(5_000))).await);
     world.stop().await;
 }
 
