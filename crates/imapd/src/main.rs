@@ -41,14 +41,14 @@
 //!     FIFOs in a Maildir are no messages.
 //!
 //! BUGS
-//!     Of the results of searches (CONTEXT) a session has ten kept up to date, of 500,000 messages together and with 8 MiB of what sorts them;
-//!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise.
 //!     A search for text reads every message, SORT and THREAD every header; there is no index. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is, and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the
 //!     same). Quota is set by the administrator, never by SETQUOTA. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
 //!     Dovecot serves the same Maildir; those of public mailboxes hold here. Changed annotations are not told unasked. A client whose open mailbox is deleted or renamed by another session is disconnected.
+//!     Of the results of searches (CONTEXT) a session has ten kept up to date, of 500,000 messages together and with 8 MiB of what sorts them;
+//!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise.
 
 fn main() -> std::process::ExitCode {
     daemon::main("imapd", imapd::run)
