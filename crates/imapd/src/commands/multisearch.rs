@@ -73,7 +73,7 @@ async fn in_selected(session: &mut Session, tag: &str, search: &Search) -> Resul
     keep(session, search.returns, if incomplete { &[] } else { &found });
     let Some(selected) = &session.selected else { return Ok(incomplete) };
     let (name, uid_validity) = (selected.name.clone(), selected.view.snapshot().uid_validity());
-    let correlator = Correlator { tag, mailbox: Some((&name, uid_validity)) };
+    let correlator = Correlator { tag, mailbox: Some((&name, uid_validity, session.enabled)) };
     tell(&mut session.connection.wire.out, correlator, search, &found);
     if search.returns.is_some_and(|returns| returns.update) && !incomplete {
         let (key, charset) = (search.key.clone(), search.charset.clone());
@@ -119,7 +119,7 @@ async fn in_other(session: &mut Session, tag: &str, search: &Arc<Search>, name: 
         }
     }
     let incomplete = work.incomplete;
-    let correlator = Correlator { tag, mailbox: Some((&name, other.view.snapshot().uid_validity())) };
+    let correlator = Correlator { tag, mailbox: Some((&name, other.view.snapshot().uid_validity(), session.enabled)) };
     tell(&mut session.connection.wire.out, correlator, search, &work.into_found());
     Ok(incomplete)
 }

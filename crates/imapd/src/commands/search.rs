@@ -1,6 +1,7 @@
 //! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731), SEARCHRES (RFC 5182), PARTIAL (RFC 9394), CONTEXT (RFC 5267).
 
 use crate::answer::Answer;
+use crate::commands::enable::Enabled;
 use crate::context::{Context, lasting};
 use crate::search;
 use crate::selected::{Selected, Target};
@@ -139,8 +140,8 @@ pub async fn find_by(
 #[derive(Clone, Copy)]
 pub struct Correlator<'a> {
     pub tag: &'a str,
-    /// Name and UIDVALIDITY, in answers to the command ESEARCH (RFC 7377 §2.1).
-    pub mailbox: Option<(&'a MailboxName, u32)>,
+    /// Name, UIDVALIDITY and how names are written, in answers to the command ESEARCH (RFC 7377 §2.1).
+    pub mailbox: Option<(&'a MailboxName, u32, Enabled)>,
 }
 
 impl<'a> Correlator<'a> {
@@ -152,9 +153,9 @@ impl<'a> Correlator<'a> {
     pub fn written(self, uid: bool) -> Vec<u8> {
         let mut out = b"(TAG ".to_vec();
         encode::string(&mut out, self.tag.as_bytes());
-        if let Some((name, uid_validity)) = self.mailbox {
+        if let Some((name, uid_validity, enabled)) = self.mailbox {
             out.extend_from_slice(b" MAILBOX ");
-            encode::mailbox(&mut out, name.as_str());
+            enabled.write_name(&mut out, name.as_str());
             out.extend_from_slice(b" UIDVALIDITY ");
             encode::number(&mut out, u64::from(uid_validity));
         }
