@@ -22,9 +22,9 @@ pub mod session;
 pub mod url;
 
 pub use command::{
-    Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, Depth, FetchItem, FetchModifiers, Flag, FlagChange, GetMetadata, List, ListReturn,
-    ListSelect, Mailbox, MailboxFilter, Replaces, Search, SearchKey, SearchReturn, Section, SectionText, SetAcl, Sort, SortBy, SortKey, SpecialUse,
-    StatusItems, Store, ThreadAlgorithm,
+    Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, Depth, FetchItem, FetchModifiers, Flag, FlagChange, GetMetadata, List,
+    ListReturn, ListSelect, Mailbox, MailboxFilter, Replaces, Search, SearchKey, SearchReturn, Section, SectionText, SetAcl, Sort, SortBy,
+    SortKey, SpecialUse, StatusItems, Store, ThreadAlgorithm,
 };
 pub use cursor::Dialect;
 pub use date::{Date, DateTime};

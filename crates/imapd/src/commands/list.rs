@@ -217,7 +217,7 @@ mod tests {
     use imap_proto::cursor::Cursor;
 
     fn world() -> BTreeMap<MailboxName, Facts> {
-        let plain = Facts { exists: true, ..Facts::default() };
+        let plain = Facts { exists: true, rights: Rights::ALL, ..Facts::default() };
         [
             ("INBOX", plain),
             ("Sent", Facts { special_use: Some(SpecialUse::Sent), subscribed: true, ..plain }),
@@ -276,7 +276,7 @@ mod tests {
         // what only leads is no match, so it has no STATUS
         let mut cursor = Cursor::new(b" (SUBSCRIBED RECURSIVEMATCH) \"\" (Sent Work) RETURN (STATUS (MESSAGES))");
         let Ok(Some(Command::List(list))) = imap_proto::parse::command("LIST", &mut cursor) else { panic!() };
-        let status: Vec<bool> = select(&world(), &list, Enabled::default()).iter().map(|line| line.has_status).collect();
+        let status: Vec<bool> = select(&world(), &list, Enabled::default()).iter().map(|line| line.rights.contains(Rights::READ)).collect();
         assert_eq!(status, [true, false]);
     }
 

@@ -26,7 +26,8 @@ pub async fn run(session: &mut Session, tag: &str, sources: Vec<MailboxFilter>, 
         return Ok(answer);
     }
     let mut incomplete = false;
-    let mut others = match session.with_account(move |account| Known::of(account).map(|known| known.matching(&sources))).await {
+    let realm = session.realm.clone();
+    let mut others = match session.with_account(move |_| Known::of(&realm).map(|known| known.matching(&sources))).await {
         Ok(others) => others,
         Err(error) => return Ok(error.into()),
     };
@@ -85,11 +86,11 @@ async fn in_selected(session: &mut Session, tag: &str, search: &Search) -> Resul
 /// Searches a mailbox that is not selected. One that went away meanwhile has nothing to find.
 async fn in_other(session: &mut Session, tag: &str, search: &Arc<Search>, name: MailboxName) -> Result<bool, Answer> {
     session.may_go_on()?;
-    let (begun, asked) = (search.clone(), name.clone());
+    let (begun, spot) = (search.clone(), session.realm.locate(name.as_str())?);
     let opened = session
-        .with_account(move |account| {
-            let view = account.open(&asked)?.view(Access::ReadOnly)?;
-            let other = Selected::glance(asked, view, true);
+        .with_account(move |_| {
+            let view = spot.account.open(&spot.name)?.view(Access::ReadOnly)?;
+            let other = Selected::glance(spot.shown, view, true);
             let search = search::Search::new(&other, &begun.key, begun.charset.as_deref());
             Ok::<_, mailstore::Error>((other, search))
         })
