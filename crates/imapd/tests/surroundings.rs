@@ -172,6 +172,8 @@ async fn rfc4314_4_every_command_asks_for_its_rights() {
         ("", "SELECT Public.News", "UNSELECT"),
         ("", "SELECT Public.News", "SEARCH ALL"),
         ("", "SELECT Public.News", "COPY 1 INBOX"),
+        ("i", "SELECT INBOX", "REPLACE 1 Public.News {3+}\r\nx\r\n"),
+        ("te", "SELECT Public.News", "REPLACE 1 INBOX {3+}\r\nx\r\n"),
     ] {
         for (n, right) in ALL.chars().enumerate() {
             shared.grant(&ALL.replace(right, ""));
