@@ -32,6 +32,7 @@ pub enum Command {
     Select {
         mailbox: Mailbox,
         read_only: bool,
+        parameters: SelectParameters,
     },
     Create {
         mailbox: Mailbox,
@@ -120,11 +121,52 @@ impl Command {
         match self {
             Command::Fetch { uid, .. } => *uid,
             Command::Store(store) => store.uid,
-            Command::Search(search) | Command::Thread { search, .. } => search.uid,
-            Command::Sort(sort) => sort.search.uid,
+            Command::Search(search) | Command::Thread { search, .. } => search.may_report_expunge(),
+            Command::Sort(sort) => sort.search.may_report_expunge(),
             _ => true,
         }
     }
+
+    /// Does it say that the client wants to hear of mod-sequences from now on? RFC 7162 §3.1: the "CONDSTORE enabling commands", ENABLE aside.
+    pub fn uses_modseqs(&self) -> bool {
+        match self {
+            Command::Select { parameters, .. } => parameters.condstore || parameters.resync.is_some(),
+            Command::Status { items, .. } => items.highest_modseq,
+            Command::List(list) => list.returns.status.is_some_and(|items| items.highest_modseq),
+            Command::Fetch { items, modifiers, .. } => modifiers.changed_since.is_some() || items.contains(&FetchItem::ModSeq),
+            Command::Search(search) | Command::Thread { search, .. } => search.key.has_modseq(),
+            Command::Sort(sort) => sort.search.key.has_modseq(),
+            Command::Store(store) => store.unchanged_since.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// What stands in parentheses behind the mailbox of SELECT (RFC 7162 §3.1.8, §3.2.5).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SelectParameters {
+    pub condstore: bool,
+    pub resync: Option<Resync>,
+}
+
+/// What a client remembers of a mailbox (RFC 7162 §3.2.5).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resync {
+    pub uid_validity: u32,
+    pub modseq: u64,
+    /// UIDs it wants to hear of; all when there are none.
+    pub known: Option<SequenceSet>,
+    /// Some message numbers and their UIDs, in the same order (RFC 7162 §3.2.5.2).
+    pub samples: Option<(SequenceSet, SequenceSet)>,
+}
+
+/// RFC 7162 §3.1.4.1, §3.2.6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FetchModifiers {
+    pub changed_since: Option<u64>,
+    pub vanished: bool,
+    /// RFC 9394 §3.3: of the messages in the set, only those in these places.
+    pub partial: Option<PartialRange>,
 }
 
 /// A mailbox name in UTF-8, `INBOX` always in capitals. Whether it can exist is the store's business.
@@ -278,6 +320,8 @@ pub struct StatusItems {
     pub append_limit: bool,
     /// RFC 8474 §4.3.
     pub mailbox_id: bool,
+    /// RFC 7162 §3.1.7.
+    pub highest_modseq: bool,
 }
 
 /// RFC 5464 §4.2.
@@ -315,6 +359,8 @@ pub struct SetAcl {
 pub struct Store {
     pub set: SequenceSet,
     pub uid: bool,
+    /// RFC 7162 §3.1.3: only messages that did not change since.
+    pub unchanged_since: Option<u64>,
     pub change: FlagChange,
     pub silent: bool,
     pub flags: Vec<Flag>,
@@ -327,13 +373,6 @@ pub enum FlagChange {
     Remove,
 }
 
-/// What stands in parentheses behind the items of FETCH (RFC 4466 §2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FetchModifiers {
-    /// RFC 9394 §3.3: of the messages in the set, only those in these places.
-    pub partial: Option<PartialRange>,
-}
-
 /// One data item of FETCH (RFC 3501 §6.4.5).
 #[derive(Debug, Clone, PartialEq)]
 pub enum FetchItem {
@@ -342,6 +381,8 @@ pub enum FetchItem {
     InternalDate,
     Size,
     Envelope,
+    /// RFC 7162 §3.1.4.2.
+    ModSeq,
     /// `BODY` without section (false) or `BODYSTRUCTURE` (true).
     Structure {
         extended: bool,
@@ -415,6 +456,13 @@ pub struct Search {
     /// As the client named it; the strings of the keys are in it.
     pub charset: Option<String>,
     pub key: SearchKey,
+}
+
+impl Search {
+    /// RFC 7162 §3.2.10.2: not during UID SEARCH either where a key names message numbers.
+    fn may_report_expunge(&self) -> bool {
+        self.uid && !self.key.any(&|key| matches!(key, SearchKey::Numbers(set) if !set.is_saved()))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -515,4 +563,21 @@ pub enum SearchKey {
     SavedOn(Date),
     SavedSince(Date),
     SaveDateSupported,
+    /// Changed at this mod-sequence or later (RFC 7162 §3.1.5).
+    ModSeq(u64),
+}
+
+impl SearchKey {
+    /// RFC 7162 §3.1.5: the answer has a mod-sequence then.
+    pub fn has_modseq(&self) -> bool {
+        self.any(&|key| matches!(key, SearchKey::ModSeq(_)))
+    }
+
+    fn any(&self, is: &impl Fn(&SearchKey) -> bool) -> bool {
+        match self {
+            SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(|key| key.any(is)),
+            SearchKey::Not(key) => key.any(is),
+            key => is(key),
+        }
+    }
 }

@@ -6,7 +6,8 @@
 //!
 //! Extensions in the grammar: IDLE (RFC 2177), UIDPLUS (RFC 4315), MOVE (RFC 6851), NAMESPACE (RFC 2342), ID (RFC 2971),
 //! ENABLE (RFC 5161), UNSELECT (RFC 3691), SASL-IR (RFC 4959), LITERAL+ and LITERAL- (RFC 7888), ESEARCH (RFC 4731), LIST
-//! options (RFC 5258) with LIST-STATUS (RFC 5819) and SPECIAL-USE (RFC 6154), BINARY (RFC 3516), CATENATE (RFC 4469), REPLACE (RFC 8508).
+//! options (RFC 5258) with LIST-STATUS (RFC 5819) and SPECIAL-USE (RFC 6154), BINARY (RFC 3516), CATENATE (RFC 4469), REPLACE (RFC 8508), CONDSTORE and
+//! QRESYNC (RFC 7162).
 
 pub mod command;
 pub mod cursor;
@@ -23,8 +24,8 @@ pub mod url;
 
 pub use command::{
     Append, AppendPiece, BinaryItem, BodyForm, BodyItem, Command, Depth, FetchItem, FetchModifiers, Flag, FlagChange, GetMetadata, List,
-    ListReturn, ListSelect, Mailbox, MailboxFilter, Replaces, Search, SearchKey, SearchReturn, Section, SectionText, SetAcl, Sort, SortBy,
-    SortKey, SpecialUse, StatusItems, Store, ThreadAlgorithm,
+    ListReturn, ListSelect, Mailbox, MailboxFilter, Replaces, Resync, Search, SearchKey, SearchReturn, Section, SectionText,
+    SelectParameters, SetAcl, Sort, SortBy, SortKey, SpecialUse, StatusItems, Store, ThreadAlgorithm,
 };
 pub use cursor::Dialect;
 pub use date::{Date, DateTime};

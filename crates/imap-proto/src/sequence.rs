@@ -53,6 +53,11 @@ impl SequenceSet {
         size_of_val(&self.ranges[..])
     }
 
+    /// The numbers from `first` to `last`.
+    pub fn range(first: u32, last: u32) -> SequenceSet {
+        SequenceSet { ranges: vec![(first, last)], saved: false }
+    }
+
     /// `$`: what the last SEARCH with SAVE found (RFC 5182). It has no ranges of its own.
     pub fn is_saved(&self) -> bool {
         self.saved
@@ -113,6 +118,12 @@ pub fn write_set(out: &mut Vec<u8>, ascending: impl IntoIterator<Item = u32>) {
     if let Some(range) = open {
         write_range(out, range, &mut first);
     }
+}
+
+/// Writes ascending ranges as a set.
+pub fn write_ranges(out: &mut Vec<u8>, ranges: impl IntoIterator<Item = (u32, u32)>) {
+    let mut first = true;
+    ranges.into_iter().for_each(|range| write_range(out, range, &mut first));
 }
 
 fn write_range(out: &mut Vec<u8>, (a, b): (u32, u32), first: &mut bool) {

@@ -6,6 +6,7 @@
 //! | a connection; before login; after login | `connection`, `login`, `session` |
 //! | the open mailbox of a session | `selected` |
 //! | whose a mailbox is, and who may do what there | `place` |
+//! | what a client that was away has missed | `resync` |
 //! | one file per command | `commands/` |
 //! | how FETCH answers are made; how SEARCH finds | `fetch/`, `search/` |
 //!
@@ -23,6 +24,7 @@ mod login;
 mod names;
 mod order;
 mod place;
+mod resync;
 mod search;
 mod selected;
 mod server;

@@ -14,13 +14,13 @@
 //!     IMAP4rev1 (RFC 3501), and IMAP4rev2 (RFC 9051) for clients that enable it, with UTF8=ACCEPT, IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, SPECIAL-USE,
 //!     ESEARCH, SEARCHRES, PARTIAL, CONTEXT=SEARCH, CONTEXT=SORT, MULTISEARCH, WITHIN, SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
 //!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, OBJECTID, SAVEDATE, APPENDLIMIT,
-//!     STATUS=SIZE, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
+//!     STATUS=SIZE, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
 //!     after it. Asks the `auth` socket in
 //!     Dovecot's auth protocol and `userdb` in its master protocol; tells `usage` who logged in.
 //!
 //! FILES
-//!     facteur.toml, sections [imapd], [mail], [tls]. The Maildir of each account, in Dovecot's dialect (see mailstore), with rights in `dovecot-acl` and annotations in
-//!     `facteur-metadata` in each mailbox; the Maildir of public mailboxes (`public_mail_location`), if there is one. Groups of an account come from the field `acl_groups` of its user database.
+//!     facteur.toml, sections [imapd], [mail], [tls]. The Maildir of each account, in Dovecot's dialect (see mailstore), with rights in `dovecot-acl`, annotations in
+//!     `facteur-metadata` and a log of changes (`facteur.log`, a cache) in each mailbox; the Maildir of public mailboxes (`public_mail_location`), if there is one. Groups of an account come from the field `acl_groups` of its user database.
 //!
 //! SECURITY
 //!     Runs as the owner of all mail and reads what strangers send, so it trusts nobody: before login a command has at
@@ -31,21 +31,22 @@
 //!
 //! STANDARDS
 //!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4314, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5255 (I18NLEVEL=1), 5256, 5258, 5267, 5464, 5530,
-//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 6855, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394
+//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 6855, 7162, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394
 //!
 //! DIAGNOSTICS
 //!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd
 //!     logins are answered `NO [UNAVAILABLE]`; sessions that are logged in go on. A message that cannot be read costs its own answer: the
 //!     others are shown, FETCH ends with `NO [UNAVAILABLE]`, and so does SEARCH when it may be readable later; the log names the first. On
-//!     a full or read-only disk mail is read without being marked as seen, and new mail waits; the log says so. Directories, links and
+//!     a full or read-only disk mail is read without being marked as seen, and new mail waits; where the log of changes cannot be written
+//!     SELECT says NOMODSEQ; the log says so. Directories, links and
 //!     FIFOs in a Maildir are no messages.
 //!
 //! BUGS
-//!     A search for text reads every message, SORT and THREAD every header; there is no index. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
+//!     A search for text reads every message, SORT and THREAD every header; of those there is no index. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is, and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the
-//!     same). Quota is set by the administrator, never by SETQUOTA. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
+//!     same). A conditional STORE fails also when another flag of the message was changed than those it names. Quota is set by the administrator, never by SETQUOTA. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
 //!     Dovecot serves the same Maildir; those of public mailboxes hold here. Changed annotations are not told unasked. A client whose open mailbox is deleted or renamed by another session is disconnected.
 //!     Of the results of searches (CONTEXT) a session has ten kept up to date, of 500,000 messages together and with 8 MiB of what sorts them;
 //!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise.

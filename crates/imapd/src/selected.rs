@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::context::Contexts;
 use crate::fetch::binary::Progress;
 use crate::place::forbidden;
+use imap_proto::sequence::write_set;
 use imap_proto::{Section, SequenceSet, encode};
 use mailstore::{Changes, Expunges, Flags, KeywordBits, MailboxName, Message, Rights, Snapshot, View};
 use parking_lot::Mutex;
@@ -21,6 +22,9 @@ pub struct Selected {
     pub rights: Rights,
     /// Wakes IDLE.
     pub changes: watch::Receiver<u64>,
+    pub aware: Aware,
+    /// `NOMODSEQ` was told when it was opened (RFC 7162 §3.1.2.2).
+    pub no_modseq: bool,
     /// Expunges were held back and are still to be told.
     held: bool,
     /// UIDs that the last SEARCH with SAVE found, ascending (RFC 5182 §2.1).
@@ -31,6 +35,15 @@ pub struct Selected {
     pub part: Option<(u32, Section, u64, u64)>,
     /// The same for a part that is decoded.
     pub decoding: Mutex<Option<Progress>>,
+}
+
+/// What the client said it understands (RFC 7162 §3.1, §3.2.3); for the rest of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Aware {
+    /// CONDSTORE: FETCH responses that it did not ask for have UID and MODSEQ.
+    pub modseqs: bool,
+    /// QRESYNC: VANISHED instead of EXPUNGE.
+    pub vanished: bool,
 }
 
 /// Flags and keywords the client knows of messages by UID, from the answers of the command at work.
@@ -44,14 +57,15 @@ pub struct Target {
 }
 
 impl Selected {
-    pub fn new(name: MailboxName, view: View, read_only: bool) -> Selected {
+    pub fn new(name: MailboxName, view: View, read_only: bool, aware: Aware) -> Selected {
         let changes = view.mailbox().changes();
-        Selected { changes, ..Selected::glance(name, view, read_only) }
+        Selected { changes, ..Selected::glance(name, view, read_only, aware) }
     }
 
     /// The same for a mailbox that is looked at once and that nobody waits for.
-    pub fn glance(name: MailboxName, view: View, read_only: bool) -> Selected {
+    pub fn glance(name: MailboxName, view: View, read_only: bool, aware: Aware) -> Selected {
         let changes = watch::channel(0).1;
+        let no_modseq = !view.snapshot().has_modseqs();
         Selected {
             name,
             view,
@@ -59,6 +73,8 @@ impl Selected {
             rev2: false,
             rights: Rights::ALL,
             changes,
+            aware,
+            no_modseq,
             held: false,
             saved: Vec::new(),
             contexts: Contexts::default(),
@@ -78,6 +94,20 @@ impl Selected {
         let changes = self.view.sync(expunges)?;
         self.contexts.note(&changes, self.view.snapshot());
         Ok(changes)
+    }
+
+    /// Commands about MODSEQs where there are none (RFC 7162 §3.1.2.2).
+    pub fn needs_modseqs(&self) -> Result<(), Answer> {
+        if self.no_modseq { Err(Answer::bad("This mailbox has no mod-sequences")) } else { Ok(()) }
+    }
+
+    /// `* OK [HIGHESTMODSEQ n]`, or `NOMODSEQ` (RFC 7162 §3.1.2).
+    pub fn write_highest_modseq(&self, out: &mut Vec<u8>) {
+        if self.no_modseq {
+            return encode::status(out, "*", imap_proto::Status::Ok, "NOMODSEQ", "Mod-sequences cannot be kept now");
+        }
+        let code = format!("HIGHESTMODSEQ {}", self.view.highest_modseq());
+        encode::status(out, "*", imap_proto::Status::Ok, &code, "Highest mod-sequence");
     }
 
     /// The messages a client means, ascending. A number that no message has is an error (RFC 3501 §9 seq-number); a UID
@@ -117,7 +147,14 @@ impl Selected {
     pub fn write_changes(&mut self, out: &mut Vec<u8>, changes: &Changes, told: &mut Told, uid: bool) {
         self.contexts.say(out);
         // RFC 3501 §7.4.1: one by one, highest first, so that each number is true when it is read.
-        for number in &changes.expunged {
+        let by_number = if self.aware.vanished { &[][..] } else { &changes.expunged };
+        if self.aware.vanished && !changes.expunged_uids.is_empty() {
+            // RFC 7162 §3.2.10.2
+            out.extend_from_slice(b"* VANISHED ");
+            write_set(out, changes.expunged_uids.iter().rev().copied());
+            out.extend_from_slice(b"\r\n");
+        }
+        for number in by_number {
             out.extend_from_slice(b"* ");
             encode::number(out, u64::from(*number));
             out.extend_from_slice(b" EXPUNGE\r\n");
@@ -135,6 +172,10 @@ impl Selected {
         let held = |uid: &u32| self.view.is_expunged(*uid);
         let known =
             told.keys().filter(|uid| !held(uid)).filter_map(|uid| self.view.snapshot().find(*uid)).map(|(index, _)| index as u32 + 1);
+        if self.aware.modseqs {
+            let moved = changes.modseqs.iter().filter_map(|number| Some((*number, self.view.message(*number)?)));
+            moved.for_each(|(number, message)| self.write_fetch_modseq(out, number, message));
+        }
         let mut numbers: Vec<u32> = changes.flags.iter().copied().chain(known).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -148,18 +189,33 @@ impl Selected {
         }
     }
 
-    /// `* n FETCH (FLAGS (...))`, with the UID in answers to UID commands.
+    /// `* n FETCH (FLAGS (...))`, with the UID in answers to UID commands; with UID and MODSEQ for those who want that (RFC 7162 §3.2.4).
     pub fn write_fetch_flags(&self, out: &mut Vec<u8>, number: u32, message: &Message, uid: bool) {
         out.extend_from_slice(b"* ");
         encode::number(out, u64::from(number));
         out.extend_from_slice(b" FETCH (");
-        if uid || self.rev2 {
+        if uid || self.rev2 || self.aware.modseqs {
             out.extend_from_slice(b"UID ");
             encode::number(out, u64::from(message.uid()));
             out.push(b' ');
         }
         out.extend_from_slice(b"FLAGS ");
         self.write_message_flags(out, message);
+        if self.aware.modseqs {
+            out.push(b' ');
+            write_modseq(out, message);
+        }
+        out.extend_from_slice(b")\r\n");
+    }
+
+    /// `* n FETCH (UID u MODSEQ (m))`: flags the client knows.
+    pub fn write_fetch_modseq(&self, out: &mut Vec<u8>, number: u32, message: &Message) {
+        out.extend_from_slice(b"* ");
+        encode::number(out, u64::from(number));
+        out.extend_from_slice(b" FETCH (UID ");
+        encode::number(out, u64::from(message.uid()));
+        out.push(b' ');
+        write_modseq(out, message);
         out.extend_from_slice(b")\r\n");
     }
 
@@ -221,6 +277,13 @@ pub fn system_flag(flag: &imap_proto::Flag) -> Flags {
     SYSTEM.iter().find(|(_, name)| *name == flag.name()).map_or(Flags::NONE, |(flag, _)| *flag)
 }
 
+/// RFC 7162 §7: `fetch-mod-resp = "MODSEQ" SP "(" permsg-modsequence ")"`
+pub fn write_modseq(out: &mut Vec<u8>, message: &Message) {
+    out.extend_from_slice(b"MODSEQ (");
+    encode::number(out, message.modseq());
+    out.push(b')');
+}
+
 /// `* n WORD`
 pub fn write_count(out: &mut Vec<u8>, count: u32, word: &str) {
     out.extend_from_slice(b"* ");
@@ -247,7 +310,7 @@ mod tests {
             mailbox.append(vec![incoming]).unwrap();
         }
         let view = mailbox.view(Access::ReadWrite).unwrap();
-        let selected = Selected::new(MailboxName::inbox(), view, false);
+        let selected = Selected::new(MailboxName::inbox(), view, false, Aware::default());
         (temp, mailbox, selected)
     }
 

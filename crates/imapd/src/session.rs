@@ -7,9 +7,9 @@ use crate::connection::{Connection, Gone};
 use crate::context;
 use crate::login::Entered;
 use crate::place::Realm;
-use crate::selected::{Selected, Told};
+use crate::selected::{Aware, Selected, Told};
 use daemon::Share;
-use imap_proto::Step;
+use imap_proto::{Status, Step};
 use mailstore::{Account, Expunges};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,9 @@ pub struct Session {
     /// Flags that the current command has told by itself.
     pub told: Told,
     pub enabled: Enabled,
+    pub aware: Aware,
+    /// The current command removed messages: with QRESYNC its answer tells the new HIGHESTMODSEQ (RFC 7162 §3.2.7).
+    pub removed: bool,
 }
 
 /// How a command ended: with an answer, or with the connection.
@@ -39,7 +42,17 @@ pub type Outcome = Result<Answer, Gone>;
 pub async fn run(connection: Connection, entered: Entered) -> Option<Connection> {
     let Entered { user, realm, share, slot } = entered;
     let account = realm.account.clone();
-    let mut session = Session { connection, account, realm, share, selected: None, told: Told::new(), enabled: Enabled::default() };
+    let mut session = Session {
+        connection,
+        account,
+        realm,
+        share,
+        selected: None,
+        told: Told::new(),
+        enabled: Enabled::default(),
+        aware: Aware::default(),
+        removed: false,
+    };
     let gone = session.converse().await;
     session.selected = None;
     let connection = session.connection;
@@ -90,7 +103,14 @@ impl Session {
     /// Tells what changed in the open mailbox, then the tagged answer.
     pub async fn finish(&mut self, tag: &str, answer: &Answer, expunges: Expunges, uid: bool) -> Result<(), Gone> {
         self.report(expunges, uid).await?;
-        self.connection.answer(tag, answer);
+        let removed = std::mem::take(&mut self.removed) && answer.status == Status::Ok && answer.code.is_empty();
+        match self.selected.as_ref().filter(|selected| removed && selected.aware.vanished && !selected.no_modseq) {
+            Some(selected) => {
+                let code = format!("HIGHESTMODSEQ {}", selected.view.highest_modseq());
+                self.connection.answer(tag, &Answer::ok_with(code, answer.text.clone()));
+            }
+            None => self.connection.answer(tag, answer),
+        }
         Ok(())
     }
 
@@ -100,6 +120,7 @@ impl Session {
         if !self.selected.as_ref().is_some_and(Selected::is_stale) {
             return Ok(());
         }
+        let was_holding = self.selected.as_ref().is_some_and(|selected| selected.view.is_holding());
         let synced = self
             .with_selected(move |selected| {
                 if selected.view.mailbox().is_deleted() {
@@ -113,6 +134,10 @@ impl Session {
             Ok(Some(changes)) => {
                 if let Some(selected) = &mut self.selected {
                     selected.write_changes(&mut self.connection.wire.out, &changes, &mut told, uid);
+                    // RFC 7162 §3.2: a client that comes back must not miss a removal that it was not told of, whatever MODSEQs it has seen.
+                    if selected.aware.vanished && (was_holding || selected.view.is_holding()) {
+                        selected.write_highest_modseq(&mut self.connection.wire.out);
+                    }
                 }
                 Box::pin(context::update(self)).await?;
                 self.connection.wire.relieve().await?;
@@ -123,6 +148,19 @@ impl Session {
                 // Nothing new is told; the next command tries again.
                 let _ = Answer::from(error);
                 Ok(())
+            }
+        }
+    }
+
+    /// From here on FETCH responses have MODSEQs; told with HIGHESTMODSEQ the first time (RFC 7162 §3.1).
+    pub fn become_aware(&mut self, vanished: bool) {
+        let first = !self.aware.modseqs;
+        self.aware = Aware { modseqs: true, vanished: self.aware.vanished || vanished };
+        if let Some(selected) = &mut self.selected {
+            selected.aware = self.aware;
+            // who was told NOMODSEQ at SELECT knows already
+            if first && !selected.no_modseq {
+                selected.write_highest_modseq(&mut self.connection.wire.out);
             }
         }
     }

@@ -62,6 +62,7 @@ pub struct Status {
     pub deleted: u32,
     pub uid_next: u32,
     pub uid_validity: u32,
+    /// 0 where MODSEQs cannot be kept (RFC 7162 §3.1.7).
     pub highest_modseq: u64,
 }
 
@@ -442,7 +443,7 @@ fn count(snapshot: &Snapshot) -> Status {
         messages: snapshot.len() as u32,
         uid_next: snapshot.uid_next(),
         uid_validity: snapshot.uid_validity(),
-        highest_modseq: snapshot.highest_modseq(),
+        highest_modseq: if snapshot.has_modseqs() { snapshot.highest_modseq() } else { 0 },
         ..Status::default()
     };
     for message in snapshot.iter() {

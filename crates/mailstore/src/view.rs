@@ -36,6 +36,8 @@ pub struct Changes {
     pub recent: Option<u32>,
     /// Messages whose flags or keywords changed, in the new numbering, rising. New messages are not in here.
     pub flags: Vec<u32>,
+    /// Messages of which only the MODSEQ changed (a flag was set and taken back), rising.
+    pub modseqs: Vec<u32>,
     /// New keywords are known (untagged FLAGS and PERMANENTFLAGS are due).
     pub keywords: bool,
     /// The mailbox's UIDVALIDITY is another one: everything the session knew is void, it has to be closed.
@@ -56,6 +58,8 @@ pub struct View {
     seen: u64,
     /// UIDs that are gone but still numbered here, rising.
     held: Vec<u32>,
+    /// Up to this MODSEQ all was told.
+    told: u64,
     access: Access,
     /// UIDs this session claimed as recent, rising, as ranges.
     recent: Vec<(u32, u32)>,
@@ -68,7 +72,8 @@ impl View {
             Access::ReadOnly => Vec::new(),
         };
         let snapshot = mailbox.snapshot();
-        let mut view = View { mailbox, seen: snapshot.generation, snapshot, held: Vec::new(), access, recent: Vec::new() };
+        let (seen, told) = (snapshot.generation, snapshot.highest_modseq());
+        let mut view = View { mailbox, seen, snapshot, held: Vec::new(), told, access, recent: Vec::new() };
         view.add_recent(&recent);
         Ok(view)
     }
@@ -94,6 +99,16 @@ impl View {
     /// True when the message is gone from the mailbox but still has a number here.
     pub fn is_expunged(&self, uid: u32) -> bool {
         self.held.binary_search(&uid).is_ok()
+    }
+
+    /// The highest MODSEQ up to which the session was told everything: while expunges are held back, one before theirs (RFC 7162 §3.2).
+    pub fn highest_modseq(&self) -> u64 {
+        if self.held.is_empty() { self.snapshot.highest_modseq() } else { self.told }
+    }
+
+    /// True while messages that are gone still have numbers here.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// True when this session is the one to show the message as `\Recent`.
@@ -152,6 +167,7 @@ impl View {
 
     /// Replaces the session's snapshot by `newer` and tells the difference.
     fn adopt(&mut self, newer: Arc<Snapshot>, expunges: Expunges) -> Changes {
+        self.told = self.highest_modseq();
         let older = std::mem::replace(&mut self.snapshot, newer.clone());
         self.seen = newer.generation;
         let mut changes = Changes { keywords: older.keywords != newer.keywords, ..Changes::default() };
@@ -171,7 +187,9 @@ impl View {
             changes.expunged.push(*index as u32 + 1);
             changes.expunged_uids.extend(older.get(*index).map(Message::uid));
         }
-        changes.flags = difference.changed.iter().filter_map(|uid| self.snapshot.find(*uid).map(|(index, _)| index as u32 + 1)).collect();
+        let numbers = |uids: &[u32]| uids.iter().filter_map(|uid| self.snapshot.find(*uid).map(|(index, _)| index as u32 + 1)).collect();
+        changes.flags = numbers(&difference.changed);
+        changes.modseqs = numbers(&difference.moved);
         changes.exists = difference.added.then_some(self.snapshot.len() as u32);
         changes
     }
@@ -182,12 +200,14 @@ struct Difference {
     gone: Vec<usize>,
     /// UIDs.
     changed: Vec<u32>,
+    /// UIDs with another MODSEQ only.
+    moved: Vec<u32>,
     added: bool,
 }
 
 /// Compares two snapshots of one mailbox; equal chunks are skipped.
 fn difference(older: &Snapshot, newer: &Snapshot) -> Difference {
-    let mut found = Difference { gone: Vec::new(), changed: Vec::new(), added: false };
+    let mut found = Difference { gone: Vec::new(), changed: Vec::new(), moved: Vec::new(), added: false };
     let same = older.chunks().iter().zip(newer.chunks()).take_while(|(a, b)| Arc::ptr_eq(a, b)).count();
     let skipped: usize = older.chunks()[..same].iter().map(|chunk| chunk.len()).sum();
     let mut new = newer.iter_from(skipped).peekable();
@@ -200,6 +220,7 @@ fn difference(older: &Snapshot, newer: &Snapshot) -> Difference {
             Some(message) if message.info.flags != old.info.flags || message.info.keywords != old.info.keywords => {
                 found.changed.push(old.uid());
             }
+            Some(message) if message.modseq != old.modseq => found.moved.push(old.uid()),
             Some(_) => {}
         }
     }

@@ -1,17 +1,14 @@
 //! FETCH items and body sections.
 
 use super::{Result, spaced_set};
-use crate::command::{BinaryItem, BodyForm, BodyItem, Command, FetchItem, FetchModifiers, Section, SectionText};
+use crate::command::{BinaryItem, BodyForm, BodyItem, Command, FetchItem, Section, SectionText};
 use crate::cursor::Cursor;
 use crate::error::ParseError;
-use crate::partial::PartialRange;
 
 /// Items one FETCH may name. Each can cost a whole message per message; no client needs more than a dozen.
 const ITEMS_LIMIT: usize = 250;
 /// Part numbers in one section: deeper than MIME nesting is ever parsed.
 const PART_DEPTH: usize = 100;
-/// Modifiers of one FETCH.
-const MODIFIERS_LIMIT: usize = 20;
 /// Names in one HEADER.FIELDS list.
 const FIELDS_LIMIT: usize = 1000;
 
@@ -37,26 +34,12 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
     if uid && !distinct.contains(&FetchItem::Uid) {
         distinct.insert(0, FetchItem::Uid);
     }
-    let modifiers = modifiers(cursor, uid)?;
-    Ok(Command::Fetch { set, uid, items: distinct, modifiers })
-}
-
-/// RFC 4466 §6: `fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"`; RFC 9394 §4: `fetch-modifier =/ "PARTIAL" SP partial-range`,
-/// for UID FETCH (§3.3).
-fn modifiers(cursor: &mut Cursor<'_>, uid: bool) -> Result<FetchModifiers> {
-    let mut modifiers = FetchModifiers::default();
-    if !cursor.take(b' ') || cursor.is_done() {
-        return Ok(modifiers);
+    let modifiers = super::condstore::fetch_modifiers(cursor, uid)?;
+    // RFC 7162 §3.1.4.1
+    if modifiers.changed_since.is_some() && !distinct.contains(&FetchItem::ModSeq) {
+        distinct.push(FetchItem::ModSeq);
     }
-    cursor.list(false, MODIFIERS_LIMIT, |c| match c.atom("Expected a FETCH modifier")?.to_ascii_uppercase().as_str() {
-        "PARTIAL" if uid && modifiers.partial.is_none() => {
-            c.space()?;
-            modifiers.partial = Some(PartialRange::parse(c)?);
-            Ok(())
-        }
-        _ => Err(ParseError::syntax("Unknown FETCH modifier")),
-    })?;
-    Ok(modifiers)
+    Ok(Command::Fetch { set, uid, items: distinct, modifiers })
 }
 
 /// RFC 3501 §9: `fetch-att = "ENVELOPE" / "FLAGS" / "INTERNALDATE" / "RFC822" [".HEADER" / ".SIZE" / ".TEXT"] / "BODY"
@@ -74,6 +57,7 @@ fn item(cursor: &mut Cursor<'_>, items: &mut Vec<FetchItem>) -> Result<()> {
         b"INTERNALDATE" => FetchItem::InternalDate,
         b"RFC822.SIZE" => FetchItem::Size,
         b"ENVELOPE" => FetchItem::Envelope,
+        b"MODSEQ" => FetchItem::ModSeq,
         b"BODYSTRUCTURE" => FetchItem::Structure { extended: true },
         b"BODY" if !section => FetchItem::Structure { extended: false },
         b"BODY" => body(cursor, false)?,

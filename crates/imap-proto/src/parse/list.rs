@@ -107,7 +107,7 @@ pub(super) fn status(cursor: &mut Cursor<'_>) -> Result<Command> {
 }
 
 /// RFC 3501 §9: `status-att = "MESSAGES" / "RECENT" / "UIDNEXT" / "UIDVALIDITY" / "UNSEEN"`; RFC 9051 §9: `"DELETED"`; RFC 8438 §3:
-/// `"SIZE"`; RFC 7889 §6: `"APPENDLIMIT"`; RFC 8474 §7: `"MAILBOXID"`; RFC 9208 §7: `"DELETED-STORAGE"`
+/// `"SIZE"`; RFC 7889 §6: `"APPENDLIMIT"`; RFC 8474 §7: `"MAILBOXID"`; RFC 9208 §7: `"DELETED-STORAGE"`; RFC 7162 §7: `"HIGHESTMODSEQ"`
 fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
     let mut items = StatusItems::default();
     cursor.list(false, 50, |c| {
@@ -122,6 +122,7 @@ fn status_items(cursor: &mut Cursor<'_>) -> Result<StatusItems> {
             "SIZE" => items.size = true,
             "APPENDLIMIT" => items.append_limit = true,
             "MAILBOXID" => items.mailbox_id = true,
+            "HIGHESTMODSEQ" => items.highest_modseq = true,
             _ => return Err(ParseError::syntax("Unknown status item")),
         }
         Ok(())

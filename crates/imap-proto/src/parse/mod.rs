@@ -5,6 +5,7 @@
 
 mod acl;
 mod append;
+mod condstore;
 mod fetch;
 mod filter;
 mod list;
@@ -54,8 +55,8 @@ pub fn command(verb: &str, cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         "COMPRESS" => session::compress(cursor)?,
         "ENABLE" => session::enable(cursor)?,
         "NAMESPACE" => Command::Namespace,
-        "SELECT" => Command::Select { mailbox: spaced_mailbox(cursor)?, read_only: false },
-        "EXAMINE" => Command::Select { mailbox: spaced_mailbox(cursor)?, read_only: true },
+        "SELECT" => condstore::select(cursor, false)?,
+        "EXAMINE" => condstore::select(cursor, true)?,
         "CREATE" => list::create(cursor)?,
         "DELETE" => Command::Delete(spaced_mailbox(cursor)?),
         "RENAME" => Command::Rename { from: spaced_mailbox(cursor)?, to: spaced_mailbox(cursor)? },
@@ -162,10 +163,11 @@ pub(crate) fn flag_list(cursor: &mut Cursor<'_>) -> Result<Vec<Flag>> {
     Ok(cursor.list(true, FLAGS_LIMIT, flag)?.into_iter().flatten().collect())
 }
 
-/// RFC 3501 §9: `store = "STORE" SP sequence-set SP store-att-flags`,
+/// RFC 3501 §9: `store = "STORE" SP sequence-set [store-modifiers] SP store-att-flags`,
 /// `store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))`
 fn store(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
     let set = spaced_set(cursor)?;
+    let unchanged_since = condstore::unchanged_since(cursor)?;
     cursor.space()?;
     let change = match cursor.peek() {
         Some(b'+') => FlagChange::Add,
@@ -192,7 +194,7 @@ fn store(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
             }
         }
     };
-    Ok(Command::Store(Store { set, uid, change, silent, flags }))
+    Ok(Command::Store(Store { set, uid, unchanged_since, change, silent, flags }))
 }
 
 /// RFC 3501 §9: `copy = "COPY" SP sequence-set SP mailbox`; RFC 6851 §5: `move = "MOVE" SP sequence-set SP mailbox`
@@ -224,7 +226,7 @@ mod tests {
             (b"STORE 1 FLAGS ()", FlagChange::Replace, false, vec![]),
             (b"STORE 1 FLAGS (\\Recent \\Seen)", FlagChange::Replace, false, vec![Flag::Seen]),
         ] {
-            let want = Command::Store(Store { set: SequenceSet::single(1), uid: false, change, silent, flags });
+            let want = Command::Store(Store { set: SequenceSet::single(1), uid: false, unchanged_since: None, change, silent, flags });
             assert_eq!(read(text), Ok(Some(want)), "{}", text.escape_ascii());
         }
         for bad in [
@@ -247,7 +249,7 @@ mod tests {
             ("SELECT {3}\r\na b", "a b"),
             ("SELECT \"caf\u{e9}&\"", "caf\u{e9}&"),
         ] {
-            let want = Command::Select { mailbox: Mailbox(want.into()), read_only: false };
+            let want = Command::Select { mailbox: Mailbox(want.into()), read_only: false, parameters: Default::default() };
             assert_eq!(read(text.as_bytes()), Ok(Some(want)), "{text}");
         }
         for bad in ["SELECT &AOk", "SELECT \"\"", "SELECT a b", "SELECT"] {

@@ -282,6 +282,7 @@ fn simple(name: &str, cursor: &mut Cursor<'_>) -> Result<SearchKey> {
         "SMALLER" => SearchKey::Smaller(size(cursor)?),
         // RFC 5032 §3
         "OLDER" => SearchKey::Older(interval(cursor)?),
+        "MODSEQ" => SearchKey::ModSeq(super::condstore::search_modseq(cursor)?),
         "YOUNGER" => SearchKey::Younger(interval(cursor)?),
         // RFC 8514 §5
         "SAVEDBEFORE" => SearchKey::SavedBefore(date(cursor)?),

@@ -57,6 +57,7 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
     }
     // RFC 6851 §4.3: before the EXPUNGE responses, which follow with the report of changes.
     encode::status(&mut session.connection.wire.out, "*", Status::Ok, &code, "Moved UIDs");
+    session.removed = true;
     // Those that COPYUID does not name are where they were.
     error.map_or_else(|| Answer::ok(done), Answer::from)
 }

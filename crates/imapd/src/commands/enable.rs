@@ -1,4 +1,4 @@
-//! ENABLE (RFC 5161): UTF8=ACCEPT (RFC 6855), IMAP4rev2 (RFC 9051).
+//! ENABLE (RFC 5161): UTF8=ACCEPT (RFC 6855), IMAP4rev2 (RFC 9051), CONDSTORE and QRESYNC (RFC 7162 §3.2.3).
 
 use crate::answer::Answer;
 use crate::session::Session;
@@ -9,6 +9,8 @@ use imap_proto::{Dialect, encode};
 pub struct Enabled {
     pub utf8: bool,
     pub rev2: bool,
+    condstore: bool,
+    qresync: bool,
 }
 
 impl Enabled {
@@ -31,6 +33,8 @@ pub fn run(session: &mut Session, names: &[String]) -> Answer {
         let (known, word) = match name.as_str() {
             "UTF8=ACCEPT" => (&mut now.utf8, "UTF8=ACCEPT"),
             "IMAP4REV2" => (&mut now.rev2, "IMAP4rev2"),
+            "CONDSTORE" => (&mut now.condstore, "CONDSTORE"),
+            "QRESYNC" => (&mut now.qresync, "QRESYNC"),
             _ => continue,
         };
         // only what this command has enabled
@@ -45,5 +49,8 @@ pub fn run(session: &mut Session, names: &[String]) -> Answer {
         selected.rev2 = now.rev2;
     }
     session.connection.wire.out.extend_from_slice(format!("* ENABLED{done}\r\n").as_bytes());
+    if now.condstore || now.qresync {
+        session.become_aware(now.qresync);
+    }
     Answer::ok("Enable completed")
 }

@@ -31,11 +31,14 @@ pub async fn run(session: &mut Session, set: Option<SequenceSet>) -> Answer {
             if !uids.is_empty() {
                 selected.view.mailbox().expunge(&uids)?;
             }
-            Ok(())
+            Ok(!uids.is_empty())
         })
         .await;
     match removed {
-        Ok(()) => Answer::ok("Expunge completed"),
+        Ok(removed) => {
+            session.removed = removed;
+            Answer::ok("Expunge completed")
+        }
         Err(answer) => answer,
     }
 }

@@ -1,14 +1,31 @@
-//! FETCH and UID FETCH (RFC 3501 §6.4.5); how answers are made is in `crate::fetch`.
+//! FETCH and UID FETCH (RFC 3501 §6.4.5), with CHANGEDSINCE and VANISHED (RFC 7162 §3.1.4.1, §3.2.6); how answers are made is in
+//! `crate::fetch`.
 
 use crate::answer::Answer;
 use crate::fetch::Job;
+use crate::resync;
+use crate::selected::Selected;
 use crate::session::{Outcome, SLICE, Session};
 use crate::wire::OUT_BYTES;
 use imap_proto::{FetchItem, FetchModifiers, SequenceSet};
 use std::time::Instant;
 
-pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<FetchItem>, modifiers: FetchModifiers) -> Outcome {
-    let mut begun = Some((set, items));
+/// What is asked for.
+pub struct Request {
+    pub set: SequenceSet,
+    pub uid: bool,
+    pub items: Vec<FetchItem>,
+    pub modifiers: FetchModifiers,
+    /// Numbers and UIDs that the client knows (RFC 7162 §3.2.5.2).
+    pub samples: Option<(SequenceSet, SequenceSet)>,
+}
+
+pub async fn run(session: &mut Session, request: Request) -> Outcome {
+    if request.modifiers.vanished && !session.aware.vanished {
+        // RFC 7162 §3.2.6
+        return Ok(Answer::bad("ENABLE QRESYNC comes first"));
+    }
+    let mut begun = Some(request);
     let mut job: Option<Job> = None;
     loop {
         let out = std::mem::take(&mut session.connection.wire.out);
@@ -20,16 +37,8 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<
                     let mut out = out;
                     let mut job = match (taken, begun) {
                         (Some(job), _) => job,
-                        (None, Some((set, items))) => match selected.resolve(&set, uid) {
-                            Ok(mut targets) => {
-                                if let Some(partial) = modifiers.partial {
-                                    // RFC 9394 §3.3
-                                    let range = partial.of(targets.len());
-                                    targets.truncate(range.end);
-                                    targets.drain(..range.start);
-                                }
-                                Job::new(selected, targets, items, uid)
-                            }
+                        (None, Some(request)) => match begin(selected, request, &mut out) {
+                            Ok(job) => job,
                             Err(answer) => return (None, out, Err(answer)),
                         },
                         (None, None) => return (None, out, Ok(true)),
@@ -65,4 +74,26 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, items: Vec<
             Err(answer) => return Ok(answer),
         }
     }
+}
+
+/// Finds the messages, and tells which are no more before any of those that are (RFC 7162 §3.2.6). Blocking.
+fn begin(selected: &Selected, request: Request, out: &mut Vec<u8>) -> Result<Job, Answer> {
+    let Request { set, uid, items, modifiers, samples } = request;
+    if items.contains(&FetchItem::ModSeq) {
+        selected.needs_modseqs()?;
+    }
+    let mut targets = selected.resolve(&set, uid)?;
+    if let Some(partial) = modifiers.partial {
+        // RFC 9394 §3.3: these places first, and of them what was changed (§3.4).
+        let range = partial.of(targets.len());
+        targets.truncate(range.end);
+        targets.drain(..range.start);
+    }
+    if let Some(since) = modifiers.changed_since {
+        if modifiers.vanished {
+            resync::write_vanished(selected, &set, since, samples.as_ref(), out)?;
+        }
+        targets.retain(|target| selected.view.message(target.number).is_some_and(|message| message.modseq() > since));
+    }
+    Ok(Job::new(selected, targets, items, uid))
 }

@@ -34,6 +34,10 @@ use mailstore::Expunges;
 pub async fn run(session: &mut Session, tag: String, command: Command) -> Result<(), Gone> {
     let expunges = if command.may_report_expunge() { Expunges::Report } else { Expunges::Hold };
     let mut uid = false;
+    // SELECT leaves the open mailbox, whose HIGHESTMODSEQ interests nobody any more
+    if command.uses_modseqs() && !matches!(command, Command::Select { .. }) {
+        session.become_aware(false);
+    }
     let deflates = matches!(command, Command::Compress(_));
     let answer = match command {
         Command::Capability => {
@@ -67,7 +71,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
             list::namespace(session);
             Answer::ok("Namespace completed")
         }
-        Command::Select { mailbox, read_only } => select::run(session, &mailbox, read_only).await,
+        Command::Select { mailbox, read_only, parameters } => select::run(session, &mailbox, read_only, parameters).await?,
         Command::Create { mailbox, special_use } => mailboxes::create(session, &mailbox, special_use).await,
         Command::Delete(mailbox) => mailboxes::delete(session, &mailbox).await,
         Command::Rename { from, to } => mailboxes::rename(session, &from, &to).await,
@@ -96,7 +100,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::Thread { search, algorithm } => sort::thread(session, search, algorithm).await,
         Command::Fetch { set, uid: by_uid, items, modifiers } => {
             uid = by_uid;
-            fetch::run(session, set, by_uid, items, modifiers).await?
+            fetch::run(session, fetch::Request { set, uid, items, modifiers, samples: None }).await?
         }
         Command::Store(store) => {
             uid = store.uid;

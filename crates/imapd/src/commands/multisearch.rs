@@ -1,7 +1,7 @@
 //! ESEARCH (RFC 7377): one search in several mailboxes, without selecting them.
 
 use crate::answer::Answer;
-use crate::commands::search::{Correlator, INCOMPLETE, find, follow, keep, taken, write_esearch};
+use crate::commands::search::{Correlator, INCOMPLETE, find, follow, highest_modseq, keep, taken, write_esearch};
 use crate::context::Context;
 use crate::filter::Known;
 use crate::search;
@@ -75,7 +75,7 @@ async fn in_selected(session: &mut Session, tag: &str, search: &Search) -> Resul
     let Some(selected) = &session.selected else { return Ok(incomplete) };
     let (name, uid_validity) = (selected.name.clone(), selected.view.snapshot().uid_validity());
     let correlator = Correlator { tag, mailbox: Some((&name, uid_validity, session.enabled)) };
-    tell(&mut session.connection.wire.out, correlator, search, &found);
+    tell(&mut session.connection.wire.out, selected, correlator, search, &found);
     if search.returns.is_some_and(|returns| returns.update) && !incomplete {
         let (key, charset) = (search.key.clone(), search.charset.clone());
         follow(session, Context::new(tag, correlator.written(true), true, key, charset, &found));
@@ -86,11 +86,11 @@ async fn in_selected(session: &mut Session, tag: &str, search: &Search) -> Resul
 /// Searches a mailbox that is not selected. One that went away meanwhile has nothing to find.
 async fn in_other(session: &mut Session, tag: &str, search: &Arc<Search>, name: MailboxName) -> Result<bool, Answer> {
     session.may_go_on()?;
-    let (begun, spot) = (search.clone(), session.realm.locate(name.as_str())?);
+    let (begun, spot, aware) = (search.clone(), session.realm.locate(name.as_str())?, session.aware);
     let opened = session
         .with_account(move |_| {
             let view = spot.account.open(&spot.name)?.view(Access::ReadOnly)?;
-            let other = Selected::glance(spot.shown, view, true);
+            let other = Selected::glance(spot.shown, view, true, aware);
             let search = search::Search::new(&other, &begun.key, begun.charset.as_deref());
             Ok::<_, mailstore::Error>((other, search))
         })
@@ -121,14 +121,15 @@ async fn in_other(session: &mut Session, tag: &str, search: &Arc<Search>, name: 
     }
     let incomplete = work.incomplete;
     let correlator = Correlator { tag, mailbox: Some((&name, other.view.snapshot().uid_validity(), session.enabled)) };
-    tell(&mut session.connection.wire.out, correlator, search, &work.into_found());
+    tell(&mut session.connection.wire.out, &other, correlator, search, &work.into_found());
     Ok(incomplete)
 }
 
 /// RFC 7377 §2.1: one response for each mailbox in which something was found, none for others.
-fn tell(out: &mut Vec<u8>, correlator: Correlator<'_>, search: &Search, found: &[Target]) {
+fn tell(out: &mut Vec<u8>, selected: &Selected, correlator: Correlator<'_>, search: &Search, found: &[Target]) {
     if let Some(returns) = search.returns.filter(|returns| returns.tells() && !found.is_empty()) {
         let uids: Vec<u32> = found.iter().map(|target| target.uid).collect();
-        write_esearch(out, correlator, true, returns, &uids);
+        let modseq = if search.key.has_modseq() { highest_modseq(Some(selected), Some(returns), found) } else { None };
+        write_esearch(out, correlator, true, returns, &uids, modseq);
     }
 }

@@ -23,6 +23,7 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
         return answer;
     }
     let update = returns.is_some_and(|returns| returns.update).then(|| (request.key.clone(), request.charset.clone()));
+    let with_modseq = request.key.has_modseq();
     let search = match find(session, request).await {
         Ok(search) => search,
         Err(answer) => {
@@ -40,17 +41,19 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
         let correlator = Correlator::of(tag).written(uid);
         Context::new(tag, correlator, uid, key, charset, &found)
     });
+    let modseq = if with_modseq { highest_modseq(session.selected.as_ref(), returns, &found) } else { None };
     let found: Vec<u32> = found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
         Some(returns) if !returns.tells() => {}
-        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &found),
+        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &found, modseq),
         None => {
             out.extend_from_slice(b"* SEARCH");
             for number in &found {
                 out.push(b' ');
                 encode::number(out, u64::from(*number));
             }
+            write_modseq(out, modseq);
             out.extend_from_slice(b"\r\n");
         }
     }
@@ -85,6 +88,28 @@ pub fn cancel_update(session: &mut Session, tags: &[String]) -> Answer {
     match session.selected.as_mut().is_some_and(|selected| selected.contexts.cancel(tags)) {
         true => Answer::ok("No further updates"),
         false => Answer::bad("No search with such a tag has updates"),
+    }
+}
+
+/// The highest MODSEQ of what is told, for an answer to a search by MODSEQ (RFC 7162 §3.1.5, RFC 4731 §3.2); none without messages.
+pub fn highest_modseq(selected: Option<&Selected>, returns: Option<SearchReturn>, found: &[Target]) -> Option<u64> {
+    let selected = selected?;
+    let modseq = |target: &Target| selected.view.message(target.number).map(mailstore::Message::modseq);
+    match returns {
+        Some(returns) if !(returns.all || returns.count) => {
+            let ends = [found.first().filter(|_| returns.min), found.last().filter(|_| returns.max)];
+            ends.into_iter().flatten().filter_map(modseq).max()
+        }
+        _ => found.iter().filter_map(modseq).max(),
+    }
+}
+
+/// RFC 7162 §7: `search-sort-mod-seq = "(" "MODSEQ" SP mod-sequence-value ")"`
+pub fn write_modseq(out: &mut Vec<u8>, modseq: Option<u64>) {
+    if let Some(modseq) = modseq {
+        out.extend_from_slice(b" (MODSEQ ");
+        encode::number(out, modseq);
+        out.push(b')');
     }
 }
 
@@ -166,7 +191,7 @@ impl<'a> Correlator<'a> {
 
 /// RFC 4466 §7: `"ESEARCH" [search-correlator] [SP "UID"] *(SP search-return-data)`.
 /// RFC 4731 §3.1: MIN, MAX and ALL are left out when nothing was found; RFC 9394 §3.1: PARTIAL is NIL then.
-pub fn write_esearch(out: &mut Vec<u8>, correlator: Correlator<'_>, uid: bool, returns: SearchReturn, found: &[u32]) {
+pub fn write_esearch(out: &mut Vec<u8>, correlator: Correlator<'_>, uid: bool, returns: SearchReturn, found: &[u32], modseq: Option<u64>) {
     out.extend_from_slice(b"* ESEARCH ");
     out.extend_from_slice(&correlator.written(uid));
     for (wanted, word, number) in [(returns.min, " MIN ", found.first()), (returns.max, " MAX ", found.last())] {
@@ -193,6 +218,11 @@ pub fn write_esearch(out: &mut Vec<u8>, correlator: Correlator<'_>, uid: bool, r
         out.extend_from_slice(b" ALL ");
         write_set(out, found.iter().copied());
     }
+    // RFC 4731 §3.2
+    if let Some(modseq) = modseq {
+        out.extend_from_slice(b" MODSEQ ");
+        encode::number(out, modseq);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -206,7 +236,7 @@ mod tests {
     fn esearch_leaves_out_what_it_does_not_know() {
         let show = |returns, found: &[u32]| {
             let mut out = Vec::new();
-            write_esearch(&mut out, Correlator::of("a1"), true, returns, found);
+            write_esearch(&mut out, Correlator::of("a1"), true, returns, found, None);
             String::from_utf8_lossy(&out).into_owned()
         };
         let all = SearchReturn { min: true, max: true, all: true, count: true, ..SearchReturn::default() };

@@ -1,27 +1,36 @@
-//! SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2).
+//! SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2), with what changed since the client was here last (RFC 7162 §3.2.5).
 
 use crate::answer::Answer;
+use crate::commands::fetch;
 use crate::place::{Place, may_change};
 use crate::selected::{Selected, write_count};
-use crate::session::Session;
-use imap_proto::{Mailbox, Status, encode};
+use crate::session::{Outcome, Session};
+use imap_proto::{FetchItem, FetchModifiers, Mailbox, Resync, SelectParameters, SequenceSet, Status, encode};
 use mailstore::{Access, Rights};
 
-pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> Answer {
-    // RFC 3501 §6.3.1: the old mailbox is closed even when the new one cannot be opened.
-    let had = session.selected.take().is_some();
-    session.connection.machine.selected(false);
-    let rev2 = session.enabled.rev2;
-    if had && rev2 {
-        // RFC 9051 §7.1: what comes from here on is of the other mailbox.
+pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool, parameters: SelectParameters) -> Outcome {
+    if parameters.resync.is_some() && !session.aware.vanished {
+        // RFC 7162 §3.2.5
+        return Ok(Answer::bad("ENABLE QRESYNC comes first"));
+    }
+    if session.selected.is_some() {
+        // RFC 7162 §3.2.11, RFC 9051 §7.1: what comes from here on is of the other mailbox.
         encode::status(&mut session.connection.wire.out, "*", Status::Ok, "CLOSED", "Previous mailbox is closed");
     }
+    // RFC 3501 §6.3.1: the old mailbox is closed even when the new one cannot be opened.
+    session.selected = None;
+    session.connection.machine.selected(false);
+    let rev2 = session.enabled.rev2;
     let Place { spot, rights } = match session.place(mailbox, Rights::READ).await {
         Ok(place) => place,
-        Err(answer) => return answer,
+        Err(answer) => return Ok(answer),
     };
     // RFC 4314 §5.2
     let read_only = read_only || !may_change(rights);
+    if parameters.condstore {
+        session.become_aware(false);
+    }
+    let aware = session.aware;
     let opened = session
         .with_account(move |_| {
             let mailbox = spot.account.open(&spot.name)?;
@@ -30,14 +39,14 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> A
             let view = mailbox.view(access)?;
             // A disk that cannot be written to may keep an old mailbox from having one.
             let id = view.mailbox().mailbox_id().inspect_err(|error| tracing::warn!(%error, "mailbox has no MAILBOXID")).ok();
-            let mut selected = Selected::new(spot.shown, view, read_only);
+            let mut selected = Selected::new(spot.shown, view, read_only, aware);
             selected.rights = rights;
             Ok::<_, mailstore::Error>((selected, id))
         })
         .await;
     let (mut selected, id) = match opened {
         Ok(opened) => opened,
-        Err(error) => return Answer::from(error),
+        Err(error) => return Ok(Answer::from(error)),
     };
     selected.rev2 = rev2;
     write(&mut session.connection.wire.out, &selected);
@@ -52,9 +61,35 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool) -> A
         // RFC 8474 §4.2
         encode::status(&mut session.connection.wire.out, "*", Status::Ok, &format!("MAILBOXID ({id})"), "Mailbox's own id");
     }
+    let missed = parameters.resync.and_then(|resync| missed(&selected, resync));
     session.selected = Some(selected);
     session.connection.machine.selected(true);
-    if read_only { Answer::ok_with("READ-ONLY", "Examine completed") } else { Answer::ok_with("READ-WRITE", "Select completed") }
+    if let Some(missed) = missed {
+        let told = fetch::run(session, missed).await?;
+        if told.status != Status::Ok {
+            // what it did not hear of it has to ask for: a client takes OK for being up to date
+            session.selected = None;
+            session.connection.machine.selected(false);
+            return Ok(told);
+        }
+    }
+    Ok(if read_only { Answer::ok_with("READ-ONLY", "Examine completed") } else { Answer::ok_with("READ-WRITE", "Select completed") })
+}
+
+/// RFC 7162 §3.2.5.1: the same as `UID FETCH known-uids (FLAGS) (CHANGEDSINCE modseq VANISHED)`; nothing when the client's UIDs are of another
+/// UIDVALIDITY.
+fn missed(selected: &Selected, resync: Resync) -> Option<fetch::Request> {
+    let snapshot = selected.view.snapshot();
+    if selected.no_modseq || resync.uid_validity != snapshot.uid_validity() || snapshot.uid_next() <= 1 {
+        return None;
+    }
+    Some(fetch::Request {
+        set: resync.known.unwrap_or_else(|| SequenceSet::range(1, snapshot.uid_next() - 1)),
+        uid: true,
+        items: vec![FetchItem::Uid, FetchItem::Flags, FetchItem::ModSeq],
+        modifiers: FetchModifiers { changed_since: Some(resync.modseq), vanished: true, partial: None },
+        samples: resync.samples,
+    })
 }
 
 fn write(out: &mut Vec<u8>, selected: &Selected) {
@@ -80,4 +115,5 @@ fn write(out: &mut Vec<u8>, selected: &Selected) {
     }
     fact("UIDVALIDITY", snapshot.uid_validity(), "UIDs valid");
     fact("UIDNEXT", snapshot.uid_next(), "Predicted next UID");
+    selected.write_highest_modseq(out);
 }

@@ -1,7 +1,7 @@
 //! SORT and THREAD (RFC 5256), ESORT (RFC 5267 §3).
 
 use crate::answer::Answer;
-use crate::commands::search::{Correlator, INCOMPLETE, find, follow, keep, taken, write_esearch};
+use crate::commands::search::{Correlator, INCOMPLETE, find, follow, highest_modseq, keep, taken, write_esearch, write_modseq};
 use crate::context::Context;
 use crate::order::{self, Gathering, Weight};
 use crate::selected::{Selected, Target};
@@ -19,6 +19,7 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
         return answer;
     }
     let update = returns.is_some_and(|returns| returns.update).then(|| (search.key.clone(), search.charset.clone()));
+    let with_modseq = search.key.has_modseq();
     let order = Arc::new(order);
     let by = order.clone();
     let (gathered, incomplete) = match search_and_gather(session, search, move |s, message| order::keys(s, message, &by)).await {
@@ -34,17 +35,19 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
         })
         .await;
     keep(session, returns, if incomplete { &[] } else { &sorted });
+    let modseq = if with_modseq { highest_modseq(session.selected.as_ref(), returns, &sorted) } else { None };
     let numbers: Vec<u32> = sorted.iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
         Some(returns) if !returns.tells() => {}
-        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &numbers),
+        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &numbers, modseq),
         None => {
             out.extend_from_slice(b"* SORT");
             for number in &numbers {
                 out.push(b' ');
                 encode::number(out, u64::from(*number));
             }
+            write_modseq(out, modseq);
             out.extend_from_slice(b"\r\n");
         }
     }

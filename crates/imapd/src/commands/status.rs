@@ -1,4 +1,5 @@
-//! STATUS (RFC 3501 §6.3.10), also for LIST-STATUS (RFC 5819), with SIZE (RFC 8438), DELETED (RFC 9051), DELETED-STORAGE (RFC 9208) and APPENDLIMIT (RFC 7889).
+//! STATUS (RFC 3501 §6.3.10), also for LIST-STATUS (RFC 5819), with SIZE (RFC 8438), DELETED (RFC 9051), DELETED-STORAGE (RFC 9208), APPENDLIMIT (RFC 7889) and
+//! HIGHESTMODSEQ (RFC 7162).
 
 use crate::answer::Answer;
 use crate::commands::enable::Enabled;
@@ -99,6 +100,7 @@ fn write(out: &mut Vec<u8>, name: &MailboxName, items: StatusItems, status: &Sta
         (items.deleted_storage, "DELETED-STORAGE", found.deleted),
         (items.size, "SIZE", found.size),
         (items.append_limit, "APPENDLIMIT", found.limit),
+        (items.highest_modseq, "HIGHESTMODSEQ", status.highest_modseq),
     ] {
         if !wanted {
             continue;

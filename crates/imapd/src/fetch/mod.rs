@@ -9,7 +9,7 @@ pub mod envelope;
 pub mod structure;
 
 use crate::answer::Answer;
-use crate::selected::{Selected, Target, Told};
+use crate::selected::{Selected, Target, Told, write_modseq};
 use crate::zone;
 use body::{Plan, Reading};
 use imap_proto::encode;
@@ -177,7 +177,7 @@ impl Job {
         for item in self.items.iter() {
             let mailbox = selected.view.mailbox();
             plan.push(match item {
-                FetchItem::Flags | FetchItem::Uid | FetchItem::EmailId | FetchItem::ThreadId => Plan::Make,
+                FetchItem::Flags | FetchItem::Uid | FetchItem::ModSeq | FetchItem::EmailId | FetchItem::ThreadId => Plan::Make,
                 FetchItem::SaveDate => {
                     mailbox.save_date(&message)?;
                     Plan::Make
@@ -246,7 +246,13 @@ impl Job {
             out.push(b' ');
             self.write_flags(selected, &open.message, out);
         }
-        if self.uid && !items.contains(&FetchItem::Uid) {
+        // RFC 7162 §3.2.4: flags that this command changed come with UID and MODSEQ
+        let marked = self.fresh.contains(&uid) && selected.aware.modseqs;
+        if marked && !items.contains(&FetchItem::ModSeq) {
+            out.push(b' ');
+            self.write_modseq(selected, &open.message, out);
+        }
+        if (self.uid || marked) && !items.contains(&FetchItem::Uid) {
             out.extend_from_slice(b" UID ");
             encode::number(out, u64::from(uid));
         }
@@ -264,6 +270,7 @@ impl Job {
                 encode::number(out, u64::from(open.target.uid));
             }
             FetchItem::Flags => self.write_flags(selected, message, out),
+            FetchItem::ModSeq => self.write_modseq(selected, message, out),
             FetchItem::InternalDate => {
                 out.extend_from_slice(b"INTERNALDATE ");
                 zone::local(mailbox.internal_date(message).unwrap_or_default()).write(out);
@@ -329,6 +336,14 @@ impl Job {
             }
         }
         selected.write_message_flags(out, message);
+    }
+
+    fn write_modseq(&self, selected: &Selected, message: &Message, out: &mut Vec<u8>) {
+        let now = selected.view.mailbox().snapshot();
+        match now.find(message.uid()).filter(|_| self.fresh.contains(&message.uid())) {
+            Some((_, message)) => write_modseq(out, message),
+            None => write_modseq(out, message),
+        }
     }
 
     /// Flags that were told to be new.
@@ -418,7 +433,7 @@ mod tests {
         incoming.write(text.as_bytes()).unwrap();
         mailbox.append(vec![incoming]).unwrap();
         let view = mailbox.view(Access::ReadOnly).unwrap();
-        (temp, Selected::new(MailboxName::inbox(), view, true))
+        (temp, Selected::new(MailboxName::inbox(), view, true, Default::default()))
     }
 
     fn item(part: &[u32], text: Option<SectionText>) -> FetchItem {

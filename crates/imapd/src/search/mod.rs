@@ -70,6 +70,7 @@ enum Test {
         from: i64,
         to: i64,
     },
+    ModSeq(u64),
     /// INTERNALDATE in seconds since 1970, both ends included.
     Between(i64, i64),
     /// By index into [`Keys`].
@@ -244,6 +245,10 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys
         SearchKey::SaveDateSupported => Test::All,
         SearchKey::Larger(size) => Test::Larger(*size),
         SearchKey::Smaller(size) => Test::Smaller(*size),
+        SearchKey::ModSeq(modseq) => {
+            selected.needs_modseqs()?;
+            Test::ModSeq(*modseq)
+        }
     })
 }
 
@@ -297,6 +302,7 @@ impl Candidate<'_> {
                 false
             }
             Test::Not(test) => !self.passes(test)?,
+            Test::ModSeq(modseq) => self.message.modseq() >= *modseq,
             Test::Numbers(ranges) => holds(ranges, self.number),
             Test::Uids(ranges) => holds(ranges, self.message.uid()),
             Test::Flags(flags) => self.message.flags().contains(*flags),

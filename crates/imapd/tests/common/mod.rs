@@ -100,6 +100,15 @@ impl World {
         self.shutdown.set();
         tokio::time::timeout(PATIENCE, self.run).await.expect("run ends").expect("no panic").expect("no error");
     }
+
+    /// Another imapd for the same mail; `between` may do something to ann's Maildir while none runs.
+    pub async fn restarted(self, between: impl FnOnce(&Path)) -> World {
+        let maildir = self.maildir("ann");
+        self.shutdown.set();
+        tokio::time::timeout(PATIENCE, self.run).await.expect("run ends").expect("no panic").expect("no error");
+        between(&maildir);
+        World::in_dir(self.dir, "").await
+    }
 }
 
 /// A client that speaks line by line.

@@ -26,7 +26,7 @@ impl Mailbox {
         // from here on no other process of ours changes flags, and the state has all they did: the comparison of MODSEQs holds (RFC 7162 §3.1.3)
         let mut log = match unchanged_since {
             Some(_) => Some(self.lock_log(&mut state, &folder, PATIENCE)?),
-            None => self.lock_log_if_room(&mut state, &folder, PATIENCE)?,
+            None => self.lock_log_if_possible(&mut state, &folder)?,
         };
         let mut stored = Stored::default();
         let mut changes = Vec::new();
@@ -43,7 +43,7 @@ impl Mailbox {
         }
         let modseq = match &mut log {
             Some(log) if !changes.is_empty() => match self.announce(&mut state, log, &changes) {
-                Err(error) if error.cannot_write() && unchanged_since.is_none() => None,
+                Err(_) if unchanged_since.is_none() => None,
                 modseq => Some(modseq?),
             },
             _ => None,
@@ -133,7 +133,7 @@ impl Mailbox {
             Err(error) => return (Vec::new(), Err(error)),
         };
         // others look into the log for why a file went only when it is written there
-        let mut log = match self.lock_log_if_room(&mut state, &folder, PATIENCE) {
+        let mut log = match self.lock_log_if_possible(&mut state, &folder) {
             Ok(log) => log,
             Err(error) => return (Vec::new(), Err(error)),
         };

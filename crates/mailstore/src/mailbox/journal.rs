@@ -12,6 +12,7 @@ use crate::dir::Stamp;
 use crate::error::{Error, Result};
 use crate::flags::Info;
 use crate::mailbox::state::State;
+use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Folder, Mailbox};
 use crate::snapshot::file_name;
 use crate::uidlist;
@@ -211,15 +212,25 @@ impl State {
 }
 
 impl Mailbox {
-    /// Learns what others wrote since the last look; a system call when they did not.
-    pub(super) fn read_log(&self, state: &mut State, folder: &Folder) -> Result<()> {
+    /// Learns what others wrote since the last look; a system call when they did not. A log that cannot be read keeps no mailbox closed:
+    /// `write_log` tries to make it anew, and tells of that.
+    pub(super) fn read_log(&self, state: &mut State, folder: &Folder) {
         // without UIDs there is nothing to tell
-        if state.snapshot.uid_validity == 0 || state.journal.is_at(folder.dir.stamp(changelog::FILE)?) {
-            return Ok(());
+        if state.snapshot.uid_validity == 0 {
+            return;
         }
-        let found = changelog::read(&folder.dir, state.journal.position.as_ref())?;
-        state.learn_found(found);
-        Ok(())
+        let found = match folder.dir.stamp(changelog::FILE) {
+            Ok(stamp) if state.journal.is_at(stamp) => return,
+            Ok(_) => changelog::read(&folder.dir, state.journal.position.as_ref()),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(found) => state.learn_found(found),
+            Err(error) => {
+                tracing::debug!(mailbox = %self.name, %error, "the log of the mailbox cannot be read");
+                state.journal.anew = true;
+            }
+        }
     }
 
     /// Writes what the log does not have yet. Where it cannot be written messages are shown all the same, and [`crate::Snapshot::has_modseqs`]
@@ -252,10 +263,11 @@ impl Mailbox {
         Ok(log)
     }
 
-    /// As [`Mailbox::lock_log`], for a change that is to be made also where nothing can be written.
-    pub(super) fn lock_log_if_room(&self, state: &mut State, folder: &Folder, patience: Duration) -> Result<Option<Locked>> {
-        match self.lock_log(state, folder, patience) {
-            Err(error) if error.cannot_write() => {
+    /// As [`Mailbox::lock_log`], for a change that is to be made also where there can be no log.
+    pub(super) fn lock_log_if_possible(&self, state: &mut State, folder: &Folder) -> Result<Option<Locked>> {
+        match self.lock_log(state, folder, PATIENCE) {
+            Err(error @ Error::Locked { .. }) => Err(error),
+            Err(error) => {
                 tracing::debug!(mailbox = %self.name, %error, "a change without the log");
                 Ok(None)
             }

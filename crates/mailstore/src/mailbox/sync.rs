@@ -53,7 +53,7 @@ impl Mailbox {
         self.account.store().notifier().drain();
         let folder = self.folder()?;
         self.follow(&folder)?;
-        self.read_log(state, &folder)?;
+        self.read_log(state, &folder);
         let pending = std::mem::take(&mut *self.pending.lock());
         if pending.everything {
             self.look_in(state, &folder, patience)
@@ -74,7 +74,7 @@ impl Mailbox {
 
     fn look_if_changed(&self, state: &mut State, patience: Duration) -> Result<()> {
         let folder = self.folder()?;
-        self.read_log(state, &folder)?;
+        self.read_log(state, &folder);
         if let Some((new, cur, when)) = state.looked {
             let same = folder.new.stamp(".")? == Some(new) && folder.cur.stamp(".")? == Some(cur);
             if same && is_settled(&new, when) && is_settled(&cur, when) {
@@ -94,7 +94,7 @@ impl Mailbox {
         if state.position.is_none() {
             self.read_list(state, folder, None)?;
         }
-        self.read_log(state, folder)?;
+        self.read_log(state, folder);
         let logged = state.journal.unseen();
         let first_time = state.highest == 0;
         let listing = self.listing(folder, Lock::Wait(patience), |files| {
