@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 const TEMPORARY: &str = "facteur.log.tmp";
 
-/// Largest file read: what is longer was not written by us, who shorten it long before.
+/// Largest log there is: what is longer was not written by us, who shorten it long before.
 const LARGEST_BYTES: u64 = 1 << 30;
 
 /// Where we stopped reading.
@@ -62,10 +62,14 @@ fn read_from(dir: &Dir, mut file: &File, known: Option<&Position>) -> Result<Fou
     let Some(header) = Header::decode(&bytes) else { return Ok(Found::Nothing { damaged: true }) };
     let settled = decode_settled(&bytes);
     let same = known.filter(|known| known.header == header && known.offset <= stamp.size);
+    if stamp.size > LARGEST_BYTES {
+        return Ok(Found::Nothing { damaged: true });
+    }
     let start = same.map_or(HEADER_BYTES as u64, |known| known.offset);
-    let mut text = Vec::with_capacity((stamp.size - start).min(LARGEST_BYTES) as usize);
+    let mut text = Vec::with_capacity((stamp.size - start) as usize);
     file.seek(SeekFrom::Start(start)).map_err(failed)?;
-    file.take(LARGEST_BYTES).read_to_end(&mut text).map_err(failed)?;
+    // what others append meanwhile is for the next time
+    file.take(stamp.size - start).read_to_end(&mut text).map_err(failed)?;
     let (records, read, end) = decode(&text, header.log_id);
     // each file begins with the state
     if end == End::Damaged || (records.is_empty() && same.is_none()) {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use crate::common::{Home, inbox, uids};
-use mailstore::{Account, Flags, Gone, Location, MailboxName, Settings, Store};
+use mailstore::{Account, FlagMode, Flags, Gone, Location, MailboxName, Settings, Store};
 
 /// Runs the test `name` of this file as a child with `inject`, and gives what it printed; nothing where there is no strace.
 fn under_strace(home: &Home, name: &str, inject: &[&str]) -> Option<String> {
@@ -153,4 +153,85 @@ fn a_message_that_cannot_be_removed_is_not_replaced() {
         let Some(text) = under_strace(&home, "child_replaces_a_message", &inject) else { return };
         assert!(text.contains(want) && text.contains("used as before true, as counted true"), "{text}");
     }
+}
+
+#[test]
+fn child_marks_two_messages() {
+    let Some(account) = account() else { return };
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    let stored = mailbox.store_flags(&[1, 2], FlagMode::Add, &Flags::SEEN.into(), None).unwrap();
+    let snapshot = mailbox.snapshot();
+    println!("done {:?}, lasting {}, highest {}", stored.done, snapshot.has_modseqs(), snapshot.highest_modseq());
+}
+
+fn three_messages() -> Home {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    for _ in 0..3 {
+        home.append(&mailbox, "x\r\n", Flags::FLAGGED);
+    }
+    home
+}
+
+fn seen(home: &Home) -> Vec<u32> {
+    let snapshot = inbox(&home.again()).snapshot();
+    snapshot.iter().filter(|message| message.flags().contains(Flags::SEEN)).map(|message| message.uid()).collect()
+}
+
+/// Killed before each of its renames, and before each write to the log: flags are there or not as the log says, files follow, and no MODSEQ
+/// stands for two states.
+#[test]
+fn a_store_that_is_killed_is_whole_or_nothing() {
+    for (calls, count, path) in
+        [("renameat,renameat2", 2, None), ("pwrite64", 2, Some("facteur.log")), ("fdatasync", 1, Some("facteur.log"))]
+    {
+        for when in 1..=count {
+            let home = three_messages();
+            let before = inbox(&home.again()).snapshot().highest_modseq();
+            let log = home.path("facteur.log");
+            let filter: Vec<&str> = path.iter().flat_map(|_| ["-P", log.to_str().unwrap()]).collect();
+            let inject = format!("inject={calls}:signal=KILL:when={when}");
+            let all: Vec<&str> = filter.into_iter().chain(["-e", &inject]).collect();
+            let Some(text) = under_strace(&home, "child_marks_two_messages", &all) else { return };
+            assert!(!text.contains("done"), "{calls} {when}: {text}");
+            let found = seen(&home);
+            assert!(found.is_empty() || found == [1, 2], "{calls} {when}: {found:?}");
+            if path.is_none() {
+                assert_eq!(found, [1, 2], "durable before the first rename");
+            }
+            let after = inbox(&home.again()).snapshot();
+            assert_eq!(after.highest_modseq() > before, !found.is_empty(), "{calls} {when}");
+            let named = home.names("cur").iter().filter(|name| name.ends_with(":2,FS")).count();
+            assert_eq!(named, found.len(), "{calls} {when}");
+        }
+    }
+}
+
+/// A full disk: flags are set all the same, and have their MODSEQ when there is room again.
+#[test]
+fn without_room_for_the_log_flags_can_be_set() {
+    let home = three_messages();
+    let before = inbox(&home.again()).snapshot().highest_modseq();
+    let log = home.path("facteur.log");
+    let inject = ["-P", log.to_str().unwrap(), "-e", "inject=pwrite64:error=ENOSPC"];
+    let Some(text) = under_strace(&home, "child_marks_two_messages", &inject) else { return };
+    assert!(text.contains("done [1, 2], lasting false"), "{text}");
+    let snapshot = inbox(&home.again()).snapshot();
+    assert_eq!(seen(&home), [1, 2]);
+    let modseqs: Vec<bool> = snapshot.iter().map(|message| message.modseq() > before).collect();
+    assert_eq!((modseqs, snapshot.has_modseqs()), (vec![true, true, false], true));
+}
+
+/// What a failed sync left of the log nobody knows: it is given up.
+#[test]
+fn a_log_whose_sync_failed_is_made_anew() {
+    let home = three_messages();
+    let before = inbox(&home.again()).snapshot().highest_modseq();
+    let log = home.path("facteur.log");
+    let inject = ["-P", log.to_str().unwrap(), "-e", "inject=fdatasync:error=EIO:when=1"];
+    let Some(text) = under_strace(&home, "child_marks_two_messages", &inject) else { return };
+    assert!(text.contains("done [1, 2], lasting true"), "{text}");
+    assert_eq!(seen(&home), [1, 2]);
+    let snapshot = inbox(&home.again()).snapshot();
+    assert!(snapshot.iter().all(|message| message.modseq() > before));
 }
