@@ -315,6 +315,7 @@ pub async fn end(session: &mut Session, tag: &str, filing: Option<Filing>) -> Re
         Ok(code) if replaces => {
             // RFC 8508 §4.3: before the EXPUNGE response, which follows with the report of changes.
             encode::status(&mut session.connection.wire.out, "*", Status::Ok, &code, "Replacement message ready");
+            session.removed = true;
             Answer::ok("Replace completed")
         }
         Ok(code) => Answer::ok_with(code, "Append completed"),
