@@ -46,7 +46,7 @@
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is, and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the
-//!     same). A conditional STORE fails also when another flag of the message was changed than those it names. Quota is set by the administrator, never by SETQUOTA. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
+//!     same); BINARY sends them as they are. A conditional STORE fails also when another flag of the message was changed than those it names. Quota is set by the administrator, never by SETQUOTA. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
 //!     Dovecot serves the same Maildir; those of public mailboxes hold here. Changed annotations are not told unasked. A client whose open mailbox is deleted or renamed by another session is disconnected.
 //!     Of the results of searches (CONTEXT) a session has ten kept up to date, of 500,000 messages together and with 8 MiB of what sorts them;
 //!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise.

@@ -16,6 +16,8 @@ fuzz_target!(|data: &[u8]| {
             let _ = (field.text(), field.unfolded());
         }
     }
+    let preview = message::preview(&message);
+    assert!(preview.chars().count() <= message::PREVIEW_CHARS && !preview.chars().any(char::is_control));
     let _ = message::Envelope::parse(data);
     let mut crlf = Vec::new();
     message::crlf::write(data, &mut crlf);

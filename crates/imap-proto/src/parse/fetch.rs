@@ -190,6 +190,7 @@ fn section_text(cursor: &mut Cursor<'_>, in_part: bool) -> Result<SectionText> {
 mod tests {
     use super::*;
     use crate::parse::tests::read;
+    use crate::partial::PartialRange;
 
     fn items(text: &str) -> Vec<FetchItem> {
         match read(format!("FETCH 1 {text}").as_bytes()) {

@@ -264,7 +264,8 @@ mod tests {
             let mut cursor = Cursor::in_dialect(text, Dialect { utf8_names: true, utf8_only });
             command("SELECT", &mut cursor)
         };
-        let select = |name: &str| Ok(Some(Command::Select { mailbox: Mailbox(name.into()), read_only: false }));
+        let select =
+            |name: &str| Ok(Some(Command::Select { mailbox: Mailbox(name.into()), read_only: false, parameters: Default::default() }));
         assert_eq!(read(" \"Envoy\u{e9}s\"".as_bytes(), true), select("Envoy\u{e9}s"));
         assert_eq!(read(b" Envoy&AOk-s", false), select("Envoy&AOk-s"));
         assert_eq!(read(b" {2}\r\n\xc3\xa9", true), select("\u{e9}"));
