@@ -33,9 +33,10 @@
 //! microseconds since 1970 where that is higher (it is, unless a mailbox had a million changes in each second of its life). For a log made
 //! anew the times of the mailbox's directories count as the clock does, so a clock that was set back does no harm.
 //!
-//! Written under flock(2) on the file itself, which whoever holds the uidlist's lock may wait for, not the other way round. Changes of flags are
+//! Written under flock(2) on the file itself. Whoever has it waits for the uidlist's lock briefly only, as the holder of that may wait for
+//! this one. Changes of flags are
 //! synced before the files are renamed and before anybody is told: after a crash in between, records above `settled` win over file names.
-//! Otherwise file names win: what another program did gets its record when it is noticed. Records of messages that appeared or vanished need
+//! Otherwise file names win: what another program did gets its record when it is noticed, settled before it is written. Records of messages that appeared or vanished need
 //! no sync: lost in a crash, they are found again, with a higher MODSEQ.
 //!
 //! Reading needs no lock. A record cut short at the end of the file, or zeros there, are what a crash left (with the lock held) or what

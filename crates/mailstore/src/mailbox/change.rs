@@ -1,5 +1,9 @@
 //! Flags, claiming recent messages, and removal: renames and unlinks.
 
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::changelog::Bits;
 use crate::error::{Error, Result};
 use crate::flags::{FlagMode, FlagSet, Info, KeywordBits};
 use crate::keywords;
@@ -10,12 +14,19 @@ use crate::snapshot::{Message, file_name};
 
 const TRIES: usize = 5;
 
+/// How long the uidlist's lock is waited for with the log locked: whoever has the one may be waiting for the other.
+const BRIEFLY: Duration = Duration::from_secs(1);
+
 impl Mailbox {
     /// Changes flags and keywords of messages; new keywords are made (`Limit` when there is no room or the name is no atom).
     /// With `unchanged_since`, messages whose modseq is higher are left alone. Each message changes as a whole or not at all.
     /// Blocking.
     pub fn store_flags(&self, uids: &[u32], mode: FlagMode, flags: &FlagSet, unchanged_since: Option<u64>) -> Result<Stored> {
         let mut state = self.state.lock();
+        if unchanged_since.is_some() {
+            // what other programs changed meanwhile counts as well: it gets its MODSEQ first
+            self.refresh_locked(&mut state, PATIENCE)?;
+        }
         let folder = self.folder()?;
         let bits = self.keyword_bits(&mut state, &folder, &flags.keywords, mode == FlagMode::Remove)?;
         let wanted = |old: Info| match mode {
@@ -26,7 +37,7 @@ impl Mailbox {
         // from here on no other process of ours changes flags, and the state has all they did: the comparison of MODSEQs holds (RFC 7162 §3.1.3)
         let mut log = match unchanged_since {
             Some(_) => Some(self.lock_log(&mut state, &folder, PATIENCE)?),
-            None => self.lock_log_if_possible(&mut state, &folder)?,
+            None => self.lock_log_if_possible(&mut state, &folder),
         };
         let mut stored = Stored::default();
         let mut changes = Vec::new();
@@ -48,9 +59,15 @@ impl Mailbox {
             },
             _ => None,
         };
-        let result = self.rename_messages(&mut state, &folder, &changes, wanted, &mut stored);
+        // with a condition only from the flags that it was tried on
+        let judged: HashMap<u32, Bits> = match unchanged_since {
+            Some(_) => changes.iter().filter_map(|(uid, _)| Some((*uid, Bits::of(state.snapshot.find(*uid)?.1.info)))).collect(),
+            None => HashMap::new(),
+        };
+        let change = |uid: u32, old: Info| judged.get(&uid).is_none_or(|bits| *bits == Bits::of(old)).then(|| wanted(old));
+        let (renamed, result) = self.rename_messages(&mut state, &folder, &changes, change, &mut stored);
         if let (Some(log), Some(modseq)) = (&mut log, modseq) {
-            changes.iter().for_each(|(uid, info)| self.announced(&mut state, *uid, *info, modseq));
+            changes.iter().for_each(|(uid, info)| state.announced(*uid, *info, modseq, renamed.contains(uid)));
             if let Err(error) = self.even_out(&mut state, &folder, log) {
                 tracing::warn!(mailbox = %self.name, %error, "the log of the mailbox cannot be written");
             }
@@ -60,31 +77,39 @@ impl Mailbox {
         result.map(|()| stored)
     }
 
-    /// Gives files the flags they are to have; what went away goes from `done` to `expunged`.
+    /// Gives files the flags they are to have, or leaves them alone where `change` gives none: then they go from `done` to `modified`, and what
+    /// went away to `expunged`. Returns the UIDs whose files now have the names they should.
     fn rename_messages(
         &self,
         state: &mut State,
         folder: &Folder,
         changes: &[(u32, Info)],
-        wanted: impl Fn(Info) -> Info,
+        change: impl Fn(u32, Info) -> Option<Info>,
         stored: &mut Stored,
-    ) -> Result<()> {
-        let mut expunged = Vec::new();
+    ) -> (HashSet<u32>, Result<()>) {
+        let (mut renamed, mut failed) = (HashSet::new(), HashSet::new());
         let mut result = Ok(());
         for (uid, _) in changes {
-            match self.rename_message(state, folder, *uid, &wanted, false) {
-                Ok(()) => {}
-                Err(Error::Expunged) => expunged.push(*uid),
+            match self.rename_message(state, folder, *uid, |info| change(*uid, info), false) {
+                Ok(true) => _ = renamed.insert(*uid),
+                Ok(false) => {
+                    // what another program made of it stays
+                    renamed.insert(*uid);
+                    failed.insert(*uid);
+                    stored.modified.push(*uid);
+                }
+                Err(Error::Expunged) => {
+                    failed.insert(*uid);
+                    stored.expunged.push(*uid);
+                }
                 Err(error) => {
                     result = Err(error);
                     break;
                 }
             }
         }
-        expunged.sort_unstable();
-        stored.done.retain(|uid| expunged.binary_search(uid).is_err());
-        stored.expunged.extend(expunged);
-        result
+        stored.done.retain(|uid| !failed.contains(uid));
+        (renamed, result)
     }
 
     /// Moves the messages of `new/` to `cur/` and returns their UIDs: the caller's session shows them as `\Recent`. Where nothing can be
@@ -106,8 +131,8 @@ impl Mailbox {
             if !still_new(&state) {
                 continue;
             }
-            match self.rename_message(&mut state, &folder, uid, |info| info, true) {
-                Ok(()) => claimed.push(uid),
+            match self.rename_message(&mut state, &folder, uid, Some, true) {
+                Ok(_) => claimed.push(uid),
                 Err(Error::Expunged) => {}
                 Err(error) => {
                     tracing::warn!(mailbox = %self.name, %error, "new messages cannot be moved to cur");
@@ -133,10 +158,7 @@ impl Mailbox {
             Err(error) => return (Vec::new(), Err(error)),
         };
         // others look into the log for why a file went only when it is written there
-        let mut log = match self.lock_log_if_possible(&mut state, &folder) {
-            Ok(log) => log,
-            Err(error) => return (Vec::new(), Err(error)),
-        };
+        let mut log = self.lock_log_if_possible(&mut state, &folder);
         let mut removed = Vec::new();
         let mut bytes = 0;
         let mut result = Ok(());
@@ -184,27 +206,35 @@ impl Mailbox {
             if dir.unlink(&name)? {
                 return Ok(size);
             }
-            self.look_in(state, folder, PATIENCE)?;
+            self.look_in(state, folder, BRIEFLY)?;
         }
         Err(Error::Expunged)
     }
 
-    /// Renames a message to the flags `change` makes of its present ones. The new name is in `cur/` when the flags differ or `claim`.
-    fn rename_message(&self, state: &mut State, folder: &Folder, uid: u32, change: impl Fn(Info) -> Info, claim: bool) -> Result<()> {
+    /// Renames a message to the flags `change` makes of its present ones; false when it makes none. The new name is in `cur/` when the flags
+    /// differ or `claim`.
+    fn rename_message(
+        &self,
+        state: &mut State,
+        folder: &Folder,
+        uid: u32,
+        change: impl Fn(Info) -> Option<Info>,
+        claim: bool,
+    ) -> Result<bool> {
         for _ in 0..TRIES {
             let Some((_, message)) = state.snapshot.find(uid) else { return Err(Error::Expunged) };
-            let info = change(message.info);
+            let Some(info) = change(message.info) else { return Ok(false) };
             if info == message.info && !(claim && message.in_new) {
-                return Ok(());
+                return Ok(true);
             }
             let old = message.file_name();
             let new = Found { name: file_name(message.base_name(), info, false), in_new: false };
             match folder.part(message.in_new).rename(&old, &folder.cur, &new.name) {
                 Ok(()) => {
                     state.note(uid, &new);
-                    return Ok(());
+                    return Ok(true);
                 }
-                Err(error) if error.is_not_found() => self.look_in(state, folder, PATIENCE)?,
+                Err(error) if error.is_not_found() => self.look_in(state, folder, BRIEFLY)?,
                 Err(error) => return Err(error),
             }
         }

@@ -5,14 +5,13 @@
 //! wins, as who wrote it was stopped before it could rename the file; else the file wins, another program renamed it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::changelog::{self, Bits, Found, Header, Locked, Position, Record, What, next_modseq, ranges};
 use crate::dir::Stamp;
 use crate::error::{Error, Result};
 use crate::flags::Info;
 use crate::mailbox::state::State;
-use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Folder, Mailbox};
 use crate::snapshot::file_name;
 use crate::uidlist;
@@ -25,6 +24,15 @@ const BYTES_PER_MESSAGE: u64 = 64;
 
 /// Ranges of removed messages that a shorter file keeps.
 const MOST_VANISHED: usize = 4096;
+
+/// How long the log's lock is waited for: holders need milliseconds, and meanwhile nobody here gets at the mailbox.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a log that could not be written is left alone.
+const FAILED_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long the lock of a log is not waited for when that was in vain.
+const LOCKED_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the log says of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +51,8 @@ pub(crate) struct Journal {
     entries: BTreeMap<u32, Entry>,
     /// UIDs whose flags or presence the log does not have.
     unlogged: BTreeSet<u32>,
+    /// Those of `unlogged` that get a record whatever the log says: their flags were shown, or the file got them, otherwise than it has it.
+    owed: BTreeSet<u32>,
     /// UIDs of removed messages that the log still has.
     gone: BTreeSet<u32>,
     /// There is no log that could be used.
@@ -51,6 +61,16 @@ pub(crate) struct Journal {
     poisoned: bool,
     /// Why the log cannot be written was told.
     complained: bool,
+    /// The log could not be written.
+    failed: Option<Failed>,
+}
+
+#[derive(Clone, Copy)]
+enum Failed {
+    /// Not tried again before.
+    Until(Instant),
+    /// Somebody held the lock: not waited for again before.
+    Locked(Instant),
 }
 
 impl Journal {
@@ -96,6 +116,7 @@ impl State {
     pub(super) fn unlinked(&mut self, uids: &[u32]) {
         for uid in uids {
             self.journal.unlogged.remove(uid);
+            self.journal.owed.remove(uid);
             self.journal.entries.remove(uid);
             self.journal.gone.insert(*uid);
         }
@@ -113,11 +134,24 @@ impl State {
     /// Log and message are compared once more.
     fn compare(&mut self, uid: u32) {
         let Some(entry) = self.journal.entries.get(&uid).copied() else { return };
-        if self.snapshot.find(uid).is_some_and(|(_, message)| Bits::of(message.info) == entry.bits) {
+        let is_owed = self.journal.owed.contains(&uid);
+        if !is_owed && self.snapshot.find(uid).is_some_and(|(_, message)| Bits::of(message.info) == entry.bits) {
             self.journal.entries.remove(&uid);
             self.journal.unlogged.remove(&uid);
             self.set_modseq(uid, entry.modseq);
         }
+    }
+
+    /// The rename that `announce` told of was tried. Where it came about the file has what the log says, or more: another program was there
+    /// first, and a further record says what it is. Else the log has to be put right.
+    pub(super) fn announced(&mut self, uid: u32, info: Info, modseq: u64, is_renamed: bool) {
+        let Some((_, message)) = self.snapshot.find(uid) else { return };
+        if is_renamed && Bits::of(message.info) != Bits::of(info) {
+            self.journal.owed.insert(uid);
+        }
+        self.journal.entries.insert(uid, Entry { bits: Bits::of(info), modseq });
+        self.journal.unlogged.insert(uid);
+        self.compare(uid);
     }
 
     fn set_modseq(&mut self, uid: u32, modseq: u64) {
@@ -154,7 +188,7 @@ impl State {
         self.changed = true;
     }
 
-    fn learn(&mut self, records: Vec<Record>) {
+    fn learn(&mut self, records: Vec<Record>, folder: &Folder) -> Result<()> {
         for Record { modseq, what } in records {
             self.changed |= modseq > self.snapshot.highest_modseq;
             self.snapshot.highest_modseq = self.snapshot.highest_modseq.max(modseq);
@@ -162,27 +196,35 @@ impl State {
                 What::Appeared(list) => list.into_iter().for_each(|(uid, bits, _)| self.learn_flags(uid, bits, modseq)),
                 What::Flags(list) => list.into_iter().for_each(|(uid, bits)| self.learn_flags(uid, bits, modseq)),
                 What::State(list) => list.into_iter().for_each(|(uid, bits, modseq)| self.learn_flags(uid, bits, modseq)),
-                What::Vanished(list) => list.into_iter().for_each(|(first, last)| self.learn_vanished(first, last)),
+                What::Vanished(list) => list.into_iter().try_for_each(|(first, last)| self.learn_vanished(first, last, folder))?,
                 What::Other => {}
             }
         }
+        Ok(())
     }
 
-    fn learn_vanished(&mut self, first: u32, last: u32) {
+    /// Messages that have their file nevertheless stay, and are told to have appeared: no UID changes because somebody overlooked a file.
+    fn learn_vanished(&mut self, first: u32, last: u32, folder: &Folder) -> Result<()> {
         if first > last {
-            return;
+            return Ok(());
         }
-        let here = self.snapshot.iter_from(self.snapshot.first_from(first)).map(|message| message.uid());
-        let here: Vec<u32> = here.take_while(|uid| *uid <= last).collect();
-        self.remove(&here);
+        let (mut lost, mut kept) = (Vec::new(), Vec::new());
+        let here = self.snapshot.iter_from(self.snapshot.first_from(first)).take_while(|message| message.uid() <= last);
+        for message in here {
+            let is_there = folder.part(message.in_new).is_file(&message.file_name())?;
+            if is_there { kept.push(message.uid()) } else { lost.push(message.uid()) }
+        }
+        self.remove(&lost);
         let journal = &mut self.journal;
         let known: Vec<u32> = journal.entries.range(first..=last).map(|(uid, _)| *uid).collect();
         known.iter().for_each(|uid| _ = journal.entries.remove(uid));
         let gone: Vec<u32> = journal.gone.range(first..=last).copied().collect();
         gone.iter().for_each(|uid| _ = journal.gone.remove(uid));
+        journal.unlogged.extend(kept);
+        Ok(())
     }
 
-    fn learn_found(&mut self, found: Found) {
+    fn learn_found(&mut self, found: Found, folder: &Folder) -> Result<()> {
         match found {
             Found::Nothing { damaged } => {
                 if damaged {
@@ -191,18 +233,22 @@ impl State {
                 self.journal.anew = true;
             }
             Found::More { records, position, settled } => {
-                (self.journal.position, self.journal.settled) = (Some(position), settled);
-                self.learn(records);
+                self.journal.settled = settled;
+                self.learn(records, folder)?;
+                (self.journal.position, self.journal.anew) = (Some(position), false);
             }
             Found::Whole { position, .. } if position.header.uid_validity != self.snapshot.uid_validity => self.journal.anew = true,
-            Found::Whole { records, position, settled } => {
-                (self.journal.position, self.journal.settled) = (Some(position), settled);
+            Found::Whole { mut records, position, settled } => {
+                without_living(&mut records);
+                self.journal.settled = settled;
                 // what it does not name is not in it
                 self.journal.entries.clear();
                 self.journal.unlogged = self.snapshot.iter().map(|message| message.uid()).collect();
-                self.learn(records);
+                self.learn(records, folder)?;
+                (self.journal.position, self.journal.anew) = (Some(position), false);
             }
         }
+        Ok(())
     }
 
     /// MODSEQs can be relied on: those shown are in the log.
@@ -219,25 +265,36 @@ impl Mailbox {
         if state.snapshot.uid_validity == 0 {
             return;
         }
-        let found = match folder.dir.stamp(changelog::FILE) {
+        let learnt = match folder.dir.stamp(changelog::FILE) {
             Ok(stamp) if state.journal.is_at(stamp) => return,
-            Ok(_) => changelog::read(&folder.dir, state.journal.position.as_ref()),
+            Ok(_) => changelog::read(&folder.dir, state.journal.position.as_ref()).and_then(|found| state.learn_found(found, folder)),
             Err(error) => Err(error),
         };
-        match found {
-            Ok(found) => state.learn_found(found),
-            Err(error) => {
-                tracing::debug!(mailbox = %self.name, %error, "the log of the mailbox cannot be read");
-                state.journal.anew = true;
-            }
+        if let Err(error) = learnt {
+            tracing::debug!(mailbox = %self.name, %error, "the log of the mailbox cannot be read");
+            state.journal.anew = true;
         }
     }
 
     /// Writes what the log does not have yet. Where it cannot be written messages are shown all the same, and [`crate::Snapshot::has_modseqs`]
     /// says that their MODSEQs are worth nothing.
     pub(super) fn write_log(&self, state: &mut State, patience: Duration) {
-        if state.snapshot.uid_validity != 0 && state.journal.is_due() {
+        let now = Instant::now();
+        let patience = match state.journal.failed {
+            Some(Failed::Until(when)) if now < when => None,
+            Some(Failed::Locked(when)) if now < when => Some(Duration::ZERO),
+            _ => Some(patience.min(LOG_PATIENCE)),
+        };
+        if state.snapshot.uid_validity != 0
+            && state.journal.is_due()
+            && let Some(patience) = patience
+        {
             let written = self.folder().and_then(|folder| self.lock_log(state, &folder, patience));
+            state.journal.failed = match &written {
+                Ok(_) | Err(Error::NoSuchMailbox) => None,
+                Err(Error::Locked { .. }) => Some(Failed::Locked(now + LOCKED_PAUSE)),
+                Err(_) => Some(Failed::Until(now + FAILED_PAUSE)),
+            };
             match written {
                 Ok(_) => state.journal.complained = false,
                 Err(Error::NoSuchMailbox) => {}
@@ -249,6 +306,11 @@ impl Mailbox {
             }
         }
         let is_lasting = state.is_lasting();
+        if !is_lasting {
+            // what is shown now without a record gets one even when it is taken back
+            let journal = &mut state.journal;
+            journal.owed.extend(&journal.unlogged);
+        }
         state.changed |= state.snapshot.lasting != is_lasting;
         state.snapshot.lasting = is_lasting;
     }
@@ -256,38 +318,25 @@ impl Mailbox {
     /// Locks the log, learns what others wrote and writes what it does not have yet: then state and log are the same.
     pub(super) fn lock_log(&self, state: &mut State, folder: &Folder, patience: Duration) -> Result<Locked> {
         let mut log = Locked::take(&folder.dir, patience)?;
-        state.journal.anew = false;
         let found = log.read(state.journal.position.as_ref())?;
-        state.learn_found(found);
+        state.learn_found(found, folder)?;
         self.even_out(state, folder, &mut log)?;
         Ok(log)
     }
 
-    /// As [`Mailbox::lock_log`], for a change that is to be made also where there can be no log.
-    pub(super) fn lock_log_if_possible(&self, state: &mut State, folder: &Folder) -> Result<Option<Locked>> {
-        match self.lock_log(state, folder, PATIENCE) {
-            Err(error @ Error::Locked { .. }) => Err(error),
-            Err(error) => {
-                tracing::debug!(mailbox = %self.name, %error, "a change without the log");
-                Ok(None)
-            }
-            locked => locked.map(Some),
-        }
+    /// As [`Mailbox::lock_log`], for a change that is to be made also where there can be no log, or somebody keeps it locked: it gets its
+    /// record later.
+    pub(super) fn lock_log_if_possible(&self, state: &mut State, folder: &Folder) -> Option<Locked> {
+        self.lock_log(state, folder, LOG_PATIENCE)
+            .inspect_err(|error| tracing::debug!(mailbox = %self.name, %error, "a change without the log"))
+            .ok()
     }
 
     /// Writes the flags that files are about to get; on the disk on return. Gives their MODSEQ.
     pub(super) fn announce(&self, state: &mut State, log: &mut Locked, flags: &[(u32, Info)]) -> Result<u64> {
         let entries = flags.iter().map(|(uid, info)| (*uid, Bits::of(*info))).collect();
-        self.append_log(state, log, &[What::Flags(entries)], true)
-    }
-
-    /// The rename that `announce` told of was tried: where it did not come about, the log has to be put right.
-    pub(super) fn announced(&self, state: &mut State, uid: u32, info: Info, modseq: u64) {
-        if state.snapshot.find(uid).is_some() {
-            state.journal.entries.insert(uid, Entry { bits: Bits::of(info), modseq });
-            state.journal.unlogged.insert(uid);
-            state.compare(uid);
-        }
+        let modseq = next_modseq(state.snapshot.highest_modseq, now());
+        self.append_log(state, log, &[What::Flags(entries)], modseq, true)
     }
 
     /// Brings log and state together. The log is locked and was read to its end.
@@ -306,10 +355,13 @@ impl Mailbox {
             let dir = folder.part(message.in_new);
             let given = file_name(&message.core.base, entry.bits.onto(message.info), false);
             let is_stale = !dir.is_file(&message.file_name())?;
+            let is_owed = state.journal.owed.contains(&uid);
             // above what is settled: whoever wrote it was stopped before the rename
-            if is_stale || entry.modseq > state.journal.settled && dir.rename(&message.file_name(), &folder.cur, &given).is_ok() {
+            let is_due = entry.modseq > state.journal.settled && !is_owed;
+            if is_stale || is_due && dir.rename(&message.file_name(), &folder.cur, &given).is_ok() {
                 state.take_over(uid, entry);
                 state.compare(uid);
+                flags.extend(is_owed.then_some((uid, entry.bits)));
             } else {
                 flags.push((uid, bits));
             }
@@ -323,26 +375,33 @@ impl Mailbox {
         what.extend((!flags.is_empty()).then_some(What::Flags(flags)));
         what.extend((!vanished.is_empty()).then_some(What::Vanished(vanished)));
         if !what.is_empty() {
-            let modseq = self.append_log(state, log, &what, sync)?;
+            // files have what these records say already: settled first, so that they never win over what another program makes of a file
+            let modseq = next_modseq(state.snapshot.highest_modseq, now());
+            self.settle_log(state, log, modseq)?;
+            let modseq = self.append_log(state, log, &what, modseq, sync)?;
             changed.iter().for_each(|uid| state.set_modseq(*uid, modseq));
             let journal = &mut state.journal;
             changed.iter().for_each(|uid| _ = journal.entries.remove(uid));
             journal.gone.clear();
         }
         state.journal.unlogged.clear();
-        let highest = state.snapshot.highest_modseq;
-        if state.journal.settled < highest
-            && let Some(position) = state.journal.position
-        {
-            state.journal.position = Some(log.settle(&position, highest)?);
-            state.journal.settled = highest;
-        }
+        state.journal.owed.clear();
+        self.settle_log(state, log, state.snapshot.highest_modseq)?;
         self.shorten(state, log)
     }
 
-    fn append_log(&self, state: &mut State, log: &mut Locked, what: &[What], sync: bool) -> Result<u64> {
+    fn settle_log(&self, state: &mut State, log: &mut Locked, modseq: u64) -> Result<()> {
+        if state.journal.settled < modseq
+            && let Some(position) = state.journal.position
+        {
+            state.journal.position = Some(log.settle(&position, modseq)?);
+            state.journal.settled = modseq;
+        }
+        Ok(())
+    }
+
+    fn append_log(&self, state: &mut State, log: &mut Locked, what: &[What], modseq: u64, sync: bool) -> Result<u64> {
         let position = state.journal.position.ok_or(Error::NotAllowed("the mailbox has no log"))?;
-        let modseq = next_modseq(state.snapshot.highest_modseq, now());
         let records: Vec<Record> = what.iter().map(|what| Record { modseq, what: what.clone() }).collect();
         let appended = log.append(&position, &records, sync);
         state.journal.poisoned |= log.is_broken();
@@ -359,12 +418,13 @@ impl Mailbox {
         // a clock that was set back must not give MODSEQs that clients had before; those of the last change may be a little younger
         let clock = if changed > now() { changed + 1_000_000 } else { now() };
         let modseq = next_modseq(state.snapshot.highest_modseq, clock);
+        let header = Header { uid_validity: state.snapshot.uid_validity, log_id: new_id(), number: 1, floor: modseq };
+        // nothing has changed before it is written: what cannot be written is tried again and again
+        let position = log.replace(header, modseq, &[state_record(state, Some(modseq))])?;
         let uids: Vec<u32> = state.snapshot.iter().map(|message| message.uid()).collect();
         uids.iter().for_each(|uid| state.set_modseq(*uid, modseq));
         state.snapshot.highest_modseq = modseq;
         state.changed = true;
-        let header = Header { uid_validity: state.snapshot.uid_validity, log_id: new_id(), number: 1, floor: modseq };
-        let position = log.replace(header, modseq, &[state_record(state)])?;
         let complained = state.journal.complained;
         state.journal = Journal { position: Some(position), settled: modseq, complained, ..Journal::default() };
         tracing::debug!(mailbox = %self.name, modseq, "the mailbox has a new log");
@@ -385,8 +445,14 @@ impl Mailbox {
         let mut floor = position.header.floor;
         let mut kept: Vec<Record> = Vec::new();
         let mut room = MOST_VANISHED;
-        for record in records.into_iter().rev() {
-            let What::Vanished(list) = &record.what else { continue };
+        let all = state_record(state, None);
+        let living: Vec<u32> = match &all.what {
+            What::State(list) => list.iter().map(|(uid, ..)| *uid).collect(),
+            _ => Vec::new(),
+        };
+        for mut record in records.into_iter().rev() {
+            let What::Vanished(list) = &mut record.what else { continue };
+            *list = except(list, &living);
             match room.checked_sub(list.len()) {
                 Some(left) => room = left,
                 // all older ones are forgotten with it
@@ -400,7 +466,7 @@ impl Mailbox {
         // of one MODSEQ all or none
         kept.retain(|record| record.modseq > floor);
         kept.reverse();
-        kept.push(state_record(state));
+        kept.push(all);
         let header = Header { number: position.header.number + 1, floor, ..position.header };
         state.journal.position = Some(log.replace(header, state.journal.settled, &kept)?);
         Ok(())
@@ -419,17 +485,52 @@ impl Mailbox {
             What::Vanished(list) => Some(list),
             _ => None,
         });
-        Ok(Some(vanished.flatten().collect()))
+        let vanished: Vec<(u32, u32)> = vanished.flatten().collect();
+        let living: Vec<u32> = self.snapshot().iter().map(|message| message.uid()).collect();
+        Ok(Some(except(&vanished, &living)))
     }
 }
 
-fn state_record(state: &State) -> Record {
-    let known = state.snapshot.iter().map(|message| (message.uid(), Bits::of(message.info), message.modseq));
-    let unseen = state.journal.entries.iter().map(|(uid, entry)| (*uid, entry.bits, entry.modseq));
+/// In a file that was replaced, removals stand before the state: a message that is in the state came back since.
+fn without_living(records: &mut [Record]) {
+    let Some(end) = records.iter().rposition(|record| matches!(record.what, What::State(_))) else { return };
+    let mut living = Vec::new();
+    for record in &records[..=end] {
+        if let What::State(list) = &record.what {
+            living.extend(list.iter().map(|(uid, ..)| *uid));
+        }
+    }
+    living.sort_unstable();
+    for record in &mut records[..end] {
+        if let What::Vanished(list) = &mut record.what {
+            *list = except(list, &living);
+        }
+    }
+}
+
+/// Ranges without the `living` UIDs, which rise.
+fn except(list: &[(u32, u32)], living: &[u32]) -> Vec<(u32, u32)> {
+    let mut left = Vec::with_capacity(list.len());
+    for (first, last) in list.iter().copied() {
+        let mut next = Some(first);
+        let within = living[living.partition_point(|uid| *uid < first)..].iter().take_while(|uid| **uid <= last);
+        for uid in within {
+            left.extend(next.filter(|next| next < uid).map(|next| (next, *uid - 1)));
+            next = uid.checked_add(1);
+        }
+        left.extend(next.filter(|next| *next <= last).map(|next| (next, last)));
+    }
+    left
+}
+
+/// All messages; with `changed`, as if all had changed then.
+fn state_record(state: &State, changed: Option<u64>) -> Record {
+    let known = state.snapshot.iter().map(|message| (message.uid(), Bits::of(message.info), changed.unwrap_or(message.modseq)));
+    let unseen = state.journal.entries.iter().map(|(uid, entry)| (*uid, entry.bits, changed.unwrap_or(entry.modseq)));
     let mut all: Vec<(u32, Bits, u64)> = known.chain(unseen).collect();
-    all.sort_unstable_by_key(|(uid, ..)| *uid);
+    all.sort_by_key(|(uid, ..)| *uid);
     all.dedup_by_key(|(uid, ..)| *uid);
-    Record { modseq: state.snapshot.highest_modseq, what: What::State(all) }
+    Record { modseq: changed.unwrap_or(state.snapshot.highest_modseq), what: What::State(all) }
 }
 
 /// Microseconds since 1970.
@@ -450,3 +551,6 @@ fn new_id() -> u64 {
     }
     u64::from_le_bytes(bytes)
 }
+
+#[cfg(test)]
+mod tests;

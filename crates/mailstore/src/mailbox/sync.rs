@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::keywords;
 use crate::lock::{self, DotLock};
-use crate::mailbox::listing::{Listing, Lock, is_settled};
+use crate::mailbox::listing::{Files, Listing, Lock, is_settled};
 use crate::mailbox::state::{Found, State, is_message_name};
 use crate::mailbox::{Folder, Mailbox};
 use crate::snapshot::Message;
@@ -97,8 +97,16 @@ impl Mailbox {
         self.read_log(state, folder);
         let logged = state.journal.unseen();
         let first_time = state.highest == 0;
+        // a message that only the log knows is there unless a listing in which nothing moved says otherwise
+        let all_logged = |files: &Files| {
+            let listed = state.unmatched.values().filter(|line| files.contains_key(&line.base));
+            let listed: HashSet<u32> = listed.map(|line| line.uid).collect();
+            logged.iter().all(|uid| listed.contains(uid))
+        };
         let listing = self.listing(folder, Lock::Wait(patience), |files| {
-            missing(state, files).is_empty() && (!first_time || state.unmatched.keys().all(|base| files.contains_key(base)))
+            missing(state, files).is_empty()
+                && (!first_time || state.unmatched.keys().all(|base| files.contains_key(base)))
+                && (logged.is_empty() || all_logged(files))
         })?;
         let Listing { files: found, looked, is_sure } = listing;
         // with files renamed all the time, what we did not see may be there all the same

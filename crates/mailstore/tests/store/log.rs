@@ -322,3 +322,60 @@ fn a_new_uidvalidity_begins_a_new_log() {
     assert_eq!(vanished(&mailbox, last), None);
     assert_eq!(modseqs(&inbox(&home.again())), modseqs(&mailbox));
 }
+
+/// Another program renamed the file unnoticed: its flag stays, and the log has both.
+#[test]
+fn flags_that_another_program_set_meanwhile_stay() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    home.append(&mailbox, "x\r\n", Flags::DRAFT);
+    let other = inbox(&home.again());
+    let name = home.names("cur").remove(0);
+    home.rename(&format!("cur/{name}"), &format!("cur/{}", name.replace(":2,D", ":2,DF")));
+    mark(&mailbox, &[1], FlagMode::Add, Flags::SEEN);
+    let all = Flags::DRAFT | Flags::FLAGGED | Flags::SEEN;
+    assert!(home.names("cur")[0].ends_with(":2,DFS"), "{:?}", home.names("cur"));
+    other.refresh().unwrap();
+    for mailbox in [&mailbox, &other, &inbox(&home.again())] {
+        assert_eq!(mailbox.snapshot().get(0).unwrap().flags(), all);
+        assert_eq!(modseq(mailbox, 1), highest(&other));
+    }
+}
+
+/// What another program changed is a change, also when only the store finds it (RFC 7162 §3.1.3).
+#[test]
+fn a_conditional_store_fails_when_another_program_was_first() {
+    for watched in [false, true] {
+        let home = Home::new();
+        let mailbox = inbox(&home);
+        let _changes = watched.then(|| mailbox.changes());
+        home.append(&mailbox, "x\r\n", Flags::DRAFT);
+        mailbox.refresh().unwrap();
+        let known = highest(&mailbox);
+        let name = home.names("cur").remove(0);
+        home.rename(&format!("cur/{name}"), &format!("cur/{}", name.replace(":2,D", ":2,DF")));
+        let stored = mailbox.store_flags(&[1], FlagMode::Add, &Flags::SEEN.into(), Some(known)).unwrap();
+        assert_eq!((stored.done, stored.modified), (vec![], vec![1]), "watched: {watched}");
+        assert_eq!(mailbox.snapshot().get(0).unwrap().flags(), Flags::DRAFT | Flags::FLAGGED);
+    }
+}
+
+/// Nothing changes because the log cannot be written.
+#[test]
+fn without_a_log_that_can_be_written_nothing_is_told_to_change() {
+    let home = Home::new();
+    home.append(&inbox(&home), "x\r\n", Flags::DRAFT);
+    home.remove("facteur.log");
+    // the new file cannot be made
+    std::fs::create_dir_all(home.path("facteur.log.tmp/in-the-way")).unwrap();
+    let mailbox = inbox(&home.again());
+    let before = (modseqs(&mailbox), mailbox.generation());
+    for _ in 0..3 {
+        mailbox.refresh().unwrap();
+        assert_eq!((modseqs(&mailbox), mailbox.generation()), before);
+    }
+    assert!(!mailbox.snapshot().has_modseqs());
+    std::fs::remove_dir_all(home.path("facteur.log.tmp")).unwrap();
+    mark(&mailbox, &[1], FlagMode::Add, Flags::SEEN);
+    assert!(mailbox.snapshot().has_modseqs() && highest(&mailbox) > before.0[0].1);
+}

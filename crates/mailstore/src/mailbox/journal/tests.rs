@@ -1,0 +1,118 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::account::Account;
+use crate::flags::{FlagMode, Flags};
+use crate::location::Location;
+use crate::name::MailboxName;
+use crate::store::{Settings, Store};
+
+/// The Maildir as a process of its own sees it.
+fn process(temp: &tempfile::TempDir) -> (Arc<Account>, Arc<Mailbox>) {
+    let account = Store::new(Settings::default()).account(&Location::maildir(temp.path().join("m")).unwrap()).unwrap();
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    (account, mailbox)
+}
+
+fn append(mailbox: &Mailbox, count: usize) {
+    for _ in 0..count {
+        let mut incoming = mailbox.incoming(0).unwrap();
+        incoming.write(b"x\r\n").unwrap();
+        incoming.describe(Flags::DRAFT.into(), None);
+        mailbox.append(vec![incoming]).unwrap();
+    }
+}
+
+fn uids(mailbox: &Mailbox) -> Vec<u32> {
+    mailbox.snapshot().iter().map(|message| message.uid()).collect()
+}
+
+fn modseq(mailbox: &Mailbox, uid: u32) -> u64 {
+    mailbox.snapshot().find(uid).unwrap().1.modseq()
+}
+
+fn mark(mailbox: &Mailbox, uid: u32, mode: FlagMode) {
+    mailbox.store_flags(&[uid], mode, &Flags::SEEN.into(), None).unwrap();
+}
+
+fn lock(mailbox: &Mailbox) -> Locked {
+    Locked::take(&mailbox.folder().unwrap().dir, Duration::from_secs(30)).unwrap()
+}
+
+/// Another process writes so.
+fn write(mailbox: &Mailbox, what: What) {
+    let mut log = lock(mailbox);
+    let Found::Whole { records, position, .. } = log.read(None).unwrap() else { panic!("no log") };
+    let modseq = records.iter().map(|record| record.modseq).max().unwrap() + 1;
+    let settled = log.settle(&position, modseq).unwrap();
+    log.append(&settled, &[Record { modseq, what }], false).unwrap();
+}
+
+fn rename(mailbox: &Mailbox, uid: u32, info: &str) {
+    let (snapshot, folder) = (mailbox.snapshot(), mailbox.folder().unwrap());
+    let base = snapshot.find(uid).unwrap().1.base_name();
+    let cur = folder.cur.path();
+    let old = std::fs::read_dir(cur).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let old = old.into_iter().find(|name| name.starts_with(base)).unwrap();
+    std::fs::rename(cur.join(old), cur.join(format!("{base}:2,{info}"))).unwrap();
+}
+
+/// Somebody overlooked a file that was renamed meanwhile: the message keeps its UID, and nobody hears that it is gone.
+#[test]
+fn a_message_that_is_there_does_not_vanish() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_one, first) = process(&temp);
+    append(&first, 3);
+    let (_two, second) = process(&temp);
+    let before = first.snapshot().highest_modseq();
+    write(&first, What::Vanished(vec![(1, 2)]));
+    for mailbox in [&first, &second] {
+        mailbox.refresh().unwrap();
+        assert_eq!(uids(mailbox), [1, 2, 3]);
+    }
+    first.refresh().unwrap();
+    assert_eq!((modseq(&first, 1), modseq(&first, 2)), (modseq(&second, 1), modseq(&second, 2)));
+    assert!(modseq(&first, 1) > before);
+    let (_three, third) = process(&temp);
+    assert_eq!(uids(&third), [1, 2, 3]);
+    assert_eq!(third.vanished_since(before).unwrap(), Some(vec![]));
+    // a shorter file does not take them away either, from whoever has them under other names
+    for round in 0..3000 {
+        mark(&first, 1, if round % 2 == 0 { FlagMode::Add } else { FlagMode::Remove });
+    }
+    mark(&first, 2, FlagMode::Add);
+    assert!(lock(&first).read(None).is_ok_and(|found| matches!(found, Found::Whole { position, .. } if position.header.number > 1)));
+    for mailbox in [&second, &third] {
+        mailbox.refresh().unwrap();
+        assert_eq!(uids(mailbox), [1, 2, 3]);
+    }
+    assert_eq!(first.vanished_since(before).unwrap(), Some(vec![]));
+}
+
+/// Clients were told the flags in between with the old MODSEQ.
+#[test]
+fn flags_taken_back_while_the_log_is_locked_have_another_modseq() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_account, mailbox) = process(&temp);
+    append(&mailbox, 2);
+    let before = modseq(&mailbox, 1);
+    let held = lock(&mailbox);
+    for (info, flags) in [("DS", Flags::DRAFT | Flags::SEEN), ("D", Flags::DRAFT)] {
+        rename(&mailbox, 1, info);
+        mailbox.refresh_briefly().unwrap();
+        let snapshot = mailbox.snapshot();
+        assert_eq!((snapshot.get(0).unwrap().flags(), snapshot.has_modseqs()), (flags, false));
+    }
+    drop(held);
+    mailbox.refresh().unwrap();
+    assert!(mailbox.snapshot().has_modseqs());
+    assert!(modseq(&mailbox, 1) > before);
+    assert_eq!(modseq(&mailbox, 1), modseq(&process(&temp).1, 1));
+}
+
+#[test]
+fn ranges_without_what_lives() {
+    assert_eq!(except(&[(1, 5), (7, 7), (9, 12)], &[3, 7, 12]), [(1, 2), (4, 5), (9, 11)]);
+    assert_eq!(except(&[(u32::MAX, u32::MAX)], &[u32::MAX]), []);
+    assert_eq!(except(&[(1, u32::MAX)], &[]), [(1, u32::MAX)]);
+}
