@@ -11,8 +11,8 @@ const LONGEST_LINE: usize = 998;
 /// The message with every part in lines: what is binary, or not what its Content-Transfer-Encoding says, becomes base64; so does what
 /// has octets above 127 unless `eight_bit`. Parts that are encoded already stay as they are, so that nothing is encoded twice.
 ///
-/// `None` where that would change what somebody signed (RFC 1847 §2.1), or something that must not be encoded (RFC 2045 §6.4), or where
-/// the structure is too large to be sure of. Stray line ends in headers and between parts are left in place.
+/// `None` where that would change what somebody signed (RFC 1847 §2.1), or something that must not be encoded (RFC 2045 §6.4), or that
+/// is not in lines and is encoded by a way we do not know (§6.3), or where the structure is too large to be sure of. Stray line ends in headers and between parts are left in place.
 pub fn in_lines(raw: &[u8], eight_bit: bool) -> Option<Vec<u8>> {
     let message = Message::parse(raw);
     if message.parts().len() >= MAX_PARTS {
@@ -22,13 +22,16 @@ pub fn in_lines(raw: &[u8], eight_bit: bool) -> Option<Vec<u8>> {
     for part in message.parts() {
         let is_leaf = !matches!(part.kind, Kind::Multipart | Kind::Message);
         let declared = part.encoding_name();
-        let is_binary = declared.is_some_and(|name| name.eq_ignore_ascii_case(b"binary"));
-        let encoded = declared.is_some_and(|name| [&b"base64"[..], b"quoted-printable"].iter().any(|n| name.eq_ignore_ascii_case(n)));
+        let says = |names: &[&[u8]]| declared.is_some_and(|name| names.iter().any(|n| name.eq_ignore_ascii_case(n)));
+        let is_binary = says(&[b"binary"]);
+        let encoded = says(&[b"base64", b"quoted-printable"]);
         let encode = is_leaf && !encoded && (is_binary || !fits(part.body_bytes(), eight_bit));
         if !encode && !is_binary {
             continue;
         }
-        if encode && is_composite(part) {
+        // another name in the place of an encoding we do not know would lose it
+        let is_unknown = declared.is_some() && !says(&[b"7bit", b"8bit", b"binary"]);
+        if encode && (is_composite(part) || is_unknown) {
             return None;
         }
         if is_signed(&message, part) {
@@ -202,6 +205,7 @@ mod tests {
             "Content-Type: message/partial; id=x; number=1\r\nContent-Transfer-Encoding: binary\r\n\r\n\0".to_owned(),
             "Content-Type: multipart/mixed\r\nContent-Transfer-Encoding: binary\r\n\r\n\0".to_owned(),
             format!("Content-Type: multipart/mixed; boundary=b\r\n\r\npreamble \0\r\n{inner}"),
+            "Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 a\n#86)C\nend\n".to_owned(),
         ] {
             assert_eq!(in_lines(raw.as_bytes(), true), None, "{raw:?}");
         }

@@ -93,13 +93,19 @@ impl<'a> ContentType<'a> {
 impl<'a> Disposition<'a> {
     pub fn parse(value: &'a [u8]) -> Option<Disposition<'a>> {
         let mut lexer = Lexer::new(value);
-        lexer.skip_cfws();
-        let kind = lexer.until(is_token_end);
-        if kind.is_empty() {
-            return None;
-        }
+        let kind = first_word(&mut lexer)?;
         Some(Disposition { kind: Cow::Borrowed(kind), params: parse_params(&mut lexer) })
     }
+
+    /// The kind alone.
+    pub(crate) fn kind_of(value: &'a [u8]) -> Option<&'a [u8]> {
+        first_word(&mut Lexer::new(value))
+    }
+}
+
+fn first_word<'a>(lexer: &mut Lexer<'a>) -> Option<&'a [u8]> {
+    lexer.skip_cfws();
+    Some(lexer.until(is_token_end)).filter(|word| !word.is_empty())
 }
 
 fn is_token_end(b: u8) -> bool {

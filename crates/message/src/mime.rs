@@ -83,6 +83,11 @@ impl<'a> Part<'a> {
         Disposition::parse(self.fields.disposition?)
     }
 
+    /// The first word of Content-Disposition; its parameters are not read.
+    pub fn disposition_kind(&self) -> Option<&'a [u8]> {
+        Disposition::kind_of(self.fields.disposition?)
+    }
+
     /// Content-Transfer-Encoding as a word, without comments; `None` when absent (7bit).
     pub fn encoding_name(&self) -> Option<&'a [u8]> {
         let mut lexer = crate::lexer::Lexer::new(self.fields.encoding?);
@@ -169,7 +174,7 @@ impl<'a> Message<'a> {
     }
 
     /// The children of a part of this message, in order.
-    pub fn children<'s>(&'s self, part: &'s Part<'a>) -> impl ExactSizeIterator<Item = &'s Part<'a>> {
+    pub fn children<'s>(&'s self, part: &'s Part<'a>) -> impl ExactSizeIterator<Item = &'s Part<'a>> + DoubleEndedIterator {
         part.children.iter().map(|id| &self.parts[*id])
     }
 
