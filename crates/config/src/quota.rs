@@ -228,13 +228,17 @@ impl Value for QuotaWarning {
 }
 
 impl crate::Mail {
-    /// The limits of an account in bytes and messages (0: none): by the user database, else by the rules for all.
+    /// The limits of an account in bytes and messages (0: none): by the user database, else by the rules for all. Where the user database
+    /// says anything it says all, as in Dovecot, whose rule it takes the place of.
     pub fn quota_limits(&self, bytes: Option<u64>, messages: Option<u64>) -> (u64, u64) {
+        if bytes.is_some() || messages.is_some() {
+            return (bytes.unwrap_or(0), messages.unwrap_or(0));
+        }
         let for_all = |pick: fn(&QuotaRule) -> Option<Amount>| {
             let rules = self.quota_rule.iter().filter(|rule| rule.mailbox.is_none());
             rules.filter_map(pick).next_back().map_or(0, |amount| amount.of(0))
         };
-        (bytes.unwrap_or_else(|| for_all(|rule| rule.bytes)), messages.unwrap_or_else(|| for_all(|rule| rule.messages)))
+        (for_all(|rule| rule.bytes), for_all(|rule| rule.messages))
     }
 }
 
@@ -263,6 +267,16 @@ mod tests {
             ["", "*", "*:ignore", ":storage=1", "*:storage=+1", "*:storage=1%", "Trash:storage=x", "Trash:sizes=1", "Trash:storage=1X"]
         {
             assert_eq!(QuotaRule::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_user_database_overrules_the_rules_for_all() {
+        let mail = crate::Mail { quota_rule: vec![QuotaRule::parse("*:bytes=10:messages=5").unwrap()], ..crate::Mail::default() };
+        for (bytes, messages, want) in
+            [(None, None, (10, 5)), (Some(0), None, (0, 0)), (Some(7), None, (7, 0)), (None, Some(3), (0, 3)), (Some(7), Some(3), (7, 3))]
+        {
+            assert_eq!(mail.quota_limits(bytes, messages), want);
         }
     }
 

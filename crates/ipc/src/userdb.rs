@@ -44,9 +44,9 @@ pub struct User {
     pub home: Option<PathBuf>,
     /// Mail location, e.g. `maildir:/home/vmail/ann@example.org`; [`User::maildir`] is the path in it.
     pub mail: Option<String>,
-    /// Limit of the mailbox in bytes, from `quota_rule=*:bytes=N` or `quota_rule=*:storage=N` (KiB); `None` without one.
+    /// Limit of the mailbox in bytes, from `quota_rule=*:bytes=N` or `quota_rule=*:storage=N` (KiB); `None` without one, 0: no limit.
     pub quota_bytes: Option<u64>,
-    /// Limit of the number of messages, from `quota_rule=*:messages=N`; `None` without one.
+    /// Limit of the number of messages, from `quota_rule=*:messages=N`; `None` without one, 0: no limit.
     pub quota_messages: Option<u64>,
     /// All fields as they came, these included.
     pub fields: Vec<(String, String)>,
@@ -110,7 +110,7 @@ fn quota_bytes(rule: &str) -> Option<u64> {
             ("storage" | "bytes", "T" | "TB") => 1 << 40,
             _ => return None,
         };
-        number.checked_mul(unit).filter(|bytes| *bytes > 0)
+        number.checked_mul(unit)
     })
 }
 
@@ -279,7 +279,7 @@ impl Talk for ClientSide {
 /// The same for the number of messages: `*:messages=1000`.
 fn quota_messages(rule: &str) -> Option<u64> {
     let limits = rule.strip_prefix("*:")?;
-    limits.split(':').find_map(|limit| limit.strip_prefix("messages=")?.parse().ok()).filter(|messages| *messages > 0)
+    limits.split(':').find_map(|limit| limit.strip_prefix("messages=")?.parse().ok())
 }
 
 #[cfg(test)]
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn quota_rules_become_messages() {
         for (rule, want) in
-            [("*:messages=5", Some(5)), ("*:storage=2M:messages=100", Some(100)), ("*:messages=0", None), ("Trash:messages=5", None)]
+            [("*:messages=5", Some(5)), ("*:storage=2M:messages=100", Some(100)), ("*:messages=0", Some(0)), ("Trash:messages=5", None)]
         {
             assert_eq!(quota_messages(rule), want, "{rule:?}");
         }
@@ -302,7 +302,7 @@ mod tests {
             ("*:storage=10", Some(10_240)),
             ("*:storage=2M:messages=100", Some(2 << 20)),
             ("*:messages=5:storage=1G", Some(1 << 30)),
-            ("*:bytes=0", None),
+            ("*:bytes=0", Some(0)),
             ("Trash:storage=5", None),
             ("*:storage=x", None),
             ("", None),
