@@ -46,6 +46,15 @@ struct Job {
     reply: oneshot::Sender<Result<Delivered>>,
 }
 
+impl Job {
+    /// Ends its claim first: who hears the answer may ask for the same again at once.
+    fn answer(self, result: Result<Delivered>) {
+        drop(self.sheet);
+        // Who asked may be gone.
+        let _ = self.reply.send(result);
+    }
+}
+
 /// A message that has its name, not yet durably.
 struct Named {
     job: Job,
@@ -149,8 +158,9 @@ impl Worker {
         let mut jobs: Vec<Job> = Vec::new();
         while self.take(&mut jobs, named.is_empty()) {
             if named.is_empty() && jobs.len() == 1 {
-                for Job { target, sheet, reply } in jobs.drain(..) {
-                    let _ = reply.send(sheet.file_alone(&target));
+                for job in jobs.drain(..) {
+                    let done = job.sheet.file_alone(&job.target);
+                    job.answer(done);
                 }
             } else {
                 named = self.round(&mut jobs, named);
@@ -186,12 +196,10 @@ impl Worker {
                     Ok(_) => written.push(job),
                     Err(error) => {
                         job.sheet.give_up_tmp(&job.target);
-                        let _ = job.reply.send(Err(error));
+                        job.answer(Err(error));
                     }
                 },
-                done => {
-                    let _ = job.reply.send(done.and_then(|earlier| earlier.ok_or(Error::Expunged)));
-                }
+                done => job.answer(done.and_then(|earlier| earlier.ok_or(Error::Expunged))),
             }
         }
         let flushed = match anchor {
@@ -204,13 +212,13 @@ impl Worker {
             return self.alone_instead(written, before, &error);
         }
         for named in before {
-            let _ = named.job.reply.send(Ok(named.delivered));
+            named.job.answer(Ok(named.delivered));
         }
         let mut named = Vec::with_capacity(written.len());
         for job in written {
             match job.sheet.place(&job.target) {
                 Ok(delivered) => named.push(Named { job, delivered }),
-                Err(error) => drop(job.reply.send(Err(error))),
+                Err(error) => job.answer(Err(error)),
             }
         }
         named
@@ -223,13 +231,15 @@ impl Worker {
         let again = |target: &Target| Error::io("flush", target.new.path(), std::io::Error::other(error.to_string()));
         for job in written {
             job.sheet.give_up_tmp(&job.target);
-            let _ = job.reply.send(Err(again(&job.target)));
+            let error = again(&job.target);
+            job.answer(Err(error));
         }
         for Named { job, delivered } in before {
             if !delivered.duplicate {
                 job.sheet.give_up_new(&job.target);
             }
-            let _ = job.reply.send(Err(again(&job.target)));
+            let error = again(&job.target);
+            job.answer(Err(error));
         }
         Vec::new()
     }
