@@ -22,6 +22,7 @@ pub struct Selected {
     pub rights: Rights,
     /// Wakes IDLE.
     pub changes: watch::Receiver<u64>,
+    /// None of it where there are no MODSEQs (RFC 7162 §3.2.3).
     pub aware: Aware,
     /// `NOMODSEQ` was told when it was opened (RFC 7162 §3.1.2.2).
     pub no_modseq: bool,
@@ -73,7 +74,7 @@ impl Selected {
             rev2: false,
             rights: Rights::ALL,
             changes,
-            aware,
+            aware: if no_modseq { Aware::default() } else { aware },
             no_modseq,
             held: false,
             saved: Vec::new(),

@@ -157,10 +157,12 @@ impl Session {
         let first = !self.aware.modseqs;
         self.aware = Aware { modseqs: true, vanished: self.aware.vanished || vanished };
         if let Some(selected) = &mut self.selected {
-            selected.aware = self.aware;
             // who was told NOMODSEQ at SELECT knows already
-            if first && !selected.no_modseq {
-                selected.write_highest_modseq(&mut self.connection.wire.out);
+            if !selected.no_modseq {
+                selected.aware = self.aware;
+                if first {
+                    selected.write_highest_modseq(&mut self.connection.wire.out);
+                }
             }
         }
     }

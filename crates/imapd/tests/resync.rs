@@ -318,6 +318,17 @@ async fn without_a_log_there_are_no_modseqs() {
     }
     assert!(client.ok("STATUS Odd (HIGHESTMODSEQ)").await.join("").contains("HIGHESTMODSEQ 0"));
     client.ok("FETCH 1 (FLAGS)").await;
+    // RFC 7162 §3.2.3: what goes is told by number, and nothing has a MODSEQ
+    client.ok("ENABLE QRESYNC").await;
+    for _ in 0..2 {
+        assert_eq!(client.ok("STORE 1 +FLAGS (\\Deleted)").await, ["* 1 FETCH (FLAGS (\\Deleted \\Recent))"]);
+        client.ok("STORE 1 -FLAGS.SILENT (\\Deleted)").await;
+        client.ok("SELECT Odd").await;
+        client.append("Odd", "", &message("x", "y")).await;
+        client.ok("NOOP").await;
+    }
+    client.ok("STORE 1 +FLAGS (\\Deleted)").await;
+    assert_eq!(client.ok("EXPUNGE").await[0], "* 1 EXPUNGE");
     world.stop().await;
 }
 

@@ -19,7 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::subscriptions;
 use crate::uidlist::UidList;
-use crate::{metadata, uidlist, uidvalidity};
+use crate::{changelog, metadata, uidlist, uidvalidity};
 
 /// Longest list of remembered counts.
 const MOST_REMEMBERED: usize = 1000;
@@ -41,6 +41,7 @@ struct Counted {
     new: Stamp,
     cur: Stamp,
     list: Stamp,
+    log: Stamp,
     status: Status,
 }
 
@@ -264,12 +265,12 @@ impl Account {
         }
         let stamps = || {
             let dir = self.open_root()?.open_dir(&name.directory())?;
-            Ok::<_, Error>((dir.stamp("new")?, dir.stamp("cur")?, dir.stamp(uidlist::FILE)?))
+            Ok::<_, Error>((dir.stamp("new")?, dir.stamp("cur")?, dir.stamp(uidlist::FILE)?, dir.stamp(changelog::FILE)?))
         };
         let known = self.counts.lock().get(name).copied();
         if let Some(known) = known
             && let Ok(found) = stamps()
-            && found == (Some(known.new), Some(known.cur), Some(known.list))
+            && found == (Some(known.new), Some(known.cur), Some(known.list), Some(known.log))
         {
             return Ok(known.status);
         }
@@ -277,14 +278,15 @@ impl Account {
         let mailbox = self.open(name)?;
         let status = count(&mailbox.snapshot());
         let is_settled = |stamp: &Stamp| UNIX_EPOCH + Duration::from_secs(stamp.modified.0.max(0) as u64 + 1) < before;
-        if let Ok((Some(new), Some(cur), Some(list))) = stamps()
-            && [new, cur, list].iter().all(is_settled)
+        if mailbox.snapshot().has_modseqs()
+            && let Ok((Some(new), Some(cur), Some(list), Some(log))) = stamps()
+            && [new, cur, list, log].iter().all(is_settled)
         {
             let mut counts = self.counts.lock();
             if counts.len() >= MOST_REMEMBERED {
                 counts.clear();
             }
-            counts.insert(name.clone(), Counted { new, cur, list, status });
+            counts.insert(name.clone(), Counted { new, cur, list, log, status });
         }
         Ok(status)
     }

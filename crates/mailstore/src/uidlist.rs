@@ -197,6 +197,17 @@ fn parse_header(header: &str) -> Option<UidList> {
 
 /// The mailbox's id, by the first line of its list alone; `None` when that has none.
 pub(crate) fn read_id(dir: &Dir) -> Result<Option<String>> {
+    // a list that is to be replaced has a GUID that was made just now
+    Ok(read_header(dir)?.filter(|list| !list.rewrite).map(|list| mailbox_id(&list.guid, list.uid_validity)))
+}
+
+/// The UIDVALIDITY on the disk; `None` where there is none.
+pub(crate) fn read_validity(dir: &Dir) -> Result<Option<u32>> {
+    Ok(read_header(dir)?.map(|list| list.uid_validity))
+}
+
+/// The list without its lines.
+fn read_header(dir: &Dir) -> Result<Option<UidList>> {
     const HEADER_BYTES: u64 = 1024;
     let file = match dir.open_file(FILE) {
         Ok(file) => file,
@@ -206,9 +217,7 @@ pub(crate) fn read_id(dir: &Dir) -> Result<Option<String>> {
     let mut text = Vec::new();
     file.take(HEADER_BYTES).read_to_end(&mut text).map_err(|e| Error::io("read", dir.at(FILE), e))?;
     let header = text.split_inclusive(|b| *b == b'\n').next().and_then(|line| line.strip_suffix(b"\n"));
-    let list = header.and_then(|header| parse_header(std::str::from_utf8(header).ok()?));
-    // a list that is to be replaced has a GUID that was made just now
-    Ok(list.filter(|list| !list.rewrite).map(|list| mailbox_id(&list.guid, list.uid_validity)))
+    Ok(header.and_then(|header| parse_header(std::str::from_utf8(header).ok()?)))
 }
 
 /// RFC 8474 §8.1: letters and digits, with a letter in front.

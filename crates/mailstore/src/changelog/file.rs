@@ -152,14 +152,19 @@ impl Locked {
         Ok(Position { offset: position.offset + bytes.len() as u64, stamp: stamp_of(&self.dir, &self.file)?, ..*position })
     }
 
+    /// Makes the file's name durable, which [`Locked::replace`] does only when it is to.
+    pub fn sync_name(&self) -> Result<()> {
+        self.dir.sync()
+    }
+
     /// Notes that files have the names that records up to `modseq` gave them.
     pub fn settle(&mut self, position: &Position, modseq: u64) -> Result<Position> {
         self.file.write_all_at(&encode_settled(modseq), SETTLED_AT).map_err(|e| Error::io("write", self.dir.at(FILE), e))?;
         Ok(Position { stamp: stamp_of(&self.dir, &self.file)?, ..*position })
     }
 
-    /// Puts another file in the place of this one, which then is the locked one; durable on return.
-    pub fn replace(&mut self, header: Header, settled: u64, records: &[Record]) -> Result<Position> {
+    /// Puts another file in the place of this one, which then is the locked one; durable on return when `sync`.
+    pub fn replace(&mut self, header: Header, settled: u64, records: &[Record], sync: bool) -> Result<Position> {
         let dir = &self.dir;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + records.len() * 64);
         bytes.extend_from_slice(&header.encode());
@@ -170,12 +175,14 @@ impl Locked {
         let file = dir.create_readable(TEMPORARY)?;
         // locked before it has the name: nobody gets in between
         let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| Error::io("lock", dir.at(TEMPORARY), e))?;
-        if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
+        if let Err(error) = file.write_all(&bytes).and_then(|()| if sync { file.sync_all() } else { Ok(()) }) {
             let _ = dir.unlink(TEMPORARY);
             return Err(Error::io("write", dir.at(TEMPORARY), error));
         }
         dir.rename(TEMPORARY, dir, FILE)?;
-        dir.sync()?;
+        if sync {
+            dir.sync()?;
+        }
         let stamp = stamp_of(dir, &file)?;
         self.file = file;
         self.is_broken = false;
@@ -213,11 +220,11 @@ mod tests {
         assert!(matches!(read(&dir, None), Ok(Found::Nothing { damaged: false })));
         let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
         assert!(matches!(log.read(None), Ok(Found::Nothing { damaged: false })));
-        let begun = log.replace(HEADER, 0, &[flags(1)]).unwrap();
+        let begun = log.replace(HEADER, 0, &[flags(1)], true).unwrap();
         let after = log.append(&begun, &[flags(2), flags(3)], true).unwrap();
         assert_eq!(modseqs(read(&dir, Some(&begun)).unwrap()), [2, 3]);
         assert_eq!(modseqs(read(&dir, Some(&after)).unwrap()), [0; 0]);
-        log.replace(Header { number: 2, ..HEADER }, 3, &[flags(3)]).unwrap();
+        log.replace(Header { number: 2, ..HEADER }, 3, &[flags(3)], true).unwrap();
         assert!(matches!(read(&dir, Some(&after)), Ok(Found::Whole { settled: 3, .. })));
     }
 
@@ -226,7 +233,7 @@ mod tests {
         let (_temp, dir) = folder();
         let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
         assert!(matches!(Locked::take(&dir, Duration::from_millis(5)), Err(Error::Locked { .. })));
-        log.replace(HEADER, 0, &[flags(1)]).unwrap();
+        log.replace(HEADER, 0, &[flags(1)], true).unwrap();
         assert!(matches!(Locked::take(&dir, Duration::from_millis(5)), Err(Error::Locked { .. })));
         drop(log);
         assert_eq!(modseqs(Locked::take(&dir, Duration::ZERO).unwrap().read(None).unwrap()), [1]);
@@ -236,7 +243,7 @@ mod tests {
     fn a_torn_end_is_left_to_its_writer_without_the_lock_and_cut_with_it() {
         let (_temp, dir) = folder();
         let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
-        let begun = log.replace(HEADER, 0, &[flags(1)]).unwrap();
+        let begun = log.replace(HEADER, 0, &[flags(1)], true).unwrap();
         log.append(&begun, &[flags(2)], false).unwrap();
         let whole = std::fs::read(dir.at(FILE)).unwrap();
         drop(log);
@@ -253,7 +260,7 @@ mod tests {
     #[test]
     fn of_many_writers_each_finds_what_the_others_wrote() {
         let (_temp, dir) = folder();
-        Locked::take(&dir, Duration::ZERO).unwrap().replace(HEADER, 0, &[flags(1)]).unwrap();
+        Locked::take(&dir, Duration::ZERO).unwrap().replace(HEADER, 0, &[flags(1)], true).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -264,7 +271,7 @@ mod tests {
                         log.append(&position, &[flags(highest + 1)], false).unwrap();
                         if highest % 17 == 0 {
                             let header = Header { number: position.header.number + 1, ..HEADER };
-                            log.replace(header, 0, &records.into_iter().chain([flags(highest + 1)]).collect::<Vec<_>>()).unwrap();
+                            log.replace(header, 0, &records.into_iter().chain([flags(highest + 1)]).collect::<Vec<_>>(), true).unwrap();
                         }
                     }
                 });

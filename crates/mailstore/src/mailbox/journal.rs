@@ -59,6 +59,8 @@ pub(crate) struct Journal {
     anew: bool,
     /// A sync failed: the file is given up.
     poisoned: bool,
+    /// The file is new, and its name may not be on the disk.
+    is_new: bool,
     /// Why the log cannot be written was told.
     complained: bool,
     /// The log could not be written.
@@ -251,6 +253,13 @@ impl State {
         Ok(())
     }
 
+    /// The MODSEQ up to which the snapshot shows all that the log says.
+    pub(super) fn shown_modseq(&self) -> u64 {
+        let is_ahead = |(uid, entry): &(&u32, &Entry)| self.snapshot.find(**uid).is_none_or(|(_, message)| message.modseq < entry.modseq);
+        let ahead = self.journal.entries.iter().filter(is_ahead).map(|(_, entry)| entry.modseq.saturating_sub(1));
+        ahead.min().map_or(self.snapshot.highest_modseq, |below| below.min(self.snapshot.highest_modseq))
+    }
+
     /// MODSEQs can be relied on: those shown are in the log.
     fn is_lasting(&self) -> bool {
         !self.journal.is_due()
@@ -308,8 +317,10 @@ impl Mailbox {
         let is_lasting = state.is_lasting();
         if !is_lasting {
             // what is shown now without a record gets one even when it is taken back
-            let journal = &mut state.journal;
-            journal.owed.extend(&journal.unlogged);
+            let State { journal, snapshot, .. } = state;
+            let is_behind = |uid: &u32, entry: &Entry| snapshot.find(*uid).is_some_and(|(_, message)| message.modseq < entry.modseq);
+            let shown = journal.unlogged.iter().filter(|uid| journal.entries.get(uid).is_none_or(|entry| !is_behind(uid, entry)));
+            journal.owed.extend(shown);
         }
         state.changed |= state.snapshot.lasting != is_lasting;
         state.snapshot.lasting = is_lasting;
@@ -403,6 +414,9 @@ impl Mailbox {
     fn append_log(&self, state: &mut State, log: &mut Locked, what: &[What], modseq: u64, sync: bool) -> Result<u64> {
         let position = state.journal.position.ok_or(Error::NotAllowed("the mailbox has no log"))?;
         let records: Vec<Record> = what.iter().map(|what| Record { modseq, what: what.clone() }).collect();
+        if sync && std::mem::take(&mut state.journal.is_new) {
+            log.sync_name().inspect_err(|_| state.journal.is_new = true)?;
+        }
         let appended = log.append(&position, &records, sync);
         state.journal.poisoned |= log.is_broken();
         state.journal.position = Some(appended?);
@@ -413,6 +427,13 @@ impl Mailbox {
 
     /// A log for a mailbox that has none: all messages have changed as far as it knows.
     fn begin_log(&self, state: &mut State, folder: &Folder, log: &mut Locked) -> Result<()> {
+        if uidlist::read_validity(&folder.dir)?.is_some_and(|validity| validity != state.snapshot.uid_validity) {
+            // the log may be that of the uidlist, and what we know is over
+            state.position = None;
+            state.looked = None;
+            self.pending.lock().everything = true;
+            return Err(Error::NotAllowed("the mailbox has another UIDVALIDITY by now"));
+        }
         let stamps = [folder.new.stamp(".")?, folder.cur.stamp(".")?, folder.dir.stamp(uidlist::FILE)?];
         let changed = stamps.iter().flatten().map(|stamp| micros(stamp.modified)).max().unwrap_or(0);
         // a clock that was set back must not give MODSEQs that clients had before; those of the last change may be a little younger
@@ -420,13 +441,15 @@ impl Mailbox {
         let modseq = next_modseq(state.snapshot.highest_modseq, clock);
         let header = Header { uid_validity: state.snapshot.uid_validity, log_id: new_id(), number: 1, floor: modseq };
         // nothing has changed before it is written: what cannot be written is tried again and again
-        let position = log.replace(header, modseq, &[state_record(state, Some(modseq))])?;
+        // Lost in a crash, it is made once more. Where a sync failed a file is needed that is on the disk.
+        let sync = state.journal.poisoned;
+        let position = log.replace(header, modseq, &[state_record(state, Some(modseq))], sync)?;
         let uids: Vec<u32> = state.snapshot.iter().map(|message| message.uid()).collect();
         uids.iter().for_each(|uid| state.set_modseq(*uid, modseq));
         state.snapshot.highest_modseq = modseq;
         state.changed = true;
         let complained = state.journal.complained;
-        state.journal = Journal { position: Some(position), settled: modseq, complained, ..Journal::default() };
+        state.journal = Journal { position: Some(position), settled: modseq, is_new: !sync, complained, ..Journal::default() };
         tracing::debug!(mailbox = %self.name, modseq, "the mailbox has a new log");
         Ok(())
     }
@@ -468,13 +491,17 @@ impl Mailbox {
         kept.reverse();
         kept.push(all);
         let header = Header { number: position.header.number + 1, floor, ..position.header };
-        state.journal.position = Some(log.replace(header, state.journal.settled, &kept)?);
+        state.journal.position = Some(log.replace(header, state.journal.settled, &kept, true)?);
         Ok(())
     }
 
     /// UIDs of messages removed after `since`, as ranges in any order; `None` when the log does not reach back so far (RFC 7162 §3.2.6).
     /// Blocking.
     pub fn vanished_since(&self, since: u64) -> Result<Option<Vec<(u32, u32)>>> {
+        let is_up_to_date = |state: &State| state.is_lasting() && since >= state.snapshot.highest_modseq;
+        if is_up_to_date(&self.state.lock()) {
+            return Ok(Some(Vec::new()));
+        }
         let folder = self.folder()?;
         let Found::Whole { records, position, .. } = changelog::read(&folder.dir, None)? else { return Ok(None) };
         if position.header.uid_validity != self.snapshot().uid_validity() || since < position.header.floor {

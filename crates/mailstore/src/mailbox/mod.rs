@@ -221,11 +221,15 @@ impl Mailbox {
 
     fn publish_within(&self, state: &mut State, patience: Duration) {
         self.write_log(state, patience);
-        if !std::mem::take(&mut state.changed) {
+        let highest_modseq = state.shown_modseq();
+        let is_same = self.published.read().highest_modseq == highest_modseq;
+        if !std::mem::take(&mut state.changed) && is_same {
             return;
         }
         state.snapshot.generation += 1;
-        let snapshot = Arc::new(state.snapshot.clone());
+        let mut snapshot = state.snapshot.clone();
+        snapshot.highest_modseq = highest_modseq;
+        let snapshot = Arc::new(snapshot);
         let generation = snapshot.generation;
         *self.published.write() = snapshot;
         self.unclaimed.store(state.unclaimed > 0, Ordering::Release);

@@ -53,15 +53,19 @@ impl Mailbox {
         self.account.store().notifier().drain();
         let folder = self.folder()?;
         self.follow(&folder)?;
+        // the log before the events: what it tells of files is among those
         self.read_log(state, &folder);
+        self.account.store().notifier().drain();
         let pending = std::mem::take(&mut *self.pending.lock());
         if pending.everything {
-            self.look_in(state, &folder, patience)
-        } else if pending.events.is_empty() {
-            Ok(())
-        } else {
-            self.apply(state, &folder, &pending.events, patience)
+            return self.look_in(state, &folder, patience);
         }
+        if !pending.events.is_empty() {
+            self.apply(state, &folder, &pending.events, patience)?;
+        }
+        // a file that the log tells of and no event did was gone again at once, or is among events still to come
+        self.pending.lock().everything |= !state.journal.unseen().is_empty();
+        Ok(())
     }
 
     pub(super) fn first_look(&self) -> Result<()> {
@@ -75,7 +79,7 @@ impl Mailbox {
     fn look_if_changed(&self, state: &mut State, patience: Duration) -> Result<()> {
         let folder = self.folder()?;
         self.read_log(state, &folder);
-        if let Some((new, cur, when)) = state.looked {
+        if let Some((new, cur, when)) = state.looked.filter(|_| state.journal.unseen().is_empty()) {
             let same = folder.new.stamp(".")? == Some(new) && folder.cur.stamp(".")? == Some(cur);
             if same && is_settled(&new, when) && is_settled(&cur, when) {
                 return Ok(());

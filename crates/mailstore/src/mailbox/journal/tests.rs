@@ -110,6 +110,44 @@ fn flags_taken_back_while_the_log_is_locked_have_another_modseq() {
     assert_eq!(modseq(&mailbox, 1), modseq(&process(&temp).1, 1));
 }
 
+/// Of a change that is in the log and not shown yet a client must not think that it has it.
+#[test]
+fn the_highest_modseq_is_below_what_is_not_shown_yet() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_account, mailbox) = process(&temp);
+    append(&mailbox, 2);
+    let before = mailbox.snapshot().highest_modseq();
+    let mut held = lock(&mailbox);
+    let Found::Whole { position, .. } = held.read(None).unwrap() else { panic!("no log") };
+    let record = |modseq, uid, info| Record { modseq, what: What::Flags(vec![(uid, Bits::of(Info::parse(info)))]) };
+    held.append(&position, &[record(before + 5, 1, "DS")], true).unwrap();
+    mailbox.refresh_briefly().unwrap();
+    let shown = |mailbox: &Mailbox| mailbox.snapshot().get(0).map(|message| message.flags().contains(Flags::SEEN));
+    assert_eq!((shown(&mailbox), mailbox.snapshot().highest_modseq()), (Some(false), before + 4));
+    drop(held);
+    mailbox.refresh().unwrap();
+    assert_eq!((shown(&mailbox), modseq(&mailbox, 1)), (Some(true), before + 5));
+    assert_eq!(mailbox.snapshot().highest_modseq(), before + 5);
+}
+
+/// The one whose UIDVALIDITY is no longer that of the uidlist leaves the log alone.
+#[test]
+fn a_log_is_not_replaced_by_one_of_an_old_uidvalidity() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_one, old) = process(&temp);
+    append(&old, 2);
+    std::fs::write(old.folder().unwrap().dir.at(uidlist::FILE), "").unwrap();
+    let (_two, new) = process(&temp);
+    let validity = new.snapshot().uid_validity();
+    assert_ne!(validity, old.snapshot().uid_validity());
+    let text = std::fs::read(new.folder().unwrap().dir.at(changelog::FILE)).unwrap();
+    old.refresh().unwrap();
+    assert_eq!(std::fs::read(new.folder().unwrap().dir.at(changelog::FILE)).unwrap(), text);
+    old.refresh().unwrap();
+    assert_eq!((old.snapshot().uid_validity(), uids(&old)), (validity, uids(&new)));
+    assert_eq!((modseq(&old, 1), old.snapshot().has_modseqs()), (modseq(&new, 1), true));
+}
+
 #[test]
 fn ranges_without_what_lives() {
     assert_eq!(except(&[(1, 5), (7, 7), (9, 12)], &[3, 7, 12]), [(1, 2), (4, 5), (9, 11)]);
