@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 
 const TEMPORARY: &str = "facteur.log.tmp";
 
-/// Largest log there is: what is longer was not written by us, who shorten it long before.
-const LARGEST_BYTES: u64 = 1 << 30;
+/// Largest log there is: what is longer was not written by us, who shorten it long before (to some 64 bytes a message).
+const LARGEST_BYTES: u64 = 128 << 20;
 
 /// Where we stopped reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub(crate) struct Position {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// No log, or none of use: it has to be made anew.
-    Nothing { damaged: bool },
+    /// `highest` is the highest MODSEQ that can be read all the same.
+    Nothing { damaged: bool, highest: u64 },
     /// Records since the position asked for.
     More { records: Vec<Record>, position: Position, settled: u64 },
     /// Another file than that of the position, from its start.
@@ -41,7 +42,7 @@ pub(crate) enum Found {
 pub(crate) fn read(dir: &Dir, known: Option<&Position>) -> Result<Found> {
     match dir.open_file(FILE) {
         Ok(file) => read_from(dir, &file, known),
-        Err(error) if error.is_not_found() => Ok(Found::Nothing { damaged: false }),
+        Err(error) if error.is_not_found() => Ok(Found::Nothing { damaged: false, highest: 0 }),
         Err(error) => Err(error),
     }
 }
@@ -56,14 +57,16 @@ fn read_from(dir: &Dir, mut file: &File, known: Option<&Position>) -> Result<Fou
     let mut bytes = [0; HEADER_BYTES];
     if stamp.size < HEADER_BYTES as u64 {
         // an empty file is one that somebody is about to fill
-        return Ok(Found::Nothing { damaged: stamp.size > 0 });
+        return Ok(Found::Nothing { damaged: stamp.size > 0, highest: 0 });
     }
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-    let Some(header) = Header::decode(&bytes) else { return Ok(Found::Nothing { damaged: true }) };
+    let Some(header) = Header::decode(&bytes) else {
+        return Ok(Found::Nothing { damaged: true, highest: 0 });
+    };
     let settled = decode_settled(&bytes);
     let same = known.filter(|known| known.header == header && known.offset <= stamp.size);
     if stamp.size > LARGEST_BYTES {
-        return Ok(Found::Nothing { damaged: true });
+        return Ok(Found::Nothing { damaged: true, highest: header.floor });
     }
     let start = same.map_or(HEADER_BYTES as u64, |known| known.offset);
     let mut text = Vec::with_capacity((stamp.size - start) as usize);
@@ -73,7 +76,9 @@ fn read_from(dir: &Dir, mut file: &File, known: Option<&Position>) -> Result<Fou
     let (records, read, end) = decode(&text, header.log_id);
     // each file begins with the state
     if end == End::Damaged || (records.is_empty() && same.is_none()) {
-        return Ok(Found::Nothing { damaged: true });
+        let settled = Some(settled).filter(|settled| *settled != u64::MAX);
+        let highest = records.iter().map(|record| record.modseq).chain(settled).chain([header.floor]).max();
+        return Ok(Found::Nothing { damaged: true, highest: highest.unwrap_or(0) });
     }
     let position = Position { header, offset: start + read as u64, stamp };
     if same.is_some() { Ok(Found::More { records, position, settled }) } else { Ok(Found::Whole { records, position, settled }) }
@@ -102,6 +107,9 @@ impl Locked {
                         let here = stamp_of(dir, &locked.file)?;
                         if dir.stamp(FILE)?.is_some_and(|named| named.same_file(&here)) {
                             return Ok(locked);
+                        }
+                        if Instant::now() >= deadline {
+                            return Err(Error::Locked { path: dir.at(FILE) });
                         }
                         break;
                     }
@@ -217,9 +225,9 @@ mod tests {
     #[test]
     fn readers_go_on_where_they_stopped_and_begin_anew_in_another_file() {
         let (_temp, dir) = folder();
-        assert!(matches!(read(&dir, None), Ok(Found::Nothing { damaged: false })));
+        assert!(matches!(read(&dir, None), Ok(Found::Nothing { damaged: false, .. })));
         let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
-        assert!(matches!(log.read(None), Ok(Found::Nothing { damaged: false })));
+        assert!(matches!(log.read(None), Ok(Found::Nothing { damaged: false, .. })));
         let begun = log.replace(HEADER, 0, &[flags(1)], true).unwrap();
         let after = log.append(&begun, &[flags(2), flags(3)], true).unwrap();
         assert_eq!(modseqs(read(&dir, Some(&begun)).unwrap()), [2, 3]);

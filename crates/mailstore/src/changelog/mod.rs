@@ -36,8 +36,8 @@
 //! Written under flock(2) on the file itself. Whoever has it waits for the uidlist's lock briefly only, as the holder of that may wait for
 //! this one. Changes of flags are
 //! synced before the files are renamed and before anybody is told: after a crash in between, records above `settled` win over file names.
-//! Otherwise file names win: what another program did gets its record when it is noticed, settled before it is written. Records of messages that appeared or vanished need
-//! no sync: lost in a crash, they are found again, with a higher MODSEQ.
+//! Otherwise file names win: what another program did gets its record when it is noticed, settled before it is written. Records of messages that
+//! appeared need no sync: lost in a crash, the messages are found again, with a higher MODSEQ, or the uidlist knows that they were there.
 //!
 //! Reading needs no lock. A record cut short at the end of the file, or zeros there, are what a crash left (with the lock held) or what
 //! somebody is writing (without): cut off, or not there yet. Anything else that does not fit its sum is damage, and makes the log anew.
@@ -98,6 +98,20 @@ pub(crate) enum What {
     State(Vec<(u32, Bits, u64)>),
     /// Of a later version.
     Other,
+}
+
+impl What {
+    /// The highest UID in it.
+    pub fn last_uid(&self) -> u32 {
+        let last = match self {
+            What::Appeared(list) => list.iter().map(|(uid, ..)| *uid).max(),
+            What::Flags(list) => list.iter().map(|(uid, _)| *uid).max(),
+            What::Vanished(list) => list.iter().map(|(_, last)| *last).max(),
+            What::State(list) => list.iter().map(|(uid, ..)| *uid).max(),
+            What::Other => None,
+        };
+        last.unwrap_or(0)
+    }
 }
 
 /// Which log this is.

@@ -25,6 +25,9 @@ const BYTES_PER_MESSAGE: u64 = 64;
 /// Ranges of removed messages that a shorter file keeps.
 const MOST_VANISHED: usize = 4096;
 
+/// Times of directories further ahead are no clock that was set back, but wrong.
+const DAY_MICROS: u64 = 86_400_000_000;
+
 /// How long the log's lock is waited for: holders need milliseconds, and meanwhile nobody here gets at the mailbox.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,8 @@ pub(crate) struct Journal {
     owed: BTreeSet<u32>,
     /// UIDs of removed messages that the log still has.
     gone: BTreeSet<u32>,
+    /// The highest UID that the log has or had.
+    last_uid: u32,
     /// There is no log that could be used.
     anew: bool,
     /// A sync failed: the file is given up.
@@ -133,6 +138,14 @@ impl State {
         }
     }
 
+    /// At the first look, where it can be relied on: what the log never had and the uidlist has a line for was told and removed before a crash
+    /// took the records of both.
+    pub(super) fn never_logged(&mut self) {
+        let last = self.journal.last_uid;
+        let lost = self.unmatched.values().map(|line| line.uid).filter(|uid| *uid > last && self.snapshot.find(*uid).is_none());
+        self.journal.gone.extend(lost);
+    }
+
     /// Log and message are compared once more.
     fn compare(&mut self, uid: u32) {
         let Some(entry) = self.journal.entries.get(&uid).copied() else { return };
@@ -157,7 +170,7 @@ impl State {
     }
 
     fn set_modseq(&mut self, uid: u32, modseq: u64) {
-        if self.snapshot.find(uid).is_some_and(|(_, message)| message.modseq != modseq) {
+        if self.snapshot.find(uid).is_some_and(|(_, message)| message.modseq < modseq) {
             self.snapshot.update(uid, |message| message.modseq = modseq);
             self.changed = true;
         }
@@ -185,13 +198,14 @@ impl State {
         self.unclaimed -= usize::from(message.in_new);
         self.snapshot.update(uid, |message| {
             message.info = entry.bits.onto(message.info);
-            (message.in_new, message.odd_name, message.modseq) = (false, None, entry.modseq);
+            (message.in_new, message.odd_name, message.modseq) = (false, None, message.modseq.max(entry.modseq));
         });
         self.changed = true;
     }
 
     fn learn(&mut self, records: Vec<Record>, folder: &Folder) -> Result<()> {
         for Record { modseq, what } in records {
+            self.journal.last_uid = self.journal.last_uid.max(what.last_uid());
             self.changed |= modseq > self.snapshot.highest_modseq;
             self.snapshot.highest_modseq = self.snapshot.highest_modseq.max(modseq);
             match what {
@@ -228,7 +242,8 @@ impl State {
 
     fn learn_found(&mut self, found: Found, folder: &Folder) -> Result<()> {
         match found {
-            Found::Nothing { damaged } => {
+            Found::Nothing { damaged, highest } => {
+                self.snapshot.highest_modseq = self.snapshot.highest_modseq.max(highest);
                 if damaged {
                     tracing::warn!("the log of a mailbox is damaged, it is made anew");
                 }
@@ -381,7 +396,8 @@ impl Mailbox {
         let mut what = Vec::new();
         let changed: Vec<u32> = appeared.iter().map(|(uid, ..)| *uid).chain(flags.iter().map(|(uid, _)| *uid)).collect();
         // A flag that another program set and took back must not get its old MODSEQ again: synced. The others are found again.
-        let sync = !flags.is_empty();
+        // So are removals: a file that comes back in a crash is told to have appeared only by a log that says it went.
+        let sync = !flags.is_empty() || !vanished.is_empty();
         what.extend((!appeared.is_empty()).then_some(What::Appeared(appeared)));
         what.extend((!flags.is_empty()).then_some(What::Flags(flags)));
         what.extend((!vanished.is_empty()).then_some(What::Vanished(vanished)));
@@ -420,6 +436,7 @@ impl Mailbox {
         let appended = log.append(&position, &records, sync);
         state.journal.poisoned |= log.is_broken();
         state.journal.position = Some(appended?);
+        state.journal.last_uid = what.iter().map(What::last_uid).fold(state.journal.last_uid, u32::max);
         state.snapshot.highest_modseq = modseq;
         state.changed = true;
         Ok(modseq)
@@ -437,7 +454,8 @@ impl Mailbox {
         let stamps = [folder.new.stamp(".")?, folder.cur.stamp(".")?, folder.dir.stamp(uidlist::FILE)?];
         let changed = stamps.iter().flatten().map(|stamp| micros(stamp.modified)).max().unwrap_or(0);
         // a clock that was set back must not give MODSEQs that clients had before; those of the last change may be a little younger
-        let clock = if changed > now() { changed + 1_000_000 } else { now() };
+        let is_near = (now()..now() + DAY_MICROS).contains(&changed);
+        let clock = if is_near { changed + 1_000_000 } else { now() };
         let modseq = next_modseq(state.snapshot.highest_modseq, clock);
         let header = Header { uid_validity: state.snapshot.uid_validity, log_id: new_id(), number: 1, floor: modseq };
         // nothing has changed before it is written: what cannot be written is tried again and again
@@ -449,7 +467,8 @@ impl Mailbox {
         state.snapshot.highest_modseq = modseq;
         state.changed = true;
         let complained = state.journal.complained;
-        state.journal = Journal { position: Some(position), settled: modseq, is_new: !sync, complained, ..Journal::default() };
+        let last_uid = state.snapshot.uid_next.saturating_sub(1);
+        state.journal = Journal { position: Some(position), settled: modseq, is_new: !sync, last_uid, complained, ..Journal::default() };
         tracing::debug!(mailbox = %self.name, modseq, "the mailbox has a new log");
         Ok(())
     }

@@ -126,6 +126,9 @@ impl Mailbox {
         let all_in = self.introduce_if_room(state, folder, new, patience)?;
         if all_in && is_sure {
             state.never_seen(&logged);
+            if first_time {
+                state.never_logged();
+            }
         }
         state.looked = looked.filter(|_| all_in && is_sure);
         if !is_sure {

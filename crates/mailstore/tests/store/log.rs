@@ -379,3 +379,53 @@ fn without_a_log_that_can_be_written_nothing_is_told_to_change() {
     mark(&mailbox, &[1], FlagMode::Add, Flags::SEEN);
     assert!(mailbox.snapshot().has_modseqs() && highest(&mailbox) > before.0[0].1);
 }
+
+/// A crash took the record of a message that a client was told of, and the message went: the uidlist still knows of it.
+#[test]
+fn a_message_whose_record_was_lost_vanishes_all_the_same() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    home.append(&mailbox, "x\r\n", Flags::DRAFT);
+    let log = std::fs::read(home.path("facteur.log")).unwrap();
+    let before = home.names("cur");
+    home.append(&mailbox, "x\r\n", Flags::DRAFT);
+    let told = highest(&mailbox);
+    drop(mailbox);
+    std::fs::write(home.path("facteur.log"), log).unwrap();
+    let name = home.names("cur").into_iter().find(|name| !before.contains(name)).unwrap();
+    home.remove(&format!("cur/{name}"));
+    let mailbox = inbox(&home.again());
+    assert_eq!((uids(&mailbox.snapshot()), vanished(&mailbox, told)), (vec![1], Some(vec![2])));
+    // once is enough
+    assert_eq!(highest(&inbox(&home.again())), highest(&mailbox));
+}
+
+/// What can be read of a damaged log still says how far MODSEQs were, whatever the clock and the times of directories say.
+#[test]
+fn a_damaged_log_says_how_high_modseqs_were() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    home.append(&mailbox, "x\r\n", Flags::DRAFT);
+    drop(mailbox);
+    home.remove("facteur.log");
+    let hour = std::time::Duration::from_secs(3600);
+    let touch =
+        |name: &str, ahead| std::fs::File::open(home.path(name)).unwrap().set_modified(std::time::SystemTime::now() + ahead).unwrap();
+    touch("cur", hour);
+    let mailbox = inbox(&home.again());
+    let told = highest(&mailbox);
+    mark(&mailbox, &[1], FlagMode::Add, Flags::SEEN);
+    drop(mailbox);
+    for name in ["cur", "new"] {
+        touch(name, std::time::Duration::ZERO);
+    }
+    let mut log = std::fs::read(home.path("facteur.log")).unwrap();
+    *log.last_mut().unwrap() ^= 1;
+    std::fs::write(home.path("facteur.log"), log).unwrap();
+    let after = highest(&inbox(&home.again()));
+    assert!(after > told && told > 0);
+    // nor does a wrong time carry them away
+    home.remove("facteur.log");
+    touch("cur", hour * 24 * 1000);
+    assert!(highest(&inbox(&home.again())) < after + 24 * 3_600_000_000);
+}
