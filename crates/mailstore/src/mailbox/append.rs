@@ -46,20 +46,29 @@ impl Mailbox {
 
     /// Files a message and removes the message `uid` of `of`. The new one is durable before the old one goes:
     /// after a crash there may be both, and never none. An error means that the old one stays and the new one is not kept. When somebody
-    /// else removed the old one meanwhile, the new one is kept. Blocking.
+    /// else removed the old one meanwhile, the new one is kept if there is room for it as for any other. Blocking.
     pub fn replace(&self, mut message: Incoming, of: &Mailbox, uid: u32) -> Result<Added> {
         message.finish()?;
         let bytes = message.disk_size();
-        match self.check_net_room(bytes, of, uid, Mailbox::disk_size) {
-            Ok(()) | Err(Error::Expunged) => {}
+        let is_there = match self.check_net_room(bytes, of, uid, Mailbox::disk_size) {
+            Ok(()) => true,
+            Err(Error::Expunged) => false,
             Err(error) => return Err(error),
-        }
-        match std::sync::Arc::ptr_eq(&self.account, &of.account) {
+        };
+        match is_there && std::sync::Arc::ptr_eq(&self.account, &of.account) {
             true => self.account.charge_move(&of.name, &self.name, bytes, 1)?,
             false => self.account.charge(&self.name, bytes, 1)?,
         }
         let added = self.place(vec![message]).inspect_err(|_| self.account.release(&self.name, bytes, 1))?;
-        let Err(error) = of.expunge(&[uid]) else { return Ok(added) };
+        let error = match of.expunge(&[uid]) {
+            // of many that replace one message at once, one has its room
+            Ok(removed) if removed.is_empty() && is_there => match self.account.check_room(&self.name, false, 0, 0) {
+                Ok(()) => return Ok(added),
+                Err(error) => error,
+            },
+            Ok(_) => return Ok(added),
+            Err(error) => error,
+        };
         if let Err(error) = self.expunge(&added.uids) {
             tracing::error!(mailbox = %self.name, %error, "a message and the one that was to replace it are both there");
         }

@@ -348,6 +348,31 @@ fn a_copy_that_does_not_fit_copies_nothing_and_takes_no_room() {
     assert_eq!(account.quota().unwrap(), account.recount_quota().unwrap());
 }
 
+/// RFC 8508 §3.4 gives the room of the old message to the one that replaces it, and to no others.
+#[test]
+fn of_many_that_replace_one_message_one_gets_its_room() {
+    let home = Home::new();
+    let account = home.account();
+    let mailbox = home.mailbox("INBOX");
+    home.append(&mailbox, &"x".repeat(60), Flags::NONE);
+    account.set_quota_limits(100, 0);
+    let prepared: Vec<_> = (0..10)
+        .map(|_| {
+            let mut incoming = mailbox.incoming_instead(60, &mailbox, 1).unwrap();
+            incoming.write("y".repeat(60).as_bytes()).unwrap();
+            incoming
+        })
+        .collect();
+    let replace = |incoming| mailbox.replace(incoming, &mailbox, 1);
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = prepared.into_iter().map(|incoming| scope.spawn(move || replace(incoming))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(Error::OverQuota { .. }))), "{results:?}");
+    assert_eq!((mailbox.snapshot().len(), account.recount_quota().unwrap().bytes), (1, 60));
+}
+
 /// A mailbox restored under sessions that wait: by a command at once, by IDLE soon.
 #[tokio::test]
 async fn a_directory_put_in_the_place_of_a_watched_one_is_noticed() {
