@@ -6,7 +6,8 @@
 //! -user=eve@example.org r
 //! anyone l :post
 //! ```
-//! A line per identifier, with `-` in front for rights that are taken away; rights behind ` :` have names instead of letters. Of several lines that fit a user the most
+//! A line per identifier, with `-` in front for rights that are taken away; rights behind ` :` have names instead of letters. A list with a line that might take something
+//! away, and that we cannot read, lets in nobody but the owner. Of several lines that fit a user the most
 //! particular one holds, as in Dovecot: `group-override`, `user`, `owner`, `group`, `authenticated`, `anyone`. The owner of a mailbox without a line `owner` has all rights, and
 //! always `a`. Lines we do not understand are kept. Replaced as a whole under `dovecot-acl.lock`.
 
@@ -91,8 +92,8 @@ pub struct Grant {
     /// The rights are taken away.
     pub negative: bool,
     pub rights: Rights,
-    /// Named rights, with the colon.
-    named: String,
+    /// Names of rights that are none of RFC 4314's.
+    named: Vec<String>,
 }
 
 /// All lines of one mailbox.
@@ -101,6 +102,8 @@ pub struct Acl {
     pub grants: Vec<Grant>,
     /// Lines that are no grants, as they are.
     other: Vec<String>,
+    /// The first of them that may have been meant to keep somebody out.
+    unclear: Option<String>,
 }
 
 /// How SETACL changes rights.
@@ -116,35 +119,53 @@ impl Acl {
         let mut acl = Acl::default();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             match Acl::grant(line) {
-                Some(grant) => acl.grants.push(grant),
-                None => acl.other.push(line.to_owned()),
+                Ok(grant) => acl.grants.push(grant),
+                Err(is_unclear) => {
+                    if is_unclear && acl.unclear.is_none() {
+                        acl.unclear = Some(line.to_owned());
+                    }
+                    acl.other.push(line.to_owned());
+                }
             }
         }
         acl
     }
 
-    fn grant(line: &str) -> Option<Grant> {
+    /// Reads a line. The error tells whether it may mean less than other lines give: it takes rights away, or goes before the line of a
+    /// larger group. A subject that nobody is gives nothing.
+    fn grant(line: &str) -> std::result::Result<Grant, bool> {
+        if line.starts_with('#') {
+            return Err(false);
+        }
         // Dovecot puts identifiers with spaces in quotes
         let (identifier, rest) = match line.strip_prefix('"') {
-            Some(quoted) => {
-                let (name, rest) = quoted.split_once('"')?;
-                (name, rest.trim_start())
+            Some(quoted) => unquote(quoted).ok_or(true)?,
+            None => {
+                let (name, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+                (name.to_owned(), rest)
             }
-            None => line.split_once([' ', '\t']).unwrap_or((line, "")),
         };
-        let (letters, named) = rest.find(':').map_or((rest, ""), |colon| rest.split_at(colon));
-        let (negative, identifier) = identifier.strip_prefix('-').map_or((false, identifier), |rest| (true, rest));
-        let rights = Rights::parse(letters.trim())?;
-        Some(Grant { subject: Subject::parse(identifier)?, negative, rights, named: named.to_owned() })
+        let (letters, names) = rest.split_once(':').unwrap_or((rest, ""));
+        let (negative, identifier) = identifier.strip_prefix('-').map_or((false, &*identifier), |rest| (true, rest));
+        let subject = Subject::parse(identifier).ok_or(negative)?;
+        let mut rights = Rights::parse(letters.trim()).ok_or(true)?;
+        let mut named = Vec::new();
+        for name in names.split([' ', '\t', ',']).map(|name| name.trim_start_matches(':')).filter(|name| !name.is_empty()) {
+            match Rights::named(name) {
+                Some(right) => rights = rights | right,
+                None => named.push(name.to_owned()),
+            }
+        }
+        Ok(Grant { subject, negative, rights, named })
     }
 
     fn write(&self) -> String {
         let mut text = String::new();
         for grant in &self.grants {
             let identifier = format!("{}{}", if grant.negative { "-" } else { "" }, grant.subject);
-            let quote = if identifier.contains(' ') { "\"" } else { "" };
-            let gap = if grant.named.is_empty() { "" } else { " " };
-            text.push_str(&format!("{quote}{identifier}{quote} {}{gap}{}\n", grant.rights, grant.named));
+            let identifier = if identifier.contains([' ', '\t']) { quote(&identifier) } else { identifier };
+            let named = if grant.named.is_empty() { String::new() } else { format!(" :{}", grant.named.join(" ")) };
+            text.push_str(&format!("{identifier} {}{named}\n", grant.rights));
         }
         for line in &self.other {
             text.push_str(line);
@@ -155,6 +176,9 @@ impl Acl {
 
     /// What a person may do. `owner`: the mailbox is the person's own.
     pub fn rights(&self, person: &Person, owner: bool) -> Rights {
+        if self.unclear.is_some() && !owner {
+            return Rights::NONE;
+        }
         let holds = |negative: bool| {
             let fitting = self.grants.iter().filter(|grant| grant.negative == negative && grant.subject.is(person, owner));
             // of several groups all hold
@@ -171,6 +195,33 @@ impl Acl {
     }
 }
 
+/// As Dovecot's `str_escape` does it.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\'' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The text up to the closing quote, and what follows it.
+fn unquote(quoted: &str) -> Option<(String, &str)> {
+    let mut text = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((text, &quoted[at + 1..])),
+            '\\' => text.push(chars.next()?.1),
+            c => text.push(c),
+        }
+    }
+    None
+}
+
 fn rank(subject: &Subject) -> u8 {
     match subject {
         Subject::Anyone => 0,
@@ -185,7 +236,11 @@ fn rank(subject: &Subject) -> u8 {
 /// The mailbox's list; empty when it has none.
 pub(crate) fn read(dir: &Dir) -> Result<Acl> {
     let bytes = dir.read_small(FILE, LARGEST)?.unwrap_or_default();
-    Ok(Acl::parse(&String::from_utf8_lossy(&bytes)))
+    let acl = Acl::parse(&String::from_utf8_lossy(&bytes));
+    if let Some(line) = &acl.unclear {
+        tracing::error!(file = %dir.at(FILE).display(), line = %mail_types::printable(line), "a line that cannot be read: only the owner is let in");
+    }
+    Ok(acl)
 }
 
 /// Changes one subject's rights. With no right left the line goes, but for the owner's, who would have all again. Durable on return.
@@ -205,7 +260,7 @@ pub(crate) fn change(dir: &Dir, subject: &Subject, negative: bool, how: RightsCh
         Some(at) => acl.grants[at].rights = after,
         None if after == Rights::NONE && !is_owner => {}
         None if acl.grants.len() >= MOST => return Err(Error::Limit("mailbox has as many identifiers as it can have")),
-        None => acl.grants.push(Grant { subject: subject.clone(), negative, rights: after, named: String::new() }),
+        None => acl.grants.push(Grant { subject: subject.clone(), negative, rights: after, named: Vec::new() }),
     }
     save(dir, &acl)
 }
@@ -252,6 +307,33 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_cannot_be_read_keeps_others_out() {
+        for (line, want) in [
+            ("-user=eve r", "l"),
+            ("-user=eve :read", "l"),
+            ("-user=eve :read :lookup", ""),
+            ("-user=eve", "lr"),
+            ("-user=eve y", ""),
+            ("-usr=eve r", ""),
+            ("user=eve lry", ""),
+            ("\"-user=eve r", ""),
+            ("role=x lr", "lr"),
+            ("# user=x y", "lr"),
+            ("user=eve l :write, write-seen expunge custom", "lswe"),
+        ] {
+            let acl = Acl::parse(&format!("anyone lr\n{line}\n"));
+            assert_eq!(acl.rights(&person("eve", &[]), false).to_string(), want, "{line}");
+            assert!(acl.rights(&person("ann", &[]), true).contains(Rights::ADMINISTER));
+            assert_eq!(Acl::parse(&acl.write()), acl, "{line}");
+        }
+        let odd = Subject::User("a \\ 'b' \"c\"".into());
+        let grant = Grant { subject: odd, negative: true, rights: Rights::READ, named: Vec::new() };
+        let acl = Acl { grants: vec![grant], ..Acl::default() };
+        assert_eq!(acl.write(), "\"-user=a \\\\ \\'b\\' \\\"c\\\"\" r\n");
+        assert_eq!(Acl::parse(&acl.write()), acl);
+    }
+
+    #[test]
     fn the_owner_has_all_but_what_is_taken_and_always_administers() {
         for (text, want) in [
             ("", "lrswipkxtea"),
@@ -269,7 +351,7 @@ mod tests {
     fn changes_are_written_as_dovecot_writes_and_keep_what_is_not_ours() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::create_root(&temp.path().join("m")).unwrap();
-        std::fs::write(dir.at(FILE), "# comment\nuser=bob lr :post\n\"user=a b\" l\nrole=x lr\n").unwrap();
+        std::fs::write(dir.at(FILE), "# comment\nuser=bob lr :custom\n\"user=a b\" l\nrole=x lr\n").unwrap();
         let bob = Subject::User("bob".into());
         change(&dir, &bob, false, RightsChange::Add, Rights::SEEN).unwrap();
         change(&dir, &bob, true, RightsChange::Replace, Rights::POST).unwrap();
@@ -277,7 +359,7 @@ mod tests {
         change(&dir, &Subject::Anyone, false, RightsChange::Remove, Rights::LOOKUP).unwrap();
         change(&dir, &Subject::Owner, false, RightsChange::Remove, Rights::DELETE).unwrap();
         let text = std::fs::read_to_string(dir.at(FILE)).unwrap();
-        assert_eq!(text, "user=bob lrs :post\n\"user=a b\" l\n-user=bob p\nowner lrswipktea\n# comment\nrole=x lr\n");
+        assert_eq!(text, "user=bob lrs :custom\n\"user=a b\" l\n-user=bob p\nowner lrswipktea\n# comment\nrole=x lr\n");
         remove(&dir, &Subject::Owner, false).unwrap();
         assert_eq!(read(&dir).unwrap().rights(&person("ann", &[]), true), Rights::ALL);
     }

@@ -7,19 +7,19 @@ use std::ops::BitOr;
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Rights(u16);
 
-/// Each right with its letter, in the order of RFC 4314 §2.1.
-const LETTERS: [(char, Rights); 11] = [
-    ('l', Rights::LOOKUP),
-    ('r', Rights::READ),
-    ('s', Rights::SEEN),
-    ('w', Rights::WRITE),
-    ('i', Rights::INSERT),
-    ('p', Rights::POST),
-    ('k', Rights::CREATE),
-    ('x', Rights::DELETE),
-    ('t', Rights::MARK),
-    ('e', Rights::EXPUNGE),
-    ('a', Rights::ADMINISTER),
+/// Each right with its letter, in the order of RFC 4314 §2.1, and with its name in Dovecot.
+const LETTERS: [(char, Rights, &str); 11] = [
+    ('l', Rights::LOOKUP, "lookup"),
+    ('r', Rights::READ, "read"),
+    ('s', Rights::SEEN, "write-seen"),
+    ('w', Rights::WRITE, "write"),
+    ('i', Rights::INSERT, "insert"),
+    ('p', Rights::POST, "post"),
+    ('k', Rights::CREATE, "create"),
+    ('x', Rights::DELETE, "delete"),
+    ('t', Rights::MARK, "write-deleted"),
+    ('e', Rights::EXPUNGE, "expunge"),
+    ('a', Rights::ADMINISTER, "admin"),
 ];
 
 impl Rights {
@@ -54,10 +54,15 @@ impl Rights {
             let more = match letter {
                 'c' => Rights::CREATE,
                 'd' => Rights::DELETE | Rights::MARK | Rights::EXPUNGE,
-                letter => LETTERS.iter().find(|(known, _)| *known == letter)?.1,
+                letter => LETTERS.iter().find(|(known, ..)| *known == letter)?.1,
             };
             Some(rights | more)
         })
+    }
+
+    /// The right that Dovecot calls so.
+    pub(crate) fn named(name: &str) -> Option<Rights> {
+        LETTERS.iter().find(|(.., known)| *known == name).map(|(_, right, _)| *right)
     }
 
     pub fn contains(self, other: Rights) -> bool {
@@ -95,7 +100,7 @@ impl BitOr for Rights {
 
 impl fmt::Display for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        LETTERS.iter().filter(|(_, right)| self.contains(*right)).try_for_each(|(letter, _)| write!(f, "{letter}"))
+        LETTERS.iter().filter(|(_, right, _)| self.contains(*right)).try_for_each(|(letter, ..)| write!(f, "{letter}"))
     }
 }
 
