@@ -8,7 +8,7 @@
 //! ```
 //! First line: the limits it was counted under (`0S` none). Others: bytes and messages added (one `write` each, appended, no lock).
 //! Counted anew from the names in all mailboxes when it is missing, damaged, has other limits, is longer than 5120 bytes, or says that
-//! the quota is passed and is older than 15 minutes. An account without limits gets no file, but an existing one is kept true.
+//! the quota is passed and is older than 15 minutes. An account without limits, and without mailboxes that have some, gets no file, but an existing one is kept true.
 
 use std::io::{Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -209,7 +209,7 @@ pub(crate) fn recount(root: &Dir, terms: Terms<'_>) -> Result<Usage> {
             used.messages += messages as i64;
         }
     }
-    if !limits.is_none() {
+    if !limits.is_none() || terms.rules.limit_anything() {
         let temporary = format!("maildirsize.{}", std::process::id());
         let text = format!("{}{} {}\n", limits.header(), used.bytes, used.messages);
         let mut file = root.create_or_truncate(&temporary)?;
@@ -293,6 +293,21 @@ mod tests {
             std::fs::write(root.at(FILE), text).unwrap();
             assert_eq!(usage(&root, LIMITS).unwrap(), Usage { bytes: 110, messages: 2 }, "{text:.20}");
         }
+    }
+
+    /// Else each delivery would count all mailboxes.
+    #[test]
+    fn an_account_with_a_limit_for_one_mailbox_only_gets_a_file() {
+        let (_temp, root) = root();
+        let rules = QuotaRules::new(&[config::QuotaRule::parse("Sent:bytes=1000").unwrap()], config::Grace(config::Amount::Fixed(0)));
+        let none = Limits::default();
+        let room = rules.room(&MailboxName::parse("Sent").unwrap(), none, false);
+        let charge = |bytes| super::charge(&root, Terms { limits: none, rules: &rules }, room, bytes, 1);
+        charge(5).unwrap();
+        assert_eq!(std::fs::read_to_string(root.at(FILE)).unwrap(), "0S\n110 2\n5 1\n");
+        charge(6).unwrap();
+        assert_eq!(std::fs::read_to_string(root.at(FILE)).unwrap(), "0S\n110 2\n5 1\n6 1\n");
+        assert!(charge(900).is_err());
     }
 
     #[test]

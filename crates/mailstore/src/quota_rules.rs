@@ -15,7 +15,8 @@ pub struct QuotaRules {
 }
 
 impl QuotaRules {
-    /// Rules for all mailboxes are limits of the account ([`config::Mail::quota_limits`]) and not kept here.
+    /// Rules for all mailboxes are limits of the account ([`config::Mail::quota_limits`]) and not kept here. Of several for one mailbox
+    /// each adds what it says.
     pub fn new(rules: &[QuotaRule], grace: Grace) -> QuotaRules {
         let named = |rule: &QuotaRule| {
             let name = rule.mailbox.as_deref()?;
@@ -23,12 +24,28 @@ impl QuotaRules {
                 MailboxName::parse(name).inspect_err(|error| tracing::warn!(%rule, %error, "quota rule for a mailbox that cannot be"));
             Some((parsed.ok()?, rule.clone()))
         };
-        QuotaRules { grace: Some(grace), mailboxes: rules.iter().filter_map(named).collect() }
+        let mut mailboxes: HashMap<MailboxName, QuotaRule> = HashMap::new();
+        for (name, rule) in rules.iter().filter_map(named) {
+            let before = mailboxes.remove(&name);
+            let merged = QuotaRule {
+                ignore: rule.ignore || before.as_ref().is_some_and(|before| before.ignore),
+                bytes: rule.bytes.or(before.as_ref().and_then(|before| before.bytes)),
+                messages: rule.messages.or(before.as_ref().and_then(|before| before.messages)),
+                mailbox: rule.mailbox,
+            };
+            mailboxes.insert(name, merged);
+        }
+        QuotaRules { grace: Some(grace), mailboxes }
     }
 
     /// Is the mailbox left out of the account?
     pub(crate) fn ignores(&self, name: &MailboxName) -> bool {
         self.mailboxes.get(name).is_some_and(|rule| rule.ignore)
+    }
+
+    /// Does any mailbox have a limit where the account has none?
+    pub(crate) fn limit_anything(&self) -> bool {
+        self.mailboxes.keys().any(|name| !self.ignores(name) && !self.room(name, Limits::default(), false).limits.is_none())
     }
 
     /// The room there is for what goes into a mailbox of an account with `limits`.
@@ -52,8 +69,9 @@ mod tests {
     #[test]
     fn mailboxes_have_rules_of_their_own() {
         let name = |text| MailboxName::parse(text).unwrap();
-        let rules: Vec<QuotaRule> =
-            ["*:storage=1", "Trash:bytes=+10%:messages=7", "Junk:ignore", "a/b:bytes=1"].map(|text| QuotaRule::parse(text).unwrap()).into();
+        let rules: Vec<QuotaRule> = ["*:storage=1", "Trash:bytes=+10%", "Trash:messages=7", "Junk:ignore", "a/b:bytes=1"]
+            .map(|text| QuotaRule::parse(text).unwrap())
+            .into();
         let rules = QuotaRules::new(&rules, Grace(config::Amount::Percent(50)));
         let limits = Limits { bytes: 1000, messages: 0 };
         assert_eq!(rules.room(&name("Trash"), limits, false), Room { limits: Limits { bytes: 1100, messages: 7 }, grace: 0 });
