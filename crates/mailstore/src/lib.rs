@@ -50,7 +50,7 @@ pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD
 pub use incoming::Incoming;
 pub use location::{Location, LocationError};
 pub use lock::SessionLock;
-pub use mailbox::{Added, Gone, Mailbox, Moved, Stored};
+pub use mailbox::{Added, Gone, Kept, Mailbox, Moved, Stored};
 pub use message_file::{LARGEST_WHOLE, MessageFile, Whole, to_crlf};
 pub use metadata::{AnnotationError, AnnotationLimits, Annotations};
 pub use name::{MailboxName, NameError, SEPARATOR};

@@ -5,7 +5,7 @@ use crate::place::{forbidden, judge};
 use crate::session::Session;
 use imap_proto::sequence::write_set;
 use imap_proto::{Mailbox, SequenceSet, Status, encode};
-use mailstore::{Added, FlagMode, FlagSet, Flags, Gone, Rights};
+use mailstore::{Added, Gone, Kept, Rights};
 
 pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &Mailbox, remove: bool) -> Answer {
     let place = match session.target(mailbox).await {
@@ -32,14 +32,12 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
             }
             let from = selected.view.mailbox();
             let gone = if uid { Gone::LeaveOut } else { Gone::Refuse };
+            let kept = Kept { dropped: forbidden(place.rights), keywords: place.rights.contains(Rights::WRITE) };
             if remove {
-                let moved = from.move_to(&uids, &to, gone)?;
-                drop_flags(&to, &moved.added, place.rights)?;
+                let moved = from.move_with(&uids, &to, gone, kept)?;
                 return Ok((moved.added, moved.error));
             }
-            let added = from.copy(&uids, &to, gone)?;
-            drop_flags(&to, &added, place.rights)?;
-            Ok((added, None))
+            Ok((from.copy_with(&uids, &to, gone, kept)?, None))
         })
         .await;
     let (added, error) = match copied {
@@ -60,18 +58,6 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
     session.removed = true;
     // Those that COPYUID does not name are where they were.
     error.map_or_else(|| Answer::ok(done), Answer::from)
-}
-
-/// RFC 4314 §4: copies keep only the flags that the user may set where they are.
-fn drop_flags(to: &mailstore::Mailbox, added: &Added, rights: Rights) -> mailstore::Result<()> {
-    let mut gone = FlagSet::new(forbidden(rights));
-    if gone.flags == Flags::NONE {
-        return Ok(());
-    }
-    if !rights.contains(Rights::WRITE) {
-        gone.keywords = to.snapshot().keywords().iter().map(str::to_owned).collect();
-    }
-    to.store_flags(&added.uids, FlagMode::Remove, &gone, None).map(drop)
 }
 
 /// RFC 4315 §4: `"COPYUID" SP nz-number SP uid-set SP uid-set`

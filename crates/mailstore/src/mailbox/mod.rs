@@ -32,7 +32,7 @@ use crate::{lock, uidlist};
 
 pub(crate) use state::State;
 use sync::PATIENCE;
-pub use transfer::{Gone, Moved};
+pub use transfer::{Gone, Kept, Moved};
 
 /// A mailbox opened in this process: one shared state for all sessions.
 pub struct Mailbox {

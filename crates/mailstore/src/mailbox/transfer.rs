@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use crate::dir::Dir;
 use crate::error::{Error, Result};
-use crate::flags::Info;
+use crate::flags::{Flags, Info};
 use crate::keywords;
 use crate::mailbox::append::{named, vanished};
 use crate::mailbox::state::Found;
@@ -21,6 +21,17 @@ pub enum Gone {
     Refuse,
 }
 
+/// What copies have of the flags of their messages: by RFC 4314 §4 only what the user may set where they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    pub dropped: Flags,
+    pub keywords: bool,
+}
+
+impl Kept {
+    pub const ALL: Kept = Kept { dropped: Flags::NONE, keywords: true };
+}
+
 /// What [`Mailbox::move_to`] did.
 #[derive(Debug)]
 pub struct Moved {
@@ -33,7 +44,12 @@ pub struct Moved {
 impl Mailbox {
     /// Copies messages with flags and internal dates; all or none. Durable on return. `OverQuota`. Blocking.
     pub fn copy(&self, uids: &[u32], to: &Mailbox, gone: Gone) -> Result<Added> {
-        self.link_into(uids, to, gone, |bytes, count| to.account.charge(&to.name, bytes, count))
+        self.copy_with(uids, to, gone, Kept::ALL)
+    }
+
+    /// As [`Mailbox::copy`], with some of the flags only.
+    pub fn copy_with(&self, uids: &[u32], to: &Mailbox, gone: Gone, kept: Kept) -> Result<Added> {
+        self.link_into(uids, to, gone, kept, |bytes, count| to.account.charge(&to.name, bytes, count))
     }
 
     /// Moves messages; an error means that all are where they were. After a crash each is in exactly one of the two or in both, never in
@@ -42,9 +58,14 @@ impl Mailbox {
     /// A rename between directories is atomic for other programs, but a file system may write the two directories in any order;
     /// so the second name is made and synced before the first one goes.
     pub fn move_to(&self, uids: &[u32], to: &Mailbox, gone: Gone) -> Result<Moved> {
+        self.move_with(uids, to, gone, Kept::ALL)
+    }
+
+    /// As [`Mailbox::move_to`], with some of the flags only.
+    pub fn move_with(&self, uids: &[u32], to: &Mailbox, gone: Gone, kept: Kept) -> Result<Moved> {
         // within one account a move needs no room, full or not: what it adds for a moment goes again with the messages here
         let is_same = std::sync::Arc::ptr_eq(&self.account, &to.account);
-        let mut added = self.link_into(uids, to, gone, |bytes, count| {
+        let mut added = self.link_into(uids, to, gone, kept, |bytes, count| {
             if is_same {
                 return to.account.charge_move(&self.name, &to.name, bytes, count);
             }
@@ -80,7 +101,7 @@ impl Mailbox {
     }
 
     /// Gives the files of messages second names in `to`, after `charge` let their bytes and number pass.
-    fn link_into(&self, uids: &[u32], to: &Mailbox, gone: Gone, charge: impl Fn(u64, u64) -> Result<()>) -> Result<Added> {
+    fn link_into(&self, uids: &[u32], to: &Mailbox, gone: Gone, kept: Kept, charge: impl Fn(u64, u64) -> Result<()>) -> Result<Added> {
         for _ in 0..5 {
             let snapshot = self.snapshot();
             let messages: Vec<Message> = uids.iter().filter_map(|uid| snapshot.find(*uid)).map(|(_, message)| message.clone()).collect();
@@ -97,7 +118,7 @@ impl Mailbox {
             };
             let count = messages.len() as u64;
             charge(bytes, count)?;
-            match self.link_messages(&snapshot, &messages, to) {
+            match self.link_messages(&snapshot, &messages, to, kept) {
                 Ok(added) => return Ok(Added { sources: messages.iter().map(Message::uid).collect(), ..added }),
                 Err(error) => {
                     to.account.release(&to.name, bytes, count);
@@ -114,7 +135,7 @@ impl Mailbox {
         Err(Error::Expunged)
     }
 
-    fn link_messages(&self, snapshot: &Snapshot, messages: &[Message], to: &Mailbox) -> Result<Added> {
+    fn link_messages(&self, snapshot: &Snapshot, messages: &[Message], to: &Mailbox, kept: Kept) -> Result<Added> {
         let from = self.folder()?;
         let names = |message: &Message| snapshot.keywords.names(message.keywords()).map(str::to_owned).collect::<Vec<_>>();
         let mut state = to.state.lock();
@@ -122,7 +143,8 @@ impl Mailbox {
         let mut files = Vec::with_capacity(messages.len());
         for message in messages {
             let keywords = match names(message) {
-                names if names.is_empty() => crate::flags::KeywordBits::NONE,
+                // they get no letter there either
+                names if names.is_empty() || !kept.keywords => crate::flags::KeywordBits::NONE,
                 names => {
                     // a full mailbox takes the message without the keywords it has no room for
                     let (known, bits, stamp) = keywords::resolve(&folder.dir, &state.snapshot.keywords, &names, true)?;
@@ -130,7 +152,10 @@ impl Mailbox {
                     bits
                 }
             };
-            files.push(named(&self.name_for_copy(message), Info { keywords, ..message.info }));
+            files.push(named(
+                &self.name_for_copy(message),
+                Info { flags: message.info.flags.without(kept.dropped), keywords, ..message.info },
+            ));
         }
         // as Dovecot does it: the copy knows whose it is
         let fields: Vec<String> = messages.iter().map(|message| format!("G{}", message.core.guid())).collect();
