@@ -61,9 +61,9 @@ settings! {
         archive_mailbox: String = "Archive", was "Dovecot mailbox special_use";
         /// Whether these mailboxes are made at login where they are missing: `no`, `create`, or `subscribe` (made, and shown by clients that show only what is subscribed).
         mailbox_auto: MailboxAuto = MailboxAuto::Subscribe, was "Dovecot mailbox auto";
-        /// Whether rights on mailboxes (`dovecot-acl` files) are in force, and clients may change them.
+        /// Whether rights on mailboxes (`dovecot-acl` files) are in force, and clients may change them. On public mailboxes they always are in force.
         imap_acl: bool = true, was "Dovecot mail_plugins acl";
-        /// A Maildir whose mailboxes belong to nobody and are there for all whom their rights (`dovecot-acl`) let in: `maildir:/home/vmail/public`. Empty: there is none.
+        /// A Maildir whose mailboxes belong to nobody and are there for all whom their rights (`dovecot-acl`) let in: `maildir:/home/vmail/.public`. It may lie in no account's, nor an account's in it. Empty: there is none.
         public_mail_location: String = "", was "Dovecot namespace type=public location";
         /// What the names of public mailboxes begin with.
         public_mailbox_prefix: String = "Public", was "Dovecot namespace type=public prefix";
@@ -71,6 +71,8 @@ settings! {
         imap_metadata_max_value_size: Size = Size::kib(64), in Size::kib(1)..=Size::mib(1);
         /// How many annotations one mailbox may have.
         imap_metadata_max_entries: u32 = 100u32, in 10..=1000;
+        /// The most that all annotations of one mailbox may have together, names and values.
+        imap_metadata_max_size: Size = Size::kib(256), in Size::kib(64)..=Size::mib(16);
         /// What clients are told about this server (METADATA `/shared/comment`).
         mail_server_comment: String = "", was "Dovecot mail_server_comment";
         /// Whom clients can tell their users to ask: a URI such as `mailto:postmaster@example.org` (METADATA `/shared/admin`).

@@ -62,15 +62,18 @@ fn location(config: &Config, own: u32, user: &Arc<User>) -> Result<Location, Str
         (None, Some(below)) => Location::maildir(config.mail.virtual_mailbox_base.join(PathBuf::from(below.trim_start_matches('/')))),
         (None, None) => Location::expand(&config.mail.mail_location, &user.name, user.home.as_deref()),
     };
-    expanded.map_err(|error| error.to_string())
+    expanded.and_then(|location| location.apart_from(&config.imapd.public_mail_location)).map_err(|error| error.to_string())
 }
 
-/// The mailbox that a detail names, if details name mailboxes at all and this one can be a name.
+/// The mailbox that a detail names, if details name mailboxes at all and this one can be a name. Under the names of public mailboxes
+/// nobody would find an own one.
 fn detail_mailbox(config: &Config, detail: &str) -> Option<MailboxName> {
     if !config.deliver.lmtp_save_to_detail_mailbox || detail.is_empty() {
         return None;
     }
-    MailboxName::parse(detail).ok().filter(|mailbox| !mailbox.is_inbox())
+    let public = MailboxName::parse(&config.imapd.public_mailbox_prefix).ok().filter(|_| !config.imapd.public_mail_location.is_empty());
+    let is_hidden = |mailbox: &MailboxName| public.as_ref().is_some_and(|public| mailbox == public || mailbox.is_below(public));
+    MailboxName::parse(detail).ok().filter(|mailbox| !mailbox.is_inbox() && !is_hidden(mailbox))
 }
 
 /// The detail's mailbox when it is there or may be made, else INBOX.
@@ -121,6 +124,19 @@ mod tests {
             assert_eq!(detail_mailbox(&config, detail), None, "{detail}");
         }
         assert_eq!(detail_mailbox(&config, "Lists.Rust").map(|name| name.to_string()).as_deref(), Some("Lists.Rust"));
+    }
+
+    #[test]
+    fn details_do_not_go_where_public_mailboxes_hide_them() {
+        let with = |location: &str| {
+            let text = format!(
+                "[deliver]\nlmtp_save_to_detail_mailbox = true\n[imapd]\npublic_mail_location = \"{location}\"\npublic_mailbox_prefix = \"Pub.All\"\n"
+            );
+            let config = config(&text);
+            ["Pub.All", "Pub.All.x", "Pub", "Pub.Allx"].map(|detail| detail_mailbox(&config, detail).is_some())
+        };
+        assert_eq!(with("maildir:/srv/public"), [false, false, true, true]);
+        assert_eq!(with(""), [true; 4]);
     }
 
     #[test]

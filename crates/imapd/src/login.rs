@@ -242,7 +242,8 @@ fn location(connection: &Connection, user: &User) -> Result<Location, String> {
         return Err(format!("the user database says uid {uid}, mail.mail_uid is {owner}"));
     }
     let template = user.mail.as_deref().unwrap_or(&connection.config.mail.mail_location);
-    Location::expand(template, &user.name, user.home.as_deref()).map_err(|error| error.to_string())
+    let location = Location::expand(template, &user.name, user.home.as_deref());
+    location.and_then(|location| location.apart_from(&connection.config.imapd.public_mail_location)).map_err(|error| error.to_string())
 }
 
 async fn open(connection: &Connection, user: &User, location: Location, share: &Share) -> Result<Arc<Realm>, Answer> {

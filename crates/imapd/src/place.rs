@@ -13,7 +13,8 @@ use std::sync::Arc;
 pub struct Realm {
     pub account: Arc<Account>,
     pub person: Person,
-    /// Rights are asked for (`imap_acl`); otherwise everybody has all on what is theirs.
+    /// Rights on one's own mailboxes are asked for (`imap_acl`); otherwise everybody has all on what is theirs. On what belongs to
+    /// nobody they always are.
     pub acl: bool,
     pub public: Option<Public>,
 }
@@ -110,10 +111,12 @@ impl Realm {
 
     /// What may be done with a mailbox; `NoSuchMailbox`. Blocking.
     pub fn rights(&self, spot: &Spot) -> mailstore::Result<Rights> {
-        match self.acl {
-            true => spot.account.rights(&spot.name, &self.person, spot.own),
-            false if spot.account.exists(&spot.name)? => Ok(Rights::ALL),
-            false => Err(mailstore::Error::NoSuchMailbox),
+        if self.acl || !spot.own {
+            spot.account.rights(&spot.name, &self.person, spot.own)
+        } else if spot.account.exists(&spot.name)? {
+            Ok(Rights::ALL)
+        } else {
+            Err(mailstore::Error::NoSuchMailbox)
         }
     }
 
@@ -124,15 +127,16 @@ impl Realm {
         Ok(Place { spot, rights })
     }
 
-    /// May the user make this mailbox? `k` on the nearest one above (RFC 4314 §4); the top level is for its owner. Blocking.
+    /// May the user make this mailbox? `k` on the nearest one above (RFC 4314 §4); the top level is for its owner. Among the mailboxes of
+    /// nobody the refusal does not tell whether there is one above that the user may not know of. Blocking.
     pub fn may_create(&self, spot: &Spot) -> Result<(), Answer> {
-        let parent = spot.account.parent(&spot.name)?;
-        match parent {
-            _ if !self.acl => Ok(()),
-            Some(parent) => judge(self.rights(&Spot { name: parent, ..spot.clone() })?, Rights::CREATE),
-            None if spot.own => Ok(()),
-            None => Err(Answer::no("NOPERM", "Permission denied")),
+        if spot.own && !self.acl {
+            return Ok(());
         }
+        let refused = || Answer::no("NOPERM", "Permission denied");
+        let Some(parent) = spot.account.parent(&spot.name)? else { return if spot.own { Ok(()) } else { Err(refused()) } };
+        let judged = judge(self.rights(&Spot { name: parent, ..spot.clone() })?, Rights::CREATE);
+        if spot.own { judged } else { judged.map_err(|_| refused()) }
     }
 
     /// All mailboxes the user may see, with the rights on them. Blocking.

@@ -19,6 +19,8 @@ pub enum LocationError {
     NoHome(String),
     #[error("mail location has the unknown variable %{0} (known: %u %n %d %h %%)")]
     UnknownVariable(char),
+    #[error("mail location `{0}` and that of the public mailboxes are the same, or one lies in the other")]
+    Public(String),
     #[error("user name `{0}` cannot be part of a path")]
     UserName(String),
 }
@@ -73,6 +75,23 @@ impl Location {
         Location::maildir(Path::new(&out))
     }
 
+    /// Refuses what has to do with the Maildir of the public mailboxes (`imapd.public_mail_location`; empty: none): whoever's account that
+    /// is would have all rights on them.
+    pub fn apart_from(self, public: &str) -> Result<Location, LocationError> {
+        let public = match public {
+            "" => return Ok(self),
+            // nobody has them then, and the log says why
+            public => match Location::expand(public, "public", None) {
+                Ok(public) => public.root,
+                Err(_) => return Ok(self),
+            },
+        };
+        if self.root.starts_with(&public) || public.starts_with(&self.root) {
+            return Err(LocationError::Public(self.root.display().to_string()));
+        }
+        Ok(self)
+    }
+
     /// The Maildir at `path`, which must be absolute and without `..`. Slashes at the end mean nothing.
     pub fn maildir(path: impl AsRef<Path>) -> Result<Location, LocationError> {
         let path = path.as_ref();
@@ -120,6 +139,20 @@ mod tests {
             ("maildir:/m/%n:INDEX=/i", "/m/Ann"),
         ] {
             assert_eq!(expand(template, "Ann@example.org").as_deref(), Ok(want), "{template}");
+        }
+    }
+
+    #[test]
+    fn nobodys_mailboxes_are_nobodys_account() {
+        for (root, fits) in [
+            ("/home/vmail/public", false),
+            ("/home/vmail/public/x", false),
+            ("/home/vmail", false),
+            ("/home/vmail/publican", true),
+            ("/home/vmail/example.org/public", true),
+        ] {
+            let apart = |public| Location::maildir(root).unwrap().apart_from(public).is_ok();
+            assert_eq!((apart("maildir:/home/vmail/public/"), apart("")), (fits, true), "{root}");
         }
     }
 

@@ -120,7 +120,9 @@ impl Desk {
             return Err(internal());
         }
         let template = account.mail.as_deref().unwrap_or(&config.mail.mail_location);
-        let location = Location::expand(template, &account.name, account.home.as_deref()).map_err(|error| {
+        let location = Location::expand(template, &account.name, account.home.as_deref())
+            .and_then(|location| location.apart_from(&config.imapd.public_mail_location));
+        let location = location.map_err(|error| {
             tracing::error!(user = %printable(&user), %error, "the account's mail cannot be found");
             internal()
         })?;

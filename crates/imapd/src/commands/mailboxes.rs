@@ -23,13 +23,16 @@ pub async fn create(session: &mut Session, mailbox: &Mailbox, special_use: Optio
         .blocking(move || {
             realm.may_create(&spot)?;
             spot.account.create(&spot.name)?;
-            spot.account.inherit_rights(&spot.name)?;
-            Ok::<_, Answer>(spot.account.mailbox_id(&spot.name)?)
+            // from here on the mailbox is there
+            let failed = |error: &mailstore::Error| tracing::error!(mailbox = %spot.name, %error, "a new mailbox lacks something");
+            let _ = spot.account.inherit_rights(&spot.name).inspect_err(failed);
+            Ok::<_, Answer>(spot.account.mailbox_id(&spot.name).inspect_err(failed).ok())
         })
         .await;
     match created {
         // RFC 8474 §4.1
-        Ok(id) => Answer::ok_with(format!("MAILBOXID ({id})"), "Create completed"),
+        Ok(Some(id)) => Answer::ok_with(format!("MAILBOXID ({id})"), "Create completed"),
+        Ok(None) => Answer::ok("Create completed"),
         Err(answer) => answer,
     }
 }
@@ -69,9 +72,8 @@ pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answ
     let realm = session.realm.clone();
     let renamed = session
         .blocking(move || {
-            if realm.acl {
-                rename_allowed(&realm, &from, &to)?;
-            }
+            rename_allowed(&realm, &from, &to)?;
+            hides_nothing(&realm, &from, &to)?;
             Ok::<_, Answer>(from.account.rename(&from.name, &to.name)?)
         })
         .await;
@@ -94,6 +96,18 @@ fn rename_allowed(realm: &Realm, from: &Spot, to: &Spot) -> Result<(), Answer> {
         rights => judge(rights?, needs)?,
     }
     realm.may_create(to)
+}
+
+/// A mailbox below must not get a name that is a public one's: nobody would find it any more.
+fn hides_nothing(realm: &Realm, from: &Spot, to: &Spot) -> Result<(), Answer> {
+    let Some(public) = realm.public.as_ref().filter(|public| from.own && public.prefix.is_below(&to.shown)) else { return Ok(()) };
+    let rest = &public.prefix.as_str()[to.shown.as_str().len()..];
+    let Ok(before) = MailboxName::parse(&format!("{}{rest}", from.name)) else { return Ok(()) };
+    let listed = realm.account.list()?;
+    match listed.iter().any(|listed| listed.name == before || listed.name.is_below(&before)) {
+        true => Err(Answer::no("CANNOT", "A mailbox below would have the name of a public one")),
+        false => Ok(()),
+    }
 }
 
 /// Closes the open mailbox when it went by this session's own wish, as Dovecot does. After a NO it stays open.
