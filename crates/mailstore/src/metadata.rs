@@ -32,6 +32,8 @@ pub type Annotations = BTreeMap<String, Vec<u8>>;
 pub struct AnnotationLimits {
     pub value_bytes: usize,
     pub entries: usize,
+    /// Names and values together.
+    pub bytes: usize,
 }
 
 /// Why annotations were not changed.
@@ -75,7 +77,9 @@ pub(crate) fn change(
         };
     }
     // a limit that was lowered must not keep anybody from changing what is there
-    if after.len() > limits.entries && after.len() > before.len() {
+    let size = |all: &Annotations| all.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let exceeds = |after: usize, before: usize, limit: usize| after > limit && after > before;
+    if exceeds(after.len(), before.len(), limits.entries) || exceeds(size(&after), size(&before), limits.bytes) {
         return Err(AnnotationError::TooMany);
     }
     // what can be written can be read again
@@ -136,7 +140,7 @@ fn unescape(text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const LIMITS: AnnotationLimits = AnnotationLimits { value_bytes: 10, entries: 2 };
+    const LIMITS: AnnotationLimits = AnnotationLimits { value_bytes: 10, entries: 2, bytes: 40 };
 
     fn set(dir: &Dir, entries: &[(&str, Option<&str>)]) -> std::result::Result<(), AnnotationError> {
         let changes = entries.iter().map(|(name, value)| (name.to_string(), value.map(|value| value.as_bytes().to_vec()))).collect();
@@ -154,6 +158,7 @@ mod tests {
         assert!(matches!(set(&dir, &[("/shared/x", None), ("/shared/y", Some("12345678901"))]), Err(AnnotationError::TooLarge)));
         assert!(matches!(set(&dir, &[("/shared/x", Some("2")), ("/shared/y", Some("1"))]), Err(AnnotationError::TooMany)));
         assert_eq!(std::fs::read_to_string(dir.at(OF_MAILBOX)).unwrap(), text);
+        assert!(matches!(set(&dir, &[("/shared/x", Some("1234567890"))]), Err(AnnotationError::TooMany)), "16 + 7 + 9 + 10 bytes");
         // one for another is no more than before
         set(&dir, &[("/shared/y", Some("2")), ("/shared/x", None)]).unwrap();
         assert_eq!(read(&dir, OF_MAILBOX).unwrap().len(), 2);

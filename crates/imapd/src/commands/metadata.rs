@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::commands::enable::Enabled;
+use crate::connection::Gone;
 use crate::place::Spot;
 use crate::session::Session;
 use config::Imapd;
@@ -10,10 +11,10 @@ use mailstore::{AnnotationError, AnnotationLimits, Annotations, Rights};
 
 const PRIVATE: &str = "/private";
 
-pub async fn get(session: &mut Session, request: GetMetadata) -> Answer {
+pub async fn get(session: &mut Session, request: GetMetadata) -> Result<Answer, Gone> {
     let spot = match permitted(session, request.mailbox.as_ref()).await {
         Ok(spot) => spot,
-        Err(answer) => return answer,
+        Err(answer) => return Ok(answer),
     };
     let shown = spot.as_ref().map_or("", |spot| spot.shown.as_str()).to_owned();
     let config = session.connection.config.clone();
@@ -29,17 +30,20 @@ pub async fn get(session: &mut Session, request: GetMetadata) -> Answer {
             Ok::<_, mailstore::Error>(all)
         })
         .await;
-    match read {
-        Ok(all) => {
-            let longest = write(&mut session.connection.wire.out, session.enabled, &shown, &request, &all);
-            match longest {
-                // RFC 5464 §4.2.1
-                Some(longest) => Answer::ok_with(format!("METADATA LONGENTRIES {longest}"), "Getmetadata completed"),
-                None => Answer::ok("Getmetadata completed"),
-            }
-        }
-        Err(error) => error.into(),
+    let all = match read {
+        Ok(all) => all,
+        Err(error) => return Ok(error.into()),
+    };
+    let (told, longest) = choose(&request, &all);
+    for at in 0..told.len() {
+        write(&mut session.connection.wire.out, session.enabled, &shown, &told, at);
+        session.connection.wire.relieve().await?;
     }
+    Ok(match longest {
+        // RFC 5464 §4.2.1
+        Some(longest) => Answer::ok_with(format!("METADATA LONGENTRIES {longest}"), "Getmetadata completed"),
+        None => Answer::ok("Getmetadata completed"),
+    })
 }
 
 pub async fn set(session: &mut Session, mailbox: Option<&Mailbox>, entries: Vec<(String, Option<Vec<u8>>)>) -> Answer {
@@ -58,6 +62,7 @@ pub async fn set(session: &mut Session, mailbox: Option<&Mailbox>, entries: Vec<
     let limits = AnnotationLimits {
         value_bytes: usize::try_from(imapd.imap_metadata_max_value_size.0).unwrap_or(usize::MAX),
         entries: imapd.imap_metadata_max_entries as usize,
+        bytes: usize::try_from(imapd.imap_metadata_max_size.0).unwrap_or(usize::MAX),
     };
     let account = spot.as_ref().map_or_else(|| session.account.clone(), |spot| spot.account.clone());
     let set = session.blocking(move || account.annotate(spot.as_ref().map(|spot| &spot.name), entries, limits)).await;
@@ -93,12 +98,13 @@ fn add_servers(all: &mut Annotations, config: &Imapd) {
     }
 }
 
-/// Writes the response; returns the size of the largest value that was left out for MAXSIZE. An entry that is asked for by its name and is not there is NIL.
-///
-/// RFC 5464 §5: `metadata-resp = "METADATA" SP mailbox SP (entry-values / entry-list)`
-fn write(out: &mut Vec<u8>, enabled: Enabled, mailbox: &str, request: &GetMetadata, all: &Annotations) -> Option<usize> {
+/// An entry of the response, and what it holds.
+type Told<'a> = (&'a str, Option<&'a [u8]>);
+
+/// What is told, and the size of the largest value that is left out for MAXSIZE. An entry that is asked for by its name and is not there is NIL.
+fn choose<'a>(request: &'a GetMetadata, all: &'a Annotations) -> (Vec<Told<'a>>, Option<usize>) {
     let mut longest = None;
-    let mut told: Vec<(&str, Option<&[u8]>)> = Vec::new();
+    let mut told: Vec<Told<'a>> = Vec::new();
     for entry in &request.entries {
         let found = all.iter().filter(|(name, _)| is_meant(name, entry, request.depth));
         let before = told.len();
@@ -113,25 +119,28 @@ fn write(out: &mut Vec<u8>, enabled: Enabled, mailbox: &str, request: &GetMetada
             told.push((entry, None));
         }
     }
-    if told.is_empty() {
-        return longest;
+    (told, longest)
+}
+
+/// Writes one entry of the response, with what stands before and behind all.
+///
+/// RFC 5464 §5: `metadata-resp = "METADATA" SP mailbox SP (entry-values / entry-list)`
+fn write(out: &mut Vec<u8>, enabled: Enabled, mailbox: &str, told: &[Told<'_>], at: usize) {
+    let (name, value) = told[at];
+    if at == 0 {
+        out.extend_from_slice(b"* METADATA ");
+        enabled.write_name(out, mailbox);
     }
-    out.extend_from_slice(b"* METADATA ");
-    enabled.write_name(out, mailbox);
-    let mut before = b'(';
+    out.extend_from_slice(if at == 0 { b" (" } else { b" " });
+    encode::astring(out, name.as_bytes());
     out.push(b' ');
-    for (name, value) in told {
-        out.push(before);
-        encode::astring(out, name.as_bytes());
-        out.push(b' ');
-        match value {
-            Some(value) => encode::string8(out, value),
-            None => out.extend_from_slice(b"NIL"),
-        }
-        before = b' ';
+    match value {
+        Some(value) => encode::string8(out, value),
+        None => out.extend_from_slice(b"NIL"),
     }
-    out.extend_from_slice(b")\r\n");
-    longest
+    if at + 1 == told.len() {
+        out.extend_from_slice(b")\r\n");
+    }
 }
 
 /// RFC 5464 §4.2.2
@@ -150,7 +159,9 @@ mod tests {
         let all: Annotations = all.into_iter().map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).collect();
         let entries = entries.iter().map(|entry| entry.to_string()).collect();
         let mut out = Vec::new();
-        let longest = write(&mut out, Enabled::default(), "INBOX", &GetMetadata { mailbox: None, depth, max_size, entries }, &all);
+        let request = GetMetadata { mailbox: None, depth, max_size, entries };
+        let (told, longest) = choose(&request, &all);
+        (0..told.len()).for_each(|at| write(&mut out, Enabled::default(), "INBOX", &told, at));
         (String::from_utf8(out).unwrap().replace("* METADATA INBOX ", "").replace("\r\n", ""), longest)
     }
 

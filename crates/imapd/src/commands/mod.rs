@@ -82,7 +82,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::GetQuota(root) => quota::get(session, &root).await,
         Command::GetQuotaRoot(mailbox) => quota::get_root(session, &mailbox).await,
         Command::SetQuota { .. } => quota::set(),
-        Command::GetMetadata(request) => metadata::get(session, request).await,
+        Command::GetMetadata(request) => metadata::get(session, request).await?,
         Command::SetMetadata { mailbox, entries } => metadata::set(session, mailbox.as_ref(), entries).await,
         Command::SetAcl(request) => acl::set(session, request).await,
         Command::DeleteAcl { mailbox, identifier } => acl::delete(session, &mailbox, &identifier).await,
