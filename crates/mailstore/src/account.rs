@@ -182,7 +182,13 @@ impl Account {
         }
         if from.is_inbox() {
             self.create_locked(&root, to)?;
-            metadata::copy(&root, &root.open_dir(&to.directory())?)?;
+            // the mailbox is there: what it lacks must not keep the messages from moving
+            if let Err(error) = self.inherit_rights(to) {
+                tracing::error!(mailbox = %to, %error, "a new mailbox lacks the rights of the one above");
+            }
+            if let Err(error) = metadata::copy(&root, &root.open_dir(&to.directory())?) {
+                tracing::error!(mailbox = %to, %error, "a new mailbox lacks the annotations of INBOX");
+            }
             let (inbox, target) = (self.open(from)?, self.open(to)?);
             let uids: Vec<u32> = inbox.snapshot().iter().map(|message| message.uid()).collect();
             let moved = inbox.move_to(&uids, &target, Gone::LeaveOut)?;
@@ -217,8 +223,10 @@ impl Account {
         }
         root.sync()?;
         let rules = &self.store.settings.quota;
-        if pairs.iter().any(|(name, target)| rules.ignores(name) != rules.ignores(target)) {
-            quota::recount(&root, self.terms())?;
+        if pairs.iter().any(|(name, target)| rules.ignores(name) != rules.ignores(target))
+            && let Err(error) = quota::recount(&root, self.terms())
+        {
+            tracing::warn!(%error, "maildirsize is wrong until it is counted anew");
         }
         Ok(())
     }
