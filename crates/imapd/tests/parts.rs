@@ -42,6 +42,9 @@ async fn parts_are_sent_without_their_encoding() {
     // Neither the message nor a multipart is encoded, whatever it says.
     let whole = client.ok("FETCH 1 BINARY.PEEK[]").await.join("\r\n");
     assert_eq!(whole, format!("* 1 FETCH (BINARY[] {{{}}}\r\n{MIXED})", MIXED.len()));
+    // what cannot be had is not seen either
+    assert!(client.command("FETCH 1 (BINARY[1] BINARY[3])").await[0].starts_with("NO [UNKNOWN-CTE] "));
+    assert_eq!(client.ok("FETCH 1 FLAGS").await, ["* 1 FETCH (FLAGS (\\Recent))"]);
     // §4.2: without PEEK it is seen.
     assert_eq!(client.ok("FETCH 1 (BINARY[2]<0.1> FLAGS)").await.join("|"), "* 1 FETCH (BINARY[2]<0> {1}|a FLAGS (\\Seen \\Recent))");
     // §4.3
@@ -112,7 +115,8 @@ async fn what_is_appended_in_octets_can_be_read_by_everybody() {
     assert_eq!(client.ok("FETCH 2 BODY.PEEK[]").await.join("\r\n"), format!("* 2 FETCH (BODY[] {{{}}}\r\n{plain})", plain.len()));
     // NUL in a header cannot be encoded, and what somebody signed may not be.
     let signed = "Content-Type: multipart/signed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: binary\r\n\r\n\0\r\n--b--\r\n";
-    for bad in ["Subject: a\0b\r\n\r\nx", signed] {
+    let own = "Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin\0\r\n";
+    for bad in ["Subject: a\0b\r\n\r\nx", signed, own] {
         assert!(append(&mut client, bad).await.starts_with("NO [UNKNOWN-CTE] "), "{bad:?}");
     }
     assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 2)"]);
@@ -124,7 +128,7 @@ async fn a_message_is_put_together_of_parts_on_the_server() {
     let world = World::start().await;
     let mut client = with_mixed(&world).await;
     client.ok("CREATE &AOk-t&AOk-").await;
-    let catenate = "APPEND &AOk-t&AOk- (\\Seen) CATENATE (URL \"/INBOX/;UID=1/;SECTION=HEADER\" TEXT {5+}\r\n--b\r\n URL {32+}\r\n/INBOX/;UID=1/;section=2.MIME   ";
+    let catenate = "APPEND &AOk-t&AOk- (\\Seen) CATENATE (URL \"/INBOX/;UID=1/;SECTION=HEADER\" TEXT {0+}\r\n TEXT {5+}\r\n--b\r\n URL {32+}\r\n/INBOX/;UID=1/;section=2.MIME   ";
     // A URL ends where it ends: spaces are none of it.
     let lines = client.command(&format!("{catenate})")).await;
     assert!(lines[0].starts_with("NO [BADURL /INBOX/;UID=1/;section=2.MIME"), "{lines:?}");

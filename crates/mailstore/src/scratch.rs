@@ -9,10 +9,14 @@ use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::incoming::Incoming;
 use crate::memory::Memory;
-use crate::message_file::{LARGEST_WHOLE, Whole};
+use crate::message_file::Whole;
 use crate::store::Store;
 
 const BUFFER: usize = 64 * 1024;
+
+/// Larger messages are not taken apart: with its copies one then takes what all sessions together may hold
+/// ([`crate::LARGEST_WHOLE`]), and not more than is counted.
+const LARGEST: u64 = 64 << 20;
 
 /// A file without a name in `tmp/`: whatever happens, nothing of it stays.
 pub struct Scratch {
@@ -50,10 +54,10 @@ impl Scratch {
         Ok(())
     }
 
-    /// All bytes, in memory that counts among what all sessions may hold ([`LARGEST_WHOLE`]), with room for a copy in base64. `Limit` when
+    /// All bytes, in memory that counts among what all sessions may hold ([`crate::LARGEST_WHOLE`]), with room for a copy in base64. `Limit` when
     /// there are more.
     pub fn read_all(&mut self) -> Result<Whole> {
-        if self.size > LARGEST_WHOLE {
+        if self.size > LARGEST {
             return Err(Error::Limit("message is too large to be taken apart"));
         }
         self.rewind()?;

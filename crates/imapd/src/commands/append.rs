@@ -165,7 +165,10 @@ async fn expect(session: &Session, mut filing: Filing, size: u64, is_binary: boo
     let limit = session.connection.config.imapd.append_size_limit.0;
     let Some(current) = &mut filing.current else { return Err(Answer::bad("Expected a message")) };
     current.size = current.size.saturating_add(size);
-    judge_size(current.size, limit)?;
+    // of what is put together a piece may be empty
+    if !matches!(current.bytes, Bytes::Scratch { .. } | Bytes::None { catenated: true }) || current.size > 0 {
+        judge_size(current.size, limit)?;
+    }
     filing.size += size;
     let work = move || {
         let Filing { mailbox, replaces, current: Some(current), size, .. } = &mut filing else { return Ok(filing) };

@@ -31,11 +31,19 @@ pub async fn tell(session: &mut Session, spot: &Spot, items: StatusItems) -> Res
         false => 0,
     };
     let asked = spot.clone();
-    let id = if items.mailbox_id { Some(session.with_account(move |_| asked.account.mailbox_id(&asked.name)).await?) } else { None };
+    // where it cannot be made, as on a full disk, the rest can be told all the same
+    let id = match items.mailbox_id {
+        true => session.with_account(move |_| asked.account.mailbox_id(&asked.name)).await.inspect_err(no_id).ok(),
+        false => None,
+    };
     let limit = session.connection.config.imapd.append_size_limit.0;
     let enabled = session.enabled;
     write(&mut session.connection.wire.out, &spot.shown, items, &status, Found { size, deleted, limit, id, enabled });
     Ok(())
+}
+
+fn no_id(error: &mailstore::Error) {
+    tracing::warn!(%error, "the MAILBOXID cannot be made");
 }
 
 /// The sum of the sizes of some messages. Where file names do not tell them, files are read; so it is done in slices of time.

@@ -37,6 +37,8 @@ pub struct Job {
     uid: bool,
     /// Fetching sets `\Seen`.
     marks_seen: bool,
+    /// Message by message, as what is asked for may turn out not to be had (RFC 3516 §4.3).
+    marks_late: bool,
     /// Targets at the front that have been marked already.
     marked: usize,
     /// Messages that this command marked: their flags go into their answers.
@@ -83,12 +85,14 @@ impl Job {
             FetchItem::Binary(binary) => !binary.peek,
             _ => false,
         });
+        let marks_late = items.iter().any(|item| matches!(item, FetchItem::Binary(_)));
         Job {
             targets: targets.into(),
             items: items.into(),
             uid,
             // RFC 4314 §4
             marks_seen: shows_body && !selected.read_only && selected.rights.contains(mailstore::Rights::SEEN),
+            marks_late,
             marked: 0,
             fresh: HashSet::new(),
             told: Told::new(),
@@ -108,7 +112,7 @@ impl Job {
             let open = match self.open.take() {
                 Some(open) => Some(open),
                 None => {
-                    if self.marks_seen && self.marked == 0 {
+                    if self.marks_seen && !self.marks_late && self.marked == 0 {
                         self.mark_seen(selected)?;
                     }
                     let Some(target) = self.targets.pop_front() else { return Ok(true) };
@@ -133,6 +137,9 @@ impl Job {
         let Some(message) = selected.view.message(target.number).cloned() else { return Ok(None) };
         match self.plan(selected, target, message, reading) {
             Ok(open) => {
+                if self.marks_seen && self.marks_late && !open.message.flags().contains(Flags::SEEN) {
+                    self.mark(selected, vec![target.uid])?;
+                }
                 out.extend_from_slice(b"* ");
                 encode::number(out, u64::from(target.number));
                 out.extend_from_slice(b" FETCH (");
@@ -151,13 +158,14 @@ impl Job {
     }
 
     /// RFC 3501 §6.4.5: fetching a body sets `\Seen`; the changed flags belong into the answer.
-    fn mark_seen(&mut self, selected: &mut Selected) -> Result<(), Answer> {
+    fn mark_seen(&mut self, selected: &Selected) -> Result<(), Answer> {
         self.marked = self.targets.len().min(SEEN_BATCH);
         let unseen = |target: &&Target| selected.view.message(target.number).is_some_and(|m| !m.flags().contains(Flags::SEEN));
         let uids: Vec<u32> = self.targets.iter().take(self.marked).filter(unseen).map(|target| target.uid).collect();
-        if uids.is_empty() {
-            return Ok(());
-        }
+        if uids.is_empty() { Ok(()) } else { self.mark(selected, uids) }
+    }
+
+    fn mark(&mut self, selected: &Selected, uids: Vec<u32>) -> Result<(), Answer> {
         match selected.view.mailbox().store_flags(&uids, FlagMode::Add, &FlagSet::new(Flags::SEEN), None) {
             Ok(_) => self.fresh.extend(uids),
             Err(error @ mailstore::Error::NoSuchMailbox) => return Err(error.into()),
