@@ -31,6 +31,8 @@ pub struct Filing {
     current: Option<Current>,
     /// Of all messages so far.
     size: u64,
+    /// Of the URL before.
+    part: catenate::Known,
 }
 
 /// The message that a REPLACE removes.
@@ -111,7 +113,7 @@ async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replac
         mailstore::Error::NoSuchMailbox => Answer::no("TRYCREATE", "Mailbox does not exist"),
         error => error.into(),
     })?;
-    Ok(Filing { tag: tag.to_owned(), mailbox, rights, replaces, done: Vec::new(), current: None, size: 0 })
+    Ok(Filing { tag: tag.to_owned(), mailbox, rights, replaces, done: Vec::new(), current: None, size: 0, part: None })
 }
 
 /// The message that a REPLACE means.
@@ -196,7 +198,7 @@ async fn add_url(session: &Session, mut filing: Filing, url: String) -> Result<F
             current.bytes = Bytes::Scratch { scratch: filing.mailbox.scratch()?, binary: false };
         }
         let Bytes::Scratch { scratch, .. } = &mut current.bytes else { return Err(Answer::bad("Expected a part")) };
-        let added = catenate::copy(&realm, &found, scratch, current.size, limit)?;
+        let added = catenate::copy(&realm, &found, &mut filing.part, scratch, current.size, limit)?;
         current.size += added;
         filing.size += added;
         Ok(filing)

@@ -5,7 +5,7 @@ use crate::answer::Answer;
 use crate::fetch::body::{Plan, Reading};
 use crate::place::Realm;
 use crate::session::Session;
-use imap_proto::{BodyForm, BodyItem, MessageUrl, url};
+use imap_proto::{BodyForm, BodyItem, MessageUrl, Section, url};
 use mailstore::{Mailbox, Rights, Scratch};
 use std::cell::OnceCell;
 use std::io::{self, Read};
@@ -32,6 +32,9 @@ pub fn too_big(limit: u64) -> Answer {
     Answer::no("TOOBIG", format!("Message is larger than {limit} bytes (append_size_limit)"))
 }
 
+/// Where the part lies that the last URL of an APPEND was of, so that the next piece of it costs no look at the whole message.
+pub type Known = Option<(Arc<Mailbox>, (u32, Section, u64, u64))>;
+
 /// Reads the URL.
 pub fn find(session: &Session, text: &str) -> Result<Found, Answer> {
     let parsed = MessageUrl::parse(text).ok_or_else(|| bad(text))?;
@@ -43,7 +46,7 @@ pub fn find(session: &Session, text: &str) -> Result<Found, Answer> {
 }
 
 /// Adds the bytes it stands for and tells how many: no more than make `before` of them `limit`. Does not set `\Seen`. Blocking.
-pub fn copy(realm: &Realm, found: &Found, to: &mut Scratch, before: u64, limit: u64) -> Result<u64, Answer> {
+pub fn copy(realm: &Realm, found: &Found, known: &mut Known, to: &mut Scratch, before: u64, limit: u64) -> Result<u64, Answer> {
     let bad = || bad(&found.url);
     let mailbox = match (&found.selected, &found.parsed.mailbox) {
         (Some(selected), _) => selected.clone(),
@@ -66,10 +69,13 @@ pub fn copy(realm: &Realm, found: &Found, to: &mut Scratch, before: u64, limit: 
     })?;
     let whole = OnceCell::new();
     let reading = Reading::new(&whole);
-    // Without a length a part goes to its end.
+    // Without a length a part goes to its end; all of it is a piece too.
     let partial = found.parsed.partial.map(|(first, count)| (first, count.unwrap_or(u32::MAX)));
+    let partial = partial.or((!found.parsed.section.part.is_empty()).then_some((0, u32::MAX)));
     let item = BodyItem { section: found.parsed.section.clone(), peek: true, partial, form: BodyForm::Body };
-    let plan = reading.plan(&file, &item, found.parsed.uid, &mut None)?;
+    let mut place = known.take().filter(|(of, _)| Arc::ptr_eq(of, &mailbox)).map(|(_, place)| place);
+    let plan = reading.plan(&file, &item, found.parsed.uid, &mut place)?;
+    *known = place.map(|place| (mailbox.clone(), place));
     if plan == Plan::Nil {
         return Err(bad());
     }
