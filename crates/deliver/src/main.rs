@@ -16,7 +16,7 @@
 //! 250 is said for a recipient once the file and its name are durable. Several messages at a time are made durable together (`mailstore`, "rounds"). Each
 //! recipient gets its own answer: one that fails does not hold up the others. Missing mailboxes are made.
 //!
-//! Mail to `user+detail` goes to the INBOX of `user`, or to the mailbox `detail` by setting. Quota comes from the user database (`quota_rule`), else from the settings; `quota_warning` has the owner told in good time. It is
+//! Mail to `user+detail` goes to the INBOX of `user`, or to the mailbox `detail` by setting. Quota comes from the user database (`quota_rule` for `*`; 0 is no limit, and what it leaves out has none), else from the settings; `quota_warning` has the owner told in good time. It is
 //! counted in `maildirsize`.
 //!
 //! # PROTOCOL

@@ -44,7 +44,7 @@
 //! BUGS
 //!     A search for text reads every message, SORT and THREAD every header; of those there is no index. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
-//!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is, and those being read for it in all sessions
+//!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is (one that comes as binary and has to be encoded may have 64 MiB), and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the
 //!     same); BINARY sends them as they are. A conditional STORE fails also when another flag of the message was changed than those it names. Quota is set by the administrator, never by SETQUOTA. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
 //!     Dovecot serves the same Maildir; those of public mailboxes hold here. Changed annotations are not told unasked. A client whose open mailbox is deleted or renamed by another session is disconnected.
