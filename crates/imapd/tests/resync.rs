@@ -321,7 +321,8 @@ async fn without_a_log_there_are_no_modseqs() {
     // RFC 7162 §3.2.3: what goes is told by number, and nothing has a MODSEQ
     client.ok("ENABLE QRESYNC").await;
     for _ in 0..2 {
-        assert_eq!(client.ok("STORE 1 +FLAGS (\\Deleted)").await, ["* 1 FETCH (FLAGS (\\Deleted \\Recent))"]);
+        let told = client.ok("STORE 1 +FLAGS (\\Deleted)").await.join("").replace(" \\Recent", "");
+        assert_eq!(told, "* 1 FETCH (FLAGS (\\Deleted))");
         client.ok("STORE 1 -FLAGS.SILENT (\\Deleted)").await;
         client.ok("SELECT Odd").await;
         client.append("Odd", "", &message("x", "y")).await;
@@ -376,7 +377,7 @@ impl Cache {
             } else if line.contains(" FETCH (") {
                 let uid = number_after(std::slice::from_ref(line), "UID ").unwrap() as u32;
                 let flags = line.split_once("FLAGS (").unwrap().1.split_once(')').unwrap().0;
-                let mut flags: Vec<String> = flags.split(' ').filter(|flag| *flag != "\\Recent").map(str::to_owned).collect();
+                let mut flags: Vec<String> = flags.split(' ').filter(|flag| !["", "\\Recent"].contains(flag)).map(str::to_owned).collect();
                 flags.sort();
                 // of a message that is new to it a client asks for itself
                 if add || self.messages.contains_key(&uid) {
