@@ -11,6 +11,7 @@
 //! the quota is passed and is older than 15 minutes. An account without limits, and without mailboxes that have some, gets no file, but an existing one is kept true.
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::dir::Dir;
@@ -210,7 +211,9 @@ pub(crate) fn recount(root: &Dir, terms: Terms<'_>) -> Result<Usage> {
         }
     }
     if !limits.is_none() || terms.rules.limit_anything() {
-        let temporary = format!("maildirsize.{}", std::process::id());
+        // Several threads may count at once.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let temporary = format!("maildirsize.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let text = format!("{}{} {}\n", limits.header(), used.bytes, used.messages);
         let mut file = root.create_or_truncate(&temporary)?;
         if let Err(error) = file.write_all(text.as_bytes()) {
