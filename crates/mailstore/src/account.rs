@@ -31,6 +31,8 @@ pub struct Account {
     mailboxes: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
     /// Creation, deletion and renaming, one at a time.
     structure: Mutex<()>,
+    /// Replacing of messages, one at a time: each has the room of the one it replaces, and no other has it.
+    pub(crate) replacing: Mutex<()>,
     limits: Mutex<Limits>,
     counts: Mutex<HashMap<MailboxName, Counted>>,
 }
@@ -83,6 +85,7 @@ impl Account {
             root,
             mailboxes: Mutex::default(),
             structure: Mutex::new(()),
+            replacing: Mutex::default(),
             limits: Mutex::default(),
             counts: Mutex::default(),
         })

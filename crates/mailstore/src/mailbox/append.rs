@@ -50,6 +50,7 @@ impl Mailbox {
     pub fn replace(&self, mut message: Incoming, of: &Mailbox, uid: u32) -> Result<Added> {
         message.finish()?;
         let bytes = message.disk_size();
+        let _turn = self.account.replacing.lock();
         let is_there = match self.check_net_room(bytes, of, uid, Mailbox::disk_size) {
             Ok(()) => true,
             Err(Error::Expunged) => false,
