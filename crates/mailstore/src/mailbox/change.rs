@@ -72,6 +72,9 @@ impl Mailbox {
                 tracing::warn!(mailbox = %self.name, %error, "the log of the mailbox cannot be written");
             }
         }
+        if modseq.is_none() {
+            state.owes(renamed.iter().copied());
+        }
         drop(log);
         self.publish(&mut state);
         result.map(|()| stored)

@@ -23,7 +23,7 @@ const SHORT_BYTES: u64 = 64 << 10;
 const BYTES_PER_MESSAGE: u64 = 64;
 
 /// Ranges of removed messages that a shorter file keeps.
-const MOST_VANISHED: usize = 4096;
+const MOST_VANISHED: usize = 1024;
 
 /// Times of directories further ahead are no clock that was set back, but wrong.
 const DAY_MICROS: u64 = 86_400_000_000;
@@ -115,8 +115,17 @@ impl State {
     pub(super) fn renamed(&mut self, uid: u32, before: Info, modseq: u64) {
         if self.journal.unlogged.insert(uid) {
             self.journal.entries.insert(uid, Entry { bits: Bits::of(before), modseq });
+            if modseq > self.journal.settled {
+                // Its record has been carried out, or overtaken: what the file has now is newer.
+                self.journal.owed.insert(uid);
+            }
         }
         self.compare(uid);
+    }
+
+    /// These have got their flags without a record, which is to be written.
+    pub(super) fn owes(&mut self, uids: impl IntoIterator<Item = u32>) {
+        self.journal.owed.extend(uids);
     }
 
     /// Messages are no more.
@@ -495,6 +504,9 @@ impl Mailbox {
         for mut record in records.into_iter().rev() {
             let What::Vanished(list) = &mut record.what else { continue };
             *list = except(list, &living);
+            if list.is_empty() {
+                continue;
+            }
             match room.checked_sub(list.len()) {
                 Some(left) => room = left,
                 // all older ones are forgotten with it
