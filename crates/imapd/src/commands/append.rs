@@ -39,6 +39,8 @@ pub struct Filing {
 struct Old {
     mailbox: Arc<Mailbox>,
     uid: u32,
+    /// The message may take minutes to come, and the UID be another's by then.
+    uid_validity: u32,
 }
 
 /// The message that is coming.
@@ -125,7 +127,10 @@ fn old(session: &Session, replaces: &Replaces) -> Result<Old, Answer> {
     // RFC 8508 §3.4: as APPEND, STORE and EXPUNGE together.
     judge(selected.rights, Rights::MARK | Rights::EXPUNGE)?;
     match selected.resolve(&replaces.message, replaces.uid)?[..] {
-        [target] if !selected.view.is_expunged(target.uid) => Ok(Old { mailbox: selected.view.mailbox().clone(), uid: target.uid }),
+        [target] if !selected.view.is_expunged(target.uid) => {
+            let (mailbox, uid_validity) = (selected.view.mailbox().clone(), selected.view.snapshot().uid_validity());
+            Ok(Old { mailbox, uid: target.uid, uid_validity })
+        }
         _ => Err(Answer::no("EXPUNGEISSUED", "Message to be replaced does not exist")),
     }
 }
@@ -333,6 +338,7 @@ async fn keep(session: &Session, filing: Filing) -> Result<String, Answer> {
     let Filing { mailbox, mut done, replaces, size, .. } = complete(session, filing).await?;
     let name = mailbox.name().clone();
     let work = move || match (replaces, done.pop()) {
+        (Some(old), _) if old.mailbox.snapshot().uid_validity() != old.uid_validity => Err(mailstore::Error::Expunged),
         (Some(old), Some(message)) => mailbox.replace(message, &old.mailbox, old.uid),
         (_, last) => {
             done.extend(last);
