@@ -6,7 +6,8 @@
 #   facteur.sh pids DIR
 #
 # Environment: FACTEUR_EXTRA   lines appended to DIR/etc/conf.d/bench.toml
-# Users and passwords as in peers.sh; mail lies in DIR/mail/example.test/USER/Maildir.
+# Users and passwords as in peers.sh; mail lies in DIR/mail/example.test/USER/Maildir and belongs to user 5000 as at the peers: run as root,
+# the servers are started as that user.
 set -eu
 cmd=${1:?command}; DIR=$(realpath -m "${2:?DIR}")
 
@@ -31,8 +32,9 @@ disable_plaintext_auth = false
 file = "../../facteur.log"
 ${FACTEUR_EXTRA:-}
 CF
+    as=(); [ "$(id -u)" = 0 ] && { chown -R 5000:5000 "$DIR"; as=(setpriv --reuid 5000 --regid 5000 --clear-groups); }
     args=(); for u in $(users); do args+=(--user "$u@example.test:secret"); done
-    "$BIN/facteur" up --root "$DIR" --port-base "$BASE" "${args[@]}" >"$DIR/ready" 2>"$DIR/err" &
+    "${as[@]}" "$BIN/facteur" up --root "$DIR" --port-base "$BASE" "${args[@]}" >"$DIR/ready" 2>"$DIR/err" &
     echo $! >"$DIR/pid"
     for _ in $(seq 1200); do
       grep -q '^ready$' "$DIR/ready" && break

@@ -28,9 +28,9 @@ for w in "${what[@]}"; do
     smtp-idle) smtp idle --sessions 500 "$@" ;;
     queue) queue "postfix,2525,-,$postfix" "postqueue -c $DIR/p/postfix/etc -p" "$@"
            queue "facteur,3525,-,$ours" "$BIN/facteur --root $DIR/f queue list" "$@" ;;
-    idle) "$HERE/imap_ops.py" idle --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
+    idle) "$HERE/imap_ops.py" idle --scratch "$DIR" --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
             --target "facteur,3143,3110,$DIR/f/mail/example.test,$ours" "$@" ;;
-    imap) "$HERE/imap_ops.py" ops --messages 10000 --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
+    imap) "$HERE/imap_ops.py" ops --scratch "$DIR" --messages 10000 --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
             --target "facteur,3143,3110,$DIR/f/mail/example.test,$ours" "$@" ;;
     *) echo "unknown: $w" >&2; exit 2 ;;
   esac
