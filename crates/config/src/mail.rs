@@ -1,6 +1,7 @@
 use crate::choices;
 use crate::quota::{Amount, Grace, QuotaRule};
 use crate::settings;
+use crate::value::Size;
 use std::path::PathBuf;
 
 choices! {
@@ -26,5 +27,7 @@ settings! {
         quota_rule: Vec<QuotaRule> = Vec::new(), was "Dovecot quota_rule, quota_rule2";
         /// How far beyond its limit of bytes the last message that is delivered may bring an account that is not yet full. Clients have no such grace. Read at start.
         quota_grace: Grace = Grace(Amount::Percent(10)), was "Dovecot quota_grace";
+        /// The largest cache (`facteur.cache`) of one mailbox, where envelopes, structures and common header fields are remembered so that listing a mailbox reads no message twice. 0: none. Read at start.
+        mail_cache_max_size: Size = Size(1 << 30), in Size(0)..=Size(1 << 40), was "Dovecot mail_cache_max_size";
     }
 }

@@ -18,6 +18,7 @@ mod commands;
 mod connection;
 mod context;
 mod deflate;
+mod facts;
 mod fetch;
 mod filter;
 mod login;

@@ -1,13 +1,12 @@
 //! What SORT and THREAD compare messages by (RFC 5256 §2, §3; RFC 5957), read from their headers.
 
-use crate::fetch::body::HEADER_BYTES;
+use crate::facts::Facts;
 use crate::selected::{Selected, Target};
 use imap_proto::{SortBy, SortKey};
 use mailstore::{Error, Message};
-use message::thread::{Id, Item, ancestors};
-use message::{Date, Entry, Envelope, Subject, collation_key};
+use message::thread::Item;
+use message::{Entry, Envelope, collation_key};
 use std::cmp::Ordering;
-use std::io;
 use std::time::Instant;
 
 /// Longer texts are compared by their beginning.
@@ -90,24 +89,21 @@ impl<T: Weight> Gathering<T> {
     }
 }
 
-fn header(selected: &Selected, message: &Message) -> mailstore::Result<Vec<u8>> {
-    let file = selected.view.mailbox().read(message.uid())?;
-    let unreadable = |source: io::Error| Error::Io { step: "read", path: message.base_name().into(), source };
-    file.read_header(HEADER_BYTES).map_err(unreadable)
-}
-
 /// The values of a message for each criterion of `order`. Blocking.
 pub fn keys(selected: &Selected, message: &Message, order: &[SortKey]) -> mailstore::Result<Vec<Key>> {
     let mailbox = selected.view.mailbox();
-    let needs_header = order.iter().any(|key| !matches!(key.by, SortBy::Arrival | SortBy::Size));
-    let header = if needs_header { header(selected, message)? } else { Vec::new() };
-    let envelope = Envelope::parse(&header);
+    let needs_facts = order.iter().any(|key| !matches!(key.by, SortBy::Arrival | SortBy::Size));
+    let facts = if needs_facts { Some(Facts::get(mailbox, message, false)?) } else { None };
+    let needs_addresses = order.iter().any(|key| !matches!(key.by, SortBy::Arrival | SortBy::Size | SortBy::Date | SortBy::Subject));
+    let header = facts.as_ref().filter(|_| needs_addresses).map_or(&[][..], Facts::header);
+    let envelope = Envelope::parse(header);
     let value = |key: &SortKey| {
         Ok(match key.by {
             SortBy::Arrival => Key::Number(mailbox.internal_date(message)?),
             SortBy::Size => Key::Number(i64::try_from(mailbox.size(message)?).unwrap_or(i64::MAX)),
-            SortBy::Date => Key::Number(sent(&envelope, || mailbox.internal_date(message))?),
-            SortBy::Subject => Key::Text(text(&subject(&envelope).base)),
+            // RFC 5256 §2.2: the Date field in UTC; INTERNALDATE where there is none that can be read
+            SortBy::Date => Key::Number(facts.as_ref().map_or(0, |facts| facts.sent().unwrap_or(facts.arrived()))),
+            SortBy::Subject => Key::Text(facts.as_ref().map_or("", Facts::subject).to_owned()),
             SortBy::From => Key::Text(text(&mailbox_of(&envelope.from))),
             SortBy::To => Key::Text(text(&mailbox_of(&envelope.to))),
             SortBy::Cc => Key::Text(text(&mailbox_of(&envelope.cc))),
@@ -120,19 +116,7 @@ pub fn keys(selected: &Selected, message: &Message, order: &[SortKey]) -> mailst
 
 /// What THREAD wants to know of a message. Blocking.
 pub fn item(selected: &Selected, message: &Message) -> mailstore::Result<Item> {
-    let header = header(selected, message)?;
-    let envelope = Envelope::parse(&header);
-    let arrived = selected.view.mailbox().internal_date(message)?;
-    let Subject { base, is_reply } = subject(&envelope);
-    let references = message::find(&header, "References").map(|field| field.value());
-    Ok(Item {
-        sent: sent(&envelope, || Ok(arrived))?,
-        arrived,
-        subject: text(&base),
-        is_reply,
-        id: envelope.message_id.as_deref().and_then(|value| message::thread::message_ids(value).next()).map(|id| Id::of(&id)),
-        references: ancestors(references, envelope.in_reply_to.as_deref()),
-    })
+    Facts::get(selected.view.mailbox(), message, false).map(|facts| facts.item())
 }
 
 /// The order of two messages whose values are these; equal ones stay as they stand in the mailbox.
@@ -141,16 +125,8 @@ pub fn compare(order: &[SortKey], a: &[Key], b: &[Key]) -> Ordering {
     each.fold(Ordering::Equal, Ordering::then)
 }
 
-/// RFC 5256 §2.2: the Date field in UTC; INTERNALDATE where there is none that can be read.
-fn sent(envelope: &Envelope<'_>, arrived: impl FnOnce() -> mailstore::Result<i64>) -> mailstore::Result<i64> {
-    envelope.date.as_deref().and_then(Date::parse).map_or_else(arrived, |date| Ok(date.unix()))
-}
-
-fn subject(envelope: &Envelope<'_>) -> Subject {
-    envelope.subject.as_deref().map(Subject::parse).unwrap_or_default()
-}
-
-fn text(text: &str) -> String {
+/// A text as it is compared, or its beginning.
+pub fn text(text: &str) -> String {
     let cut = |text: &str| text.char_indices().nth(KEY_CHARS).map_or(text.len(), |(at, _)| at);
     let mut key = collation_key(&text[..cut(text)]);
     // One letter may be taken apart into eighteen.

@@ -189,7 +189,9 @@ impl Session {
         let mut selected = self.selected.take().expect("the machine lets these commands through only with a mailbox open");
         let (selected, result) = self
             .blocking(move || {
+                let hold = selected.view.mailbox().hold();
                 let result = work(&mut selected);
+                drop(hold);
                 (selected, result)
             })
             .await;

@@ -168,6 +168,11 @@ impl Dir {
         self.open_regular(name, OFlag::O_CREAT | OFlag::O_RDWR)
     }
 
+    /// Opens a regular file for reading and appending, making an empty one when it is not there.
+    pub fn open_or_create_append(&self, name: &str) -> Result<File> {
+        self.open_regular(name, OFlag::O_CREAT | OFlag::O_RDWR | OFlag::O_APPEND)
+    }
+
     fn open_regular(&self, name: &str, flags: OFlag) -> Result<File> {
         // O_NONBLOCK: a FIFO put in a message's place must not make us wait
         let file = self.open_at(name, flags | OFlag::O_NONBLOCK).map_err(|e| link_or(e, "open", &self.at(name)))?;

@@ -9,12 +9,13 @@
 //! [`Snapshot`] and [`Message`], [`View`] except [`View::sync`].
 //!
 //! On disk (each file is described at the top of the module that owns it): Maildir++ directories (`account`),
-//! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `facteur.log` (`changelog`), `subscriptions` (`subscriptions`), `maildirsize`
+//! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `facteur.log` (`changelog`), `facteur.cache` (`cache`), `subscriptions` (`subscriptions`), `maildirsize`
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
 mod account;
 mod acl;
 mod annotate;
+mod cache;
 mod changelog;
 mod delivery;
 mod dir;
@@ -50,7 +51,7 @@ pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD
 pub use incoming::Incoming;
 pub use location::{Location, LocationError};
 pub use lock::SessionLock;
-pub use mailbox::{Added, Gone, Kept, Mailbox, Moved, Stored};
+pub use mailbox::{Added, Gone, Hold, Kept, Mailbox, Moved, Stored};
 pub use message_file::{LARGEST_WHOLE, MessageFile, Whole, to_crlf};
 pub use metadata::{AnnotationError, AnnotationLimits, Annotations};
 pub use name::{MailboxName, NameError, SEPARATOR};

@@ -14,6 +14,12 @@ use crate::snapshot::Core;
 
 const BUFFER: usize = 64 * 1024;
 
+/// Up to this a message is read in one go.
+const SMALL: u64 = 256 << 10;
+
+/// Most headers end before.
+const HEADER_READ: u64 = 6 << 10;
+
 /// The largest message that is read as a whole, counted with CRLF line ends, and what all such messages of a process may take together. Larger
 /// ones can be read in pieces only: a file that somebody put there must not take our memory.
 pub const LARGEST_WHOLE: u64 = 256 << 20;
@@ -93,7 +99,11 @@ impl std::ops::Deref for Whole {
 
 impl MessageFile {
     pub(crate) fn new(file: File, core: Arc<Core>, places: Arc<Places>, memory: Arc<Memory>) -> io::Result<MessageFile> {
-        let stamp = Stamp::of(&nix::sys::stat::fstat(&file)?);
+        let stat = nix::sys::stat::fstat(&file)?;
+        let stamp = Stamp::of(&stat);
+        if core.internal_date().is_none() {
+            core.set_internal_date(stat.st_mtime);
+        }
         Ok(MessageFile { file: Arc::new(file), disk_size: stamp.size, core, stamp, places, memory })
     }
 
@@ -141,10 +151,31 @@ impl MessageFile {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let taken = self.memory.take(size);
+        if self.disk_size <= SMALL
+            && let Some(bytes) = self.read_small(self.disk_size as usize, size as usize)?
+        {
+            return Ok(Whole { bytes, _taken: taken });
+        }
         let mut bytes = Vec::with_capacity(size as usize + 1);
         // a file that has grown since is another message
         self.reader(0)?.take(2 * self.disk_size).read_to_end(&mut bytes)?;
         Ok(Whole { bytes, _taken: taken })
+    }
+
+    /// The message up to byte `length` on disk, in one read; `None` when it has become shorter than it was.
+    fn read_small(&self, length: usize, shown: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut raw = vec![0; length];
+        match self.file.read_exact_at(&mut raw, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        if self.is_verbatim() {
+            return Ok(Some(raw));
+        }
+        let mut bytes = Vec::with_capacity(shown + 1);
+        to_crlf(&raw, 0, &mut bytes);
+        Ok(Some(bytes))
     }
 
     /// At most `length` bytes from `offset`, both counted with CRLF line ends. Shorter only at the end of the message.
@@ -182,6 +213,13 @@ impl MessageFile {
 
     /// The header with the empty line behind it, CRLF line ends; at most `limit` bytes.
     pub fn read_header(&self, limit: usize) -> io::Result<Vec<u8>> {
+        let first = self.disk_size.min(HEADER_READ) as usize;
+        if let Some(mut out) = self.read_small(first, first + first / 16)?
+            && let Some(end) = header_end(&out, 0)
+        {
+            out.truncate(end.min(limit));
+            return Ok(out);
+        }
         let mut out = Vec::new();
         let mut reader = self.reader(0)?;
         let mut chunk = vec![0; 8 * 1024];
@@ -192,18 +230,22 @@ impl MessageFile {
             }
             let from = out.len().saturating_sub(3);
             out.extend_from_slice(&chunk[..got]);
-            if out.starts_with(b"\r\n") {
-                out.truncate(2);
-                break;
-            }
-            if let Some(end) = memchr::memmem::find(&out[from..], b"\r\n\r\n") {
-                out.truncate(from + end + 4);
+            if let Some(end) = header_end(&out, from) {
+                out.truncate(end);
                 break;
             }
         }
         out.truncate(limit);
         Ok(out)
     }
+}
+
+/// Behind the empty line; what lies before `from` was looked at.
+fn header_end(bytes: &[u8], from: usize) -> Option<usize> {
+    if bytes.starts_with(b"\r\n") {
+        return Some(2);
+    }
+    memchr::memmem::find(&bytes[from..], b"\r\n\r\n").map(|end| from + end + 4)
 }
 
 struct CrlfReader {

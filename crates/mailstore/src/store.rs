@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use crate::account::Account;
+use crate::cache::Room;
 use crate::dir::{Dir, host_part};
 use crate::error::Result;
 use crate::location::Location;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub mailbox_limit: usize,
     /// Rules for single mailboxes, and grace.
     pub quota: QuotaRules,
+    /// Largest cache of message contents of one mailbox, in bytes; 0: none is kept.
+    pub cache_limit: u64,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             poll_interval: Duration::from_secs(1),
             mailbox_limit: 10_000,
             quota: QuotaRules::default(),
+            cache_limit: 1 << 30,
         }
     }
 }
@@ -62,6 +66,7 @@ impl From<&config::Config> for Settings {
             },
             hostname: config.main.hostname.clone(),
             quota: QuotaRules::new(&config.mail.quota_rule, config.mail.quota_grace),
+            cache_limit: config.mail.mail_cache_max_size.0,
             ..Settings::default()
         }
     }
@@ -75,6 +80,8 @@ pub struct Store {
     notifier: Arc<Notifier>,
     /// For messages read as a whole.
     memory: Arc<Memory>,
+    /// For what is known of caches.
+    cache_room: Arc<Room>,
     sequence: AtomicU32,
     process: u32,
 }
@@ -85,6 +92,7 @@ impl Store {
             host: host_part(&settings.hostname),
             notifier: Notifier::new(settings.poll_interval),
             memory: Memory::new(LARGEST_WHOLE),
+            cache_room: Arc::default(),
             settings,
             accounts: Mutex::default(),
             sequence: AtomicU32::new(0),
@@ -120,6 +128,10 @@ impl Store {
 
     pub(crate) fn memory(&self) -> &Arc<Memory> {
         &self.memory
+    }
+
+    pub(crate) fn cache_room(&self) -> &Arc<Room> {
+        &self.cache_room
     }
 
     pub(crate) fn host(&self) -> &str {

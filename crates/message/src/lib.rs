@@ -47,7 +47,7 @@ pub use envelope::Envelope;
 pub use header::{Field, Fields, fields, find, header_ends, header_length};
 pub use mime::{Kind, Message, Part};
 pub use preview::{PREVIEW_CHARS, preview};
-pub use section::{Section, Want};
+pub use section::{Section, Want, pick};
 pub use subject::{Subject, collation_key};
 pub use transfer::Encoding;
 

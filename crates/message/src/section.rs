@@ -79,7 +79,7 @@ fn named(names: &[&str], name: &[u8]) -> bool {
 }
 
 /// The fields of `header` whose name `wanted` takes, and an empty line with the line end that the header uses.
-pub(crate) fn pick<'a>(header: &'a [u8], wanted: impl Fn(&[u8]) -> bool) -> Section<'a> {
+pub fn pick<'a>(header: &'a [u8], wanted: impl Fn(&[u8]) -> bool) -> Section<'a> {
     let mut out = Vec::new();
     let mut iter = fields(header);
     for field in iter.by_ref() {

@@ -195,6 +195,15 @@ impl<'w> Reading<'w> {
     }
 }
 
+/// An item that selects fields of `header`.
+pub fn write_fields(header: &[u8], item: &BodyItem, out: &mut Vec<u8>) {
+    write_name(out, item);
+    out.push(b' ');
+    let Some(SectionText::Fields { names, .. }) = &item.section.text else { return out.extend_from_slice(b"NIL") };
+    let found = message::pick(header, |name| names.iter().any(|wanted| wanted.as_bytes().eq_ignore_ascii_case(name)));
+    literal(out, &found);
+}
+
 /// What is in the cell, made when there is nothing yet.
 fn keep<T>(cell: &OnceCell<T>, make: impl FnOnce() -> io::Result<T>) -> io::Result<&T> {
     if let Some(kept) = cell.get() {

@@ -6,7 +6,11 @@ use message::{Entry, Envelope};
 /// RFC 3501 §9: `envelope = "(" env-date SP env-subject SP env-from SP env-sender SP env-reply-to SP env-to SP env-cc SP
 /// env-bcc SP env-in-reply-to SP env-message-id ")"`
 pub fn write(out: &mut Vec<u8>, header: &[u8]) {
-    let envelope = Envelope::parse(header);
+    write_parsed(out, &Envelope::parse(header));
+}
+
+/// The same of one that is parsed.
+pub fn write_parsed(out: &mut Vec<u8>, envelope: &Envelope<'_>) {
     out.push(b'(');
     nstring(out, envelope.date.as_deref());
     out.push(b' ');

@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod structure;
 
 use crate::answer::Answer;
+use crate::facts::{Facts, Need};
 use crate::selected::{Selected, Target, Told, write_modseq};
 use crate::zone;
 use body::{Plan, Reading};
@@ -35,6 +36,8 @@ pub struct Job {
     targets: VecDeque<Target>,
     items: Arc<[FetchItem]>,
     uid: bool,
+    /// How far facts are enough for all items.
+    need: Need,
     /// Fetching sets `\Seen`.
     marks_seen: bool,
     /// Message by message, as what is asked for may turn out not to be had (RFC 3516 §4.3).
@@ -88,6 +91,7 @@ impl Job {
         let marks_late = items.iter().any(|item| matches!(item, FetchItem::Binary(_)));
         Job {
             targets: targets.into(),
+            need: items.iter().map(Need::of).max().unwrap_or(Need::Nothing),
             items: items.into(),
             uid,
             // RFC 4314 §4
@@ -135,6 +139,13 @@ impl Job {
     /// Begins the answer for a message; `None` when there is nothing to say about it.
     fn begin(&mut self, selected: &mut Selected, target: Target, reading: &Reading<'_>, out: &mut Vec<u8>) -> Result<Option<Open>, Answer> {
         let Some(message) = selected.view.message(target.number).cloned() else { return Ok(None) };
+        if self.need != Need::Message {
+            match self.write_known(selected, target, &message, out) {
+                Ok(()) => {}
+                Err(failure) => self.failed(target, failure)?,
+            }
+            return Ok(None);
+        }
         match self.plan(selected, target, message, reading) {
             Ok(open) => {
                 if self.marks_seen && self.marks_late && !open.message.flags().contains(Flags::SEEN) {
@@ -145,16 +156,86 @@ impl Job {
                 out.extend_from_slice(b" FETCH (");
                 return Ok(Some(open));
             }
-            Err(Failure::Gone) => self.missing = true,
-            Err(Failure::UnknownEncoding) => self.unknown_encoding = true,
-            Err(Failure::Unreadable(why)) if self.unreadable => tracing::debug!(uid = target.uid, why, "message cannot be read"),
-            Err(Failure::Unreadable(why)) => {
+            Err(failure) => self.failed(target, failure)?,
+        }
+        Ok(None)
+    }
+
+    /// There is nothing to say about a message.
+    fn failed(&mut self, target: Target, failure: Failure) -> Result<(), Answer> {
+        match failure {
+            Failure::Gone => self.missing = true,
+            Failure::UnknownEncoding => self.unknown_encoding = true,
+            Failure::Unreadable(why) if self.unreadable => tracing::debug!(uid = target.uid, why, "message cannot be read"),
+            Failure::Unreadable(why) => {
                 tracing::error!(uid = target.uid, why, "message cannot be read");
                 self.unreadable = true;
             }
-            Err(Failure::Answer(answer)) => return Err(answer),
+            Failure::Answer(answer) => return Err(answer),
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// The whole answer, from what is remembered of the message.
+    fn write_known(&mut self, selected: &Selected, target: Target, message: &Message, out: &mut Vec<u8>) -> Result<(), Failure> {
+        let mailbox = selected.view.mailbox();
+        let facts = match self.need {
+            Need::Header | Need::Structure => Some(Facts::get(mailbox, message, self.need == Need::Structure)?),
+            Need::IfKnown if self.items.contains(&FetchItem::InternalDate) && message.known_internal_date().is_none() => {
+                Facts::recall(mailbox, message)
+            }
+            _ => None,
+        };
+        let facts = facts.as_ref();
+        let arrived = |_| facts.map_or_else(|| mailbox.internal_date(message), |facts| Ok(facts.arrived()));
+        let arrived = self.items.contains(&FetchItem::InternalDate).then_some(()).map(arrived).transpose()?;
+        let size = |_| facts.map_or_else(|| mailbox.size(message), |facts| Ok(facts.size()));
+        let size = self.items.contains(&FetchItem::Size).then_some(()).map(size).transpose()?;
+        out.extend_from_slice(b"* ");
+        encode::number(out, u64::from(target.number));
+        out.extend_from_slice(b" FETCH (");
+        let items = self.items.clone();
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                out.push(b' ');
+            }
+            match (item, facts) {
+                (FetchItem::InternalDate, _) => write_internal_date(out, arrived.unwrap_or_default()),
+                (FetchItem::Size, _) => write_size(out, size.unwrap_or_default()),
+                (FetchItem::Envelope, Some(facts)) => {
+                    out.extend_from_slice(b"ENVELOPE ");
+                    out.extend_from_slice(facts.envelope());
+                }
+                (FetchItem::Structure { .. }, Some(facts)) => {
+                    out.extend_from_slice(b"BODYSTRUCTURE ");
+                    out.extend_from_slice(facts.structure().unwrap_or_default());
+                }
+                (FetchItem::Body(item), Some(facts)) => body::write_fields(facts.header(), item, out),
+                _ => self.write_property(selected, target, message, item, out),
+            }
+        }
+        if self.uid && !items.contains(&FetchItem::Uid) {
+            out.extend_from_slice(b" UID ");
+            encode::number(out, u64::from(target.uid));
+        }
+        out.extend_from_slice(b")\r\n");
+        Ok(())
+    }
+
+    /// An item that the mailbox knows of each message.
+    fn write_property(&mut self, selected: &Selected, target: Target, message: &Message, item: &FetchItem, out: &mut Vec<u8>) {
+        match item {
+            FetchItem::Uid => {
+                out.extend_from_slice(b"UID ");
+                encode::number(out, u64::from(target.uid));
+            }
+            FetchItem::Flags => self.write_flags(selected, message, out),
+            FetchItem::ModSeq => self.write_modseq(selected, message, out),
+            FetchItem::EmailId => out.extend_from_slice(format!("EMAILID (M{:032x})", message.email_id()).as_bytes()),
+            // RFC 8474 §5.2: it would have to stay the same whatever comes later.
+            FetchItem::ThreadId => out.extend_from_slice(b"THREADID NIL"),
+            _ => {}
+        }
     }
 
     /// RFC 3501 §6.4.5: fetching a body sets `\Seen`; the changed flags belong into the answer.
@@ -273,20 +354,8 @@ impl Job {
         let message = &open.message;
         let file = open.file.as_ref();
         match item {
-            FetchItem::Uid => {
-                out.extend_from_slice(b"UID ");
-                encode::number(out, u64::from(open.target.uid));
-            }
-            FetchItem::Flags => self.write_flags(selected, message, out),
-            FetchItem::ModSeq => self.write_modseq(selected, message, out),
-            FetchItem::InternalDate => {
-                out.extend_from_slice(b"INTERNALDATE ");
-                zone::local(mailbox.internal_date(message).unwrap_or_default()).write(out);
-            }
-            FetchItem::Size => {
-                out.extend_from_slice(b"RFC822.SIZE ");
-                encode::number(out, mailbox.size(message).unwrap_or_default());
-            }
+            FetchItem::InternalDate => write_internal_date(out, mailbox.internal_date(message).unwrap_or_default()),
+            FetchItem::Size => write_size(out, mailbox.size(message).unwrap_or_default()),
             FetchItem::Envelope => {
                 out.extend_from_slice(b"ENVELOPE ");
                 envelope::write(out, again(file.map(|file| reading.header(file))).unwrap_or_default());
@@ -305,9 +374,6 @@ impl Job {
                 let rest = reading.write(file, item, open.plan[open.next], out);
                 open.stream = rest.map(|(reader, left)| Stream { reader, left, holds_nul: false });
             }
-            FetchItem::EmailId => out.extend_from_slice(format!("EMAILID (M{:032x})", message.email_id()).as_bytes()),
-            // RFC 8474 §5.2: it would have to stay the same whatever comes later.
-            FetchItem::ThreadId => out.extend_from_slice(b"THREADID NIL"),
             FetchItem::SaveDate => {
                 out.extend_from_slice(b"SAVEDATE ");
                 zone::local(mailbox.save_date(message).unwrap_or_default()).write(out);
@@ -328,6 +394,10 @@ impl Job {
                 binary::write_name(out, "BINARY.SIZE", part, None);
                 let (Some(file), Plan::Decode(coded)) = (file, open.plan[open.next]) else { return out.push(b'0') };
                 binary::write_size(file, coded, open.target.uid, part, &selected.decoding, out);
+            }
+            _ => {
+                let (target, message) = (open.target, open.message.clone());
+                self.write_property(selected, target, &message, item, out);
             }
         }
     }
@@ -358,6 +428,16 @@ impl Job {
     pub fn into_told(self) -> Told {
         self.told
     }
+}
+
+fn write_internal_date(out: &mut Vec<u8>, unix: i64) {
+    out.extend_from_slice(b"INTERNALDATE ");
+    zone::local(unix).write(out);
+}
+
+fn write_size(out: &mut Vec<u8>, size: u64) {
+    out.extend_from_slice(b"RFC822.SIZE ");
+    encode::number(out, size);
 }
 
 /// What an EMAILID stands for (RFC 8474 §6: its letters have to be those that were told).

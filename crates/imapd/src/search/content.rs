@@ -1,9 +1,10 @@
 //! Looking for text in one message: decoded first, then compared without case; in turns, however large the message.
 
+use super::Stop;
 use super::needle::Needle;
 use super::pieces::Pieces;
 use super::turn::Turn;
-use super::{Stop, day_number};
+use crate::facts::{Facts, has_field};
 use crate::selected::Selected;
 use message::{Field, Kind, Message, Part, collation_key, fields};
 
@@ -33,6 +34,11 @@ impl Keys {
         self.headers.len() - 1
     }
 
+    /// Whether all HEADER keys mean fields that are remembered of messages.
+    fn are_remembered(&self) -> bool {
+        self.headers.iter().all(|(name, _)| has_field(name.as_bytes()))
+    }
+
     /// Adds a BODY or TEXT key and returns its index.
     pub fn content(&mut self, scope: Scope, needle: Needle) -> usize {
         self.contents.push((scope, needle));
@@ -46,14 +52,12 @@ impl Keys {
 pub struct Progress {
     headers: Option<Headers>,
     contents: Option<Contents>,
-    /// Days since 1970 of the Date header, once looked for.
-    sent: Option<Option<i64>>,
 }
 
 /// One message's content, read when first needed in a turn.
 pub struct Content<'s> {
     pub selected: &'s Selected,
-    pub uid: u32,
+    pub message: &'s mailstore::Message,
     pub keys: &'s Keys,
     pub progress: &'s mut Progress,
     pub turn: &'s mut Turn,
@@ -61,18 +65,17 @@ pub struct Content<'s> {
 
 impl Content<'_> {
     fn read_header(&self) -> mailstore::Result<Vec<u8>> {
-        let file = self.selected.view.mailbox().read(self.uid)?;
+        let file = self.selected.view.mailbox().read(self.message.uid())?;
         file.read_header(crate::fetch::body::HEADER_BYTES).map_err(unreadable)
     }
 
     /// Days since 1970 of the Date header, if there is one that can be read.
     pub fn sent_day(&mut self) -> mailstore::Result<Option<i64>> {
-        if self.progress.sent.is_none() {
-            let header = self.read_header()?;
-            let date = message::find(&header, "Date").and_then(|field| message::Date::parse(field.value()));
-            self.progress.sent = Some(date.map(|date| day_number(date.day())));
-        }
-        Ok(self.progress.sent.flatten())
+        Ok(self.facts()?.sent_day())
+    }
+
+    fn facts(&self) -> mailstore::Result<Facts> {
+        Facts::get(self.selected.view.mailbox(), self.message, false)
     }
 
     /// RFC 3501 §6.4.4 HEADER: in the field's text; an empty needle asks whether the field is there.
@@ -80,7 +83,7 @@ impl Content<'_> {
         let looked = match self.progress.headers.take() {
             Some(looked) if looked.done => looked,
             begun => {
-                let header = self.read_header()?;
+                let header = if self.keys.are_remembered() { self.facts()?.header().to_vec() } else { self.read_header()? };
                 self.turn.reads(header.len());
                 begun.unwrap_or_else(|| Headers::new(self.keys)).go_on(&header, self.keys, self.turn)
             }
@@ -94,7 +97,7 @@ impl Content<'_> {
         let looked = match self.progress.contents.take() {
             Some(looked) if looked.done => looked,
             begun => {
-                let whole = self.selected.view.mailbox().read(self.uid)?.read_all().map_err(unreadable)?;
+                let whole = self.selected.view.mailbox().read(self.message.uid())?.read_all().map_err(unreadable)?;
                 self.turn.reads(whole.len());
                 begun.unwrap_or_else(|| Contents::new(self.keys)).go_on(&Message::parse(&whole), self.keys, self.turn)
             }

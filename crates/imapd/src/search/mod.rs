@@ -127,7 +127,7 @@ impl Search {
             let target = Target { number: self.next as u32 + 1, uid: message.uid() };
             let mut progress = std::mem::take(&mut self.progress);
             if !selected.view.is_expunged(target.uid) {
-                let content = Content { selected, uid: target.uid, keys: &self.keys, progress: &mut progress, turn: &mut turn };
+                let content = Content { selected, message, keys: &self.keys, progress: &mut progress, turn: &mut turn };
                 match (Candidate { selected, message, number: target.number, content }).passes(&self.test) {
                     Ok(true) => self.found.push(target),
                     Ok(false) => {}
@@ -336,6 +336,6 @@ fn holds(ranges: &[(u32, u32)], n: u32) -> bool {
 }
 
 /// The day of a Date header, in the writer's own zone.
-fn day_number((year, month, day): (i32, u8, u8)) -> i64 {
+pub fn day_number((year, month, day): (i32, u8, u8)) -> i64 {
     Date { year: year.clamp(0, 9999) as u16, month, day }.days()
 }

@@ -2,13 +2,14 @@
 //!
 //! [`State`] is the working copy behind one lock; every change ends in [`Mailbox::publish`], which shows a new immutable
 //! [`Snapshot`] to the sessions and counts [`Mailbox::changes`] up. `sync` keeps the state true to the disk, `append`,
-//! `transfer` and `change` alter both, `journal` writes down what changed, `read` opens messages.
+//! `transfer` and `change` alter both, `journal` writes down what changed, `read` opens messages, `recall` knows what was read of them before.
 
 mod append;
 mod change;
 mod journal;
 mod listing;
 mod read;
+mod recall;
 mod state;
 mod sync;
 mod transfer;
@@ -21,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::account::Account;
+use crate::cache::Cache;
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::message_file::Places;
@@ -30,6 +32,7 @@ use crate::view::{Access, View};
 use crate::watch::{Pending, WatchHandle};
 use crate::{lock, uidlist};
 
+pub use recall::Hold;
 pub(crate) use state::State;
 use sync::PATIENCE;
 pub use transfer::{Gone, Kept, Moved};
@@ -51,6 +54,9 @@ pub struct Mailbox {
     watching: Mutex<Option<WatchHandle>>,
     /// Where readers of this mailbox's messages stopped.
     places: Arc<Places>,
+    held: recall::Held,
+    /// What is remembered of messages.
+    cache: Cache,
 }
 
 /// UIDs a command gave out, for APPENDUID and COPYUID (RFC 4315).
@@ -123,6 +129,8 @@ impl Mailbox {
             pending: Mutex::new(Pending::default()),
             watching: Mutex::new(None),
             places: Arc::default(),
+            held: recall::Held::default(),
+            cache: Cache::new(account.store().cache_room().clone()),
         });
         mailbox.first_look()?;
         Ok(mailbox)

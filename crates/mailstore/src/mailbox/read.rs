@@ -67,9 +67,9 @@ impl Mailbox {
         let mut snapshot = self.snapshot();
         for _ in 0..TRIES {
             let Some((_, message)) = snapshot.find(uid) else { return Err(Error::Expunged) };
-            let folder = self.folder()?;
+            let folder = self.reading_folder()?;
             match work(folder.part(message.in_new), &message.file_name(), message) {
-                Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_not_found() => self.let_go(),
                 other => return other,
             }
             let mut state = self.state.lock();

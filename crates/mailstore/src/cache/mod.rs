@@ -1,0 +1,300 @@
+//! `facteur.cache`: what was read from messages once and is asked for again and again. One per mailbox, beside its `cur/`. It is worth nothing
+//! but time: delete it, and it fills again. What its records hold is the business of who reads messages (`imapd`), who also sees to it that
+//! records of an older kind are not taken for new ones.
+//!
+//! All numbers little-endian. Header, 16 bytes: `facteur-cache 1\n`. Then records, each of
+//!
+//! | bytes | what |
+//! |--:|---|
+//! | 4 | `FcR1` |
+//! | 4 | length of the content, at most 256 KiB |
+//! | 4 | UID |
+//! | 4 | check: lower half of the XXH3-64 of the content, seeded with all other numbers of the record |
+//! | 8 | key: XXH3-64 of the file's name up to the flags |
+//! | … | content |
+//!
+//! A message's content never changes (RFC 3501 §2.3.1.1), nor the name it has there, so a record that fits both is true, whatever has become
+//! of UIDVALIDITY. Of two records of one message the later one counts. Records are appended, in one write for many, by several processes,
+//! without lock and without sync: what a crash leaves of a record fails its check, and the message is read again. A file in which the
+//! next record cannot be found, or that is more dead than alive, is replaced.
+
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::dir::Dir;
+use crate::error::{Error, Result};
+use crate::mailbox::Mailbox;
+use file::{Known, Scan};
+
+pub(crate) const FILE: &str = "facteur.cache";
+
+/// A longer content is not kept: reading the message costs as much.
+const LARGEST_CONTENT: usize = 256 << 10;
+
+/// So much waits in memory to be appended.
+const WAITING_BYTES: usize = 256 << 10;
+
+/// Files up to this are left as they are, however dead.
+const SHORT_BYTES: u64 = 256 << 10;
+
+/// What all places of a process may take together, as far as they are not in use.
+const PLACES_BYTES: usize = 32 << 20;
+
+/// What one place takes in memory, about.
+const PLACE_BYTES: usize = 32;
+
+/// The records of a mailbox, as far as this process knows them.
+pub(crate) struct Cache {
+    inner: Mutex<Inner>,
+    room: Arc<Room>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The file as it is open now, with a number of its own; `None` when there is none.
+    file: Option<(u64, Arc<File>)>,
+    /// The file was looked for since [`Cache::open`].
+    looked: bool,
+    /// Which file the places are of.
+    known: Option<Known>,
+    places: BTreeMap<u32, Place>,
+    /// Bytes of records that others have replaced.
+    dead: u64,
+    /// The rest of the file cannot be made out.
+    damaged: bool,
+    /// Records to be appended, and their UIDs with their places there.
+    waiting: Vec<u8>,
+    fresh: BTreeMap<u32, Place>,
+    /// Writing failed: not tried again before the mailbox is opened anew.
+    failed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// Where the record begins.
+    offset: u64,
+    /// Of the content.
+    length: u32,
+}
+
+/// Which mailboxes have places in memory, and how many.
+#[derive(Default)]
+pub(crate) struct Room {
+    count: AtomicUsize,
+    mailboxes: Mutex<VecDeque<Weak<Mailbox>>>,
+}
+
+impl Room {
+    /// Notes that `mailbox` has places now; makes others forget theirs when there are too many, those first that have had them longest.
+    pub fn note(&self, mailbox: &Arc<Mailbox>) {
+        let mut mailboxes = self.mailboxes.lock();
+        mailboxes.retain(|other| other.strong_count() > 0 && other.as_ptr() != Arc::as_ptr(mailbox));
+        let mut excess = self.count.load(Ordering::Relaxed).saturating_sub(PLACES_BYTES / PLACE_BYTES);
+        let mut forget = Vec::new();
+        while excess > 0
+            && let Some(other) = mailboxes.pop_front()
+        {
+            if let Some(other) = other.upgrade() {
+                excess = excess.saturating_sub(other.cache().places());
+                forget.push(other);
+            }
+        }
+        mailboxes.push_back(Arc::downgrade(mailbox));
+        drop(mailboxes);
+        forget.iter().for_each(|other| other.cache().forget());
+    }
+}
+
+impl Cache {
+    pub fn new(room: Arc<Room>) -> Cache {
+        Cache { inner: Mutex::default(), room }
+    }
+
+    fn places(&self) -> usize {
+        self.inner.lock().places.len()
+    }
+
+    /// Forgets the places, if nobody is at work with them.
+    fn forget(&self) {
+        let mut inner = self.inner.lock();
+        if inner.file.is_none() {
+            self.room.count.fetch_sub(inner.places.len(), Ordering::Relaxed);
+            inner.places.clear();
+            (inner.known, inner.dead) = (None, 0);
+        }
+    }
+
+    /// The content kept for a message, if there is one. Reads the file, and first, when that has not been done since the last
+    /// [`Cache::close`], what is new in it; then `true` comes with it.
+    pub fn get(&self, dir: &Dir, uid: u32, base: &str) -> (Option<Vec<u8>>, bool) {
+        let mut inner = self.inner.lock();
+        let key = file::key(base);
+        if let Some(place) = inner.fresh.get(&uid) {
+            return (file::content(&inner.waiting[place.offset as usize..], uid, key).map(<[u8]>::to_vec), false);
+        }
+        let first = !inner.looked;
+        if first {
+            self.look(&mut inner, dir);
+        }
+        let found = inner.places.get(&uid).copied().zip(inner.file.clone());
+        drop(inner);
+        (found.and_then(|(place, (number, file))| file::read(number, &file, place, uid, key)), first)
+    }
+
+    /// Opens the file and learns what is new there.
+    fn look(&self, inner: &mut Inner, dir: &Dir) {
+        inner.looked = true;
+        let before = inner.places.len();
+        if let Err(error) = inner.look(dir) {
+            tracing::debug!(%error, "cache cannot be read");
+            inner.start_over();
+        }
+        let after = inner.places.len();
+        if after >= before {
+            self.room.count.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.room.count.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a content for a message; written at [`Cache::close`] at the latest.
+    pub fn add(&self, dir: &Dir, limit: u64, uid: u32, base: &str, content: &[u8]) {
+        let mut inner = self.inner.lock();
+        let end = inner.known.as_ref().map_or(0, |known| known.end);
+        if inner.failed || content.len() > LARGEST_CONTENT || end >= limit {
+            return;
+        }
+        let place = Place { offset: inner.waiting.len() as u64, length: content.len() as u32 };
+        file::write_record(&mut inner.waiting, uid, file::key(base), content);
+        inner.fresh.insert(uid, place);
+        if inner.waiting.len() >= WAITING_BYTES {
+            self.write(&mut inner, dir);
+        }
+    }
+
+    /// Writes what waits, and lets go of the file.
+    pub fn close(&self, dir: impl FnOnce() -> Option<Dir>) {
+        let mut inner = self.inner.lock();
+        if !inner.waiting.is_empty()
+            && let Some(dir) = dir()
+        {
+            self.write(&mut inner, &dir);
+        }
+        inner.file = None;
+        inner.looked = false;
+    }
+
+    fn write(&self, inner: &mut Inner, dir: &Dir) {
+        if !inner.looked {
+            self.look(inner, dir);
+        }
+        let before = inner.places.len();
+        if let Err(error) = inner.append(dir) {
+            // A full or read-only disk: it goes on without.
+            tracing::debug!(%error, "cache cannot be written");
+            inner.failed = true;
+        }
+        inner.waiting = Vec::new();
+        inner.fresh.clear();
+        if inner.damaged {
+            self.replace(inner, dir, |_| true);
+        }
+        self.room.count.fetch_add(inner.places.len().saturating_sub(before), Ordering::Relaxed);
+    }
+
+    /// Replaces the file by one of the records of living messages, when most of it is dead or it is damaged; `lives` tells which are.
+    pub fn shorten(&self, dir: &Dir, messages: usize, lives: impl Fn(u32) -> bool) {
+        let mut inner = self.inner.lock();
+        let (Some(known), Some((_, file))) = (&inner.known, &inner.file) else { return };
+        let too_many = inner.places.len() > 2 * messages + 1000;
+        if !inner.damaged && (known.end <= SHORT_BYTES || !too_many && inner.dead * 2 < known.end) {
+            return;
+        }
+        self.replace(&mut inner, dir, lives);
+    }
+
+    fn replace(&self, inner: &mut Inner, dir: &Dir, lives: impl Fn(u32) -> bool) {
+        let Some((_, file)) = &inner.file else { return };
+        let living = inner.places.iter().filter(|(uid, _)| lives(**uid)).map(|(_, place)| *place);
+        match file::replace(dir, file, living) {
+            Ok(()) => {
+                inner.file = None;
+                self.look(inner, dir);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cache cannot be replaced");
+                inner.failed = true;
+            }
+        }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.room.count.fetch_sub(self.inner.get_mut().places.len(), Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    fn start_over(&mut self) {
+        self.places.clear();
+        (self.file, self.known, self.dead, self.damaged) = (None, None, 0, false);
+    }
+
+    fn look(&mut self, dir: &Dir) -> Result<()> {
+        let Some((file, stamp)) = file::open(dir)? else {
+            self.start_over();
+            return Ok(());
+        };
+        if self.known.as_ref().is_none_or(|known| !known.is(&stamp)) {
+            self.start_over();
+            self.known = Some(Known::new(&stamp));
+        }
+        self.damaged = self.scan(&file, stamp.size).map_err(|e| Error::io("read", dir.at(FILE), e))? == Scan::Damaged;
+        self.file = Some((file::number(), Arc::new(file)));
+        Ok(())
+    }
+
+    /// Learns what records there are up to `size`.
+    fn scan(&mut self, file: &File, size: u64) -> std::io::Result<Scan> {
+        let (Some(known), places, dead) = (&mut self.known, &mut self.places, &mut self.dead) else { return Ok(Scan::Done) };
+        file::scan(file, known, size, |uid, place| {
+            if let Some(old) = places.insert(uid, place) {
+                *dead += u64::from(old.length);
+            }
+        })
+    }
+
+    fn append(&mut self, dir: &Dir) -> Result<()> {
+        let (file, begin, stamp) = file::append(dir, self.file.as_ref().map(|(_, file)| file), &self.waiting)?;
+        if self.known.as_ref().is_none_or(|known| !known.is(&stamp)) {
+            self.start_over();
+            self.known = Some(Known::new(&stamp));
+        }
+        let end = begin + self.waiting.len() as u64;
+        let found = self.known.as_ref().map_or(begin, |known| known.end);
+        if found != begin {
+            // what others wrote in between; or the rest of a record that was torn, behind which nothing would be found
+            self.damaged = self.scan(&file, begin).map_err(|e| Error::io("read", dir.at(FILE), e))? == Scan::Damaged
+                || self.known.as_ref().is_none_or(|known| known.end != begin);
+        }
+        for (uid, place) in &self.fresh {
+            if let Some(old) = self.places.insert(*uid, Place { offset: begin + place.offset, ..*place }) {
+                self.dead += u64::from(old.length);
+            }
+        }
+        if let Some(known) = self.known.as_mut().filter(|_| !self.damaged) {
+            known.end = end;
+        }
+        self.file = Some((file::number(), file));
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! The cache through mailboxes, and what has become of its file.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{FILE, LARGEST_CONTENT};
+use crate::{Access, Account, Location, Mailbox, MailboxName, Message, Settings, Store};
+
+struct Home {
+    temp: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Home {
+        Home { temp: tempfile::tempdir().unwrap() }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.temp.path().join("m")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.root().join(FILE)
+    }
+
+    /// As a process of its own would open it.
+    fn account(&self) -> Arc<Account> {
+        self.account_with(Settings::default())
+    }
+
+    fn account_with(&self, settings: Settings) -> Arc<Account> {
+        Store::new(settings).account(&Location::maildir(self.root()).unwrap()).unwrap()
+    }
+
+    fn inbox(&self) -> Arc<Mailbox> {
+        self.account().open(&MailboxName::inbox()).unwrap()
+    }
+}
+
+fn append(mailbox: &Arc<Mailbox>, count: usize) {
+    for _ in 0..count {
+        let mut incoming = mailbox.incoming(3).unwrap();
+        incoming.write(b"x\r\n").unwrap();
+        mailbox.append(vec![incoming]).unwrap();
+    }
+}
+
+fn messages(mailbox: &Arc<Mailbox>) -> Vec<Message> {
+    mailbox.refresh().unwrap();
+    mailbox.view(Access::ReadOnly).unwrap().snapshot().iter().cloned().collect()
+}
+
+/// What is remembered of each message, in one stretch of work.
+fn recalled(mailbox: &Arc<Mailbox>) -> Vec<Option<String>> {
+    let _hold = mailbox.hold();
+    messages(mailbox).iter().map(|message| mailbox.recall(message).map(|bytes| String::from_utf8(bytes).unwrap())).collect()
+}
+
+fn remember(mailbox: &Arc<Mailbox>, what: impl Fn(u32) -> String) {
+    let _hold = mailbox.hold();
+    for message in messages(mailbox) {
+        mailbox.remember(&message, what(message.uid()).as_bytes());
+    }
+}
+
+fn numbered(count: usize, what: impl Fn(u32) -> String) -> Vec<Option<String>> {
+    (1..=count as u32).map(|uid| Some(what(uid))).collect()
+}
+
+#[test]
+fn what_is_remembered_is_recalled_by_this_process_and_the_next() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 300);
+    assert_eq!(recalled(&inbox), vec![None; 300]);
+    let long = |uid: u32| format!("{uid} {}", "long ".repeat(uid as usize * 20));
+    {
+        let _hold = inbox.hold();
+        remember(&inbox, long);
+        assert_eq!(recalled(&inbox), numbered(300, long), "before and after it is written");
+    }
+    assert_eq!(recalled(&inbox), numbered(300, long));
+    assert_eq!(recalled(&home.inbox()), numbered(300, long));
+    // the later of two counts
+    remember(&inbox, |uid| format!("again {uid}"));
+    assert_eq!(recalled(&home.inbox()), numbered(300, |uid| format!("again {uid}")));
+    std::fs::remove_file(home.file()).unwrap();
+    assert_eq!(recalled(&inbox), vec![None; 300]);
+}
+
+#[test]
+fn two_processes_use_one_file() {
+    let home = Home::new();
+    let (one, two) = (home.inbox(), home.inbox());
+    append(&one, 4);
+    let (first, second) = (one.hold(), two.hold());
+    let all = messages(&one);
+    // both have looked
+    assert!(one.recall(&all[0]).is_none() && two.recall(&all[0]).is_none());
+    one.remember(&all[0], b"one");
+    two.remember(&all[1], b"two");
+    drop((first, second));
+    for inbox in [&one, &two] {
+        assert_eq!(recalled(inbox), [Some("one".into()), Some("two".into()), None, None]);
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_or_damaged_gives_nothing_wrong() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 3);
+    remember(&inbox, |uid| format!("content {uid}"));
+    let whole = std::fs::read(home.file()).unwrap();
+    let right = numbered(3, |uid| format!("content {uid}"));
+    for cut in 0..whole.len() {
+        std::fs::write(home.file(), &whole[..cut]).unwrap();
+        for (found, right) in recalled(&home.inbox()).iter().zip(&right) {
+            assert!(found.is_none() || found == right, "{cut}: {found:?}");
+        }
+        // it is of use again, at the second try at the latest
+        remember(&home.inbox(), |uid| format!("content {uid}"));
+        recalled(&home.inbox());
+        remember(&home.inbox(), |uid| format!("content {uid}"));
+        assert_eq!(recalled(&home.inbox()), right, "{cut}");
+    }
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x41;
+        std::fs::write(home.file(), &bytes).unwrap();
+        for (found, right) in recalled(&home.inbox()).iter().zip(&right) {
+            assert!(found.is_none() || found == right, "{at}: {found:?}");
+        }
+        remember(&home.inbox(), |uid| format!("content {uid}"));
+        recalled(&home.inbox());
+        remember(&home.inbox(), |uid| format!("content {uid}"));
+        assert_eq!(recalled(&home.inbox()), right, "{at}");
+    }
+}
+
+#[test]
+fn a_number_that_another_message_has_now_recalls_nothing() {
+    let home = Home::new();
+    append(&home.inbox(), 2);
+    remember(&home.inbox(), |uid| format!("old {uid}"));
+    for entry in ["cur", "new"].iter().flat_map(|part| std::fs::read_dir(home.root().join(part)).unwrap()) {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    std::fs::remove_file(home.root().join("dovecot-uidlist")).unwrap();
+    let inbox = home.inbox();
+    append(&inbox, 2);
+    assert_eq!(recalled(&inbox), [None, None]);
+}
+
+#[test]
+fn a_file_more_dead_than_alive_gets_shorter() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 20);
+    let long = |uid: u32| format!("{uid} {}", "x".repeat(40_000));
+    for _ in 0..3 {
+        remember(&inbox, long);
+    }
+    assert_eq!(recalled(&inbox), numbered(20, long));
+    let size = std::fs::metadata(home.file()).unwrap().len();
+    assert!((800_000..1_000_000).contains(&size), "{size}");
+}
+
+#[test]
+fn what_is_too_long_or_too_much_is_not_kept() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 2);
+    {
+        let _hold = inbox.hold();
+        inbox.remember(&messages(&inbox)[0], &vec![b'x'; LARGEST_CONTENT + 1]);
+    }
+    assert!(!home.file().exists());
+    let small = home.account_with(Settings { cache_limit: 10, ..Settings::default() }).open(&MailboxName::inbox()).unwrap();
+    remember(&small, |uid| format!("first {uid}"));
+    let size = std::fs::metadata(home.file()).unwrap().len();
+    remember(&small, |uid| format!("second {uid}"));
+    assert_eq!(std::fs::metadata(home.file()).unwrap().len(), size);
+    let none = home.account_with(Settings { cache_limit: 0, ..Settings::default() }).open(&MailboxName::inbox()).unwrap();
+    remember(&none, |uid| format!("third {uid}"));
+    assert_eq!((std::fs::metadata(home.file()).unwrap().len(), recalled(&none)), (size, vec![None; 2]));
+}
+
+#[test]
+fn what_is_no_file_is_left_alone() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 1);
+    std::fs::create_dir(home.file()).unwrap();
+    remember(&inbox, |_| "x".into());
+    assert_eq!(recalled(&inbox), [None]);
+    let target = home.temp.path().join("target");
+    std::fs::File::create(&target).unwrap().write_all(b"precious").unwrap();
+    std::fs::remove_dir(home.file()).unwrap();
+    std::os::unix::fs::symlink(&target, home.file()).unwrap();
+    let inbox = home.inbox();
+    remember(&inbox, |_| "x".into());
+    assert_eq!((recalled(&inbox), std::fs::read(&target).unwrap()), (vec![None], b"precious".to_vec()));
+}
+
+#[test]
+fn many_mailboxes_forget_what_takes_memory() {
+    let home = Home::new();
+    let account = home.account();
+    let first = account.open(&MailboxName::inbox()).unwrap();
+    append(&first, 3);
+    remember(&first, |uid| uid.to_string());
+    assert_eq!(recalled(&first), numbered(3, |uid| uid.to_string()));
+    assert_eq!(first.cache().places(), 3);
+    // as if others took all there is
+    let room = account.store().cache_room().clone();
+    room.count.fetch_add(super::PLACES_BYTES, std::sync::atomic::Ordering::Relaxed);
+    account.create(&MailboxName::parse("Other").unwrap()).unwrap();
+    let other = account.open(&MailboxName::parse("Other").unwrap()).unwrap();
+    append(&other, 1);
+    recalled(&other);
+    assert_eq!(first.cache().places(), 0);
+    assert_eq!(recalled(&first), numbered(3, |uid| uid.to_string()));
+}

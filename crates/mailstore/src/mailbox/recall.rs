@@ -1,0 +1,88 @@
+//! What is kept open while somebody works with many messages of a mailbox, and what is remembered of their contents.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mailbox::{Folder, Mailbox};
+use crate::snapshot::Message;
+
+/// The mailbox's directories while they are held.
+#[derive(Default)]
+pub(super) struct Held(Mutex<(usize, Option<Arc<Folder>>)>);
+
+/// Keeps the mailbox's directories open, from the first use on, so that each of many messages does not cost opening them; and writes what is to
+/// be remembered when the last holder is done. For the time of one stretch of work on the disk, never while a client is waited for.
+pub struct Hold(Arc<Mailbox>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.0.held.0.lock();
+        held.0 -= 1;
+        if held.0 > 0 {
+            return;
+        }
+        let folder = held.1.take();
+        drop(held);
+        self.0.cache.close(|| match folder {
+            Some(folder) => Some(folder.dir.clone()),
+            None => self.0.folder().ok().map(|folder| folder.dir),
+        });
+    }
+}
+
+impl Mailbox {
+    /// Begins a stretch of work on many messages.
+    pub fn hold(self: &Arc<Mailbox>) -> Hold {
+        self.held.0.lock().0 += 1;
+        Hold(self.clone())
+    }
+
+    /// The directories for reading: those that are held, else opened for this time.
+    pub(super) fn reading_folder(&self) -> Result<Arc<Folder>> {
+        let mut held = self.held.0.lock();
+        if let Some(folder) = &held.1 {
+            return Ok(folder.clone());
+        }
+        let folder = Arc::new(self.folder()?);
+        if held.0 > 0 {
+            held.1 = Some(folder.clone());
+        }
+        Ok(folder)
+    }
+
+    /// Opens them anew the next time: others may have their place.
+    pub(super) fn let_go(&self) {
+        self.held.0.lock().1 = None;
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// What [`Mailbox::remember`] was given for this message, if it is still there. Blocking; worth its time only under a [`Hold`].
+    pub fn recall(self: &Arc<Mailbox>, message: &Message) -> Option<Vec<u8>> {
+        if self.account.store().settings().cache_limit == 0 {
+            return None;
+        }
+        let folder = self.reading_folder().ok()?;
+        let (content, opened) = self.cache.get(&folder.dir, message.uid(), message.base_name());
+        if opened {
+            let snapshot = self.snapshot();
+            self.cache.shorten(&folder.dir, snapshot.len(), |uid| snapshot.find(uid).is_some());
+            self.account.store().cache_room().note(self);
+        }
+        content
+    }
+
+    /// Keeps `content`, which has to follow from the message alone, beyond the life of this process; or not, when the disk does not want it.
+    /// Blocking; only under a [`Hold`], which sees to it that it is written.
+    pub fn remember(&self, message: &Message, content: &[u8]) {
+        let limit = self.account.store().settings().cache_limit;
+        if let Some(folder) = self.reading_folder().ok().filter(|_| limit > 0) {
+            self.cache.add(&folder.dir, limit, message.uid(), message.base_name(), content);
+        }
+    }
+}
