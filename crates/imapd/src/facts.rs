@@ -123,8 +123,8 @@ impl Facts {
             true => {
                 let whole = file.read_all().map_err(unreadable)?;
                 let parsed = message::Message::parse(&whole);
-                let header = &whole[..message::header_length(&whole).min(HEADER_BYTES)];
-                Facts::gather(header, Some(&parsed), size, arrived)
+                let header = parsed.root().header_bytes();
+                Facts::gather(&header[..header.len().min(HEADER_BYTES)], Some(&parsed), size, arrived)
             }
             false => Facts::gather(&file.read_header(HEADER_BYTES).map_err(unreadable)?, None, size, arrived),
         };

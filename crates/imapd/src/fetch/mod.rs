@@ -594,6 +594,51 @@ mod tests {
         }
     }
 
+    /// Whatever a message is like, what is remembered of it shows what reading it would.
+    #[test]
+    fn answers_from_memory_are_those_from_the_message() {
+        let nested: String =
+            (0..120).map(|level| format!("Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n")).collect();
+        let many: String = (0..3000).map(|n| format!("To: a{n}@x.org\r\n")).collect();
+        let texts = [
+            "Subject: x\r\n\r\nbody\r\n",
+            "\r\nno header\r\n",
+            "Subject: no end",
+            "no header at all\r\n",
+            "From: a@x.org\r\nno field\r\nSubject : late\r\n\r\nx\r\n",
+            "Subject: =?utf-8?q?=C3=A9?=\r\n folded\r\nsubject: two\r\nDate: nonsense\r\nTo: a@x.org,\r\n\tb@x.org\r\nX-A: 1\r\n\r\nbody",
+            "From: \"q\\\"\" <a@x.org>\r\nTo: g: b@x.org, c@x.org;\r\nReferences: <1@x>\r\n <2@x>\r\nContent-Type: text/html; charset=x\r\n\r\n<p>\r\n",
+            "Content-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\nx\r\n",
+            "Subject: nul \0 and 8-bit \u{e9}\r\n\r\n\0\r\n",
+            &nested,
+            &many,
+        ];
+        let all = || Some(SectionText::Fields { names: ["subject", "TO", "From", "content-type"].map(String::from).to_vec(), not: false });
+        let none = || Some(SectionText::Fields { names: vec!["cc".into()], not: false });
+        let sets = [
+            vec![FetchItem::Envelope],
+            vec![FetchItem::Uid, FetchItem::Flags, FetchItem::InternalDate, FetchItem::Size],
+            vec![FetchItem::Structure { extended: true }, FetchItem::Envelope, FetchItem::ModSeq, FetchItem::EmailId],
+            vec![item(&[], all()), FetchItem::Size, item(&[], none()), FetchItem::ThreadId],
+        ];
+        for text in texts {
+            for items in &sets {
+                let (_temp, mut selected) = selected(text);
+                let mut answer = |need: Option<Need>| {
+                    let _hold = selected.view.mailbox().hold();
+                    let mut job = Job::new(&selected, vec![Target { number: 1, uid: 1 }], items.clone(), true);
+                    assert!(job.need < Need::Message);
+                    job.need = need.unwrap_or(job.need);
+                    let mut out = Vec::new();
+                    assert!(job.fill(&mut selected, &mut out, 1 << 30, Instant::now() + Duration::from_secs(3600)).unwrap());
+                    String::from_utf8_lossy(&out).into_owned()
+                };
+                let read = answer(Some(Need::Message));
+                assert_eq!([answer(None), answer(None)], [read.clone(), read], "{text:.100}");
+            }
+        }
+    }
+
     /// Fields of a part larger together than a batch: the message is read for the plan, and then the header of the part.
     #[test]
     fn a_batch_goes_on_without_reading_the_message_again() {
