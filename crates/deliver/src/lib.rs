@@ -17,6 +17,8 @@ use server::Server;
 /// Serves until shutdown. The error names what could not be set up.
 pub async fn run(ctx: Context) -> anyhow::Result<()> {
     let config = ctx.config.get();
+    mailstore::check_settings(&config).map_err(anyhow::Error::msg)?;
+    ctx.check_on_reload(mailstore::check_settings);
     let server = Server::new(ctx.clone())?;
     let mut service = Service::new(&ctx, |config| (config.deliver.client_limit as usize, 0));
     let facts = server.clone();

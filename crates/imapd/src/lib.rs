@@ -49,6 +49,8 @@ pub async fn run(ctx: Context) -> anyhow::Result<()> {
     if !imapd.listen_tls.is_empty() && !ctx.tls.is_available() {
         tracing::warn!("no certificate is set (tls.cert_file): clients of imapd.listen_tls cannot be served until there is one");
     }
+    mailstore::check_settings(&config).map_err(anyhow::Error::msg)?;
+    ctx.check_on_reload(mailstore::check_settings);
     let server = Server::new(ctx.clone());
     let mut service =
         Service::new(&ctx, |config| (config.imapd.client_limit as usize, config.imapd.client_connection_count_limit as usize));

@@ -49,7 +49,7 @@ pub use delivery::{Body, Delivered, Delivery, Identity, LargeLetter, Letter};
 pub use error::{Error, Result};
 pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
 pub use incoming::Incoming;
-pub use location::{Location, LocationError};
+pub use location::{Location, LocationError, check_settings};
 pub use lock::SessionLock;
 pub use mailbox::{Added, Gone, Hold, Kept, Mailbox, Moved, Stored};
 pub use message_file::{LARGEST_WHOLE, MessageFile, Whole, to_crlf};

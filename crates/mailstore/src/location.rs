@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use crate::name::MailboxName;
+
 /// The Maildir of one account: its root is INBOX, `.Name` directories in it are the other mailboxes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
@@ -112,6 +114,20 @@ impl Location {
     }
 }
 
+/// What is wrong with the settings that say where mailboxes are, one line each: it would keep mail from everybody. The programs do not start
+/// with it, nor take it at a reload.
+pub fn check_settings(config: &config::Config) -> Result<(), String> {
+    let mut faults = Vec::new();
+    let any = Location::expand(&config.mail.mail_location, "user@example.org", Some(Path::new("/home/user")));
+    faults.extend(any.err().map(|error| format!("mail.mail_location: {error}")));
+    let (public, prefix) = (&config.imapd.public_mail_location, &config.imapd.public_mailbox_prefix);
+    if !public.is_empty() {
+        faults.extend(Location::expand(public, "public", None).err().map(|error| format!("imapd.public_mail_location: {error}")));
+        faults.extend(MailboxName::parse(prefix).err().map(|error| format!("imapd.public_mailbox_prefix `{prefix}`: {error}")));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}
+
 /// A value that goes into a path: one component, never `.`, `..` or empty.
 fn checked<'a>(value: &'a str, user: &str) -> Result<&'a str, LocationError> {
     let bad = value.is_empty() || value == "." || value == ".." || value.chars().any(|c| c == '/' || c.is_control());
@@ -140,6 +156,22 @@ mod tests {
         ] {
             assert_eq!(expand(template, "Ann@example.org").as_deref(), Ok(want), "{template}");
         }
+    }
+
+    #[test]
+    fn settings_that_would_keep_mail_from_everybody_are_refused() {
+        let check = |text: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("facteur.toml");
+            std::fs::write(&file, text).unwrap();
+            check_settings(&config::Config::load(&file).unwrap())
+        };
+        assert_eq!(check(""), Ok(()));
+        assert_eq!(check("[imapd]\npublic_mailbox_prefix = \"a..b\""), Ok(()));
+        let wrong =
+            check("[mail]\nmail_location = \"mbox:/x\"\n[imapd]\npublic_mail_location = \"mbox:/y\"\npublic_mailbox_prefix = \"a..b\"");
+        let lines: Vec<String> = wrong.unwrap_err().lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(lines, ["mail.mail_location", "imapd.public_mail_location", "imapd.public_mailbox_prefix `a..b`"]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use server::Server;
 /// Serves until shutdown. The error names what could not be set up.
 pub async fn run(ctx: Context) -> anyhow::Result<()> {
     let config = ctx.config.get();
+    mailstore::check_settings(&config).map_err(anyhow::Error::msg)?;
+    ctx.check_on_reload(mailstore::check_settings);
     let server = Server::new(ctx.clone())?;
     ctx.check_on_reload(|config| uidl::Format::parse(&config.pop3d.pop3_uidl_format).map(drop));
     let mut service =

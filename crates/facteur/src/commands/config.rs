@@ -128,7 +128,8 @@ fn warnings(file: &Path) -> Vec<String> {
 
 /// What is wrong in the files that good settings name: tables, restriction lists, certificates. The programs would not start with it.
 fn behind_the_settings(config: &Config) -> Vec<Problem> {
-    let mut messages = Vec::new();
+    let mut messages: Vec<String> =
+        mailstore::check_settings(config).err().iter().flat_map(|faults| faults.lines().map(str::to_owned)).collect();
     let remote: Arc<dyn tables::Remote> = Arc::new(tables::NoRemote);
     if let Err(error) = routing::Router::new(config, remote.clone()) {
         messages.push(error.to_string());

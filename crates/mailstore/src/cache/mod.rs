@@ -213,7 +213,7 @@ impl Cache {
     /// Replaces the file by one of the records of living messages, when most of it is dead or it is damaged; `lives` tells which are.
     pub fn shorten(&self, dir: &Dir, messages: usize, lives: impl Fn(u32) -> bool) {
         let mut inner = self.inner.lock();
-        let (Some(known), Some((_, file))) = (&inner.known, &inner.file) else { return };
+        let (Some(known), Some(_)) = (&inner.known, &inner.file) else { return };
         let too_many = inner.places.len() > 2 * messages + 1000;
         if !inner.damaged && (known.end <= SHORT_BYTES || !too_many && inner.dead * 2 < known.end) {
             return;
