@@ -2,6 +2,7 @@
 
 mod administration;
 mod bad_configs;
+mod beside_dovecot;
 mod catalogue;
 mod clients;
 mod command_line;

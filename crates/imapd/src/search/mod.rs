@@ -232,6 +232,8 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys
         SearchKey::SentOn(day) => Test::Sent { from: day.days(), to: day.days() + 1 },
         SearchKey::SentSince(day) => Test::Sent { from: day.days(), to: FOREVER },
         SearchKey::Header { name, value } => Test::Header(known.header(name, needle(value)?)),
+        // RFC 3501 §6.4.4: in any text, and none
+        SearchKey::Body(value) | SearchKey::Text(value) if value.is_empty() => Test::All,
         SearchKey::Body(value) => Test::Body(known.content(Scope::Body, needle(value)?)),
         SearchKey::Text(value) => Test::Text(known.content(Scope::Text, needle(value)?)),
         SearchKey::Older(seconds) => Test::Between(i64::MIN, zone::now() - i64::from(*seconds)),
