@@ -73,6 +73,8 @@ settings! {
         imap_metadata_max_entries: u32 = 100u32, in 10..=1000;
         /// The most that all annotations of one mailbox may have together, names and values.
         imap_metadata_max_size: Size = Size::kib(256), in Size::kib(64)..=Size::mib(16);
+        /// How many mailboxes one session may hear of unasked (NOTIFY). Each takes up to three watches of the kernel's (`fs.inotify.max_user_watches`), which sessions of one account share. 0: NOTIFY is not announced, and refused.
+        imap_notify_max_mailboxes: u32 = 1000u32, in 0..=100_000;
         /// What clients are told about this server (METADATA `/shared/comment`).
         mail_server_comment: String = "", was "Dovecot mail_server_comment";
         /// Whom clients can tell their users to ask: a URI such as `mailto:postmaster@example.org` (METADATA `/shared/admin`).

@@ -1,6 +1,7 @@
 //! What a client can ask, as types. Made by `parse/`, judged and carried out by imapd.
 
 use crate::date::{Date, DateTime};
+use crate::notify::NotifySet;
 use crate::partial::PartialRange;
 use crate::sequence::SequenceSet;
 use mail_types::Secret;
@@ -81,6 +82,8 @@ pub enum Command {
     },
     MyRights(Mailbox),
     Idle,
+    /// RFC 5465; nothing for NONE.
+    Notify(Option<NotifySet>),
     /// ESEARCH (RFC 7377): `sources` are the selected mailbox when none are named.
     MultiSearch {
         sources: Vec<MailboxFilter>,
@@ -456,6 +459,8 @@ pub struct Search {
     /// As the client named it; the strings of the keys are in it.
     pub charset: Option<String>,
     pub key: SearchKey,
+    /// What is told of messages that come into the result later (RFC 5465 §7).
+    pub fetch: Vec<FetchItem>,
 }
 
 impl Search {

@@ -16,6 +16,7 @@ pub mod encode;
 pub mod error;
 pub mod frame;
 pub mod mutf7;
+pub mod notify;
 pub mod parse;
 pub mod partial;
 pub mod sequence;

@@ -84,6 +84,7 @@ const TABLE: &[(&str, Legal)] = &[
     ("REPLACE", Legal::From(State::Selected)),
     ("UID REPLACE", Legal::From(State::Selected)),
     ("IDLE", Legal::From(State::Authenticated)),
+    ("NOTIFY", Legal::From(State::Authenticated)),
     ("ESEARCH", Legal::From(State::Authenticated)),
     ("CHECK", Legal::From(State::Selected)),
     ("CLOSE", Legal::From(State::Selected)),
@@ -246,6 +247,11 @@ impl Session {
         self.mode = Mode::Idle;
         self.framer.plain_lines = true;
         b"+ idling\r\n".to_vec()
+    }
+
+    /// Is a command what comes next, and nothing that belongs to one? Between commands untagged responses may go out at any time.
+    pub fn is_between_commands(&self) -> bool {
+        matches!(self.mode, Mode::Commands)
     }
 
     pub fn is_idle(&self) -> bool {

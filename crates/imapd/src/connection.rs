@@ -107,11 +107,19 @@ impl Connection {
     /// The machine's next step that is no mere sending. Reads and sends as needed; `longest` is how long the client may say nothing.
     pub async fn next(&mut self, longest: Duration) -> Result<Step, Gone> {
         loop {
+            if let Some(step) = self.advance().await? {
+                return Ok(step);
+            }
+            self.wire.flush().await?;
+            self.read(longest).await?;
+        }
+    }
+
+    /// The machine's next step that is no mere sending; nothing when it needs input.
+    pub async fn advance(&mut self) -> Result<Option<Step>, Gone> {
+        loop {
             match self.machine.step() {
-                Step::NeedInput => {
-                    self.wire.flush().await?;
-                    self.read(longest).await?;
-                }
+                Step::NeedInput => return Ok(None),
                 Step::Send(bytes) => self.wire.out.extend_from_slice(&bytes),
                 Step::Close => {
                     self.wire.flush().await?;
@@ -120,7 +128,7 @@ impl Connection {
                 step => {
                     // Many commands in one write may not grow their answers without end (SECURITY I16).
                     self.wire.relieve().await?;
-                    return Ok(step);
+                    return Ok(Some(step));
                 }
             }
         }

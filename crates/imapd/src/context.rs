@@ -4,15 +4,17 @@
 //! looked at again; [`update`] looks, and tells the difference. Only messages that are new or have other flags are looked at.
 
 use crate::answer::Answer;
+use crate::commands::fetch;
 use crate::commands::search::find_by;
 use crate::commands::sort::gather;
 use crate::connection::Gone;
+use crate::notify::items_weight;
 use crate::order::{self, Key, Weight};
 use crate::search;
 use crate::selected::{Selected, Target};
 use crate::session::Session;
 use imap_proto::sequence::write_set;
-use imap_proto::{SearchKey, SequenceSet, SortKey, Status, encode};
+use imap_proto::{FetchItem, FetchModifiers, SearchKey, SequenceSet, SortKey, Status, encode};
 use mailstore::{Changes, Message, Snapshot};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -51,6 +53,8 @@ pub struct Context {
     uid: bool,
     pub key: SearchKey,
     charset: Option<String>,
+    /// What is told of new messages that come in (RFC 5465 §7).
+    fetch: Vec<FetchItem>,
     /// UIDs, in the order that was asked for: rising for SEARCH.
     found: Vec<u32>,
     order: Option<Order>,
@@ -74,7 +78,13 @@ impl Context {
     /// The context of a SEARCH that found `found`, rising. `correlator` is what its responses begin with.
     pub fn new(tag: &str, correlator: Vec<u8>, uid: bool, key: SearchKey, charset: Option<String>, found: &[Target]) -> Context {
         let found = found.iter().map(|target| target.uid).collect();
-        Context { tag: tag.to_owned(), correlator, uid, key, charset, found, order: None, seen: 0 }
+        Context { tag: tag.to_owned(), correlator, uid, key, charset, fetch: Vec::new(), found, order: None, seen: 0 }
+    }
+
+    /// With what is told of new messages that come in.
+    pub fn telling(mut self, fetch: Vec<FetchItem>) -> Context {
+        self.fetch = fetch;
+        self
     }
 
     /// Makes it the context of a SORT, with the values of each message found.
@@ -176,7 +186,7 @@ impl Contexts {
         if self.all.len() >= MOST_CONTEXTS {
             return Err(refusal(&context.tag, "Too many contexts"));
         }
-        if weight(&context.key) > LONGEST_SEARCH {
+        if weight(&context.key) + items_weight(&context.fetch) > LONGEST_SEARCH {
             return Err(refusal(&context.tag, "Search is too long to be kept up to date"));
         }
         if !self.all.is_empty() && found + context.found.len() > MOST_FOUND || bytes + context.key_bytes() > MOST_KEY_BYTES {
@@ -228,35 +238,71 @@ impl Contexts {
     }
 }
 
-/// Brings the contexts of the open mailbox up to date with its numbering, and tells what came and went.
-pub async fn update(session: &mut Session) -> Result<(), Gone> {
-    let Some(selected) = session.selected.as_mut().filter(|selected| selected.contexts.are_due()) else { return Ok(()) };
-    let changed = Arc::new(std::mem::take(&mut selected.contexts.changed));
-    let tags: Vec<String> = selected.contexts.all.iter().map(|context| context.tag.clone()).collect();
-    for tag in tags {
-        if session.may_go_on().is_err() {
-            return Ok(());
-        }
-        let text = match one(session, &tag, &changed).await {
-            Ok(text) => text,
-            Err(why) => {
-                if let Some(selected) = &mut session.selected {
-                    selected.contexts.cancel(std::slice::from_ref(&tag));
-                }
-                refusal(&tag, why)
+/// Brings the contexts of the open mailbox up to date with its numbering, tells what came and went, and what is to be told of new messages: those
+/// from the UID `first_new` on that the client did not put there itself (`own`).
+pub async fn update(session: &mut Session, first_new: u32, own: &[u32]) -> Result<(), Gone> {
+    let mut told = HashSet::new();
+    if let Some(selected) = session.selected.as_mut().filter(|selected| selected.contexts.are_due()) {
+        let changed = Arc::new(std::mem::take(&mut selected.contexts.changed));
+        let tags: Vec<String> = selected.contexts.all.iter().map(|context| context.tag.clone()).collect();
+        for tag in tags {
+            if session.may_go_on().is_err() {
+                return Ok(());
             }
-        };
-        session.connection.wire.out.extend_from_slice(&text);
-        session.connection.wire.relieve().await?;
+            let (text, added, items) = match one(session, &tag, &changed).await {
+                Ok(done) => done,
+                Err(why) => {
+                    if let Some(selected) = &mut session.selected {
+                        selected.contexts.cancel(std::slice::from_ref(&tag));
+                    }
+                    (refusal(&tag, why), Vec::new(), Vec::new())
+                }
+            };
+            if !items.is_empty() {
+                // RFC 5465 §7: behind EXISTS, before ESEARCH; once for each message
+                let new: Vec<u32> = added.into_iter().filter(|uid| *uid >= first_new && !own.contains(uid) && told.insert(*uid)).collect();
+                let all = session.notify.iter().flat_map(|notify| notify.fetch()).cloned().chain(items).collect();
+                show(session, &new, all).await?;
+            }
+            session.connection.wire.out.extend_from_slice(&text);
+            session.connection.wire.relieve().await?;
+        }
     }
-    Ok(())
+    let (Some(notify), Some(selected)) = (&session.notify, &session.selected) else { return Ok(()) };
+    if notify.fetch().is_empty() || !notify.wants().messages {
+        return Ok(());
+    }
+    // RFC 5465 §5.2: behind ESEARCH
+    let (items, snapshot) = (notify.fetch().to_vec(), selected.view.snapshot());
+    let new = snapshot.iter_from(snapshot.first_from(first_new)).map(Message::uid);
+    let new: Vec<u32> = new.filter(|uid| !own.contains(uid) && !told.contains(uid)).collect();
+    show(session, &new, items).await
 }
 
+/// FETCH responses that nobody asked for just now.
+async fn show(session: &mut Session, uids: &[u32], mut items: Vec<FetchItem>) -> Result<(), Gone> {
+    let Some(selected) = session.selected.as_ref().filter(|_| !uids.is_empty()) else { return Ok(()) };
+    let mut distinct = vec![FetchItem::Uid];
+    for item in items.drain(..) {
+        let is_known = distinct.contains(&item) || item == FetchItem::ModSeq && selected.no_modseq;
+        if !is_known {
+            distinct.push(item);
+        }
+    }
+    let set = SequenceSet::of(uids.iter().map(|uid| (*uid, *uid)).collect());
+    let request = fetch::Request { set, uid: true, items: distinct, modifiers: FetchModifiers::default(), samples: None };
+    // what went away meanwhile, or cannot be read, is not told
+    fetch::run(session, request).await.map(drop)
+}
+
+/// What to tell of one context: its response, the UIDs that came in, what to fetch of them.
+type Update = (Vec<u8>, Vec<u32>, Vec<FetchItem>);
+
 /// The response of one context, or why it has to end: a result that may be wrong is worse than none.
-async fn one(session: &mut Session, tag: &str, changed: &Arc<Vec<u32>>) -> Result<Vec<u8>, &'static str> {
+async fn one(session: &mut Session, tag: &str, changed: &Arc<Vec<u32>>) -> Result<Update, &'static str> {
     const UNKNOWN: &str = "Some of the messages cannot be read now";
     let Some(index) = session.selected.as_ref().and_then(|selected| selected.contexts.all.iter().position(|c| c.tag == tag)) else {
-        return Ok(Vec::new());
+        return Ok(Update::default());
     };
     let among = changed.clone();
     let begin = move |selected: &mut Selected| {
@@ -268,7 +314,7 @@ async fn one(session: &mut Session, tag: &str, changed: &Arc<Vec<u32>>) -> Resul
         return Err(UNKNOWN);
     }
     let matching = search.into_found();
-    let Some(context) = session.selected.as_ref().map(|selected| &selected.contexts.all[index]) else { return Ok(Vec::new()) };
+    let Some(context) = session.selected.as_ref().map(|selected| &selected.contexts.all[index]) else { return Ok(Update::default()) };
     let by = context.order.as_ref().map(|order| order.by.clone());
     let removed: HashSet<u32> = {
         let matching: HashSet<u32> = matching.iter().map(|target| target.uid).collect();
@@ -290,13 +336,15 @@ async fn one(session: &mut Session, tag: &str, changed: &Arc<Vec<u32>>) -> Resul
             let contexts = &mut selected.contexts;
             let context = &mut contexts.all[index];
             let removed = context.remove(&removed);
-            let added = context.add(added.into_iter().map(|target| target.uid).collect(), keys);
+            let uids: Vec<u32> = added.into_iter().map(|target| target.uid).collect();
+            let added = context.add(uids.clone(), keys);
+            let fetch = context.fetch.clone();
             context.seen = last_uid(&snapshot);
             let mut out = Vec::new();
             context.write(&mut out, &removed, &added, |uid| snapshot.find(uid).map(|(index, _)| index as u32 + 1));
             let found: usize = contexts.all.iter().map(|context| context.found.len()).sum();
             let bytes: usize = contexts.all.iter().map(Context::key_bytes).sum();
-            if contexts.all.len() > 1 && found > MOST_FOUND || bytes > MOST_KEY_BYTES { Err(TOO_MUCH) } else { Ok(out) }
+            if contexts.all.len() > 1 && found > MOST_FOUND || bytes > MOST_KEY_BYTES { Err(TOO_MUCH) } else { Ok((out, uids, fetch)) }
         })
         .await
 }

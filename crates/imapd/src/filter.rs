@@ -23,23 +23,25 @@ impl Known {
 
     /// The mailboxes a filter means, but for the selected one; each once. Names of what is not there are passed over.
     pub fn matching(&self, filters: &[MailboxFilter]) -> BTreeSet<MailboxName> {
-        let meant = |(name, own): &&(MailboxName, bool)| filters.iter().any(|filter| self.is_in(filter, name, *own));
+        let is_subscribed = |name: &MailboxName| self.subscriptions.contains(name);
+        let meant = |(name, own): &&(MailboxName, bool)| filters.iter().any(|filter| is_in(filter, name, *own, is_subscribed(name)));
         self.mailboxes.iter().filter(meant).map(|(name, _)| name.clone()).collect()
     }
+}
 
-    fn is_in(&self, filter: &MailboxFilter, name: &MailboxName, own: bool) -> bool {
-        let named = |names: &[Mailbox], is: &dyn Fn(&MailboxName) -> bool| {
-            names.iter().filter_map(|name| MailboxName::parse(&name.0).ok()).any(|top| *name == top || is(&top))
-        };
-        match filter {
-            MailboxFilter::Selected | MailboxFilter::SelectedDelayed => false,
-            // Mail may be filed anywhere by a script: RFC 5465 §6.3 has it the same then.
-            MailboxFilter::Personal | MailboxFilter::Inboxes => own,
-            MailboxFilter::Subscribed => self.subscriptions.contains(name),
-            MailboxFilter::Subtree(names) => named(names, &|top| name.is_below(top)),
-            MailboxFilter::SubtreeOne(names) => named(names, &|top| name.parent().as_ref() == Some(top)),
-            MailboxFilter::Mailboxes(names) => named(names, &|_| false),
-        }
+/// Does a filter mean this mailbox while it is not selected? `own`: it is the client's own.
+pub fn is_in(filter: &MailboxFilter, name: &MailboxName, own: bool, is_subscribed: bool) -> bool {
+    let named = |names: &[Mailbox], is: &dyn Fn(&MailboxName) -> bool| {
+        names.iter().filter_map(|name| MailboxName::parse(&name.0).ok()).any(|top| *name == top || is(&top))
+    };
+    match filter {
+        MailboxFilter::Selected | MailboxFilter::SelectedDelayed => false,
+        // Mail may be filed anywhere by a script: RFC 5465 §6.3 has it the same then.
+        MailboxFilter::Personal | MailboxFilter::Inboxes => own,
+        MailboxFilter::Subscribed => is_subscribed,
+        MailboxFilter::Subtree(names) => named(names, &|top| name.is_below(top)),
+        MailboxFilter::SubtreeOne(names) => named(names, &|top| name.parent().as_ref() == Some(top)),
+        MailboxFilter::Mailboxes(names) => named(names, &|_| false),
     }
 }
 

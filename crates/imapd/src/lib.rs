@@ -7,6 +7,7 @@
 //! | the open mailbox of a session | `selected` |
 //! | whose a mailbox is, and who may do what there | `place` |
 //! | what a client that was away has missed | `resync` |
+//! | what a client wants to hear of unasked; how it is woken | `notify/`, `wake` |
 //! | one file per command | `commands/` |
 //! | how FETCH answers are made; how SEARCH finds | `fetch/`, `search/` |
 //!
@@ -23,6 +24,7 @@ mod fetch;
 mod filter;
 mod login;
 mod names;
+mod notify;
 mod order;
 mod place;
 mod resync;
@@ -30,6 +32,7 @@ mod search;
 mod selected;
 mod server;
 mod session;
+mod wake;
 mod wire;
 mod zone;
 

@@ -139,13 +139,26 @@ impl Realm {
         if spot.own { judged } else { judged.map_err(|_| refused()) }
     }
 
+    /// The name that the client knows for a public mailbox.
+    pub fn shown(&self, name: &MailboxName) -> Option<MailboxName> {
+        let public = self.public.as_ref().filter(|_| !name.is_inbox())?;
+        MailboxName::parse(&format!("{}{SEPARATOR}{name}", public.prefix)).ok()
+    }
+
     /// All mailboxes the user may see, with the rights on them. Blocking.
     pub fn list(&self) -> mailstore::Result<BTreeMap<MailboxName, Rights>> {
+        let mut all = self.list_all()?;
+        all.retain(|_, rights| rights.contains(Rights::LOOKUP));
+        Ok(all)
+    }
+
+    /// All mailboxes there are, also those the user may not know of. Blocking.
+    pub fn list_all(&self) -> mailstore::Result<BTreeMap<MailboxName, Rights>> {
         let mut all = BTreeMap::new();
         let mut add = |spot: Spot| {
             match self.rights(&spot) {
-                Ok(rights) if rights.contains(Rights::LOOKUP) => drop(all.insert(spot.shown, rights)),
-                Ok(_) | Err(mailstore::Error::NoSuchMailbox) => {}
+                Ok(rights) => drop(all.insert(spot.shown, rights)),
+                Err(mailstore::Error::NoSuchMailbox) => {}
                 // one list that cannot be read must not hide the other mailboxes
                 Err(error) => tracing::error!(mailbox = %mail_types::printable(spot.shown.as_str()), %error, "rights cannot be read"),
             }
@@ -157,8 +170,8 @@ impl Realm {
             }
         }
         if let Some(public) = &self.public {
-            for listed in public.account.list()?.into_iter().filter(|listed| listed.exists && !listed.name.is_inbox()) {
-                if let Ok(shown) = MailboxName::parse(&format!("{}{SEPARATOR}{}", public.prefix, listed.name)) {
+            for listed in public.account.list()?.into_iter().filter(|listed| listed.exists) {
+                if let Some(shown) = self.shown(&listed.name) {
                     add(Spot { account: public.account.clone(), name: listed.name, shown, own: false });
                 }
             }

@@ -26,8 +26,10 @@ pub struct Selected {
     pub aware: Aware,
     /// `NOMODSEQ` was told when it was opened (RFC 7162 §3.1.2.2).
     pub no_modseq: bool,
-    /// Expunges were held back and are still to be told.
+    /// Expunges, or more, may have been held back and are still to be told.
     held: bool,
+    /// What the client wants to hear of.
+    pub wants: Wants,
     /// UIDs that the last SEARCH with SAVE found, ascending (RFC 5182 §2.1).
     pub saved: Vec<u32>,
     /// Searches that are kept up to date.
@@ -45,6 +47,21 @@ pub struct Aware {
     pub modseqs: bool,
     /// QRESYNC: VANISHED instead of EXPUNGE.
     pub vanished: bool,
+}
+
+/// What a client wants to hear of in its open mailbox beside the results of its commands: all, until it says otherwise (RFC 5465 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wants {
+    pub messages: bool,
+    pub flags: bool,
+    /// Flags come with the UID (RFC 5465 §5.1).
+    pub uids: bool,
+}
+
+impl Default for Wants {
+    fn default() -> Wants {
+        Wants { messages: true, flags: true, uids: false }
+    }
 }
 
 /// Flags and keywords the client knows of messages by UID, from the answers of the command at work.
@@ -77,6 +94,7 @@ impl Selected {
             aware: if no_modseq { Aware::default() } else { aware },
             no_modseq,
             held: false,
+            wants: Wants::default(),
             saved: Vec::new(),
             contexts: Contexts::default(),
             part: None,
@@ -89,9 +107,14 @@ impl Selected {
         self.held || self.view.is_stale() || self.view.mailbox().is_deleted() || self.contexts.are_due()
     }
 
-    /// Brings the numbering up to date. Blocking.
+    /// Brings the numbering up to date, as far as the client wants that. Blocking.
     pub fn sync(&mut self, expunges: Expunges) -> mailstore::Result<Changes> {
-        self.held = expunges == Expunges::Hold;
+        self.sync_all(if self.wants.messages { expunges } else { Expunges::Freeze })
+    }
+
+    /// The same, whatever the client wants: after what it did itself.
+    pub fn sync_all(&mut self, expunges: Expunges) -> mailstore::Result<Changes> {
+        self.held = expunges != Expunges::Report;
         let changes = self.view.sync(expunges)?;
         self.contexts.note(&changes, self.view.snapshot());
         Ok(changes)
@@ -160,7 +183,7 @@ impl Selected {
             encode::number(out, u64::from(*number));
             out.extend_from_slice(b" EXPUNGE\r\n");
         }
-        if changes.keywords {
+        if changes.keywords && self.wants.flags {
             self.write_flags(out);
         }
         if let Some(exists) = changes.exists {
@@ -169,6 +192,10 @@ impl Selected {
         if let Some(recent) = changes.recent.filter(|_| !self.rev2) {
             write_count(out, recent, "RECENT");
         }
+        if !self.wants.flags {
+            return;
+        }
+        let uid = uid || self.wants.uids;
         // What was told need not be in `changes`: those compare with what the numbering had, which told flags may differ from.
         let held = |uid: &u32| self.view.is_expunged(*uid);
         let known =

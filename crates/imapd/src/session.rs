@@ -6,6 +6,7 @@ use crate::commands::{self, append};
 use crate::connection::{Connection, Gone};
 use crate::context;
 use crate::login::Entered;
+use crate::notify::{self, Notify};
 use crate::place::Realm;
 use crate::selected::{Aware, Selected, Told};
 use daemon::Share;
@@ -31,6 +32,10 @@ pub struct Session {
     pub told: Told,
     pub enabled: Enabled,
     pub aware: Aware,
+    /// What the client wants to hear of unasked (RFC 5465); nothing until it says so.
+    pub notify: Option<Box<Notify>>,
+    /// UIDs that commands of this session put into the open mailbox since the last report.
+    pub added: Vec<u32>,
     /// The current command removed messages: with QRESYNC its answer tells the new HIGHESTMODSEQ (RFC 7162 §3.2.7).
     pub removed: bool,
 }
@@ -51,6 +56,8 @@ pub async fn run(connection: Connection, entered: Entered) -> Option<Connection>
         told: Told::new(),
         enabled: Enabled::default(),
         aware: Aware::default(),
+        notify: None,
+        added: Vec::new(),
         removed: false,
     };
     let gone = session.converse().await;
@@ -76,7 +83,7 @@ impl Session {
         let longest = self.connection.config.imapd.imap_timeout;
         let mut filing: Option<append::Filing> = None;
         loop {
-            let step = match self.connection.next(longest).await {
+            let step = match self.next(longest).await {
                 Ok(step) => step,
                 Err(gone) => return gone,
             };
@@ -100,9 +107,25 @@ impl Session {
         }
     }
 
+    async fn next(&mut self, longest: Duration) -> Result<Step, Gone> {
+        match &self.notify {
+            Some(notify) if notify.is_immediate() => Box::pin(notify::next(self, longest)).await,
+            _ => self.connection.next(longest).await,
+        }
+    }
+
+    /// Leaves the open mailbox, if there is one.
+    pub fn leave(&mut self) {
+        if let (Some(selected), Some(notify)) = (self.selected.take(), &mut self.notify) {
+            notify.left(&selected);
+        }
+        self.connection.machine.selected(false);
+    }
+
     /// Tells what changed in the open mailbox, then the tagged answer.
     pub async fn finish(&mut self, tag: &str, answer: &Answer, expunges: Expunges, uid: bool) -> Result<(), Gone> {
         self.report(expunges, uid).await?;
+        notify::tell(self).await?;
         let removed = std::mem::take(&mut self.removed) && answer.status == Status::Ok && answer.code.is_empty();
         match self.selected.as_ref().filter(|selected| removed && selected.aware.vanished && !selected.no_modseq) {
             Some(selected) => {
@@ -117,16 +140,18 @@ impl Session {
     /// Untagged responses about what changed, as far as this process knows.
     pub async fn report(&mut self, expunges: Expunges, uid: bool) -> Result<(), Gone> {
         let mut told = std::mem::take(&mut self.told);
-        if !self.selected.as_ref().is_some_and(Selected::is_stale) {
-            return Ok(());
-        }
-        let was_holding = self.selected.as_ref().is_some_and(|selected| selected.view.is_holding());
+        let own = std::mem::take(&mut self.added);
+        let Some(selected) = self.selected.as_ref().filter(|selected| selected.is_stale()) else { return Ok(()) };
+        let was_holding = selected.view.is_holding();
+        let first_new = selected.view.first_new();
+        let removed = self.removed;
         let synced = self
             .with_selected(move |selected| {
                 if selected.view.mailbox().is_deleted() {
                     return Ok(None);
                 }
-                selected.sync(expunges).map(Some)
+                // what the client removed itself is the result of its command
+                (if removed { selected.sync_all(expunges) } else { selected.sync(expunges) }).map(Some)
             })
             .await;
         match synced {
@@ -135,11 +160,12 @@ impl Session {
                 if let Some(selected) = &mut self.selected {
                     selected.write_changes(&mut self.connection.wire.out, &changes, &mut told, uid);
                     // RFC 7162 §3.2: a client that comes back must not miss a removal that it was not told of, whatever MODSEQs it has seen.
-                    if selected.aware.vanished && (was_holding || selected.view.is_holding()) {
+                    let told = removed || selected.wants.messages;
+                    if told && selected.aware.vanished && (was_holding || selected.view.is_holding()) {
                         selected.write_highest_modseq(&mut self.connection.wire.out);
                     }
                 }
-                Box::pin(context::update(self)).await?;
+                Box::pin(context::update(self, first_new, &own)).await?;
                 self.connection.wire.relieve().await?;
                 Ok(())
             }

@@ -314,6 +314,11 @@ impl Account {
         }
     }
 
+    /// Waits until a mailbox that is being made, removed or renamed by this process is so.
+    pub fn settle(&self) {
+        drop(self.structure.lock());
+    }
+
     /// Sets the limits of this account (from the user database; 0 = none). Appends and copies obey them from now on.
     pub fn set_quota_limits(&self, bytes: u64, messages: u64) {
         *self.limits.lock() = Limits { bytes, messages };

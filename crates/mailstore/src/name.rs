@@ -103,7 +103,7 @@ impl MailboxName {
     }
 
     /// `self` with the leading `from` replaced by `to`: how children follow a renamed parent.
-    pub(crate) fn moved(&self, from: &MailboxName, to: &MailboxName) -> Result<MailboxName, NameError> {
+    pub fn moved(&self, from: &MailboxName, to: &MailboxName) -> Result<MailboxName, NameError> {
         match self.0.strip_prefix(&*from.0) {
             Some(rest) => MailboxName::parse(&format!("{}{rest}", to.0)),
             None => Ok(self.clone()),

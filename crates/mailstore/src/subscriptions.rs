@@ -11,7 +11,7 @@ use crate::lock;
 use crate::mutf7;
 use crate::name::{MailboxName, SEPARATOR};
 
-const FILE: &str = "subscriptions";
+pub(crate) const FILE: &str = "subscriptions";
 const TEMPORARY: &str = "subscriptions.tmp";
 const LOCK: &str = "subscriptions.lock";
 const HEADER: &str = "V\t2\n\n";

@@ -21,6 +21,9 @@ pub enum Access {
 pub enum Expunges {
     Report,
     Hold,
+    /// Messages that came keep out of the numbering as well: only flags are brought up to date, for a client that wants to hear of nothing
+    /// (RFC 5465 §3.1).
+    Freeze,
 }
 
 /// What a sync found. Numbers are sequence numbers, counted from 1.
@@ -58,6 +61,8 @@ pub struct View {
     seen: u64,
     /// UIDs that are gone but still numbered here, rising.
     held: Vec<u32>,
+    /// Messages from this UID on were kept out.
+    frozen: Option<u32>,
     /// Up to this MODSEQ all was told.
     told: u64,
     access: Access,
@@ -73,7 +78,7 @@ impl View {
         };
         let snapshot = mailbox.snapshot();
         let (seen, told) = (snapshot.generation, snapshot.highest_modseq());
-        let mut view = View { mailbox, seen, snapshot, held: Vec::new(), told, access, recent: Vec::new() };
+        let mut view = View { mailbox, seen, snapshot, held: Vec::new(), frozen: None, told, access, recent: Vec::new() };
         view.add_recent(&recent);
         Ok(view)
     }
@@ -103,7 +108,12 @@ impl View {
 
     /// The highest MODSEQ up to which the session was told everything: while expunges are held back, one before theirs (RFC 7162 §3.2).
     pub fn highest_modseq(&self) -> u64 {
-        if self.held.is_empty() { self.snapshot.highest_modseq() } else { self.told }
+        if self.held.is_empty() && self.frozen.is_none() { self.snapshot.highest_modseq() } else { self.told }
+    }
+
+    /// The UID from which on messages are new to the session.
+    pub fn first_new(&self) -> u32 {
+        self.frozen.unwrap_or(self.snapshot.uid_next())
     }
 
     /// True while messages that are gone still have numbers here.
@@ -140,7 +150,7 @@ impl View {
     /// what changed. Does not touch the disk except, in a read-write view, to claim new messages (a rename each): call it
     /// where blocking is allowed.
     pub fn sync(&mut self, expunges: Expunges) -> Result<Changes> {
-        let due = expunges == Expunges::Report && !self.held.is_empty();
+        let due = expunges == Expunges::Report && !self.held.is_empty() || expunges != Expunges::Freeze && self.frozen.is_some();
         if !self.is_stale() && !due {
             return Ok(Changes::default());
         }
@@ -173,15 +183,19 @@ impl View {
         let mut changes = Changes { keywords: older.keywords != newer.keywords, ..Changes::default() };
         if older.uid_validity != newer.uid_validity {
             self.held.clear();
+            self.frozen = None;
             return Changes { uid_validity: true, ..Changes::default() };
         }
         let mut difference = difference(&older, &newer);
-        if expunges == Expunges::Hold && !difference.gone.is_empty() {
-            self.held = difference.gone.iter().map(|index| older.get(*index).map_or(0, Message::uid)).collect();
-            self.snapshot = Arc::new(with_ghosts(&older, &newer, &difference.gone));
+        let before = self.frozen.take().unwrap_or(older.uid_next());
+        let freezes = expunges == Expunges::Freeze && (difference.added || before < older.uid_next());
+        self.held.clear();
+        if expunges != Expunges::Report && !difference.gone.is_empty() || freezes {
+            self.held.extend(difference.gone.iter().filter_map(|index| older.get(*index)).map(Message::uid));
+            self.frozen = freezes.then_some(before);
+            self.snapshot = Arc::new(with_ghosts(&older, &newer, &difference.gone, self.frozen));
             difference.gone.clear();
-        } else {
-            self.held.clear();
+            difference.added &= !freezes;
         }
         for index in difference.gone.iter().rev() {
             changes.expunged.push(*index as u32 + 1);
@@ -228,11 +242,11 @@ fn difference(older: &Snapshot, newer: &Snapshot) -> Difference {
     found
 }
 
-/// `newer` with the messages it lost since `older` still in their places.
-fn with_ghosts(older: &Snapshot, newer: &Snapshot, gone: &[usize]) -> Snapshot {
+/// `newer` with the messages it lost since `older` still in their places; without those `from` a UID on, if there is one.
+fn with_ghosts(older: &Snapshot, newer: &Snapshot, gone: &[usize], from: Option<u32>) -> Snapshot {
     let mut merged = newer.emptied();
     let mut ghosts = gone.iter().filter_map(|index| older.get(*index)).peekable();
-    for message in newer.iter() {
+    for message in newer.iter().take_while(|message| from.is_none_or(|from| message.uid() < from)) {
         while let Some(ghost) = ghosts.next_if(|ghost| ghost.uid() < message.uid()) {
             merged.push(ghost.clone());
         }

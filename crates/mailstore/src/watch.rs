@@ -17,7 +17,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use parking_lot::{Condvar, Mutex};
 
+use crate::dir::Dir;
 use crate::error::Error;
+use crate::listener::{Ear, Place};
 use crate::mailbox::{Directories, Folder, Mailbox};
 
 /// Threads that act on changes.
@@ -28,6 +30,15 @@ const CHECK_ROUNDS: u32 = 30;
 
 /// More events than this for one mailbox and reading its directories is cheaper.
 const MOST_EVENTS: usize = 256;
+
+/// What is watched for in `new/` and `cur/`.
+const IN_MESSAGES: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF)
+    .union(AddWatchFlags::IN_ONLYDIR);
 
 /// A file appeared in or vanished from a directory (a rename is one of each).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,12 +69,18 @@ pub(crate) struct Notifier {
     poll_interval: Duration,
 }
 
-#[derive(Clone)]
-struct Target {
-    mailbox: Weak<Mailbox>,
-    in_new: bool,
-    /// Of the handle.
-    lost: Arc<AtomicBool>,
+/// Whom the events of a watch are for.
+enum Target {
+    Mailbox {
+        mailbox: Weak<Mailbox>,
+        in_new: bool,
+        /// Of the handle.
+        lost: Arc<AtomicBool>,
+    },
+    Ear {
+        ear: Weak<Ear>,
+        place: Place,
+    },
 }
 
 /// A mailbox being watched; ends when dropped.
@@ -95,15 +112,27 @@ impl Drop for WatchHandle {
         let mut targets = notifier.targets.lock();
         for watch in &self.watches {
             let Some(list) = targets.get_mut(watch) else { continue };
-            list.retain(|target| !Weak::ptr_eq(&target.mailbox, &self.mailbox));
-            if list.is_empty() {
-                targets.remove(watch);
-                if let Some(inotify) = &notifier.inotify {
-                    // fails when the directory is gone, and the watch with it
-                    let _ = inotify.rm_watch(*watch);
-                }
-            }
+            list.retain(|target| !matches!(target, Target::Mailbox { mailbox, .. } if Weak::ptr_eq(mailbox, &self.mailbox)));
+            notifier.end_unused(&mut targets, *watch);
         }
+    }
+}
+
+/// A directory somebody listens to; ends when dropped.
+pub(crate) struct EarWatch {
+    notifier: Weak<Notifier>,
+    watch: WatchDescriptor,
+    ear: Weak<Ear>,
+    place: Place,
+}
+
+impl Drop for EarWatch {
+    fn drop(&mut self) {
+        let Some(notifier) = self.notifier.upgrade() else { return };
+        let mut targets = notifier.targets.lock();
+        let Some(list) = targets.get_mut(&self.watch) else { return };
+        list.retain(|target| !matches!(target, Target::Ear { ear, place } if Weak::ptr_eq(ear, &self.ear) && *place == self.place));
+        notifier.end_unused(&mut targets, self.watch);
     }
 }
 
@@ -137,9 +166,10 @@ impl Notifier {
         for in_new in [true, false] {
             // held while the watch is made: its first event finds the target
             let mut targets = self.targets.lock();
-            match self.add_watch(folder, in_new) {
+            match self.add_watch(folder.part(in_new), IN_MESSAGES) {
                 Ok(watch) => {
-                    targets.entry(watch).or_default().push(Target { mailbox: handle.mailbox.clone(), in_new, lost: handle.lost.clone() });
+                    let (mailbox, lost) = (handle.mailbox.clone(), handle.lost.clone());
+                    targets.entry(watch).or_default().push(Target::Mailbox { mailbox, in_new, lost });
                     handle.watches.push(watch);
                 }
                 Err(error) => {
@@ -163,19 +193,34 @@ impl Notifier {
         handle
     }
 
-    fn add_watch(&self, folder: &Folder, in_new: bool) -> nix::Result<WatchDescriptor> {
+    /// Lets an ear hear what happens in a directory.
+    pub fn listen(self: &Arc<Notifier>, dir: &Dir, ear: &Arc<Ear>, place: Place) -> nix::Result<EarWatch> {
+        self.start();
+        // `new/` and `cur/` are watched for mailboxes too: the kernel has one watch for a directory, and so one mask
+        let flags = if matches!(place, Place::Messages(_)) { IN_MESSAGES } else { IN_MESSAGES | AddWatchFlags::IN_MODIFY };
+        let mut targets = self.targets.lock();
+        let watch = self.add_watch(dir, flags)?;
+        let ear = Arc::downgrade(ear);
+        targets.entry(watch).or_default().push(Target::Ear { ear: ear.clone(), place: place.clone() });
+        Ok(EarWatch { notifier: Arc::downgrade(self), watch, ear, place })
+    }
+
+    fn add_watch(&self, dir: &Dir, flags: AddWatchFlags) -> nix::Result<WatchDescriptor> {
         let inotify = self.inotify.as_ref().ok_or(nix::errno::Errno::ENOSYS)?;
-        let flags = AddWatchFlags::IN_CREATE
-            | AddWatchFlags::IN_MOVED_TO
-            | AddWatchFlags::IN_MOVED_FROM
-            | AddWatchFlags::IN_DELETE
-            | AddWatchFlags::IN_DELETE_SELF
-            | AddWatchFlags::IN_MOVE_SELF
-            | AddWatchFlags::IN_ONLYDIR;
-        let dir = folder.part(in_new);
         // through the descriptor: the very directory we opened, not what a link put in its place points to
         let through = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
         inotify.add_watch(through.as_str(), flags).or_else(|_| inotify.add_watch(dir.path(), flags | AddWatchFlags::IN_DONT_FOLLOW))
+    }
+
+    /// Ends a watch that nobody needs any more.
+    fn end_unused(&self, targets: &mut HashMap<WatchDescriptor, Vec<Target>>, watch: WatchDescriptor) {
+        if targets.get(&watch).is_some_and(Vec::is_empty) {
+            targets.remove(&watch);
+            if let Some(inotify) = &self.inotify {
+                // fails when the directory is gone, and the watch with it
+                let _ = inotify.rm_watch(watch);
+            }
+        }
     }
 
     /// Hands out all events the kernel has. Mailboxes that got some are queued for the workers.
@@ -195,18 +240,27 @@ impl Notifier {
                 for event in events {
                     if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                         tracing::warn!("the kernel lost events, all watched mailboxes are looked at (fs.inotify.max_queued_events)");
-                        let all = targets.values().flatten().filter_map(|target| target.mailbox.upgrade());
-                        touched.extend(all.inspect(|mailbox| mailbox.pending().lock().everything = true));
+                        touched.extend(all_lost(targets.values().flatten()));
                         continue;
                     }
                     let ended = AddWatchFlags::IN_IGNORED | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_UNMOUNT;
                     for target in targets.get(&event.wd).into_iter().flatten() {
-                        if event.mask.intersects(ended) {
-                            target.lost.store(true, Ordering::Release);
+                        match target {
+                            Target::Mailbox { mailbox, in_new, lost } => {
+                                if event.mask.intersects(ended) {
+                                    lost.store(true, Ordering::Release);
+                                }
+                                let Some(mailbox) = mailbox.upgrade() else { continue };
+                                mailbox.pending().lock().take(&event, *in_new);
+                                touched.push(mailbox);
+                            }
+                            Target::Ear { ear, place } => {
+                                let file = event.name.as_ref().map(|name| name.to_string_lossy());
+                                if let Some(ear) = ear.upgrade() {
+                                    ear.hear(place, file.as_deref());
+                                }
+                            }
                         }
-                        let Some(mailbox) = target.mailbox.upgrade() else { continue };
-                        mailbox.pending().lock().take(&event, target.in_new);
-                        touched.push(mailbox);
                     }
                 }
             }
@@ -258,10 +312,26 @@ impl Notifier {
 
     /// Queues the mailboxes that have a watch.
     fn check_watched(&self) {
-        let upgrade = |target: &Target| target.in_new.then(|| target.mailbox.upgrade()).flatten();
+        let upgrade = |target: &Target| match target {
+            Target::Mailbox { mailbox, in_new: true, .. } => mailbox.upgrade(),
+            _ => None,
+        };
         let alive: Vec<Arc<Mailbox>> = self.targets.lock().values().flatten().filter_map(upgrade).collect();
         alive.iter().for_each(|mailbox| self.enqueue(mailbox));
     }
+}
+
+/// Events were lost: all that is watched has to be looked at. Gives the mailboxes.
+fn all_lost<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<Arc<Mailbox>> {
+    let mut mailboxes = Vec::new();
+    for target in targets {
+        match target {
+            Target::Mailbox { mailbox, .. } => mailboxes.extend(mailbox.upgrade()),
+            Target::Ear { ear, .. } => drop(ear.upgrade().inspect(|ear| ear.lost())),
+        }
+    }
+    mailboxes.iter().for_each(|mailbox| mailbox.pending().lock().everything = true);
+    mailboxes
 }
 
 impl Pending {

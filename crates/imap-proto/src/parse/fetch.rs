@@ -17,19 +17,13 @@ const FIELDS_LIMIT: usize = 1000;
 pub(super) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
     let set = spaced_set(cursor)?;
     cursor.space()?;
-    let mut items = Vec::new();
-    if cursor.peek() == Some(b'(') {
-        cursor.list(false, ITEMS_LIMIT, |c| item(c, &mut items))?;
+    let mut distinct = if cursor.peek() == Some(b'(') {
+        items(cursor)?
     } else {
+        let mut items = Vec::new();
         item(cursor, &mut items)?;
-    }
-    // Named twice is answered once; the order of the client stays.
-    let mut distinct: Vec<FetchItem> = Vec::with_capacity(items.len());
-    for item in items {
-        if !distinct.contains(&item) {
-            distinct.push(item);
-        }
-    }
+        distinct(items)
+    };
     // RFC 3501 §6.4.8: UID FETCH answers always have the UID.
     if uid && !distinct.contains(&FetchItem::Uid) {
         distinct.insert(0, FetchItem::Uid);
@@ -40,6 +34,24 @@ pub(super) fn fetch(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
         distinct.push(FetchItem::ModSeq);
     }
     Ok(Command::Fetch { set, uid, items: distinct, modifiers })
+}
+
+/// `"(" fetch-att *(SP fetch-att) ")"`
+pub(super) fn items(cursor: &mut Cursor<'_>) -> Result<Vec<FetchItem>> {
+    let mut items = Vec::new();
+    cursor.list(false, ITEMS_LIMIT, |c| item(c, &mut items))?;
+    Ok(distinct(items))
+}
+
+/// Named twice is answered once; the order of the client stays.
+fn distinct(items: Vec<FetchItem>) -> Vec<FetchItem> {
+    let mut distinct: Vec<FetchItem> = Vec::with_capacity(items.len());
+    for item in items {
+        if !distinct.contains(&item) {
+            distinct.push(item);
+        }
+    }
+    distinct
 }
 
 /// RFC 3501 §9: `fetch-att = "ENVELOPE" / "FLAGS" / "INTERNALDATE" / "RFC822" [".HEADER" / ".SIZE" / ".TEXT"] / "BODY"

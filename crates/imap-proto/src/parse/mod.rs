@@ -10,6 +10,7 @@ mod fetch;
 mod filter;
 mod list;
 mod metadata;
+mod notify;
 mod quota;
 mod search;
 pub mod session;
@@ -76,6 +77,7 @@ pub fn command(verb: &str, cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         "LISTRIGHTS" => acl::list_rights(cursor)?,
         "MYRIGHTS" => Command::MyRights(spaced_mailbox(cursor)?),
         "IDLE" => Command::Idle,
+        "NOTIFY" => notify::notify(cursor)?,
         "CHECK" => Command::Check,
         "CLOSE" => Command::Close,
         "UNSELECT" => Command::Unselect,

@@ -1,7 +1,7 @@
 //! SEARCH, SORT and THREAD.
 
 use super::Result;
-use crate::command::{Command, Flag, MailboxFilter, Search, SearchKey, SearchReturn, Sort, SortBy, SortKey, ThreadAlgorithm};
+use crate::command::{Command, FetchItem, Flag, MailboxFilter, Search, SearchKey, SearchReturn, Sort, SortBy, SortKey, ThreadAlgorithm};
 use crate::cursor::Cursor;
 use crate::date::Date;
 use crate::error::ParseError;
@@ -21,9 +21,9 @@ const CRITERIA: usize = 20;
 /// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
 pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
     cursor.space()?;
-    let mut returns = None;
+    let (mut returns, mut fetch) = (None, Vec::new());
     if cursor.take_word("RETURN ") {
-        returns = Some(return_options(cursor)?);
+        returns = Some(return_options(cursor, &mut fetch)?);
         cursor.space()?;
     }
     let mut charset = None;
@@ -35,7 +35,7 @@ pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
         charset = Some(charset_name(cursor)?);
         cursor.space()?;
     }
-    Ok(Search { uid, returns, charset, key: keys(cursor)? })
+    Ok(Search { uid, returns, charset, key: keys(cursor)?, fetch })
 }
 
 /// RFC 7377 §4: `esearch = "ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program`,
@@ -74,9 +74,9 @@ pub(super) fn cancel_update(cursor: &mut Cursor<'_>) -> Result<Command> {
 /// RFC 5256 §5: `sort = ["UID" SP] "SORT" SP sort-criteria SP search-criteria`; RFC 5267 §7: `search-return-opts` before the criteria.
 pub(super) fn sort(cursor: &mut Cursor<'_>, uid: bool) -> Result<Sort> {
     cursor.space()?;
-    let mut returns = None;
+    let (mut returns, mut fetch) = (None, Vec::new());
     if cursor.take_word("RETURN ") {
-        returns = Some(return_options(cursor)?);
+        returns = Some(return_options(cursor, &mut fetch)?);
         cursor.space()?;
     }
     let mut order = cursor.list(false, CRITERIA, |c| {
@@ -109,7 +109,7 @@ pub(super) fn sort(cursor: &mut Cursor<'_>, uid: bool) -> Result<Sort> {
             true
         }
     });
-    Ok(Sort { search: criteria(cursor, uid, returns)?, order })
+    Ok(Sort { search: criteria(cursor, uid, returns, fetch)?, order })
 }
 
 /// RFC 5256 §5: `thread = ["UID" SP] "THREAD" SP thread-alg SP search-criteria`
@@ -121,15 +121,15 @@ pub(super) fn thread(cursor: &mut Cursor<'_>, uid: bool) -> Result<Command> {
         "REFS" => ThreadAlgorithm::Refs,
         _ => return Err(ParseError::syntax("Unknown threading algorithm")),
     };
-    Ok(Command::Thread { search: criteria(cursor, uid, None)?, algorithm })
+    Ok(Command::Thread { search: criteria(cursor, uid, None, Vec::new())?, algorithm })
 }
 
 /// RFC 5256 §5: `search-criteria = charset 1*(SP search-key)`
-fn criteria(cursor: &mut Cursor<'_>, uid: bool, returns: Option<SearchReturn>) -> Result<Search> {
+fn criteria(cursor: &mut Cursor<'_>, uid: bool, returns: Option<SearchReturn>, fetch: Vec<FetchItem>) -> Result<Search> {
     cursor.space()?;
     let charset = Some(charset_name(cursor)?);
     cursor.space()?;
-    Ok(Search { uid, returns, charset, key: keys(cursor)? })
+    Ok(Search { uid, returns, charset, key: keys(cursor)?, fetch })
 }
 
 fn charset_name(cursor: &mut Cursor<'_>) -> Result<String> {
@@ -156,7 +156,8 @@ fn keys(cursor: &mut Cursor<'_>) -> Result<SearchKey> {
 
 /// RFC 4731 §4: `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT"`; none at all means ALL (§3.1). RFC 5182 §3: `"SAVE"`.
 /// RFC 5267 §5, RFC 9394 §4: `"CONTEXT" / "UPDATE" / "PARTIAL" SP partial-range`; one of PARTIAL and ALL, once (RFC 9394 §3.1).
-fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
+/// RFC 5465 §8: `modifier-update = "UPDATE" ["(" fetch-att *(SP fetch-att) ")"]`; its examples have a space there.
+fn return_options(cursor: &mut Cursor<'_>, fetch: &mut Vec<FetchItem>) -> Result<SearchReturn> {
     let mut returns = SearchReturn::default();
     cursor.list(true, 20, |c| {
         match c.atom("Invalid return option")?.to_ascii_uppercase().as_str() {
@@ -166,7 +167,15 @@ fn return_options(cursor: &mut Cursor<'_>) -> Result<SearchReturn> {
             "COUNT" => returns.count = true,
             "SAVE" => returns.save = true,
             "CONTEXT" => returns.context = true,
-            "UPDATE" => returns.update = true,
+            "UPDATE" => {
+                returns.update = true;
+                if c.rest().starts_with(b" (") {
+                    c.space()?;
+                }
+                if c.peek() == Some(b'(') {
+                    *fetch = super::fetch::items(c)?;
+                }
+            }
             "PARTIAL" if returns.partial.is_none() => {
                 c.space()?;
                 returns.partial = Some(PartialRange::parse(c)?);
@@ -423,6 +432,12 @@ mod tests {
         assert_eq!(searched("RETURN (SAVE) ALL").unwrap().returns, Some(SearchReturn { save: true, ..Default::default() }));
         let partial = PartialRange::parse(&mut Cursor::new(b"-1:-10")).ok();
         let want = SearchReturn { count: true, partial, context: true, update: true, ..Default::default() };
+        // RFC 5465 §7
+        for text in ["RETURN (COUNT UPDATE (UID PREVIEW)) ALL", "RETURN (COUNT UPDATE(UID PREVIEW)) ALL"] {
+            let search = searched(text).unwrap();
+            assert_eq!(search.returns, Some(SearchReturn { count: true, update: true, ..Default::default() }));
+            assert_eq!(search.fetch, [FetchItem::Uid, FetchItem::Preview { lazy: false }]);
+        }
         assert_eq!(searched("RETURN (PARTIAL -1:-10 COUNT UPDATE CONTEXT) ALL").unwrap().returns, Some(want));
         for bad in
             ["FOO", "PARTIAL", "PARTIAL 1", "PARTIAL 1:*", "PARTIAL 1:2 ALL", "ALL PARTIAL 1:2", "PARTIAL 1:2 PARTIAL 3:4", "UPDATE ()"]
@@ -480,7 +495,8 @@ mod tests {
 
     #[test]
     fn sort_and_thread_take_a_charset_and_keys() {
-        let seen = |uid, returns| Search { uid, returns, charset: Some("UTF-8".into()), key: SearchKey::Flag(Flag::Seen) };
+        let seen =
+            |uid, returns| Search { uid, returns, charset: Some("UTF-8".into()), key: SearchKey::Flag(Flag::Seen), fetch: Vec::new() };
         let key = |reverse, by| SortKey { reverse, by };
         let order = vec![key(false, SortBy::Subject), key(true, SortBy::Date), key(true, SortBy::DisplayFrom)];
         let want = Command::Sort(Sort { search: seen(true, None), order: order.clone() });

@@ -49,6 +49,7 @@ async fn change(
     let Some((subject, negative)) = subject(&session.realm, place.spot.own, identifier) else {
         return Answer::bad("Invalid identifier");
     };
+    let shown = place.spot.shown.clone();
     let changed = session
         .blocking(move || {
             work(&place, &subject, negative)?;
@@ -57,7 +58,10 @@ async fn change(
         })
         .await;
     match changed {
-        Ok(()) => Answer::ok(done),
+        Ok(()) => {
+            session.did(&[shown]);
+            Answer::ok(done)
+        }
         Err(error) => error.into(),
     }
 }

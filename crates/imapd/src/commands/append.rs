@@ -10,7 +10,7 @@ use crate::selected::flag_set;
 use crate::session::Session;
 use imap_proto::sequence::write_set;
 use imap_proto::{Append, AppendPiece, Replaces, Status, encode};
-use mailstore::{Added, Expunges, FlagSet, Incoming, Mailbox, Rights, Scratch};
+use mailstore::{Added, Expunges, FlagSet, Incoming, Mailbox, MailboxName, Rights, Scratch};
 use message::Encoding;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ const MOST_TOGETHER: usize = 100;
 pub struct Filing {
     tag: String,
     mailbox: Arc<Mailbox>,
+    /// Its name for the client.
+    shown: MailboxName,
     rights: Rights,
     replaces: Option<Old>,
     /// Messages that are complete.
@@ -109,13 +111,14 @@ async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replac
         None => None,
     };
     let Place { spot, rights } = session.target(&mailbox).await?;
+    let shown = spot.shown.clone();
     let opened = session.with_account(move |_| spot.account.open(&spot.name)).await;
     let mailbox = opened.map_err(|error| match error {
         // RFC 3501 §6.3.11: the client may create it and try again.
         mailstore::Error::NoSuchMailbox => Answer::no("TRYCREATE", "Mailbox does not exist"),
         error => error.into(),
     })?;
-    Ok(Filing { tag: tag.to_owned(), mailbox, rights, replaces, done: Vec::new(), current: None, size: 0, part: None })
+    Ok(Filing { tag: tag.to_owned(), mailbox, shown, rights, replaces, done: Vec::new(), current: None, size: 0, part: None })
 }
 
 /// The message that a REPLACE means.
@@ -334,8 +337,8 @@ pub async fn end(session: &mut Session, tag: &str, filing: Option<Filing>) -> Re
     session.finish(tag, &answer, Expunges::Report, false).await
 }
 
-async fn keep(session: &Session, filing: Filing) -> Result<String, Answer> {
-    let Filing { mailbox, mut done, replaces, size, .. } = complete(session, filing).await?;
+async fn keep(session: &mut Session, filing: Filing) -> Result<String, Answer> {
+    let Filing { mailbox, shown, mut done, replaces, size, .. } = complete(session, filing).await?;
     let name = mailbox.name().clone();
     let work = move || match (replaces, done.pop()) {
         (Some(old), _) if old.mailbox.snapshot().uid_validity() != old.uid_validity => Err(mailstore::Error::Expunged),
@@ -347,6 +350,7 @@ async fn keep(session: &Session, filing: Filing) -> Result<String, Answer> {
     };
     let filed: mailstore::Result<Added> = session.blocking(work).await;
     let added = filed?;
+    session.filed(&shown, &added);
     let mut uids = Vec::new();
     write_set(&mut uids, added.uids);
     let uids = String::from_utf8_lossy(&uids);

@@ -25,7 +25,6 @@ pub async fn run(session: &mut Session, expunge: bool) -> Answer {
             answer = Answer::from(error);
         }
     }
-    session.selected = None;
-    session.connection.machine.selected(false);
+    session.leave();
     answer
 }

@@ -12,6 +12,7 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
         Ok(place) => place,
         Err(answer) => return answer,
     };
+    let shown = place.spot.shown.clone();
     let copied = session
         .with_selected(move |selected| {
             if remove && selected.read_only {
@@ -44,6 +45,7 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
         Ok(copied) => copied,
         Err(answer) => return answer,
     };
+    session.filed(&shown, &added);
     let done = if remove { "Move completed" } else { "Copy completed" };
     // RFC 4315 §3: without messages there is no COPYUID.
     if added.uids.is_empty() {

@@ -1,6 +1,8 @@
-//! ENABLE (RFC 5161): UTF8=ACCEPT (RFC 6855), IMAP4rev2 (RFC 9051), CONDSTORE and QRESYNC (RFC 7162 §3.2.3).
+//! ENABLE (RFC 5161): UTF8=ACCEPT (RFC 6855), IMAP4rev2 (RFC 9051), CONDSTORE and QRESYNC (RFC 7162 §3.2.3), METADATA (RFC 5464 §4.4).
 
 use crate::answer::Answer;
+use crate::commands::notify;
+use crate::place::Realm;
 use crate::session::Session;
 use imap_proto::{Dialect, encode};
 
@@ -11,12 +13,24 @@ pub struct Enabled {
     pub rev2: bool,
     condstore: bool,
     qresync: bool,
+    /// RFC 5464 §4.4: changes of annotations are told.
+    metadata: bool,
+    metadata_server: bool,
 }
 
 impl Enabled {
     /// Mailbox names go out in UTF-8.
     pub fn utf8_names(self) -> bool {
         self.utf8 || self.rev2
+    }
+
+    /// The annotations whose changes are told.
+    pub fn annotations(self, realm: &Realm) -> crate::notify::Annotations {
+        crate::notify::Annotations {
+            mailboxes: self.metadata,
+            server: self.metadata || self.metadata_server,
+            public: realm.public.as_ref().map(|public| public.prefix.clone()),
+        }
     }
 
     /// Writes a mailbox name as the client reads it.
@@ -26,7 +40,7 @@ impl Enabled {
 }
 
 /// RFC 5161 §3.2: what is not known, or needs no enabling, is passed over.
-pub fn run(session: &mut Session, names: &[String]) -> Answer {
+pub async fn run(session: &mut Session, names: &[String]) -> Answer {
     let mut now = session.enabled;
     let mut done = String::new();
     for name in names {
@@ -35,6 +49,8 @@ pub fn run(session: &mut Session, names: &[String]) -> Answer {
             "IMAP4REV2" => (&mut now.rev2, "IMAP4rev2"),
             "CONDSTORE" => (&mut now.condstore, "CONDSTORE"),
             "QRESYNC" => (&mut now.qresync, "QRESYNC"),
+            "METADATA" => (&mut now.metadata, "METADATA"),
+            "METADATA-SERVER" => (&mut now.metadata_server, "METADATA-SERVER"),
             _ => continue,
         };
         // only what this command has enabled
@@ -43,7 +59,10 @@ pub fn run(session: &mut Session, names: &[String]) -> Answer {
             done.push_str(word);
         }
     }
-    session.enabled = now;
+    let before = std::mem::replace(&mut session.enabled, now);
+    if (before.metadata, before.metadata_server) != (now.metadata, now.metadata_server) {
+        notify::follow_annotations(session).await;
+    }
     session.connection.machine.speaks(Dialect { utf8_names: now.utf8_names(), utf8_only: now.utf8 });
     if let Some(selected) = &mut session.selected {
         selected.rev2 = now.rev2;

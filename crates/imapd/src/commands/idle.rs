@@ -2,19 +2,12 @@
 
 use crate::answer::Answer;
 use crate::connection::Gone;
+use crate::notify;
 use crate::session::{Outcome, Session};
+use crate::wake::{Woken, gather, wait};
 use imap_proto::{Step, encode};
 use mailstore::Expunges;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// What woke us.
-enum Woken {
-    Input(std::io::Result<usize>),
-    Mailbox,
-    Clock,
-    Shutdown,
-}
 
 pub async fn run(session: &mut Session) -> Outcome {
     // What is new since the last command comes first, also from the disk.
@@ -25,6 +18,7 @@ pub async fn run(session: &mut Session) -> Outcome {
     let go_on = session.connection.machine.idle();
     session.connection.wire.out.extend_from_slice(&go_on);
     session.report(Expunges::Report, false).await?;
+    notify::tell(session).await?;
     let imapd = &session.connection.config.imapd;
     let (longest, notify) = (imapd.imap_timeout, imapd.imap_idle_notify_interval);
     let end = Instant::now() + longest;
@@ -43,42 +37,14 @@ pub async fn run(session: &mut Session) -> Outcome {
             Woken::Input(Ok(0)) => return Err(Gone::Client("connection closed".into())),
             Woken::Input(Ok(_)) => {}
             Woken::Input(Err(error)) => return Err(error.into()),
-            Woken::Mailbox => {
+            Woken::Change => {
                 gather().await;
                 session.report(Expunges::Report, false).await?;
+                notify::tell(session).await?;
             }
             Woken::Clock if Instant::now() >= end => return Err(Gone::Idle),
             Woken::Clock => encode::status(&mut session.connection.wire.out, "*", imap_proto::Status::Ok, "", "Still here"),
             Woken::Shutdown => return Err(Gone::Shutdown),
         }
-    }
-}
-
-/// A burst of deliveries is told at once: a few milliseconds cost nobody anything and save a wake-up per message.
-async fn gather() {
-    tokio::time::sleep(Duration::from_millis(10)).await;
-}
-
-async fn wait(session: &mut Session, next: Instant) -> Woken {
-    let connection = &mut session.connection;
-    let shutdown = connection.server.ctx.shutdown.clone();
-    let machine = &mut connection.machine;
-    let selected = session.selected.as_mut();
-    let changed = async {
-        match selected {
-            // The sender lives as long as the mailbox, which we hold; without one there is nothing to wait for.
-            Some(selected) => {
-                if selected.changes.changed().await.is_err() {
-                    std::future::pending().await
-                }
-            }
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        read = connection.wire.read(|bytes| machine.receive(bytes)) => Woken::Input(read),
-        () = changed => Woken::Mailbox,
-        () = tokio::time::sleep_until(next) => Woken::Clock,
-        () = shutdown.wait() => Woken::Shutdown,
     }
 }

@@ -8,18 +8,18 @@ use crate::names::{Pattern, special_use};
 use crate::place::Realm;
 use crate::session::{Outcome, Session};
 use config::Imapd;
-use imap_proto::{List, SpecialUse, encode};
+use imap_proto::{List, ListReturn, SpecialUse, encode};
 use mailstore::{MailboxName, Rights, SEPARATOR};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is known about one name.
 #[derive(Debug, Default, Clone, Copy)]
-struct Facts {
+pub struct Facts {
     /// There is a mailbox to select.
-    exists: bool,
-    rights: Rights,
+    pub exists: bool,
+    pub rights: Rights,
     has_children: bool,
-    subscribed: bool,
+    pub subscribed: bool,
     special_use: Option<SpecialUse>,
     /// A name below is subscribed.
     subscribed_below: bool,
@@ -78,8 +78,18 @@ pub fn namespace(session: &mut Session) {
 
 /// Gathers all names. Blocking.
 fn facts(realm: &Realm, config: &Imapd, with_subscriptions: bool) -> mailstore::Result<BTreeMap<MailboxName, Facts>> {
+    facts_of(realm.list()?, realm, config, with_subscriptions)
+}
+
+/// The same, where it is known already which mailboxes there are to see. Blocking.
+pub fn facts_of(
+    mailboxes: BTreeMap<MailboxName, Rights>,
+    realm: &Realm,
+    config: &Imapd,
+    with_subscriptions: bool,
+) -> mailstore::Result<BTreeMap<MailboxName, Facts>> {
     let mut all: BTreeMap<MailboxName, Facts> = BTreeMap::new();
-    for (name, rights) in realm.list()? {
+    for (name, rights) in mailboxes {
         let mut above = name.parent();
         while let Some(parent) = above {
             let next = parent.parent();
@@ -149,6 +159,45 @@ fn select(all: &BTreeMap<MailboxName, Facts>, list: &List, enabled: Enabled) -> 
 
 /// RFC 5258 §6: `mailbox-list = "(" [mbx-list-flags] ")" SP (DQUOTE QUOTED-CHAR DQUOTE / nil) SP mailbox [SP mbox-list-extended]`
 fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool, enabled: Enabled) -> Vec<u8> {
+    let mut out = b"* LIST ".to_vec();
+    write_facts(&mut out, name, facts, list, enabled);
+    if leads {
+        let selected = [(list.select.subscribed, "\"SUBSCRIBED\""), (list.select.special_use, "\"SPECIAL-USE\"")];
+        let options: Vec<&str> = selected.into_iter().filter(|(selected, _)| *selected).map(|(_, name)| name).collect();
+        out.extend_from_slice(format!(" (\"CHILDINFO\" ({}))", options.join(" ")).as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// An unsolicited response about a name that came, went or changed (RFC 5465 §5.4, §5.5).
+pub fn write_notice(
+    out: &mut Vec<u8>,
+    name: &MailboxName,
+    facts: Facts,
+    old_name: Option<&MailboxName>,
+    no_access: bool,
+    enabled: Enabled,
+) {
+    let returns = ListReturn { subscribed: true, children: true, special_use: true, ..ListReturn::default() };
+    let list = List { extended: true, returns, ..List::default() };
+    out.extend_from_slice(b"* LIST ");
+    let at = out.len();
+    write_facts(out, name, &facts, &list, enabled);
+    if no_access {
+        // before the others, of which there is always one
+        out.splice(at + 1..at + 1, *b"\\NoAccess ");
+    }
+    if let Some(old_name) = old_name {
+        out.extend_from_slice(b" (\"OLDNAME\" (");
+        enabled.write_name(out, old_name.as_str());
+        out.extend_from_slice(b"))");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `(\Flags) "." name`
+fn write_facts(out: &mut Vec<u8>, name: &MailboxName, facts: &Facts, list: &List, enabled: Enabled) {
     let mut flags = Vec::new();
     if !facts.exists {
         // RFC 5258 §3: \NonExistent implies \Noselect; only clients that asked in the new way, or speak RFC 9051, know it.
@@ -161,17 +210,9 @@ fn line(name: &MailboxName, facts: &Facts, list: &List, leads: bool, enabled: En
     if let Some(special_use) = facts.special_use {
         flags.push(special_use.name());
     }
-    let mut out = b"* LIST ".to_vec();
-    encode::flags(&mut out, flags);
+    encode::flags(out, flags);
     out.extend_from_slice(b" \".\" ");
-    enabled.write_name(&mut out, name.as_str());
-    if leads {
-        let selected = [(list.select.subscribed, "\"SUBSCRIBED\""), (list.select.special_use, "\"SPECIAL-USE\"")];
-        let options: Vec<&str> = selected.into_iter().filter(|(selected, _)| *selected).map(|(_, name)| name).collect();
-        out.extend_from_slice(format!(" (\"CHILDINFO\" ({}))", options.join(" ")).as_bytes());
-    }
-    out.extend_from_slice(b"\r\n");
-    out
+    enabled.write_name(out, name.as_str());
 }
 
 /// RFC 3501 §6.3.9.

@@ -19,6 +19,7 @@ pub async fn create(session: &mut Session, mailbox: &Mailbox, special_use: Optio
         Err(answer) => return answer,
     };
     let realm = session.realm.clone();
+    let shown = spot.shown.clone();
     let created = session
         .blocking(move || {
             realm.may_create(&spot)?;
@@ -29,6 +30,9 @@ pub async fn create(session: &mut Session, mailbox: &Mailbox, special_use: Optio
             Ok::<_, Answer>(spot.account.mailbox_id(&spot.name).inspect_err(failed).ok())
         })
         .await;
+    if created.is_ok() {
+        session.did(&[shown]);
+    }
     match created {
         // RFC 8474 §4.1
         Ok(Some(id)) => Answer::ok_with(format!("MAILBOXID ({id})"), "Create completed"),
@@ -50,6 +54,7 @@ pub async fn delete(session: &mut Session, mailbox: &Mailbox) -> Answer {
     match session.with_account(move |_| spot.account.delete(&spot.name)).await {
         Ok(()) => {
             leave(session, |selected| *selected == gone);
+            session.did(&[gone]);
             Answer::ok("Delete completed")
         }
         Err(error) => error.into(),
@@ -68,7 +73,7 @@ pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answ
     if !std::sync::Arc::ptr_eq(&from.account, &to.account) {
         return Answer::no("CANNOT", "A mailbox cannot be renamed to belong to somebody else");
     }
-    let gone = from.shown.clone();
+    let (gone, came) = (from.shown.clone(), to.shown.clone());
     let realm = session.realm.clone();
     let renamed = session
         .blocking(move || {
@@ -81,6 +86,7 @@ pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answ
         Ok(()) => {
             // Renaming INBOX only moves its messages; any other mailbox, and those below, are elsewhere afterwards.
             leave(session, |selected| !gone.is_inbox() && (*selected == gone || selected.is_below(&gone)));
+            session.did(&[gone, came]);
             Answer::ok("Rename completed")
         }
         Err(answer) => answer,
@@ -113,8 +119,7 @@ fn hides_nothing(realm: &Realm, from: &Spot, to: &Spot) -> Result<(), Answer> {
 /// Closes the open mailbox when it went by this session's own wish, as Dovecot does. After a NO it stays open.
 fn leave(session: &mut Session, goes: impl Fn(&MailboxName) -> bool) {
     if session.selected.as_ref().is_some_and(|selected| goes(&selected.name)) {
-        session.selected = None;
-        session.connection.machine.selected(false);
+        session.leave();
     }
 }
 
@@ -130,7 +135,11 @@ pub async fn subscribe(session: &mut Session, mailbox: &Mailbox, on: bool) -> An
         Ok(name) => name,
         Err(error) => return error.into(),
     };
+    let shown = name.clone();
     let changed = session.with_account(move |account| if on { account.subscribe(&name) } else { account.unsubscribe(&name) }).await;
+    if changed.is_ok() {
+        session.did(&[shown]);
+    }
     match changed {
         Ok(()) => Answer::ok(if on { "Subscribe completed" } else { "Unsubscribe completed" }),
         Err(error) => error.into(),

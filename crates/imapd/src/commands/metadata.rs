@@ -24,8 +24,7 @@ pub async fn get(session: &mut Session, request: GetMetadata) -> Result<Answer, 
             let mut all = account.annotations(spot.as_ref().map(|spot| &spot.name))?;
             match &spot {
                 None => add_servers(&mut all, &config.imapd),
-                Some(spot) if !spot.own => all.retain(|entry, _| !is_private(entry)),
-                Some(_) => {}
+                Some(spot) => visible(&mut all, spot.own),
             }
             Ok::<_, mailstore::Error>(all)
         })
@@ -65,9 +64,16 @@ pub async fn set(session: &mut Session, mailbox: Option<&Mailbox>, entries: Vec<
         bytes: usize::try_from(imapd.imap_metadata_max_size.0).unwrap_or(usize::MAX),
     };
     let account = spot.as_ref().map_or_else(|| session.account.clone(), |spot| spot.account.clone());
+    let shown = spot.as_ref().map(|spot| spot.shown.clone());
+    let changes = session.notify.as_ref().map(|_| entries.clone());
     let set = session.blocking(move || account.annotate(spot.as_ref().map(|spot| &spot.name), entries, limits)).await;
     match set {
-        Ok(()) => Answer::ok("Setmetadata completed"),
+        Ok(()) => {
+            if let (Some(notify), Some(changes)) = (&mut session.notify, changes) {
+                notify.annotated(shown.as_ref(), &changes);
+            }
+            Answer::ok("Setmetadata completed")
+        }
         Err(AnnotationError::TooLarge) => Answer::no(format!("METADATA MAXSIZE {}", limits.value_bytes), "Annotation is too large"),
         Err(AnnotationError::TooMany) => Answer::no("METADATA TOOMANY", "Mailbox has as many annotations as it can have"),
         Err(AnnotationError::Store(error)) => error.into(),
@@ -83,6 +89,13 @@ async fn permitted(session: &Session, mailbox: Option<&Mailbox>) -> Result<Optio
         return Err(Answer::no("NOPERM", "Permission denied"));
     }
     Ok(Some(place.spot))
+}
+
+/// Private annotations are for those whose mailbox it is.
+pub fn visible(all: &mut Annotations, own: bool) {
+    if !own {
+        all.retain(|entry, _| !is_private(entry));
+    }
 }
 
 fn is_private(entry: &str) -> bool {

@@ -16,6 +16,7 @@ pub mod mailboxes;
 pub mod metadata;
 pub mod multisearch;
 pub mod noop;
+pub mod notify;
 pub mod quota;
 pub mod search;
 pub mod select;
@@ -53,7 +54,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
             return Err(Gone::Done("logout"));
         }
         Command::Id(fields) => id::run(&mut session.connection.wire.out, &fields),
-        Command::Enable(names) => enable::run(session, &names),
+        Command::Enable(names) => enable::run(session, &names).await,
         Command::Unauthenticate => {
             // RFC 8437 §3: nothing of the session is left; what the client sent behind the command is for the login.
             session.selected = None;
@@ -90,6 +91,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::ListRights { mailbox, identifier } => acl::list_rights(session, &mailbox, &identifier).await,
         Command::MyRights(mailbox) => acl::my_rights(session, &mailbox).await,
         Command::Idle => idle::run(session).await?,
+        Command::Notify(set) => notify::run(session, set).await?,
         Command::Close => close::run(session, true).await,
         Command::Unselect => close::run(session, false).await,
         Command::Expunge(set) => expunge::run(session, set).await,

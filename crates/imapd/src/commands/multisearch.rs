@@ -78,7 +78,7 @@ async fn in_selected(session: &mut Session, tag: &str, search: &Search) -> Resul
     tell(&mut session.connection.wire.out, selected, correlator, search, &found);
     if search.returns.is_some_and(|returns| returns.update) && !incomplete {
         let (key, charset) = (search.key.clone(), search.charset.clone());
-        follow(session, Context::new(tag, correlator.written(true), true, key, charset, &found));
+        follow(session, Context::new(tag, correlator.written(true), true, key, charset, &found).telling(search.fetch.clone()));
     }
     Ok(incomplete)
 }

@@ -22,7 +22,8 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     if let Some(answer) = taken(session, tag, returns) {
         return answer;
     }
-    let update = returns.is_some_and(|returns| returns.update).then(|| (request.key.clone(), request.charset.clone()));
+    let update =
+        returns.is_some_and(|returns| returns.update).then(|| (request.key.clone(), request.charset.clone(), request.fetch.clone()));
     let with_modseq = request.key.has_modseq();
     let search = match find(session, request).await {
         Ok(search) => search,
@@ -37,9 +38,9 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let incomplete = search.incomplete;
     let found = search.into_found();
     keep(session, returns, if incomplete { &[] } else { &found });
-    let context = update.filter(|_| !incomplete).map(|(key, charset)| {
+    let context = update.filter(|_| !incomplete).map(|(key, charset, fetch)| {
         let correlator = Correlator::of(tag).written(uid);
-        Context::new(tag, correlator, uid, key, charset, &found)
+        Context::new(tag, correlator, uid, key, charset, &found).telling(fetch)
     });
     let modseq = if with_modseq { highest_modseq(session.selected.as_ref(), returns, &found) } else { None };
     let found: Vec<u32> = found.into_iter().map(|target| if uid { target.uid } else { target.number }).collect();

@@ -18,8 +18,7 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool, para
         encode::status(&mut session.connection.wire.out, "*", Status::Ok, "CLOSED", "Previous mailbox is closed");
     }
     // RFC 3501 §6.3.1: the old mailbox is closed even when the new one cannot be opened.
-    session.selected = None;
-    session.connection.machine.selected(false);
+    session.leave();
     let rev2 = session.enabled.rev2;
     let Place { spot, rights } = match session.place(mailbox, Rights::READ).await {
         Ok(place) => place,
@@ -49,6 +48,7 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool, para
         Err(error) => return Ok(Answer::from(error)),
     };
     selected.rev2 = rev2;
+    selected.wants = session.wants();
     write(&mut session.connection.wire.out, &selected);
     if rev2 {
         // RFC 9051 §6.3.2: the name as it is.
@@ -68,8 +68,7 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool, para
         let told = fetch::run(session, missed).await?;
         if told.status != Status::Ok {
             // what it did not hear of it has to ask for: a client takes OK for being up to date
-            session.selected = None;
-            session.connection.machine.selected(false);
+            session.leave();
             return Ok(told);
         }
     }

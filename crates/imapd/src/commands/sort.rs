@@ -18,7 +18,7 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
     if let Some(answer) = taken(session, tag, returns) {
         return answer;
     }
-    let update = returns.is_some_and(|returns| returns.update).then(|| (search.key.clone(), search.charset.clone()));
+    let update = returns.is_some_and(|returns| returns.update).then(|| (search.key.clone(), search.charset.clone(), search.fetch.clone()));
     let with_modseq = search.key.has_modseq();
     let order = Arc::new(order);
     let by = order.clone();
@@ -51,9 +51,9 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
             out.extend_from_slice(b"\r\n");
         }
     }
-    if let Some((key, charset)) = update.filter(|_| !incomplete) {
+    if let Some((key, charset, fetch)) = update.filter(|_| !incomplete) {
         let correlator = Correlator::of(tag).written(uid);
-        follow(session, Context::new(tag, correlator, uid, key, charset, &sorted).sorted(order, keys));
+        follow(session, Context::new(tag, correlator, uid, key, charset, &sorted).sorted(order, keys).telling(fetch));
     }
     end(incomplete, "Sort completed")
 }

@@ -42,6 +42,11 @@ pub async fn tell(session: &mut Session, spot: &Spot, items: StatusItems) -> Res
     Ok(())
 }
 
+/// The response where counting was done already.
+pub fn write_counts(out: &mut Vec<u8>, enabled: Enabled, name: &MailboxName, items: StatusItems, status: &Status) {
+    write(out, name, items, status, Found { size: 0, deleted: 0, limit: 0, id: None, enabled });
+}
+
 fn no_id(error: &mailstore::Error) {
     tracing::warn!(%error, "the MAILBOXID cannot be made");
 }

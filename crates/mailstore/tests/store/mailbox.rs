@@ -67,6 +67,24 @@ fn two_sessions_see_each_others_changes_in_their_own_numbering() {
     assert_eq!((changes.expunged, changes.exists), (vec![4, 2], Some(4)));
     assert!(!acting.is_recent(6) && acting.recent_count() == 3);
     assert!(acting.sync(Expunges::Report).unwrap().is_empty());
+
+    // for who wants to hear of nothing, only flags change
+    let modseq = acting.highest_modseq();
+    mailbox.store_flags(&[1, 3], FlagMode::Add, &Flags::SEEN.into(), None).unwrap();
+    mailbox.expunge(&[3]).unwrap();
+    home.append(&mailbox, "Subject: seven\r\n\r\n", Flags::NONE);
+    for _ in 0..2 {
+        let changes = acting.sync(Expunges::Freeze).unwrap();
+        assert_eq!((changes.expunged.len(), changes.exists), (0, None));
+        home.append(&mailbox, "Subject: more\r\n\r\n", Flags::NONE);
+    }
+    assert_eq!((uids(acting.snapshot()), acting.highest_modseq()), (vec![1, 3, 5, 6], modseq));
+    assert!(acting.message(1).unwrap().flags().contains(Flags::SEEN) && acting.first_new() == 7);
+    let changes = acting.sync(Expunges::Hold).unwrap();
+    assert_eq!((changes.expunged.len(), changes.exists), (0, Some(7)));
+    let changes = acting.sync(Expunges::Report).unwrap();
+    assert_eq!((changes.expunged, uids(acting.snapshot())), (vec![2], vec![1, 5, 6, 7, 8, 9]));
+    assert!(acting.highest_modseq() > modseq);
 }
 
 #[test]
