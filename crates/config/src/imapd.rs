@@ -47,6 +47,10 @@ settings! {
         mail_max_userip_connections: u32 = 10u32, in 0..=100_000, was "Dovecot mail_max_userip_connections";
         /// Threads that read and write mailboxes. One slow disk needs more of them than one fast processor. One account has a quarter of them at most.
         io_threads: u32 = 8u32, in 1..=512;
+        /// Memory for mailboxes that nobody has open, so that who opens one again need not wait until it is read (256 bytes a message). 0: none is kept.
+        imap_mailbox_cache_size: Size = Size::mib(256), in Size(0)..=Size(1 << 40);
+        /// How long a mailbox that nobody opens again is kept in memory.
+        imap_mailbox_cache_time: Duration = minutes(30), in secs(1)..=minutes(1440);
         /// Announces LITERAL- instead of LITERAL+ after login: clients then ask before they send more than 4 KiB.
         imap_literal_minus: bool = false, was "Dovecot imap_literal_minus";
         /// The mailbox for drafts. Empty: none has this use.

@@ -2,7 +2,7 @@
 
 use config::Config;
 use daemon::{Context, MailAccess};
-use mailstore::Store;
+use mailstore::{Recent, Store};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -17,6 +17,8 @@ pub struct Server {
     pub ctx: Context,
     pub access: MailAccess,
     pub store: Arc<Store>,
+    /// Keeps mailboxes open for clients that come back.
+    _recent: Option<Arc<Recent>>,
     logins: Mutex<HashMap<(String, IpAddr), u32>>,
     prepared: Mutex<HashSet<PathBuf>>,
 }
@@ -31,9 +33,12 @@ impl Server {
     pub fn new(ctx: Context) -> Arc<Server> {
         let config = ctx.config.get();
         let imapd = &config.imapd;
+        let store = Store::new(mailstore::Settings::from(&*config));
+        let size = imapd.imap_mailbox_cache_size.0;
         Arc::new(Server {
+            _recent: (size > 0).then(|| store.keep_mailboxes(size, imapd.imap_mailbox_cache_time)),
             access: MailAccess::new(&config, &imapd.auth_socket_path, &imapd.userdb_socket_path, imapd.io_threads),
-            store: Store::new(mailstore::Settings::from(&*config)),
+            store,
             logins: Mutex::default(),
             prepared: Mutex::default(),
             ctx,

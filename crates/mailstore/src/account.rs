@@ -254,16 +254,29 @@ impl Account {
 
     /// The mailbox's shared state, loaded from disk when nobody in this process has it open. `NoSuchMailbox`.
     pub fn open(self: &Arc<Account>, name: &MailboxName) -> Result<Arc<Mailbox>> {
+        let recent = self.store.recent();
         // held while loading: two states of one mailbox must never be
         let mut mailboxes = self.mailboxes.lock();
-        if let Some(mailbox) = mailboxes.get(name).and_then(Weak::upgrade).filter(|mailbox| !mailbox.is_deleted()) {
-            drop(mailboxes);
-            mailbox.refresh()?;
-            return Ok(mailbox);
+        let mailbox = match mailboxes.get(name).and_then(Weak::upgrade).filter(|mailbox| !mailbox.is_deleted()) {
+            Some(mailbox) => {
+                drop(mailboxes);
+                if recent.is_some() {
+                    // who came back once comes back again: from here on a change costs what changed, not a look at everything
+                    mailbox.start_watching();
+                }
+                mailbox.look_again()?;
+                mailbox
+            }
+            None => {
+                mailboxes.retain(|_, mailbox| mailbox.strong_count() > 0);
+                let mailbox = Mailbox::load(self, name)?;
+                mailboxes.insert(name.clone(), Arc::downgrade(&mailbox));
+                mailbox
+            }
+        };
+        if let Some(recent) = recent {
+            recent.note(&mailbox);
         }
-        mailboxes.retain(|_, mailbox| mailbox.strong_count() > 0);
-        let mailbox = Mailbox::load(self, name)?;
-        mailboxes.insert(name.clone(), Arc::downgrade(&mailbox));
         Ok(mailbox)
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -16,6 +16,7 @@ use crate::location::Location;
 use crate::memory::Memory;
 use crate::message_file::LARGEST_WHOLE;
 use crate::quota_rules::QuotaRules;
+use crate::recent::Recent;
 use crate::watch::Notifier;
 
 /// How line ends of messages we write look on disk. Both are read.
@@ -78,6 +79,8 @@ pub struct Store {
     host: String,
     accounts: Mutex<HashMap<PathBuf, Weak<Account>>>,
     notifier: Arc<Notifier>,
+    /// Mailboxes that were used lately, while somebody wants them kept.
+    recent: Mutex<Weak<Recent>>,
     /// For messages read as a whole.
     memory: Arc<Memory>,
     /// For what is known of caches.
@@ -91,6 +94,7 @@ impl Store {
         Arc::new(Store {
             host: host_part(&settings.hostname),
             notifier: Notifier::new(settings.poll_interval),
+            recent: Mutex::default(),
             memory: Memory::new(LARGEST_WHOLE),
             cache_room: Arc::default(),
             settings,
@@ -120,6 +124,27 @@ impl Store {
         let account = Account::new(self.clone(), location.root().to_path_buf());
         accounts.insert(location.root().to_path_buf(), Arc::downgrade(&account));
         Ok(account)
+    }
+
+    /// From now on mailboxes stay open for `time` after their last use, as many as take no more than `limit_bytes` together; as long as what
+    /// is returned lives.
+    pub fn keep_mailboxes(&self, limit_bytes: u64, time: Duration) -> Arc<Recent> {
+        let recent = Recent::new(limit_bytes, time);
+        *self.recent.lock() = Arc::downgrade(&recent);
+        recent
+    }
+
+    /// Waits until no file is behind the flags of its message, no longer than `patience`: for a program that ends. What is left then is
+    /// done by who opens the mailbox next. Blocking.
+    pub fn finish(&self, patience: Duration) {
+        let begun = Instant::now();
+        while self.notifier.is_renaming() && begun.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn recent(&self) -> Option<Arc<Recent>> {
+        self.recent.lock().upgrade()
     }
 
     pub(crate) fn notifier(&self) -> &Arc<Notifier> {

@@ -96,20 +96,26 @@ impl Mailbox {
             let info = Info { flags: message.flags.flags, keywords, other: 0 };
             files.push(named(&message.final_base(), info));
         }
-        let added = self.file(&mut state, &folder, &files, &[], |index, dir, name| messages[index].place(dir, name));
+        let added = self.file(&mut state, &folder, &files, &[], |step, index, dir, name| match step {
+            Step::Place => messages[index].place(dir, name),
+            Step::Sync => messages[index].sync(),
+        });
         self.publish(&mut state);
         added
     }
 
-    /// Puts files into the mailbox by `put` (a rename or a link, by index), makes the names durable and gives them UIDs, with `fields` in
-    /// their lines of the uidlist where there are any. On an error nothing of them stays.
+    /// Puts files into the mailbox by `put` (a rename or a link, by index) and gives them UIDs, with `fields` in their lines of the uidlist
+    /// where there are any; all durable on return. On an error nothing of them stays.
+    ///
+    /// Names and lines are written before anything is synced: where the file system has a journal, one commit then takes all of it, and the
+    /// other syncs find nothing left to do.
     pub(super) fn file(
         &self,
         state: &mut State,
         folder: &Folder,
         files: &[Found],
         fields: &[String],
-        mut put: impl FnMut(usize, &crate::dir::Dir, &str) -> Result<()>,
+        mut put: impl FnMut(Step, usize, &crate::dir::Dir, &str) -> Result<()>,
     ) -> Result<Added> {
         let lock = lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)?;
         // what others filed gets its UIDs first
@@ -117,16 +123,20 @@ impl Mailbox {
         let mut placed = 0;
         let mut work = || {
             for (index, file) in files.iter().enumerate() {
-                put(index, folder.part(file.in_new), &file.name)?;
+                put(Step::Place, index, folder.part(file.in_new), &file.name)?;
                 placed = index + 1;
+            }
+            let bases: Vec<Box<str>> = files.iter().map(|file| file.base().into()).collect();
+            let uids = self.assign(state, folder, &bases, fields, &lock)?;
+            for (index, file) in files.iter().enumerate() {
+                put(Step::Sync, index, folder.part(file.in_new), &file.name)?;
             }
             for in_new in [true, false] {
                 if files.iter().any(|file| file.in_new == in_new) {
                     folder.part(in_new).sync()?;
                 }
             }
-            let bases: Vec<Box<str>> = files.iter().map(|file| file.base().into()).collect();
-            self.assign(state, folder, &bases, fields, &lock)
+            Ok(uids)
         };
         match work() {
             Ok(uids) => {
@@ -145,6 +155,15 @@ impl Mailbox {
             }
         }
     }
+}
+
+/// What is done with a file that comes into a mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// It gets its name there.
+    Place,
+    /// Its bytes are made durable; the name is by the directory.
+    Sync,
 }
 
 /// Where a message goes: `cur/` when it has flags, so that every program sees them; else `new/`, where it is recent for the next

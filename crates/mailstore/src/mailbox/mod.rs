@@ -7,6 +7,7 @@
 mod append;
 mod change;
 mod journal;
+mod late;
 mod listing;
 mod read;
 mod recall;
@@ -52,6 +53,8 @@ pub struct Mailbox {
     /// Kernel events not yet applied.
     pending: Mutex<Pending>,
     watching: Mutex<Option<WatchHandle>>,
+    /// Held while files are found by names that nobody here may change meanwhile; never waited for with the state locked.
+    names: RwLock<()>,
     /// Where readers of this mailbox's messages stopped.
     places: Arc<Places>,
     held: recall::Held,
@@ -128,6 +131,7 @@ impl Mailbox {
             unclaimed: AtomicBool::new(false),
             pending: Mutex::new(Pending::default()),
             watching: Mutex::new(None),
+            names: RwLock::default(),
             places: Arc::default(),
             held: recall::Held::default(),
             cache: Cache::new(account.store().cache_room().clone()),
@@ -232,8 +236,15 @@ impl Mailbox {
         let highest_modseq = state.shown_modseq();
         let is_same = self.published.read().highest_modseq == highest_modseq;
         if !std::mem::take(&mut state.changed) && is_same {
+            if std::mem::take(&mut state.renamed) {
+                // for who reads messages; there is nothing to tell anybody
+                let mut snapshot = state.snapshot.clone();
+                snapshot.highest_modseq = highest_modseq;
+                *self.published.write() = Arc::new(snapshot);
+            }
             return;
         }
+        state.renamed = false;
         state.snapshot.generation += 1;
         let mut snapshot = state.snapshot.clone();
         snapshot.highest_modseq = highest_modseq;
@@ -250,7 +261,7 @@ impl Mailbox {
         &self.pending
     }
 
-    fn start_watching(self: &Arc<Mailbox>) {
+    pub(crate) fn start_watching(self: &Arc<Mailbox>) {
         let mut watching = self.watching.lock();
         if watching.is_some() || self.is_deleted() {
             return;

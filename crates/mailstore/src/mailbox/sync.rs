@@ -25,6 +25,20 @@ impl Mailbox {
         self.refresh_locked(&mut state, PATIENCE)
     }
 
+    /// As [`Mailbox::refresh`], for a mailbox that may have been open without a session: meanwhile another program may have given it another
+    /// uidlist, and another UIDVALIDITY, without a message to tell that by.
+    pub(crate) fn look_again(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        if let Ok(folder) = self.folder()
+            && state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)?
+        {
+            self.read_list(&mut state, &folder, None)?;
+            state.looked = None;
+            self.pending.lock().everything = true;
+        }
+        self.refresh_locked(&mut state, PATIENCE)
+    }
+
     /// As [`Mailbox::refresh`], but gives up soon on a lock, and on a command that changes the mailbox: for the threads that follow many
     /// mailboxes.
     pub(crate) fn refresh_briefly(&self) -> Result<()> {
@@ -165,7 +179,7 @@ impl Mailbox {
     }
 
     /// Applies what the kernel told: the usual case of a delivery costs no reading of directories.
-    fn apply(&self, state: &mut State, folder: &Folder, events: &[Event], patience: Duration) -> Result<()> {
+    pub(super) fn apply(&self, state: &mut State, folder: &Folder, events: &[Event], patience: Duration) -> Result<()> {
         let (mut new, mut vanished): (Vec<Found>, Vec<Found>) = (Vec::new(), Vec::new());
         for event in events.iter().filter(|event| is_message_name(&event.name)) {
             let file = Found { name: event.name.clone(), in_new: event.in_new };

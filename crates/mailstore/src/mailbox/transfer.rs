@@ -6,7 +6,7 @@ use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::flags::{Flags, Info};
 use crate::keywords;
-use crate::mailbox::append::{named, vanished};
+use crate::mailbox::append::{Step, named, vanished};
 use crate::mailbox::state::Found;
 use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Added, Folder, Mailbox};
@@ -103,6 +103,8 @@ impl Mailbox {
     /// Gives the files of messages second names in `to`, after `charge` let their bytes and number pass.
     fn link_into(&self, uids: &[u32], to: &Mailbox, gone: Gone, kept: Kept, charge: impl Fn(u64, u64) -> Result<()>) -> Result<Added> {
         for _ in 0..5 {
+            // as long as the names in the snapshot are used
+            let names = self.names.read();
             let snapshot = self.snapshot();
             let messages: Vec<Message> = uids.iter().filter_map(|uid| snapshot.find(*uid)).map(|(_, message)| message.clone()).collect();
             if gone == Gone::Refuse && messages.len() < uids.len() {
@@ -128,6 +130,7 @@ impl Mailbox {
                 }
             }
             // renamed or removed under us: see what is left
+            drop(names);
             let mut state = self.state.lock();
             self.look(&mut state, PATIENCE)?;
             self.publish(&mut state);
@@ -159,7 +162,11 @@ impl Mailbox {
         }
         // as Dovecot does it: the copy knows whose it is
         let fields: Vec<String> = messages.iter().map(|message| format!("G{}", message.core.guid())).collect();
-        let added = to.file(&mut state, &folder, &files, &fields, |index, dir, name| link(&from, &messages[index], dir, name));
+        let added = to.file(&mut state, &folder, &files, &fields, |step, index, dir, name| match step {
+            Step::Place => link(&from, &messages[index], dir, name),
+            // the bytes are those of a message that is there
+            Step::Sync => Ok(()),
+        });
         to.publish(&mut state);
         added
     }

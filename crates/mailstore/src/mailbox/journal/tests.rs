@@ -1,11 +1,16 @@
 use std::sync::Arc;
 
 use super::*;
+use std::time::Duration;
+
 use crate::account::Account;
+use crate::changelog::{self, Locked};
 use crate::flags::{FlagMode, Flags};
 use crate::location::Location;
+use crate::mailbox::Mailbox;
 use crate::name::MailboxName;
 use crate::store::{Settings, Store};
+use crate::uidlist;
 
 /// The Maildir as a process of its own sees it.
 fn process(temp: &tempfile::TempDir) -> (Arc<Account>, Arc<Mailbox>) {
