@@ -2,12 +2,13 @@
 
 mod accounts;
 mod directory;
+mod exchange;
 mod login;
 mod names;
 mod passwd_file;
 mod penalty;
 mod pool;
-mod schemes;
+mod salts;
 mod serve;
 mod state;
 mod tables;

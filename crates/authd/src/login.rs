@@ -7,12 +7,14 @@
 use crate::directory::{Directory, Stored};
 use crate::penalty::Penalty;
 use crate::pool::Pool;
-use crate::schemes;
+use crate::salts::Salts;
 use crate::verified::Verified;
 use config::Config;
 use ipc::auth::AuthFail;
 use mail_types::{Secret, printable};
+use passwords::Wanted;
 use sasl::Credentials;
+use sasl::server::{Found, Identity, Kind};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ pub struct Desk {
     verbose: bool,
     /// What the password of a user who is not there is compared with.
     nobody: Arc<str>,
+    salts: Arc<Salts>,
     pub new_scheme: String,
 }
 
@@ -61,6 +64,27 @@ pub struct Attempt {
     pub remote: Option<IpAddr>,
     pub session: String,
     pub no_penalty: bool,
+    /// The name in the client's certificate, when it showed one that was checked.
+    pub certificate: Option<String>,
+}
+
+/// An attempt whose turn has come.
+struct Entry {
+    /// As the client wrote it.
+    name: String,
+    /// Normal; `None`: nobody can have this name.
+    user: Option<String>,
+    counted: String,
+    looked_at: Instant,
+}
+
+/// A login between its first message and its proof.
+pub struct Search {
+    entry: Entry,
+    stored: Option<Stored>,
+    /// Why the proof cannot be right.
+    fault: Option<Fault>,
+    authorization: String,
 }
 
 /// Why a login failed, for our log.
@@ -69,6 +93,8 @@ enum Fault {
     UnknownUser,
     Mismatch,
     OtherIdentity,
+    OtherForm,
+    NoCertificate,
     Barred(&'static str),
 }
 
@@ -78,6 +104,8 @@ impl Fault {
             Fault::UnknownUser => "unknown user",
             Fault::Mismatch => "password mismatch",
             Fault::OtherIdentity => "the password is right, but not for the identity that was asked for",
+            Fault::NoCertificate => "no certificate that names a user",
+            Fault::OtherForm => "the password is stored in a form that this mechanism cannot use",
             Fault::Barred(why) => why,
         }
     }
@@ -113,19 +141,111 @@ impl Desk {
             failure_delay: authd.auth_failure_delay,
             verbose: authd.auth_verbose,
             nobody,
+            salts: match previous {
+                Some(previous) => previous.salts.clone(),
+                None => Arc::new(Salts::open(&config.main.state_directory)?),
+            },
             new_scheme,
         })
     }
 
     /// Checks a password; the name of the account, or why not. A failure is answered late on purpose.
     pub async fn check(&self, attempt: &Attempt, credentials: Credentials) -> Result<String, AuthFail> {
-        let began = Instant::now();
-        let name = &credentials.authentication;
+        let entry = self.admit(attempt, &credentials.authentication).await?;
+        let verdict = match &entry.user {
+            Some(user) => self.verdict(attempt, user, &credentials).await,
+            None => self.compare(None, &credentials).await.map(|_| Err(Fault::UnknownUser)),
+        };
+        self.conclude(attempt, entry, verdict).await
+    }
+
+    /// Looks for the keys of a user, for mechanisms that do not show the password. Somebody who is not there, or whose password is
+    /// stored otherwise, has keys too: always the same salt, and nothing that fits them.
+    pub async fn find(&self, attempt: &Attempt, identity: Identity, kind: Kind) -> Result<(Search, Found), AuthFail> {
+        let entry = self.admit(attempt, &identity.authentication).await?;
+        match self.keys(attempt, &entry, kind).await {
+            Ok((stored, fault, found)) => Ok((Search { entry, stored, fault, authorization: identity.authorization }, found)),
+            Err(error) => match self.conclude(attempt, entry, Err(error)).await {
+                Err(fail) => Err(fail),
+                Ok(_) => Err(temporary(None)),
+            },
+        }
+    }
+
+    /// Checks a token of OAuth 2.0.
+    pub async fn check_token(&self, attempt: &Attempt, token: sasl::server::Token) -> Result<String, AuthFail> {
+        let entry = self.admit(attempt, &token.user).await?;
+        self.conclude(attempt, entry, Ok(Err(Fault::Barred("tokens are not taken here")))).await
+    }
+
+    /// Lets in whom the client's certificate names.
+    pub async fn check_certificate(&self, attempt: &Attempt, authorization: String) -> Result<String, AuthFail> {
+        let entry = self.admit(attempt, attempt.certificate.as_deref().unwrap_or_default()).await?;
+        let verdict = match &entry.user {
+            Some(user) => match self.directory.stored(user, attempt.remote).await {
+                Ok(Some(stored)) => Ok(self.allowed(stored, &authorization)),
+                Ok(None) => Ok(Err(Fault::UnknownUser)),
+                Err(error) => Err(error),
+            },
+            None => Ok(Err(Fault::NoCertificate)),
+        };
+        self.conclude(attempt, entry, verdict).await
+    }
+
+    /// What became of the client's proof.
+    pub async fn conclude_search(&self, attempt: &Attempt, search: Search, proven: bool) -> Result<String, AuthFail> {
+        let verdict = match (search.stored, search.fault) {
+            (Some(stored), None) if proven => self.allowed(stored, &search.authorization),
+            (_, Some(fault)) => Err(fault),
+            _ => Err(Fault::Mismatch),
+        };
+        self.conclude(attempt, search.entry, Ok(verdict)).await
+    }
+
+    /// A message that no client sends by mistake: it counts as a failed login of nobody.
+    pub fn malformed(&self, attempt: &Attempt, error: &sasl::Malformed) -> AuthFail {
+        self.log_failure(attempt, "", &error.to_string());
+        AuthFail { malformed: true, ..AuthFail::default() }
+    }
+
+    async fn keys(&self, attempt: &Attempt, entry: &Entry, kind: Kind) -> anyhow::Result<(Option<Stored>, Option<Fault>, Found)> {
+        let stored = match &entry.user {
+            Some(user) => self.directory.stored(user, attempt.remote).await?,
+            None => None,
+        };
+        let salt = self.salts.of(entry.user.as_deref().unwrap_or(&entry.counted));
+        let text = stored.as_ref().map(|stored| (stored.password.clone(), stored.default_scheme.clone()));
+        // Deriving keys takes its time, so it is done for everybody, whether it is needed or not.
+        let derive = move || -> Result<(Option<Found>, Found), passwords::Unusable> {
+            let (nobody, wanted) = match kind {
+                Kind::Scram(hash) => (
+                    Found::Scram(sasl::scram::Keys::derive(hash, &random_text()?, &salt, sasl::scram::ITERATIONS)),
+                    Wanted::Scram { hash, salt: &salt },
+                ),
+                Kind::HmacMd5 => (Found::HmacMd5(sasl::cram_md5::Key::derive(&random_text()?)), Wanted::HmacMd5),
+            };
+            let found = match &text {
+                Some((text, _)) if text.is_empty() => None,
+                Some((text, scheme)) => passwords::keys(text, scheme, wanted)?,
+                None => None,
+            };
+            Ok((found, nobody))
+        };
+        let (found, nobody) = self.pool.run(derive).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))?;
+        Ok(match (found, &stored) {
+            (Some(found), _) => (stored, None, found),
+            (None, None) => (None, Some(Fault::UnknownUser), nobody),
+            (None, Some(_)) => (stored, Some(Fault::OtherForm), nobody),
+        })
+    }
+
+    /// Lets an attempt in when its turn has come.
+    async fn admit(&self, attempt: &Attempt, name: &str) -> Result<Entry, AuthFail> {
         let user = self.directory.names.normal(name);
         // A name nobody can have is counted as it came, so that guessing such names is no way around waiting.
         let counted = user.clone().unwrap_or_else(|| printable(name));
         if !attempt.no_penalty {
-            match self.penalty.wait(attempt.remote, &counted, began) {
+            match self.penalty.wait(attempt.remote, &counted, Instant::now()) {
                 Ok(Duration::ZERO) => {}
                 Ok(wait) => tokio::time::sleep(wait).await,
                 Err(_) => {
@@ -134,11 +254,12 @@ impl Desk {
                 }
             }
         }
-        let looked_at = Instant::now();
-        let verdict = match &user {
-            Some(user) => self.verdict(attempt, user, &credentials).await,
-            None => self.compare(None, &credentials).await.map(|_| Err(Fault::UnknownUser)),
-        };
+        Ok(Entry { name: name.to_owned(), user, counted, looked_at: Instant::now() })
+    }
+
+    /// Counts and logs a verdict; a failure is answered late.
+    async fn conclude(&self, attempt: &Attempt, entry: Entry, verdict: anyhow::Result<Result<String, Fault>>) -> Result<String, AuthFail> {
+        let Entry { name, counted, looked_at, .. } = entry;
         match verdict {
             Ok(Ok(user)) => {
                 self.penalty.success(attempt.remote, &counted);
@@ -150,14 +271,14 @@ impl Desk {
             }
             Ok(Err(fault)) => {
                 self.penalty.failure(attempt.remote, &counted, Instant::now());
-                self.log_failure(attempt, name, fault.text());
+                self.log_failure(attempt, &name, fault.text());
                 tokio::time::sleep_until((looked_at + self.failure_delay).into()).await;
                 let authorization = fault == Fault::OtherIdentity;
                 Err(AuthFail { user: Some(counted), authorization, ..AuthFail::default() })
             }
             Err(error) => {
                 tracing::warn!(
-                    user = %printable(name), remote = %shown(attempt.remote), service = %printable(&attempt.service),
+                    user = %printable(&name), remote = %shown(attempt.remote), service = %printable(&attempt.service),
                     session = %printable(&attempt.session), error = %format!("{error:#}"), "login could not be decided"
                 );
                 Err(temporary(Some(counted)))
@@ -179,15 +300,19 @@ impl Desk {
         if let (Some(mark), false) = (mark, known) {
             self.verified.remember(mark, Instant::now());
         }
+        Ok(self.allowed(stored, &credentials.authorization))
+    }
+
+    /// Who proved to be the user: whether the user may log in, and as whom was asked for.
+    fn allowed(&self, stored: Stored, authorization: &str) -> Result<String, Fault> {
         if let Some(why) = stored.barred {
-            return Ok(Err(Fault::Barred(why)));
+            return Err(Fault::Barred(why));
         }
         // Nobody may act as somebody else; the same person in other letters may.
-        let authorization = &credentials.authorization;
         if !authorization.is_empty() && self.directory.names.normal(authorization).as_deref() != Some(&stored.user) {
-            return Ok(Err(Fault::OtherIdentity));
+            return Err(Fault::OtherIdentity);
         }
-        Ok(Ok(stored.user))
+        Ok(stored.user)
     }
 
     /// Compares on the pool. Without a user, with nobody's password, which takes as long and is never right.
@@ -199,12 +324,12 @@ impl Desk {
         };
         let password = credentials.password.clone();
         let prepared = credentials.prepared_password();
-        let compare = move || -> Result<bool, schemes::Unusable> {
-            if schemes::verify(&text, &scheme, password.reveal())? {
+        let compare = move || -> Result<bool, passwords::Unusable> {
+            if passwords::verify(&text, &scheme, password.reveal())? {
                 return Ok(true);
             }
             match prepared {
-                Some(prepared) => schemes::verify(&text, &scheme, prepared.reveal()),
+                Some(prepared) => passwords::verify(&text, &scheme, prepared.reveal()),
                 None => Ok(false),
             }
         };
@@ -214,7 +339,7 @@ impl Desk {
     /// Hashes a new password on the pool.
     pub async fn hash(&self, password: Secret) -> anyhow::Result<String> {
         let scheme = self.new_scheme.clone();
-        Ok(self.pool.run(move || schemes::hash(&scheme, password.reveal())).await??)
+        Ok(self.pool.run(move || passwords::hash(&scheme, password.reveal(), None)).await??)
     }
 
     /// Passwords hashed since the start (or a reload that changed the threads), and those that wait for a thread.
@@ -234,10 +359,14 @@ impl Desk {
 
 /// The hash of a password that nobody knows.
 fn nobody(scheme: &str) -> anyhow::Result<Arc<str>> {
+    Ok(passwords::hash(scheme, &random_text()?, None).map_err(|e| anyhow::anyhow!("authd.default_pass_scheme: {e}"))?.into())
+}
+
+/// Nobody's password.
+fn random_text() -> Result<String, passwords::Unusable> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random)?;
-    let password: String = random.iter().map(|b| format!("{b:02x}")).collect();
-    Ok(schemes::hash(scheme, &password).map_err(|e| anyhow::anyhow!("authd.default_pass_scheme: {e}"))?.into())
+    getrandom::fill(&mut random).map_err(|_| passwords::Unusable::Failed("the random generator"))?;
+    Ok(random.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Nothing was decided.

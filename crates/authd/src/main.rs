@@ -20,16 +20,48 @@
 //!
 //! On Unix sockets only, each of one kind (`[[authd.unix_listener]]`):
 //!
-//! - `client`: Dovecot's auth client protocol 1.2 with the mechanisms PLAIN and LOGIN. Postfix (`smtpd_sasl_type = dovecot`) and Exim
+//! - `client`: Dovecot's auth client protocol 1.2 with the mechanisms below. Postfix (`smtpd_sasl_type = dovecot`) and Exim
 //!   can log people in here.
 //! - `userdb`: Dovecot's auth master protocol 1.1: USER, PASS, LIST.
 //! - `lookup`, `accounts`, `usage`: private, see `docs/ipc.md`.
+//!
+//! MECHANISMS
+//!
+//! `auth_mechanisms` names those that are offered. Whether a client may use one that shows the password (PLAIN, LOGIN) before TLS is smtpd's, imapd's and
+//! pop3d's to say (`smtpd_tls_auth_only`, `smtpd_sasl_security_options`, `disable_plaintext_auth`).
+//!
+//! - PLAIN, LOGIN: every stored password serves.
+//! - SCRAM-SHA-256, SCRAM-SHA-1: stored as `{SCRAM-SHA-256}`, `{SCRAM-SHA-1}` or `{PLAIN}`; others are told the password is wrong. With
+//!   `-PLUS` bound to the TLS connection (tls-exporter, tls-server-end-point); these are offered by our own programs only.
+//! - CRAM-MD5: stored as `{CRAM-MD5}` or `{PLAIN}`. For old devices.
+//! - EXTERNAL: the name in the client's TLS certificate, where the program has checked one.
+//!
+//! Somebody who is not there gets a salt too, always the same one: made from the name with a secret in `scram-secret`.
+//!
+//! SCHEMES
+//!
+//! `{SCHEME}` before a stored password, with Dovecot's names; `facteur auth hash -l` lists them, `facteur auth hash` makes them. Behind the name
+//! may stand `.HEX`, `.B64` or `.BASE64`. Without a name the shape tells: `$1$`, `$2a$` to `$2y$`, `$5$`, `$6$`, `$y$`, `$argon2i$`, `$argon2id$`, 32
+//! hex digits (MD5), 13 characters (DES), unless `stored_pass_scheme` names another scheme.
+//!
+//! | scheme | what it is |
+//! |---|---|
+//! | ARGON2ID, ARGON2I, BLF-CRYPT, YESCRYPT | good; new passwords get ARGON2ID |
+//! | SHA512-CRYPT, SHA256-CRYPT, PBKDF2 | many rounds |
+//! | SCRAM-SHA-256, SCRAM-SHA-1 | many rounds; the only ones, beside PLAIN, that serve the mechanisms of these names |
+//! | SSHA512, SSHA256, SSHA, SMD5, MD5-CRYPT, DES-CRYPT | salted, quick to guess |
+//! | SHA512, SHA256, SHA1, SHA, MD5, PLAIN-MD5, LDAP-MD5, CRAM-MD5, HMAC-MD5 | as good as plain |
+//! | PLAIN, CLEARTEXT, CLEAR | plain |
+//! | CRYPT | any that crypt(3) writes, by its shape |
+//!
+//! A hash that would cost more than a gigabyte of memory, or minutes, is refused as a temporary failure, with a line in the log.
 //!
 //! FILES
 //!
 //! - `/run/facteur/auth`, `userdb`, `lookup`, `accounts`, `usage`: the sockets
 //! - `/var/lib/facteur/accounts.sqlite`: domain, mailbox, alias, alias_domain, quota2 as PostfixAdmin has them, last_login; with `-wal` and
 //!   `-shm` beside it while authd runs
+//! - `/var/lib/facteur/scram-secret`: what salts of SCRAM are made with; losing it costs nothing but their staying the same
 //! - passwd-files and SQL table files where the settings say
 //!
 //! SECURITY
@@ -44,7 +76,8 @@
 //!
 //! STANDARDS
 //!
-//! RFC 4422 (SASL), RFC 4616 (PLAIN), RFC 4013 (SASLprep), RFC 9106 (Argon2). Dovecot's auth protocol as of 2.3.
+//! RFC 4422 (SASL, EXTERNAL), RFC 4616 (PLAIN), RFC 5802 and RFC 7677 (SCRAM), RFC 9266 and RFC 5929 (channel bindings), RFC 2195
+//! (CRAM-MD5), RFC 4013 (SASLprep), RFC 8018 (PBKDF2), RFC 9106 (Argon2). Dovecot's auth protocol as of 2.3.
 //!
 //! DIAGNOSTICS
 //!
@@ -57,7 +90,8 @@
 //! BUGS
 //!
 //! Accounts in a MySQL or PostgreSQL database of PostfixAdmin can be looked up (`mysql:`, `pgsql:` tables) but do not log in yet. BLF-CRYPT compares
-//! 72 bytes of a password, as everywhere. DES, yescrypt and PBKDF2 hashes are not understood.
+//! 72 bytes of a password, as everywhere. Yescrypt hashes with parameters that
+//! libxcrypt does not make, and scrypt's `$7$`, are not understood.
 
 fn main() -> std::process::ExitCode {
     daemon::main("authd", authd::run)

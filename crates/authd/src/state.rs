@@ -3,13 +3,13 @@
 use crate::accounts::Accounts;
 use crate::directory::Directory;
 use crate::login::Desk;
-use crate::schemes;
 use crate::tables::Tables;
 use anyhow::Context;
 use config::Config;
 use ipc::auth::Mechanism;
-use sasl::server::Offer;
+use sasl::server::{Offer, Setup};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub struct State {
     pub desk: Desk,
@@ -17,6 +17,7 @@ pub struct State {
     accounts_path: PathBuf,
     pub tables: Tables,
     pub offers: Vec<&'static Offer>,
+    hostname: String,
 }
 
 impl State {
@@ -31,13 +32,44 @@ impl State {
         let offers = offers(config)?;
         let directory = Directory::open(config, &accounts)?;
         let tables = Tables::new(config, accounts.clone());
-        Ok(State { desk: Desk::new(config, directory, previous.map(|previous| &previous.desk))?, accounts, accounts_path, tables, offers })
+        Ok(State {
+            desk: Desk::new(config, directory, previous.map(|previous| &previous.desk))?,
+            accounts,
+            accounts_path,
+            tables,
+            offers,
+            hostname: config.main.hostname.clone(),
+        })
+    }
+
+    /// What a login that begins now has to be given.
+    pub fn setup(&self, bindings: Vec<(String, Vec<u8>)>) -> Result<Setup, getrandom::Error> {
+        let mut random = [0; 18];
+        getrandom::fill(&mut random)?;
+        let plus_offered = !bindings.is_empty() && self.offers.iter().any(|offer| offer.binds);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Setup {
+            nonce: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            host: self.hostname.clone(),
+            now_seconds: now.as_secs(),
+            bindings,
+            plus_offered,
+            ..Setup::default()
+        })
     }
 
     /// As clients are told.
     pub fn mechanisms(&self) -> Vec<Mechanism> {
-        let mechanism =
-            |offer: &&Offer| Mechanism { name: offer.name.to_owned(), plaintext: offer.plaintext, private: false, anonymous: false };
+        let mechanism = |offer: &&Offer| Mechanism {
+            name: offer.name.to_owned(),
+            plaintext: offer.plaintext,
+            dictionary: offer.dictionary,
+            mutual: offer.mutual,
+            binds: offer.binds,
+            // Postfix and Exim pass names on to their clients, but cannot tell us of TLS.
+            private: offer.binds || offer.name == "EXTERNAL",
+            anonymous: false,
+        };
         self.offers.iter().map(mechanism).collect()
     }
 }
@@ -45,12 +77,11 @@ impl State {
 /// Finds what would keep settings from being taken, as far as that can be told without opening the database.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     offers(config)?;
-    let scheme = config.authd.default_pass_scheme.to_ascii_uppercase();
-    anyhow::ensure!(
-        schemes::NEW.contains(&scheme.as_str()),
-        "authd.default_pass_scheme: {scheme:?} is none of {}",
-        schemes::NEW.join(", ")
-    );
+    let (new, stored) = (&config.authd.default_pass_scheme, &config.authd.stored_pass_scheme);
+    let names = |made: bool| passwords::schemes().filter(|s| s.1 || !made).map(|s| s.0).collect::<Vec<_>>().join(", ");
+    anyhow::ensure!(passwords::can_make(new), "authd.default_pass_scheme: {new:?} is none of {}", names(true));
+    let known = passwords::strength_of_scheme(stored).is_some();
+    anyhow::ensure!(known, "authd.stored_pass_scheme: {stored:?} is none of {}", names(false));
     Directory::check(config)
 }
 
@@ -66,6 +97,9 @@ fn offers(config: &Config) -> anyhow::Result<Vec<&'static Offer>> {
     let offer =
         |name: &String| sasl::server::offer(name).with_context(|| format!("authd.auth_mechanisms: {name:?} is none of {}", known()));
     let offers: Vec<_> = config.authd.auth_mechanisms.iter().map(offer).collect::<anyhow::Result<_>>()?;
+    if let Some(offer) = offers.iter().find(|offer| matches!(offer.name, "OAUTHBEARER" | "XOAUTH2")) {
+        anyhow::bail!("authd.auth_mechanisms: {} needs to be told whose tokens to take", offer.name);
+    }
     anyhow::ensure!(!offers.is_empty(), "authd.auth_mechanisms is empty: nobody could log in");
     Ok(offers)
 }

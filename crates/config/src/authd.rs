@@ -123,9 +123,9 @@ settings! {
         auth_penalty_after: u32 = 5u32, in 1..=1000, was "Dovecot auth_penalty";
         /// How long a failed login counts.
         auth_penalty_window: Duration = minutes(5), in secs(10)..=hours(24);
-        /// The scheme that new passwords are hashed with: `ARGON2ID`, `BLF-CRYPT`, `SHA512-CRYPT`.
+        /// The scheme that new passwords are hashed with: `ARGON2ID`, `BLF-CRYPT`, `SHA512-CRYPT` and others that `facteur auth hash -l` lists.
         default_pass_scheme: String = "ARGON2ID", was "Dovecot default_pass_scheme";
-        /// The scheme of stored passwords that name none; `CRYPT` tells it from the shape of the hash.
+        /// The scheme of stored passwords that name none. `CRYPT` tells it from the shape of the hash (`$1$`, `$2y$`, `$5$`, `$6$`, `$y$`, `$argon2id$`, 32 hex digits, 13 characters of DES); where another is set, a hash with `$` is recognised all the same, unless that is `PLAIN`.
         stored_pass_scheme: String = "CRYPT", was "Dovecot default_pass_scheme";
         /// Threads that check passwords. 0: one per processor.
         auth_worker_max_count: u32 = 0u32, in 0..=64, was "Dovecot auth_worker_max_count";

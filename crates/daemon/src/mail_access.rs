@@ -97,7 +97,7 @@ impl MailAccess {
             *self.mechanisms.lock() = Some(found.clone());
             return found;
         }
-        let plain = || Mechanism { name: "PLAIN".into(), plaintext: true, private: false, anonymous: false };
+        let plain = || Mechanism { name: "PLAIN".into(), plaintext: true, ..Mechanism::default() };
         self.mechanisms.lock().clone().unwrap_or_else(|| Arc::new([plain()]))
     }
 }

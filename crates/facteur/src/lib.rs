@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod password;
 pub mod table;
 pub mod up;
 

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     fn mechanism(name: &str, plaintext: bool) -> Mechanism {
-        Mechanism { name: name.into(), plaintext, private: false, anonymous: false }
+        Mechanism { name: name.into(), plaintext, ..Mechanism::default() }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use daemon::Share;
 use imap_proto::{Command, Status, Step, encode};
-use ipc::auth::{AuthFail, AuthOk, AuthRequest, AuthStep};
+use ipc::auth::{AuthFail, AuthOk, AuthRequest, AuthStep, Channel};
 use ipc::userdb::User;
 use mail_types::Secret;
 use mailstore::{Account, Location, MailboxName, Person};
@@ -137,6 +137,7 @@ async fn authenticate(connection: &mut Connection, mechanism: &str, initial: Opt
         secured: false,
         remote: None,
         local: None,
+        channel: Channel::default(),
         session: String::new(),
         initial: initial.map(|text| decoded(&text)),
     };

@@ -5,6 +5,8 @@
 //! C: CPID TAB <client number>              S: MECH TAB PLAIN TAB plaintext          (once per mechanism)
 //!                                          S: SPID TAB <pid>  CUID TAB <connection>  COOKIE TAB <32 hex digits>  DONE
 //! C: AUTH TAB <id> TAB PLAIN TAB service=smtp [TAB name=value | name]… [TAB resp=<base64>]
+//!      valid-client-cert, cert_username=<name>: the client showed a certificate of that name, and it was checked
+//!      channel-binding=<type>:<base64>: what its TLS connection is known by (ours; a Dovecot passes it over)
 //! S: CONT TAB <id> TAB <base64>            C: CONT TAB <id> TAB <base64>
 //! S: OK   TAB <id> TAB user=<name> [TAB name=value]…
 //! S: FAIL TAB <id> [TAB user=<name>] [TAB temp] [TAB authz] [TAB user_disabled] [TAB pass_expired] [TAB code=…] [TAB reason=…]
@@ -43,15 +45,41 @@ pub const LINE_LIMIT_BYTES: usize = 16_384;
 pub const RESPONSE_LIMIT_BYTES: usize = 9_216;
 
 /// A mechanism the partner offers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mechanism {
     /// `PLAIN`, `LOGIN`, …
     pub name: String,
     /// The password crosses the wire as it is: only to be offered over TLS.
     pub plaintext: bool,
-    /// Not to be told to clients.
+    /// Not to be told to clients, unless the program knows what the mechanism needs beside the socket: see `binds`, and EXTERNAL.
     pub private: bool,
     pub anonymous: bool,
+    /// Who listens can try passwords at leisure.
+    pub dictionary: bool,
+    /// The server proves that it knows the password, too.
+    pub mutual: bool,
+    /// Binds the login to the TLS connection (`-PLUS`): only for programs that tell us what that is known by.
+    pub binds: bool,
+}
+
+impl Mechanism {
+    /// Whether a client whose connection is known by `about` may be told of it, as far as the mechanism itself goes.
+    pub fn fits(&self, about: &Channel) -> bool {
+        match self.name.as_str() {
+            "EXTERNAL" => about.certificate.is_some(),
+            _ if self.binds => !about.bindings.is_empty(),
+            _ => !self.private,
+        }
+    }
+}
+
+/// What a program knows of the TLS connection that a client speaks over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Channel {
+    /// What the connection can be told by: names of channel binding types (`tls-exporter`), and their data.
+    pub bindings: Vec<(String, Vec<u8>)>,
+    /// Whom the client's certificate names, when one was shown that we trust.
+    pub certificate: Option<String>,
 }
 
 /// One login, as its front end knows it.
@@ -65,6 +93,8 @@ pub struct AuthRequest {
     pub secured: bool,
     pub remote: Option<SocketAddr>,
     pub local: Option<SocketAddr>,
+    /// What is known of the client's TLS connection.
+    pub channel: Channel,
     /// The session's id in our logs.
     pub session: String,
     /// The client's first message, when it came with the command (`Some` of nothing for SMTP's `=`).
@@ -101,6 +131,7 @@ impl AuthRequest {
             secured: false,
             remote: None,
             local: None,
+            channel: Channel::default(),
             session: String::new(),
             initial: Some(message),
         })
@@ -119,6 +150,12 @@ impl AuthRequest {
             .pair_if("rip", address(self.remote))
             .pair_if("lport", port(self.local))
             .pair_if("rport", port(self.remote));
+        if let Some(name) = &self.channel.certificate {
+            line = line.flag("valid-client-cert", true).pair("cert_username", name);
+        }
+        for (name, data) in &self.channel.bindings {
+            line = line.pair("channel-binding", format!("{name}:{}", BASE64.encode(data)));
+        }
         if let Some(initial) = &self.initial {
             // Has to be the last one.
             line = line.pair("resp", &*Zeroizing::new(BASE64.encode(&**initial)));
@@ -337,7 +374,15 @@ impl Talk for ClientSide {
                 Some(Ok(word)) if word == "MECH" => {
                     let Some(Ok(name)) = fields.text() else { continue };
                     let has = |flag: &str| fields.clone().pairs().iter().any(|(name, _)| name == flag);
-                    mechanisms.push(Mechanism { name, plaintext: has("plaintext"), private: has("private"), anonymous: has("anonymous") });
+                    mechanisms.push(Mechanism {
+                        name,
+                        plaintext: has("plaintext"),
+                        private: has("private"),
+                        anonymous: has("anonymous"),
+                        dictionary: has("dictionary"),
+                        mutual: has("mutual-auth"),
+                        binds: has("channel-binding"),
+                    });
                 }
                 _ => {}
             }

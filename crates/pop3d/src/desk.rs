@@ -3,7 +3,7 @@
 use crate::maildrop::{Maildrop, OpenError, Reading};
 use crate::server::Server;
 use daemon::{Peer, Share};
-use ipc::auth::{AuthFail, AuthPending, AuthRequest, AuthStep};
+use ipc::auth::{AuthFail, AuthPending, AuthRequest, AuthStep, Channel};
 use mail_types::printable;
 use mailstore::{Error, Location, SessionLock};
 use pop3_proto::{Answer, Opened, Question, Refusal};
@@ -54,6 +54,7 @@ impl Desk {
                     secured: false,
                     remote: None,
                     local: None,
+                    channel: Channel::default(),
                     session: String::new(),
                     initial: initial.map(|bytes| bytes.0),
                 };

@@ -1,7 +1,13 @@
 //! The client's side of the mechanisms, for mail that goes out through a relay host.
 
+mod scram;
+
+use crate::cram_md5::Key;
+use crate::scram::Hash;
 use mail_types::Secret;
 use zeroize::Zeroizing;
+
+pub use scram::Scram;
 
 /// Why a client cannot go on. The exchange is to be cancelled (`*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +16,8 @@ pub enum Error {
     OutOfTurn,
     #[error("the user name or the password has a NUL, which the mechanism cannot carry")]
     Nul,
+    #[error("the server does not keep to the mechanism, or does not know the password itself")]
+    Misbehaved,
 }
 
 /// One exchange of one mechanism, seen from the client.
@@ -23,17 +31,22 @@ pub trait Mechanism: Send {
     fn respond(&mut self, challenge: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error>;
 }
 
-/// The best mechanism among those a server offers, names in any case. `None`: none that we speak.
-/// Both send the password as it is, so the caller has to be under TLS, or to have been told not to mind.
-pub fn choose<'a>(offered: impl IntoIterator<Item = &'a str>, user: &str, password: &Secret) -> Option<Box<dyn Mechanism>> {
-    let mut login = false;
-    for name in offered {
-        if name.eq_ignore_ascii_case("PLAIN") {
-            return Some(Box::new(Plain::new(user, password.clone())));
-        }
-        login |= name.eq_ignore_ascii_case("LOGIN");
-    }
-    login.then(|| Box::new(Login::new(user, password.clone())) as Box<dyn Mechanism>)
+/// The mechanism to use of those a server offers, names in any case. `None`: none that we speak. `nonce` as in [`Scram::new`].
+///
+/// PLAIN first: the caller is under TLS, or was told not to mind, and it is what every server has tested. A server without it may have
+/// what does not show the password.
+pub fn choose<'a>(offered: impl IntoIterator<Item = &'a str>, user: &str, password: &Secret, nonce: &str) -> Option<Box<dyn Mechanism>> {
+    type Make = fn(&str, Secret, &str) -> Box<dyn Mechanism>;
+    const KNOWN: [(&str, Make); 5] = [
+        ("PLAIN", |user, password, _| Box::new(Plain::new(user, password))),
+        ("LOGIN", |user, password, _| Box::new(Login::new(user, password))),
+        ("SCRAM-SHA-256", |user, password, nonce| Box::new(Scram::new(Hash::Sha256, user, password, nonce))),
+        ("SCRAM-SHA-1", |user, password, nonce| Box::new(Scram::new(Hash::Sha1, user, password, nonce))),
+        ("CRAM-MD5", |user, password, _| Box::new(CramMd5::new(user, password))),
+    ];
+    let rank = |name: &str| KNOWN.iter().position(|(known, _)| known.eq_ignore_ascii_case(name));
+    let best = offered.into_iter().filter_map(rank).min()?;
+    Some(KNOWN[best].1(user, password.clone(), nonce))
 }
 
 /// PLAIN (RFC 4616).
@@ -114,17 +127,52 @@ impl Mechanism for Login {
     }
 }
 
+/// CRAM-MD5 (RFC 2195): the name and a digest of the challenge.
+#[derive(Debug)]
+pub struct CramMd5 {
+    user: String,
+    password: Secret,
+    answered: bool,
+}
+
+impl CramMd5 {
+    pub fn new(user: &str, password: Secret) -> CramMd5 {
+        CramMd5 { user: user.to_owned(), password, answered: false }
+    }
+}
+
+impl Mechanism for CramMd5 {
+    fn name(&self) -> &'static str {
+        "CRAM-MD5"
+    }
+
+    fn initial(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+        None
+    }
+
+    fn respond(&mut self, challenge: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        if std::mem::replace(&mut self.answered, true) {
+            return Err(Error::OutOfTurn);
+        }
+        let digest = Key::derive(self.password.reveal()).digest(challenge);
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Zeroizing::new(format!("{} {hex}", self.user).into_bytes()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::{self, Mechanism as _, Step};
+    use crate::scram::Keys;
+    use crate::server::{self, Found, Kind, Mechanism as _, Setup, Step};
     use proptest::prelude::*;
 
     #[test]
     fn plain_is_preferred_and_unknown_mechanisms_are_passed_over() {
-        let name = |offered: &[&str]| choose(offered.iter().copied(), "u", &Secret::new("p")).map(|m| m.name());
+        let name = |offered: &[&str]| choose(offered.iter().copied(), "u", &Secret::new("p"), "n").map(|m| m.name());
         assert_eq!(name(&["CRAM-MD5", "login", "Plain"]), Some("PLAIN"));
         assert_eq!(name(&["GSSAPI", "LOGIN"]), Some("LOGIN"));
+        assert_eq!(name(&["CRAM-MD5", "scram-sha-256"]), Some("SCRAM-SHA-256"));
         assert_eq!(name(&["GSSAPI"]), None);
     }
 
@@ -167,13 +215,44 @@ mod tests {
         }
 
         #[test]
+        fn proofs_of_our_client_hold_at_our_server(user in "[^\\x00]{1,20}", password in "[^\\x00]{1,20}", right: bool) {
+            for (name, kind) in [
+                ("SCRAM-SHA-1", Kind::Scram(Hash::Sha1)), ("SCRAM-SHA-256", Kind::Scram(Hash::Sha256)), ("CRAM-MD5", Kind::HmacMd5),
+            ] {
+                let mut client = choose([name], &user, &Secret::new(password.clone()), "client").expect("known");
+                let offer = server::offer(name).expect("known");
+                let mut server = offer.begin(Setup { nonce: "server".into(), ..Setup::default() });
+                let known = if right { password.clone() } else { format!("{password}x") };
+                let mut step = server.start(client.initial().as_deref().map(|v| v.as_slice())).expect("start");
+                let proven = loop {
+                    step = match step {
+                        Step::Challenge(challenge) => server.respond(&client.respond(&challenge).expect("answer")).expect("step"),
+                        Step::Find(_, wanted) => {
+                            prop_assert_eq!(wanted, kind);
+                            server.found(match kind {
+                                Kind::Scram(hash) => Found::Scram(Keys::derive(hash, &known, b"salt", 1)),
+                                Kind::HmacMd5 => Found::HmacMd5(Key::derive(&known)),
+                            }).expect("step")
+                        }
+                        Step::Proven => server.verified(),
+                        Step::Done => break true,
+                        Step::Disproven => break false,
+                        other => panic!("{other:?}"),
+                    }
+                };
+                prop_assert_eq!(proven, right, "{}", name);
+            }
+        }
+
+        #[test]
         fn no_message_makes_a_server_panic(messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 1..4)) {
             for offer in server::OFFERS {
-                let mut mechanism = offer.begin();
+                let mut mechanism = offer.begin(Setup { nonce: "n".into(), ..Setup::default() });
                 let _ = mechanism.start(None);
                 for message in &messages {
                     let _ = mechanism.respond(message);
                 }
+                let _ = (mechanism.refused(), mechanism.verified());
             }
         }
     }

@@ -36,6 +36,16 @@ pub enum Malformed {
     NoPassword,
     #[error("the client speaks out of turn")]
     OutOfTurn,
+    #[error("the message is not written as its mechanism has it")]
+    Syntax,
+    #[error("the client asks for an extension that is not known")]
+    Extension,
+    #[error("the client's nonce is not the one of this exchange")]
+    Nonce,
+    #[error("the client did not see the mechanisms that bind to TLS although they were offered: somebody may stand between")]
+    Downgraded,
+    #[error("the channel binding is not of this connection")]
+    Binding,
 }
 
 /// A field of a message: UTF-8, not too long, no NUL.

@@ -9,9 +9,16 @@
 //! |---|---|---|---|
 //! | PLAIN | [`server::Plain`] | [`client::Plain`] | RFC 4616 |
 //! | LOGIN | [`server::Login`] | [`client::Login`] | draft-murchison-sasl-login, obsolete but what Outlook speaks |
+//! | SCRAM-SHA-1, SCRAM-SHA-256 | [`server::Scram`] | [`client::Scram`] | RFC 5802, RFC 7677 |
+//! | the same with -PLUS | [`server::Scram`] | | the same, with RFC 9266 and RFC 5929 §4 |
+//! | CRAM-MD5 | [`server::CramMd5`] | [`client::CramMd5`] | RFC 2195 |
+//! | EXTERNAL | [`server::External`] | | RFC 4422 appendix A |
+//! | OAUTHBEARER, XOAUTH2 | [`server::OAuth`] | | RFC 7628; Google's documentation |
 
 pub mod client;
+pub mod cram_md5;
 mod credentials;
+pub mod scram;
 pub mod server;
 
 pub use credentials::{Credentials, FIELD_LIMIT_BYTES, MESSAGE_LIMIT_BYTES, Malformed};

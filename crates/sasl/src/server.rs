@@ -1,24 +1,78 @@
 //! The server's side of the mechanisms.
 
-use crate::credentials::{Credentials, MESSAGE_LIMIT_BYTES, Malformed, field};
-use zeroize::Zeroizing;
+mod cram_md5;
+mod external;
+mod oauth;
+mod plain;
+mod scram;
+
+use crate::credentials::{Credentials, Malformed};
+use crate::scram::{Hash, Keys};
+use mail_types::Secret;
+
+pub use cram_md5::CramMd5;
+pub use external::External;
+pub use oauth::OAuth;
+pub use plain::{Login, Plain};
+pub use scram::Scram;
 
 /// What a server mechanism wants next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// Send this challenge (it may be empty) and hand in the answer.
     Challenge(Vec<u8>),
-    /// Check this password, then tell the mechanism by [`Mechanism::verified`].
+    /// Check this password, then tell the mechanism by [`Mechanism::verified`] or [`Mechanism::refused`].
     Verify(Credentials),
-    /// The exchange is over: the password was right.
+    /// Check this token; likewise.
+    Token(Token),
+    /// Find out whom the client's certificate names, and whether that may be `authorization` (empty: whoever it names); likewise.
+    External { authorization: String },
+    /// Find the keys of this user and hand them in by [`Mechanism::found`]; for a user who is not there, keys that fit no password.
+    Find(Identity, Kind),
+    /// The client proved that it knows the password of the user whose keys were found. Go on by [`Mechanism::verified`].
+    Proven,
+    /// It did not: a wrong password. Go on by [`Mechanism::refused`].
+    Disproven,
+    /// The exchange is over: who was verified is logged in.
     Done,
+    /// The exchange is over: the login failed.
+    Refused,
+}
+
+/// Who wants to log in, without a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// As whom to act; empty when the same as `authentication`.
+    pub authorization: String,
+    pub authentication: String,
+}
+
+/// An OAuth 2.0 bearer token (RFC 6750).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Who the client says it is. Empty: whom the token names. A token of somebody else must not do.
+    pub user: String,
+    pub token: Secret,
+}
+
+/// Which keys a mechanism needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Scram(Hash),
+    HmacMd5,
+}
+
+/// Keys, as asked for by [`Step::Find`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    Scram(Keys),
+    HmacMd5(crate::cram_md5::Key),
 }
 
 /// One exchange of one mechanism.
 ///
-/// The driver calls `start` once, with the client's initial response if it sent one, then `respond` for every answer to a challenge. After
-/// [`Step::Verify`] it checks and calls `verified`; a wrong password ends the exchange without the mechanism. After an error
-/// or [`Step::Done`] the object is of no use any more.
+/// The driver calls `start` once, with the client's initial response if it sent one, then `respond` for every answer to a challenge, and the
+/// method that a step names. After an error, [`Step::Done`] or [`Step::Refused`] the object is of no use any more.
 pub trait Mechanism: Send {
     fn name(&self) -> &'static str;
 
@@ -26,32 +80,77 @@ pub trait Mechanism: Send {
 
     fn respond(&mut self, response: &[u8]) -> Result<Step, Malformed>;
 
-    /// The password asked about was right. Mechanisms with a last word of the server (SCRAM) give a challenge here.
+    /// The keys that were asked for.
+    fn found(&mut self, _: Found) -> Result<Step, Malformed> {
+        Err(Malformed::OutOfTurn)
+    }
+
+    /// What was asked about is right. Mechanisms with a last word of the server (SCRAM) give a challenge here.
     fn verified(&mut self) -> Step {
         Step::Done
     }
+
+    /// It is wrong. Mechanisms that tell the client why (OAUTHBEARER) give a challenge here.
+    fn refused(&mut self) -> Step {
+        Step::Refused
+    }
+}
+
+/// What an exchange has to be given, as mechanisms know neither chance nor time nor TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// Printable, without a comma, never twice the same, not to be guessed.
+    pub nonce: String,
+    /// This server's name, and the time in seconds since 1970: CRAM-MD5 has them in its challenge.
+    pub host: String,
+    pub now_seconds: u64,
+    /// What the TLS connection of this client can be told by: names of channel binding types, and their data.
+    pub bindings: Vec<(String, Vec<u8>)>,
+    /// Whether this client was offered mechanisms that bind to the TLS connection.
+    pub plus_offered: bool,
+    /// What a client with a token is told when it is refused (RFC 7628 §3.2.2), beside `status`.
+    pub oauth_scope: String,
+    pub oauth_configuration: String,
 }
 
 /// A mechanism that can be offered.
 #[derive(Debug, Clone, Copy)]
 pub struct Offer {
     pub name: &'static str,
-    /// The password crosses the wire as it is: to be offered over TLS only.
+    /// The password or token crosses the wire as it is: to be offered over TLS only.
     pub plaintext: bool,
-    make: fn() -> Box<dyn Mechanism>,
+    /// Who listens can try passwords at leisure.
+    pub dictionary: bool,
+    /// The server proves that it knows the password, too.
+    pub mutual: bool,
+    /// Binds to the TLS connection, so can be offered only by who knows that.
+    pub binds: bool,
+    make: fn(Setup) -> Box<dyn Mechanism>,
 }
 
 impl Offer {
     /// Begins an exchange.
-    pub fn begin(&self) -> Box<dyn Mechanism> {
-        (self.make)()
+    pub fn begin(&self, setup: Setup) -> Box<dyn Mechanism> {
+        (self.make)(setup)
     }
 }
 
-/// All mechanisms, in the order they are offered.
+const fn offer_of(name: &'static str, make: fn(Setup) -> Box<dyn Mechanism>) -> Offer {
+    Offer { name, plaintext: false, dictionary: false, mutual: false, binds: false, make }
+}
+
+/// All mechanisms.
 pub const OFFERS: &[Offer] = &[
-    Offer { name: "PLAIN", plaintext: true, make: || Box::new(Plain::default()) },
-    Offer { name: "LOGIN", plaintext: true, make: || Box::new(Login::default()) },
+    Offer { plaintext: true, ..offer_of("PLAIN", |_| Box::new(Plain::default())) },
+    Offer { plaintext: true, ..offer_of("LOGIN", |_| Box::new(Login::default())) },
+    Offer { mutual: true, ..offer_of("SCRAM-SHA-256", |setup| Box::new(Scram::new(Hash::Sha256, false, setup))) },
+    Offer { mutual: true, binds: true, ..offer_of("SCRAM-SHA-256-PLUS", |setup| Box::new(Scram::new(Hash::Sha256, true, setup))) },
+    Offer { mutual: true, ..offer_of("SCRAM-SHA-1", |setup| Box::new(Scram::new(Hash::Sha1, false, setup))) },
+    Offer { mutual: true, binds: true, ..offer_of("SCRAM-SHA-1-PLUS", |setup| Box::new(Scram::new(Hash::Sha1, true, setup))) },
+    Offer { dictionary: true, ..offer_of("CRAM-MD5", |setup| Box::new(CramMd5::new(&setup))) },
+    offer_of("EXTERNAL", |_| Box::new(External::default())),
+    Offer { plaintext: true, ..offer_of("OAUTHBEARER", |setup| Box::new(OAuth::bearer(&setup))) },
+    Offer { plaintext: true, ..offer_of("XOAUTH2", |setup| Box::new(OAuth::xoauth2(&setup))) },
 ];
 
 /// The mechanism of this name, any case.
@@ -59,200 +158,19 @@ pub fn offer(name: &str) -> Option<&'static Offer> {
     OFFERS.iter().find(|offer| offer.name.eq_ignore_ascii_case(name))
 }
 
-/// PLAIN (RFC 4616): one message with both names and the password.
-#[derive(Debug, Default)]
-pub struct Plain {
-    state: PlainState,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum PlainState {
-    #[default]
-    Fresh,
-    Asked,
-    Over,
-}
-
-impl Mechanism for Plain {
-    fn name(&self) -> &'static str {
-        "PLAIN"
-    }
-
-    fn start(&mut self, initial: Option<&[u8]>) -> Result<Step, Malformed> {
-        if self.state != PlainState::Fresh {
-            return Err(Malformed::OutOfTurn);
-        }
-        self.state = PlainState::Asked;
-        match initial {
-            Some(message) => self.respond(message),
-            None => Ok(Step::Challenge(Vec::new())),
-        }
-    }
-
-    // RFC 4616 §2: message = [authzid] UTF8NUL authcid UTF8NUL passwd
-    fn respond(&mut self, response: &[u8]) -> Result<Step, Malformed> {
-        if self.state != PlainState::Asked {
-            return Err(Malformed::OutOfTurn);
-        }
-        self.state = PlainState::Over;
-        if response.len() > MESSAGE_LIMIT_BYTES {
-            return Err(Malformed::TooLong);
-        }
-        let mut parts = response.split(|b| *b == 0);
-        let (Some(authorization), Some(authentication), Some(password), None) = (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(Malformed::Parts);
-        };
-        Credentials::checked(field(authorization)?, field(authentication)?, field(password)?).map(Step::Verify)
-    }
-}
-
-/// LOGIN: the server asks for the user name, then for the password.
-#[derive(Debug, Default)]
-pub struct Login {
-    state: LoginState,
-}
-
-#[derive(Debug, Default)]
-enum LoginState {
-    #[default]
-    Fresh,
-    User,
-    Password(String),
-    Over,
-}
-
-impl Mechanism for Login {
-    fn name(&self) -> &'static str {
-        "LOGIN"
-    }
-
-    // The draft has no initial response, but clients that send one mean the user name.
-    fn start(&mut self, initial: Option<&[u8]>) -> Result<Step, Malformed> {
-        if !matches!(self.state, LoginState::Fresh) {
-            return Err(Malformed::OutOfTurn);
-        }
-        self.state = LoginState::User;
-        match initial {
-            Some(user) if !user.is_empty() => self.respond(user),
-            _ => Ok(Step::Challenge(b"Username:".to_vec())),
-        }
-    }
-
-    fn respond(&mut self, response: &[u8]) -> Result<Step, Malformed> {
-        match std::mem::replace(&mut self.state, LoginState::Over) {
-            LoginState::User => {
-                let user = field(response)?;
-                if user.is_empty() {
-                    return Err(Malformed::NoUser);
-                }
-                self.state = LoginState::Password(user.to_owned());
-                Ok(Step::Challenge(b"Password:".to_vec()))
-            }
-            LoginState::Password(user) => {
-                let password = Zeroizing::new(field(response)?.to_owned());
-                Credentials::checked("", &user, &password).map(Step::Verify)
-            }
-            LoginState::Fresh | LoginState::Over => Err(Malformed::OutOfTurn),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::FIELD_LIMIT_BYTES;
-    use mail_types::Secret;
-
-    fn plain(message: &[u8]) -> Result<(String, String, String), Malformed> {
-        match Plain::default().start(Some(message))? {
-            Step::Verify(c) => Ok((c.authorization, c.authentication, c.password.reveal().to_owned())),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn rfc4616_messages_are_taken_or_refused() {
-        let ok = |a: &str, b: &str, c: &str| Ok((a.to_owned(), b.to_owned(), c.to_owned()));
-        for (message, want) in [
-            // RFC 4616 §4
-            (&b"\0tim\0tanstaaftanstaaf"[..], ok("", "tim", "tanstaaftanstaaf")),
-            (b"Ursel\0Kurt\0xipj3plmq", ok("Ursel", "Kurt", "xipj3plmq")),
-            ("\0pélé\0clé🔑".as_bytes(), ok("", "pélé", "clé🔑")),
-            (b"\0a:b\n'; --\0%u%{x}", ok("", "a:b\n'; --", "%u%{x}")),
-            (b"", Err(Malformed::Parts)),
-            (b"tim", Err(Malformed::Parts)),
-            (b"\0tim", Err(Malformed::Parts)),
-            (b"\0tim\0pw\0", Err(Malformed::Parts)),
-            (b"\0\0pw", Err(Malformed::NoUser)),
-            (b"tim\0\0pw", Err(Malformed::NoUser)),
-            (b"\0tim\0", Err(Malformed::NoPassword)),
-            (b"\0tim\0\xc3", Err(Malformed::NotText)),
-            (b"\0\xff\0pw", Err(Malformed::NotText)),
-        ] {
-            assert_eq!(plain(message), want, "{message:?}");
-        }
-    }
-
-    #[test]
-    fn plain_refuses_what_is_too_long() {
-        let message = |length: usize| [&b"\0tim\0"[..], &vec![b'x'; length]].concat();
-        assert!(plain(&message(FIELD_LIMIT_BYTES)).is_ok());
-        assert_eq!(plain(&message(FIELD_LIMIT_BYTES + 1)), Err(Malformed::TooLong));
-        assert_eq!(plain(&message(1 << 20)), Err(Malformed::TooLong));
-    }
-
-    #[test]
-    fn plain_without_initial_response_asks_once() {
-        let mut plain = Plain::default();
-        assert_eq!(plain.start(None), Ok(Step::Challenge(Vec::new())));
-        assert!(matches!(plain.respond(b"\0tim\0pw"), Ok(Step::Verify(_))));
-        assert_eq!(plain.respond(b"\0tim\0pw"), Err(Malformed::OutOfTurn));
-        assert_eq!(plain.verified(), Step::Done);
-    }
-
-    #[test]
-    fn login_asks_for_user_and_password() {
-        let want = Credentials { authorization: String::new(), authentication: "ann".into(), password: Secret::new("pw") };
-        let mut login = Login::default();
-        assert_eq!(login.start(None), Ok(Step::Challenge(b"Username:".to_vec())));
-        assert_eq!(login.respond(b"ann"), Ok(Step::Challenge(b"Password:".to_vec())));
-        assert_eq!(login.respond(b"pw"), Ok(Step::Verify(want.clone())));
-        assert_eq!(login.respond(b"pw"), Err(Malformed::OutOfTurn));
-        let mut login = Login::default();
-        assert_eq!(login.start(Some(b"ann")), Ok(Step::Challenge(b"Password:".to_vec())));
-        assert_eq!(login.respond(b"pw"), Ok(Step::Verify(want)));
-    }
-
-    #[test]
-    fn login_refuses_empty_and_malformed_answers() {
-        for (answers, want) in [
-            (&[&b""[..]][..], Malformed::NoUser),
-            (&[b"a\0b"], Malformed::Nul),
-            (&[b"ann", b""], Malformed::NoPassword),
-            (&[b"ann", b"\xff"], Malformed::NotText),
-            (&[b"ann", b"p\0w"], Malformed::Nul),
-            (&[&[b'x'; FIELD_LIMIT_BYTES + 1]], Malformed::TooLong),
-        ] {
-            let mut login = Login::default();
-            login.start(None).expect("a challenge");
-            let last = answers.iter().map(|a| login.respond(a)).last();
-            assert_eq!(last, Some(Err(want)), "{answers:?}");
-            assert_eq!(login.respond(b"more"), Err(Malformed::OutOfTurn));
-        }
-    }
 
     #[test]
     fn mechanisms_are_found_in_any_case() {
         assert_eq!(offer("plain").map(|o| o.name), Some("PLAIN"));
-        assert_eq!(offer("Login").map(|o| o.begin().name()), Some("LOGIN"));
+        assert_eq!(offer("Login").map(|o| o.begin(Setup::default()).name()), Some("LOGIN"));
         assert!(offer("ANONYMOUS").is_none());
         assert!(offer("").is_none());
-    }
-
-    #[test]
-    fn nothing_of_a_login_prints() {
-        let step = Plain::default().start(Some(b"\0tim\0tanstaaf")).expect("credentials");
-        assert!(!format!("{step:?}").contains("tanstaaf"));
+        for offer in OFFERS {
+            assert_eq!(offer.begin(Setup::default()).name(), offer.name);
+            assert_eq!(offer.binds, offer.name.ends_with("-PLUS"));
+        }
     }
 }

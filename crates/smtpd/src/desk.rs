@@ -9,7 +9,7 @@ use crate::service::Service;
 use crate::session::{End, over_rate};
 use crate::wishes;
 use daemon::{Peer, TlsInfo};
-use ipc::auth::AuthRequest;
+use ipc::auth::{AuthRequest, Channel};
 use mail_types::{Address, Client, Envelope, Protocol, Recipient, Reply, Secret, Wishes, printable};
 use message::Date;
 use message::trace::Received;
@@ -207,6 +207,7 @@ impl Desk {
             secured: machine.is_tls() || self.peer.addr.is_none(),
             remote: self.peer.addr,
             local: self.peer.local,
+            channel: Channel::default(),
             session: self.session.clone(),
             initial: None,
         };

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn mechanisms_are_offered_as_the_options_allow() {
-        let mechanism = |name: &str, plaintext, anonymous| Mechanism { name: name.into(), plaintext, private: false, anonymous };
+        let mechanism = |name: &str, plaintext, anonymous| Mechanism { name: name.into(), plaintext, anonymous, ..Mechanism::default() };
         let list = [mechanism("PLAIN", true, false), mechanism("ANONYMOUS", false, true), mechanism("SCRAM-SHA-256", false, false)];
         for (barred, want) in [
             (&[SaslOption::NoAnonymous][..], "PLAIN SCRAM-SHA-256"),

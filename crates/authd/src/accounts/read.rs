@@ -134,7 +134,7 @@ impl Accounts {
                 maildir: row.try_get(2)?,
                 quota_bytes: number(row, 3)?,
                 active: flag(row, 4)?,
-                scheme: if password.starts_with('{') { crate::schemes::split(&password, "").0 } else { "CRYPT".into() },
+                scheme: passwords::scheme_of(&password, "CRYPT").unwrap_or("CRYPT").to_owned(),
                 used_bytes: row.try_get::<Option<i64>, _>(6)?.map(|n| n.max(0) as u64),
                 created: row.try_get(7)?,
                 modified: row.try_get(8)?,

@@ -1,7 +1,6 @@
 //! Changes of domains, mailboxes and aliases ([`ipc::accounts`]).
 
 use crate::accounts::{NewMailbox, WriteError};
-use crate::schemes;
 use crate::state::State;
 use arc_swap::ArcSwap;
 use daemon::Peer;
@@ -138,7 +137,7 @@ async fn stored(state: &State, password: NewPassword) -> Result<Zeroizing<String
         if !text.starts_with('{') {
             return refused("a hash has to name its scheme, such as {SHA512-CRYPT}$6$…");
         }
-        return match schemes::check_usable(text, "CRYPT") {
+        return match passwords::check_usable(text, "CRYPT") {
             Ok(()) => Ok(Zeroizing::new(text.to_owned())),
             Err(error) => refused(format!("this hash cannot be used: {error}")),
         };

@@ -3,14 +3,15 @@
 //! Any number of logins run on a connection at a time. Each has its own number; a fault in one (bad base64, wrong order) ends that
 //! one only. A client that breaks the protocol itself is cut off, and with it all its logins.
 
-use crate::login::{Attempt, Desk, temporary};
+use crate::exchange::{Exchange, Next};
+use crate::login::{Attempt, temporary};
 use crate::state::State;
 use arc_swap::ArcSwap;
 use ipc::Input;
 use ipc::auth::server::{self, AuthCommand, ClientLine, Response};
 use ipc::auth::{AuthFail, LINE_LIMIT_BYTES};
 use mail_types::printable;
-use sasl::server::{Mechanism, Step};
+use sasl::server::Step;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,8 +29,7 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A login that waits for its client.
 struct Waiting {
-    mechanism: Box<dyn Mechanism>,
-    attempt: Attempt,
+    exchange: Exchange,
     since: Instant,
 }
 
@@ -37,7 +37,7 @@ struct Conversation<'a> {
     state: &'a Arc<ArcSwap<State>>,
     waiting: HashMap<u32, Waiting>,
     checking: HashSet<u32>,
-    checks: JoinSet<(u32, Vec<u8>)>,
+    checks: JoinSet<(u32, Next)>,
     /// Answers that are ready to be written.
     out: Vec<u8>,
 }
@@ -128,7 +128,7 @@ impl Conversation<'_> {
             ClientLine::Continue { id, response } => {
                 // A number that is not waiting: forgotten, or answered meanwhile.
                 match self.waiting.remove(&id) {
-                    Some(waiting) => self.respond(id, waiting, response),
+                    Some(waiting) => self.respond(id, waiting.exchange, response),
                     None if self.checking.contains(&id) => anyhow::bail!("the client answers a question that was not asked"),
                     None => self.out.extend(server::fail(id, &AuthFail::default())),
                 }
@@ -169,48 +169,49 @@ impl Conversation<'_> {
             remote: command.remote,
             session: command.session,
             no_penalty: command.no_penalty,
+            certificate: command.certificate,
         };
-        let mut waiting = Waiting { mechanism: offer.begin(), attempt, since: Instant::now() };
+        let setup = state.setup(command.bindings)?;
+        let mut exchange = Exchange::new(offer.begin(setup), attempt);
         match command.initial {
-            Some(Response::NotBase64) => self.malformed(id, &waiting.attempt, "the response is no base64"),
+            Some(Response::NotBase64) => self.malformed(id, &exchange.attempt, "the response is no base64"),
             Some(Response::Bytes(bytes)) => {
-                let step = waiting.mechanism.start(Some(&bytes));
-                self.step(id, waiting, step);
+                let step = exchange.start(Some(&bytes));
+                self.step(id, exchange, step);
             }
             None => {
-                let step = waiting.mechanism.start(None);
-                self.step(id, waiting, step);
+                let step = exchange.start(None);
+                self.step(id, exchange, step);
             }
         }
         Ok(())
     }
 
-    fn respond(&mut self, id: u32, mut waiting: Waiting, response: Response) {
+    fn respond(&mut self, id: u32, mut exchange: Exchange, response: Response) {
         match response {
-            Response::NotBase64 => self.malformed(id, &waiting.attempt, "the response is no base64"),
+            Response::NotBase64 => self.malformed(id, &exchange.attempt, "the response is no base64"),
             Response::Bytes(bytes) => {
-                let step = waiting.mechanism.respond(&bytes);
-                self.step(id, waiting, step);
+                let step = exchange.respond(&bytes);
+                self.step(id, exchange, step);
             }
         }
     }
 
-    fn step(&mut self, id: u32, mut waiting: Waiting, step: Result<Step, sasl::Malformed>) {
+    fn step(&mut self, id: u32, exchange: Exchange, step: Result<Step, sasl::Malformed>) {
         match step {
-            Ok(Step::Challenge(challenge)) => {
-                self.out.extend(server::cont(id, &challenge));
-                waiting.since = Instant::now();
-                self.waiting.insert(id, waiting);
-            }
-            Ok(Step::Verify(credentials)) => {
+            Ok(Step::Challenge(challenge)) => self.ask(id, exchange, &challenge),
+            Ok(step) => {
                 let state = self.state.load_full();
                 self.checking.insert(id);
-                self.checks.spawn(async move { (id, check(&state.desk, &waiting.attempt, credentials).await.answer(id)) });
+                self.checks.spawn(async move { (id, exchange.go_on(&state.desk, step).await) });
             }
-            // No mechanism here is done before a check.
-            Ok(Step::Done) => self.out.extend(server::fail(id, &temporary(None))),
-            Err(error) => self.malformed(id, &waiting.attempt, &error.to_string()),
+            Err(error) => self.malformed(id, &exchange.attempt, &error.to_string()),
         }
+    }
+
+    fn ask(&mut self, id: u32, exchange: Exchange, challenge: &[u8]) {
+        self.out.extend(server::cont(id, challenge));
+        self.waiting.insert(id, Waiting { exchange, since: Instant::now() });
     }
 
     fn malformed(&mut self, id: u32, attempt: &Attempt, reason: &str) {
@@ -218,26 +219,14 @@ impl Conversation<'_> {
         self.out.extend(server::fail(id, &AuthFail { malformed: true, ..AuthFail::default() }));
     }
 
-    fn checked(&mut self, done: Result<(u32, Vec<u8>), tokio::task::JoinError>) {
+    fn checked(&mut self, done: Result<(u32, Next), tokio::task::JoinError>) {
         // A check that panicked has no answer; its client meets the deadline, which is a temporary failure.
-        if let Ok((id, answer)) = done {
-            self.checking.remove(&id);
-            self.out.extend(answer);
-        }
-    }
-}
-
-struct Verdict(Result<String, AuthFail>);
-
-async fn check(desk: &Desk, attempt: &Attempt, credentials: sasl::Credentials) -> Verdict {
-    Verdict(desk.check(attempt, credentials).await)
-}
-
-impl Verdict {
-    fn answer(&self, id: u32) -> Vec<u8> {
-        match &self.0 {
-            Ok(user) => server::ok(id, user, &[]),
-            Err(fail) => server::fail(id, fail),
+        let Ok((id, next)) = done else { return };
+        self.checking.remove(&id);
+        match next {
+            Next::Ask(exchange, challenge) => self.ask(id, *exchange, &challenge),
+            Next::User(user) => self.out.extend(server::ok(id, &user, &[])),
+            Next::Fail(fail) => self.out.extend(server::fail(id, &fail)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! authd as a whole, asked over its sockets.
 
+mod mechanisms;
+
 use super::*;
 use ipc::accounts::{AccountsClient, AccountsError, NewPassword, Request};
 use ipc::auth::{AuthClient, AuthFail, AuthRequest, AuthStep};
@@ -148,7 +150,8 @@ async fn an_unknown_user_costs_one_hash_as_a_known_one_and_a_right_password_only
     add_ann(&accounts, "secret").await;
     let state = State::open(&authd.ctx.config.get(), None).await.expect("state");
     let check = |user: &str, password: &str| {
-        let step = sasl::server::offer("PLAIN").expect("PLAIN").begin().start(Some(format!("\0{user}\0{password}").as_bytes()));
+        let step =
+            sasl::server::offer("PLAIN").expect("PLAIN").begin(Default::default()).start(Some(format!("\0{user}\0{password}").as_bytes()));
         let Ok(sasl::server::Step::Verify(credentials)) = step else { panic!("{step:?}") };
         credentials
     };

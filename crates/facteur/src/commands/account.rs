@@ -1,15 +1,12 @@
 //! `facteur domain`, `user`, `alias`, `alias-domain`: the accounts, through authd, their only writer.
 
 use crate::cli::Globals;
-use crate::table;
-use anyhow::{Context as _, bail};
+use crate::{password, table};
+use anyhow::bail;
 use clap::{ArgAction, Args, Subcommand};
 use ipc::accounts::{AccountsClient, Alias, AliasDomain, Domain, Mailbox, NewPassword, Request};
-use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use serde_json::{Value, json};
-use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use zeroize::Zeroizing;
 
 /// The domains that this server receives mail for
 #[derive(Debug, Args)]
@@ -354,46 +351,8 @@ impl PasswordArguments {
             }
             return Ok(NewPassword::hashed(hash.clone()));
         }
-        let stdin = std::io::stdin();
-        if self.password_stdin || !stdin.is_terminal() {
-            return Ok(NewPassword::plain(&**line_of(&mut stdin.lock())?));
-        }
-        let first = ask(&format!("New password for {address}: "))?;
-        let second = ask("The same again: ")?;
-        if *first != *second {
-            bail!("the two passwords differ");
-        }
-        Ok(NewPassword::plain(&**first))
+        Ok(NewPassword::plain(&**password::new(&format!("New password for {address}: "), self.password_stdin)?))
     }
-}
-
-fn line_of(input: &mut impl std::io::BufRead) -> anyhow::Result<Zeroizing<String>> {
-    let mut line = Zeroizing::new(String::new());
-    input.read_line(&mut line).context("cannot read the password")?;
-    let password = Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned());
-    if password.is_empty() {
-        bail!("the password is empty");
-    }
-    Ok(password)
-}
-
-// Without echo, and like getpass(3) without Ctrl-C, which would leave the terminal silent for ever; it then ends the line.
-fn ask(prompt: &str) -> anyhow::Result<Zeroizing<String>> {
-    let stdin = std::io::stdin();
-    eprint!("{prompt}");
-    std::io::stderr().flush()?;
-    let before = tcgetattr(&stdin).context("cannot silence the terminal")?;
-    let mut silent = before.clone();
-    silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
-    silent.local_flags.insert(LocalFlags::ECHONL);
-    tcsetattr(&stdin, SetArg::TCSAFLUSH, &silent).context("cannot silence the terminal")?;
-    let line = line_of(&mut stdin.lock());
-    tcsetattr(&stdin, SetArg::TCSANOW, &before).context("cannot give the terminal its voice back")?;
-    let line = line?;
-    if line.contains('\u{3}') {
-        bail!("given up");
-    }
-    Ok(line)
 }
 
 #[cfg(test)]
@@ -420,12 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_come_from_one_line() {
-        for (input, want) in
-            [("secret\n", Some("secret")), ("a b \r\nrest", Some("a b ")), ("last", Some("last")), ("\n", None), ("", None)]
-        {
-            assert_eq!(line_of(&mut input.as_bytes()).ok().as_deref().map(String::as_str), want, "{input:?}");
-        }
+    fn a_hash_names_its_scheme() {
         let hash = |hash: &str| PasswordArguments { password_stdin: false, hash: Some(hash.into()) }.read("a@b");
         assert!(hash("{ARGON2ID}$argon2id$x").expect("hash").is_hashed());
         assert!(hash("plain").is_err());

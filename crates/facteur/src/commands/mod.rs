@@ -1,6 +1,7 @@
 //! The commands, one file each. To add one: its module, its variant in [`Command`], its line in [`run`].
 
 pub mod account;
+pub mod auth;
 pub mod completions;
 pub mod config;
 pub mod explain;
@@ -31,6 +32,7 @@ pub enum Command {
     User(account::UserArguments),
     Alias(account::AliasArguments),
     AliasDomain(account::AliasDomainArguments),
+    Auth(auth::Arguments),
     Queue(queue::Arguments),
     Map(map::Arguments),
     Explain(explain::Arguments),
@@ -52,6 +54,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(arguments) => wait(account::user(globals, arguments)),
         Command::Alias(arguments) => wait(account::alias(globals, arguments)),
         Command::AliasDomain(arguments) => wait(account::alias_domain(globals, arguments)),
+        Command::Auth(arguments) => auth::run(&globals, arguments),
         Command::Queue(arguments) => wait(queue::run(globals, arguments)),
         Command::Map(arguments) => wait(map::run(globals, arguments)),
         Command::Explain(arguments) => wait(explain::run(globals, arguments)),

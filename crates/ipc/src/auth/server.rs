@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use std::net::IpAddr;
 use zeroize::Zeroizing;
 
+const BINDINGS_LIMIT: usize = 4;
+
 /// A line of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ClientLine {
@@ -39,6 +41,10 @@ pub struct AuthCommand {
     pub local: Option<IpAddr>,
     pub remote_port: Option<u16>,
     pub session: String,
+    /// What the client's TLS connection is known by: types of channel bindings, and their data.
+    pub bindings: Vec<(String, Vec<u8>)>,
+    /// The name in a certificate of the client, which was checked.
+    pub certificate: Option<String>,
     pub initial: Option<Response>,
 }
 
@@ -79,6 +85,7 @@ pub fn parse(line: &[u8]) -> Result<ClientLine, &'static str> {
             let id = fields.number().ok_or("AUTH has no number")?;
             let mechanism = fields.text().and_then(Result::ok).ok_or("AUTH names no mechanism")?.to_ascii_uppercase();
             let mut command = AuthCommand { id, mechanism, ..AuthCommand::default() };
+            let mut certificate_is_valid = false;
             for (name, value) in fields.pairs() {
                 match name.as_str() {
                     "service" => command.service = value,
@@ -89,10 +96,19 @@ pub fn parse(line: &[u8]) -> Result<ClientLine, &'static str> {
                     "lip" => command.local = value.parse().ok().map(|ip: IpAddr| ip.to_canonical()),
                     "rport" => command.remote_port = value.parse().ok(),
                     "session" => command.session = value,
+                    "valid-client-cert" => certificate_is_valid = true,
+                    "cert_username" => command.certificate = Some(value),
+                    "channel-binding" if command.bindings.len() < BINDINGS_LIMIT => {
+                        let (kind, data) = value.split_once(':').ok_or("a channel binding has no type")?;
+                        let data = BASE64.decode(data).map_err(|_| "a channel binding is no base64")?;
+                        command.bindings.push((kind.to_owned(), data));
+                    }
                     "resp" => command.initial = Some(response(&Zeroizing::new(value))),
                     _ => {}
                 }
             }
+            // A name alone is only what somebody says.
+            command.certificate = command.certificate.take().filter(|_| certificate_is_valid);
             if command.service.is_empty() {
                 return Err("AUTH names no service");
             }
@@ -110,6 +126,9 @@ pub fn greeting(mechanisms: &[Mechanism], connection: u32, cookie: &[u8; 16]) ->
             .field(&mechanism.name)
             .flag("private", mechanism.private)
             .flag("anonymous", mechanism.anonymous)
+            .flag("dictionary", mechanism.dictionary)
+            .flag("mutual-auth", mechanism.mutual)
+            .flag("channel-binding", mechanism.binds)
             .flag("plaintext", mechanism.plaintext);
         out.extend(line.end());
     }
@@ -168,6 +187,13 @@ mod tests {
         assert_eq!((command.id, command.mechanism.as_str(), command.service.as_str(), command.secured), (7, "PLAIN", "smtp", true));
         assert_eq!(command.remote, Some([192, 0, 2, 9].into()));
         assert_eq!(command.initial, Some(Response::Bytes(Zeroizing::new(b"\0tim\0pw".to_vec()))));
+        let line = b"AUTH\t7\tEXTERNAL\tservice=imap\tcert_username=ann\tvalid-client-cert\tchannel-binding=tls-exporter:AAEC";
+        let Ok(ClientLine::Auth(command)) = parse(line) else { panic!("AUTH") };
+        assert_eq!(command.certificate.as_deref(), Some("ann"));
+        assert_eq!(command.bindings, [("tls-exporter".to_owned(), vec![0, 1, 2])]);
+        let Ok(ClientLine::Auth(unsure)) = parse(b"AUTH\t7\tEXTERNAL\tservice=imap\tcert_username=ann") else { panic!("AUTH") };
+        assert_eq!(unsure.certificate, None);
+        assert!(parse(b"AUTH\t7\tPLAIN\tservice=imap\tchannel-binding=x").is_err());
         assert_eq!(parse(b"CONT\t7\t"), Ok(ClientLine::Continue { id: 7, response: Response::Bytes(Zeroizing::new(Vec::new())) }));
         assert_eq!(parse(b"CONT\t7\t*bad*"), Ok(ClientLine::Continue { id: 7, response: Response::NotBase64 }));
         assert_eq!(parse(b"VERSION\t1\t9"), Ok(ClientLine::Version { major: 1 }));

@@ -175,7 +175,7 @@ impl Drop for World {
 }
 
 fn mechanisms() -> Vec<Mechanism> {
-    ["PLAIN", "LOGIN"].map(|name| Mechanism { name: name.into(), plaintext: true, private: false, anonymous: false }).to_vec()
+    ["PLAIN", "LOGIN"].map(|name| Mechanism { name: name.into(), plaintext: true, ..Mechanism::default() }).to_vec()
 }
 
 type Answer = Arc<dyn Fn(&[u8], &mut Vec<String>) -> Vec<u8> + Send + Sync>;

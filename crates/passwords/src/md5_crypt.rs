@@ -5,13 +5,13 @@ use md5::{Digest, Md5};
 
 const NAME: &str = "MD5-CRYPT";
 
-pub(super) fn verify(text: &str, password: &[u8]) -> Result<bool, Unusable> {
+pub(crate) fn matches(text: &str, password: &str) -> Result<bool, Unusable> {
     let (salt, hash) = text.strip_prefix("$1$").and_then(|rest| rest.split_once('$')).ok_or(Unusable::Malformed(NAME))?;
     if hash.len() != 22 {
         return Err(Unusable::Malformed(NAME));
     }
     let salt = &salt.as_bytes()[..salt.len().min(8)];
-    Ok(same(encode(&digest(password, salt)).as_bytes(), hash.as_bytes()))
+    Ok(same(encode(&digest(password.as_bytes(), salt)).as_bytes(), hash.as_bytes()))
 }
 
 // The algorithm of Poul-Henning Kamp, as in FreeBSD's crypt(3) of 1994.

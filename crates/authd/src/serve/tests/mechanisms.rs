@@ -1,0 +1,131 @@
+//! Mechanisms that do not show the password.
+
+use super::*;
+use ipc::auth::Channel;
+use sasl::client::choose;
+
+const USERS: &str = "ann@x.org:{PLAIN}pass word\nbob@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n\
+    cat@x.org:{SCRAM-SHA-256}4096,rbLkIvSJRPc39c9BBN4vhQ==,4Vg8SJy/OcteDlyszsCTk4qGPRkBHeqvtSlvLCxQ4W8=,l09APc/Le/155ZmJmljAwFNwjxPs6L5AcpXIWTWVfQ8=\n\
+    dan@x.org:{CRAM-MD5}e6375315f3bc32a29f29724fca27208f863b87be908d51f621d80f0f948692f7\nempty@x.org:\n";
+
+async fn start(settings: &str) -> Running {
+    let dir = Arc::new(tempfile::tempdir().expect("directory"));
+    std::fs::write(dir.path().join("users"), USERS).expect("write");
+    let all = "\"plain\", \"scram-sha-256\", \"scram-sha-256-plus\", \"scram-sha-1\", \"cram-md5\", \"external\"";
+    Running::start_in(dir, &format!("auth_penalty_after = 1000\nauth_mechanisms = [{all}]\n{settings}{FILE}")).await
+}
+
+fn begin(mechanism: &str) -> AuthRequest {
+    AuthRequest { mechanism: mechanism.into(), initial: None, ..login("", "") }
+}
+
+/// A whole login by our own client.
+async fn log_in(client: &AuthClient, mechanism: &str, user: &str, password: &str) -> Result<String, AuthFail> {
+    let mut side = choose([mechanism], user, &mail_types::Secret::new(password), "client-nonce").expect("known");
+    let mut step = client.begin(AuthRequest { initial: side.initial(), ..begin(mechanism) }).await;
+    loop {
+        step = match step {
+            AuthStep::Continue(pending) => {
+                let answer = side.respond(pending.challenge()).expect("the server keeps to the mechanism");
+                pending.answer(&answer).await
+            }
+            AuthStep::Ok(ok) => return Ok(ok.user),
+            AuthStep::Fail(fail) => return Err(fail),
+        };
+    }
+}
+
+#[tokio::test]
+async fn passwords_that_are_stored_in_a_fitting_form_serve() {
+    let authd = start("").await;
+    let client = authd.auth();
+    for (mechanism, user, password, want) in [
+        ("SCRAM-SHA-256", "ann@x.org", "pass word", "ann@x.org"),
+        ("SCRAM-SHA-1", "Ann", "pass word", "ann@x.org"),
+        ("CRAM-MD5", "ann", "pass word", "ann@x.org"),
+        ("SCRAM-SHA-256", "ann@x.org", "pass wor", "refused"),
+        ("CRAM-MD5", "ann@x.org", "pass wor", "refused"),
+        ("SCRAM-SHA-256", "cat@x.org", "clé 42", "cat@x.org"),
+        ("PLAIN", "cat@x.org", "clé 42", "cat@x.org"),
+        ("SCRAM-SHA-1", "cat@x.org", "clé 42", "refused"),
+        ("CRAM-MD5", "dan@x.org", "clé 42", "dan@x.org"),
+        ("SCRAM-SHA-256", "bob@x.org", "clé 42", "refused"),
+        ("CRAM-MD5", "bob@x.org", "clé 42", "refused"),
+        ("SCRAM-SHA-256", "empty@x.org", "x", "refused"),
+        ("SCRAM-SHA-256", "nobody@x.org", "x", "refused"),
+        ("CRAM-MD5", "nobody@x.org", "x", "refused"),
+        ("SCRAM-SHA-256", "a/b", "x", "refused"),
+    ] {
+        assert_eq!(word(&log_in(&client, mechanism, user, password).await), want, "{mechanism} {user} {password}");
+    }
+    authd.stop().await;
+}
+
+#[tokio::test]
+async fn a_salt_does_not_tell_who_exists() {
+    let authd = start("").await;
+    let client = authd.auth();
+    let salt = async |user: &str| {
+        let first = format!("n,,n={user},r=c");
+        let step = client.begin(AuthRequest { initial: Some(first.into_bytes().into()), ..begin("SCRAM-SHA-256") }).await;
+        let AuthStep::Continue(pending) = step else { panic!("{user}: {step:?}") };
+        let text = String::from_utf8(pending.challenge().to_vec()).expect("text");
+        text.split_once(",s=").expect("a salt").1.to_owned()
+    };
+    for user in ["ann@x.org", "bob@x.org", "nobody@x.org", "a/b"] {
+        assert_eq!(salt(user).await, salt(user).await, "{user}");
+        assert!(salt(user).await.ends_with(",i=4096"), "{user}");
+    }
+    assert_eq!(salt("Nobody").await, salt("nobody@x.org").await);
+    assert_ne!(salt("nobody@x.org").await, salt("ann@x.org").await);
+    assert_eq!(salt("cat@x.org").await, "rbLkIvSJRPc39c9BBN4vhQ==,i=4096");
+    authd.stop().await;
+}
+
+#[tokio::test]
+async fn who_sees_the_exchange_cannot_use_it_again() {
+    let authd = start("").await;
+    let client = authd.auth();
+    let first = || AuthRequest { initial: Some(b"n,,n=ann,r=c".to_vec().into()), ..begin("SCRAM-SHA-256") };
+    let mut side = choose(["SCRAM-SHA-256"], "ann", &mail_types::Secret::new("pass word"), "c").expect("known");
+    side.initial();
+    let AuthStep::Continue(pending) = client.begin(first()).await else { panic!("a challenge") };
+    let proof = side.respond(pending.challenge()).expect("a proof");
+    let AuthStep::Continue(pending) = pending.answer(&proof).await else { panic!("the server's signature") };
+    assert!(matches!(pending.answer(b"").await, AuthStep::Ok(ok) if ok.user == "ann@x.org"));
+    // The server's nonce is another one now.
+    let AuthStep::Continue(pending) = client.begin(first()).await else { panic!("a challenge") };
+    assert!(matches!(pending.answer(&proof).await, AuthStep::Fail(fail) if !fail.temporary));
+    authd.stop().await;
+}
+
+#[tokio::test]
+async fn mechanisms_of_tls_are_for_programs_that_know_of_it() {
+    let authd = start("").await;
+    let client = authd.auth();
+    let offered = client.mechanisms().await.expect("there");
+    let for_whom = |channel: Channel| offered.iter().filter(|m| m.fits(&channel)).map(|m| m.name.clone()).collect::<Vec<_>>();
+    assert_eq!(for_whom(Channel::default()), ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5"]);
+    let bound = Channel { bindings: vec![("tls-exporter".into(), vec![7; 32])], ..Channel::default() };
+    assert!(for_whom(bound.clone()).contains(&"SCRAM-SHA-256-PLUS".to_owned()));
+    let certificate = Channel { certificate: Some("ann@x.org".into()), ..Channel::default() };
+    assert!(for_whom(certificate.clone()).contains(&"EXTERNAL".to_owned()));
+
+    let external = async |identity: &[u8], channel: Channel| {
+        let request = AuthRequest { initial: Some(identity.to_vec().into()), channel, ..begin("EXTERNAL") };
+        client.login(request).await.map(|ok| ok.user)
+    };
+    assert_eq!(word(&external(b"", certificate.clone()).await), "ann@x.org");
+    assert_eq!(word(&external(b"ANN", certificate.clone()).await), "ann@x.org");
+    assert_eq!(word(&external(b"cat@x.org", certificate).await), "refused");
+    assert_eq!(word(&external(b"ann@x.org", Channel::default()).await), "refused");
+    let stranger = Channel { certificate: Some("nobody@x.org".into()), ..Channel::default() };
+    assert_eq!(word(&external(b"", stranger).await), "refused");
+
+    // A client that was offered -PLUS and says that it saw none was lied to.
+    let downgraded = AuthRequest { initial: Some(b"y,,n=ann,r=c".to_vec().into()), channel: bound.clone(), ..begin("SCRAM-SHA-256") };
+    assert!(matches!(client.begin(downgraded).await, AuthStep::Fail(fail) if fail.malformed));
+    let plus = AuthRequest { initial: Some(b"p=tls-exporter,,n=ann,r=c".to_vec().into()), channel: bound, ..begin("SCRAM-SHA-256-PLUS") };
+    assert!(matches!(client.begin(plus).await, AuthStep::Continue(_)));
+    authd.stop().await;
+}

@@ -1,0 +1,24 @@
+//! `facteur auth`: passwords and logins, as `doveadm pw` and `doveadm auth`.
+
+mod hash;
+
+use crate::cli::Globals;
+use std::process::ExitCode;
+
+/// Hash and check passwords
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: AuthCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum AuthCommand {
+    Hash(hash::Arguments),
+}
+
+pub fn run(globals: &Globals, arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.command {
+        AuthCommand::Hash(arguments) => hash::run(globals, &arguments),
+    }
+}
