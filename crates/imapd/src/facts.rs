@@ -117,6 +117,9 @@ impl Facts {
         }
         let unreadable = |source| Error::Io { step: "read", path: message.base_name().into(), source };
         let file = mailbox.read(message.uid())?;
+        if !file.is_of(message) {
+            return Err(Error::Expunged);
+        }
         let size = file.size().map_err(unreadable)?;
         let arrived = mailbox.internal_date(message)?;
         let facts = match structure {

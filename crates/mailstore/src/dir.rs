@@ -237,15 +237,23 @@ impl Dir {
     /// Removes a directory and all in it, never following a link.
     pub fn remove_tree(&self, name: &str) -> Result<()> {
         let below = self.open_dir(name)?;
-        for entry in below.names()? {
-            match below.unlink(&entry) {
-                Err(Error::Io { source, .. }) if matches!(source.raw_os_error(), Some(libc::EISDIR | libc::EPERM)) => {
-                    below.remove_tree(&entry)?
+        let mut rounds = 3;
+        loop {
+            for entry in below.names()? {
+                match below.unlink(&entry) {
+                    Err(Error::Io { source, .. }) if matches!(source.raw_os_error(), Some(libc::EISDIR | libc::EPERM)) => {
+                        below.remove_tree(&entry)?
+                    }
+                    other => drop(other?),
                 }
-                other => drop(other?),
+            }
+            rounds -= 1;
+            match self.remove_dir(name) {
+                // who had it open made a file in the meantime
+                Err(Error::Io { source, .. }) if rounds > 0 && source.raw_os_error() == Some(libc::ENOTEMPTY) => {}
+                other => return other,
             }
         }
-        self.remove_dir(name)
     }
 
     /// Makes the names in this directory durable.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::dir::Stamp;
 use crate::memory::{Memory, Taken};
-use crate::snapshot::Core;
+use crate::snapshot::{Core, Message};
 
 const BUFFER: usize = 64 * 1024;
 
@@ -105,6 +105,11 @@ impl MessageFile {
             core.set_internal_date(stat.st_mtime);
         }
         Ok(MessageFile { file: Arc::new(file), disk_size: stamp.size, core, stamp, places, memory })
+    }
+
+    /// Whether it is the file of this message, and not of one that has its UID since the mailbox got another UIDVALIDITY.
+    pub fn is_of(&self, message: &Message) -> bool {
+        self.core.base == message.core.base
     }
 
     /// Size on disk.

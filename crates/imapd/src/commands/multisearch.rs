@@ -107,7 +107,9 @@ async fn in_other(session: &mut Session, tag: &str, search: &Arc<Search>, name: 
         let done;
         (other, work, done) = session
             .blocking(move || {
+                let hold = other.view.mailbox().hold();
                 let done = work.go_on(&other, Instant::now() + SLICE);
+                drop(hold);
                 (other, work, done)
             })
             .await;

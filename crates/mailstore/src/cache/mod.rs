@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -41,6 +42,9 @@ const LARGEST_CONTENT: usize = 256 << 10;
 
 /// So much waits in memory to be appended.
 const WAITING_BYTES: usize = 256 << 10;
+
+/// How long a file that could not be written, on a full disk for one, is left alone.
+const FAILED_PAUSE: Duration = Duration::from_secs(60);
 
 /// Files up to this are left as they are, however dead.
 const SHORT_BYTES: u64 = 256 << 10;
@@ -73,8 +77,8 @@ struct Inner {
     /// Records to be appended, and their UIDs with their places there.
     waiting: Vec<u8>,
     fresh: BTreeMap<u32, Place>,
-    /// Writing failed: not tried again before the mailbox is opened anew.
-    failed: bool,
+    /// Writing failed: not tried again before.
+    failed_until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +173,7 @@ impl Cache {
     pub fn add(&self, dir: &Dir, limit: u64, uid: u32, base: &str, content: &[u8]) {
         let mut inner = self.inner.lock();
         let end = inner.known.as_ref().map_or(0, |known| known.end);
-        if inner.failed || content.len() > LARGEST_CONTENT || end >= limit {
+        if inner.has_failed() || content.len() > LARGEST_CONTENT || end >= limit {
             return;
         }
         let place = Place { offset: inner.waiting.len() as u64, length: content.len() as u32 };
@@ -181,12 +185,12 @@ impl Cache {
     }
 
     /// Writes what waits, and lets go of the file.
-    pub fn close(&self, dir: impl FnOnce() -> Option<Dir>) {
+    pub fn close(&self, dir: Option<&Dir>) {
         let mut inner = self.inner.lock();
         if !inner.waiting.is_empty()
-            && let Some(dir) = dir()
+            && let Some(dir) = dir
         {
-            self.write(&mut inner, &dir);
+            self.write(&mut inner, dir);
         }
         inner.file = None;
         inner.looked = false;
@@ -200,12 +204,12 @@ impl Cache {
         if let Err(error) = inner.append(dir) {
             // A full or read-only disk: it goes on without.
             tracing::debug!(%error, "cache cannot be written");
-            inner.failed = true;
+            inner.failed_until = Some(Instant::now() + FAILED_PAUSE);
         }
         inner.waiting = Vec::new();
         inner.fresh.clear();
         if inner.damaged {
-            self.replace(inner, dir, |_| true);
+            self.replace(inner, dir);
         }
         self.room.count.fetch_add(inner.places.len().saturating_sub(before), Ordering::Relaxed);
     }
@@ -214,24 +218,36 @@ impl Cache {
     pub fn shorten(&self, dir: &Dir, messages: usize, lives: impl Fn(u32) -> bool) {
         let mut inner = self.inner.lock();
         let (Some(known), Some(_)) = (&inner.known, &inner.file) else { return };
-        let too_many = inner.places.len() > 2 * messages + 1000;
-        if !inner.damaged && (known.end <= SHORT_BYTES || !too_many && inner.dead * 2 < known.end) {
+        let end = known.end;
+        if inner.has_failed() || !inner.damaged && end <= SHORT_BYTES {
             return;
         }
-        self.replace(&mut inner, dir, lives);
+        if inner.places.len() > messages + messages / 8 {
+            let (before, mut dead) = (inner.places.len(), 0);
+            inner.places.retain(|uid, place| {
+                let lives = lives(*uid);
+                dead += if lives { 0 } else { u64::from(place.length) };
+                lives
+            });
+            inner.dead += dead;
+            self.room.count.fetch_sub(before - inner.places.len(), Ordering::Relaxed);
+        }
+        if inner.damaged || inner.dead * 2 >= end {
+            self.replace(&mut inner, dir);
+        }
     }
 
-    fn replace(&self, inner: &mut Inner, dir: &Dir, lives: impl Fn(u32) -> bool) {
+    /// Replaces the file by one of the records that have a place.
+    fn replace(&self, inner: &mut Inner, dir: &Dir) {
         let Some((_, file)) = &inner.file else { return };
-        let living = inner.places.iter().filter(|(uid, _)| lives(**uid)).map(|(_, place)| *place);
-        match file::replace(dir, file, living) {
+        match file::replace(dir, file, inner.places.values().copied()) {
             Ok(()) => {
                 inner.file = None;
                 self.look(inner, dir);
             }
             Err(error) => {
                 tracing::debug!(%error, "cache cannot be replaced");
-                inner.failed = true;
+                inner.failed_until = Some(Instant::now() + FAILED_PAUSE);
             }
         }
     }
@@ -244,6 +260,10 @@ impl Drop for Cache {
 }
 
 impl Inner {
+    fn has_failed(&self) -> bool {
+        self.failed_until.is_some_and(|until| Instant::now() < until)
+    }
+
     fn start_over(&mut self) {
         self.places.clear();
         (self.file, self.known, self.dead, self.damaged) = (None, None, 0, false);

@@ -38,12 +38,15 @@ impl Home {
     }
 }
 
+/// Messages that are large enough for what is remembered of them here.
 fn append(mailbox: &Arc<Mailbox>, count: usize) {
-    for _ in 0..count {
-        let mut incoming = mailbox.incoming(3).unwrap();
-        incoming.write(b"x\r\n").unwrap();
-        mailbox.append(vec![incoming]).unwrap();
-    }
+    let text = "0123456789abcdef\r\n".repeat(1500);
+    let messages = (0..count).map(|_| {
+        let mut incoming = mailbox.incoming(text.len() as u64).unwrap();
+        incoming.write(text.as_bytes()).unwrap();
+        incoming
+    });
+    mailbox.append(messages.collect()).unwrap();
 }
 
 fn messages(mailbox: &Arc<Mailbox>) -> Vec<Message> {
@@ -165,6 +168,58 @@ fn a_file_more_dead_than_alive_gets_shorter() {
     assert_eq!(recalled(&inbox), numbered(20, long));
     let size = std::fs::metadata(home.file()).unwrap().len();
     assert!((800_000..1_000_000).contains(&size), "{size}");
+}
+
+#[test]
+fn what_was_kept_of_removed_messages_does_not_stay() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 20);
+    remember(&inbox, |_| "x".repeat(45_000));
+    let size = || std::fs::metadata(home.file()).unwrap().len();
+    assert!(size() > 800_000);
+    let _ = inbox.expunge(&(1..=19).collect::<Vec<u32>>());
+    assert_eq!(recalled(&inbox).iter().flatten().count(), 1);
+    assert!(size() < 50_000, "{}", size());
+}
+
+/// Caches do not count against a quota: what is kept has to stand in some relation to the mail.
+#[test]
+fn of_a_small_message_nothing_large_is_kept() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 1);
+    remember(&inbox, |_| "x".repeat(60_000));
+    assert!(!home.file().exists());
+}
+
+#[test]
+fn nothing_is_kept_open_or_remembered_for_who_does_not_hold() {
+    let home = Home::new();
+    let inbox = home.inbox();
+    append(&inbox, 1);
+    let message = &messages(&inbox)[0];
+    inbox.remember(message, b"x");
+    assert!(inbox.recall(message).is_none() && !home.file().exists());
+    remember(&inbox, |_| "y".into());
+    assert!(inbox.recall(message).is_none() && inbox.cache().inner.lock().file.is_none());
+}
+
+#[test]
+fn no_file_is_made_for_a_mailbox_that_is_gone() {
+    let home = Home::new();
+    let account = home.account();
+    let name = MailboxName::parse("Gone").unwrap();
+    account.create(&name).unwrap();
+    let mailbox = account.open(&name).unwrap();
+    append(&mailbox, 1);
+    let hold = mailbox.hold();
+    mailbox.remember(&messages(&mailbox)[0], b"x");
+    let aside = home.temp.path().join("aside");
+    std::fs::rename(home.root().join(".Gone"), &aside).unwrap();
+    mailbox.mark_deleted();
+    drop(hold);
+    assert!(!aside.join(FILE).exists());
 }
 
 #[test]

@@ -9,6 +9,9 @@ use crate::error::Result;
 use crate::mailbox::{Folder, Mailbox};
 use crate::snapshot::Message;
 
+/// What is kept of any message. More has to stand in some relation to it: caches do not count against a quota.
+const SMALL_CONTENT: u64 = 2 << 10;
+
 /// The mailbox's directories while they are held.
 #[derive(Default)]
 pub(super) struct Held(Mutex<(usize, Option<Arc<Folder>>)>);
@@ -26,10 +29,8 @@ impl Drop for Hold {
         }
         let folder = held.1.take();
         drop(held);
-        self.0.cache.close(|| match folder {
-            Some(folder) => Some(folder.dir.clone()),
-            None => self.0.folder().ok().map(|folder| folder.dir),
-        });
+        // nothing is made any more in a directory that is being removed
+        self.0.cache.close(folder.filter(|_| !self.0.is_deleted()).map(|folder| folder.dir.clone()).as_ref());
     }
 }
 
@@ -62,12 +63,15 @@ impl Mailbox {
         &self.cache
     }
 
-    /// What [`Mailbox::remember`] was given for this message, if it is still there. Blocking; worth its time only under a [`Hold`].
+    /// The directories, while somebody holds them and there is to be a cache.
+    fn caching_folder(&self) -> Option<Arc<Folder>> {
+        let is_held = self.held.0.lock().0 > 0;
+        if is_held && self.account.store().settings().cache_limit > 0 { self.reading_folder().ok() } else { None }
+    }
+
+    /// What [`Mailbox::remember`] was given for this message, if it is still there. Only under a [`Hold`]. Blocking.
     pub fn recall(self: &Arc<Mailbox>, message: &Message) -> Option<Vec<u8>> {
-        if self.account.store().settings().cache_limit == 0 {
-            return None;
-        }
-        let folder = self.reading_folder().ok()?;
+        let folder = self.caching_folder()?;
         let (content, opened) = self.cache.get(&folder.dir, message.uid(), message.base_name());
         if opened {
             let snapshot = self.snapshot();
@@ -77,11 +81,12 @@ impl Mailbox {
         content
     }
 
-    /// Keeps `content`, which has to follow from the message alone, beyond the life of this process; or not, when the disk does not want it.
-    /// Blocking; only under a [`Hold`], which sees to it that it is written.
+    /// Keeps `content`, which has to follow from the message alone, beyond the life of this process; or not, when the disk does not want it,
+    /// or the message is hardly larger. Only under a [`Hold`], which sees to it that it is written. Blocking.
     pub fn remember(&self, message: &Message, content: &[u8]) {
-        let limit = self.account.store().settings().cache_limit;
-        if let Some(folder) = self.reading_folder().ok().filter(|_| limit > 0) {
+        let worth = message.known_disk_size().is_none_or(|size| content.len() as u64 <= 2 * size + SMALL_CONTENT);
+        if let Some(folder) = self.caching_folder().filter(|_| worth) {
+            let limit = self.account.store().settings().cache_limit;
             self.cache.add(&folder.dir, limit, message.uid(), message.base_name(), content);
         }
     }
