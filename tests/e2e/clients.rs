@@ -190,6 +190,54 @@ fn mbsync_synchronises_both_ways_and_then_has_nothing_to_do() {
 }
 
 #[test]
+fn offlineimap_synchronises_both_ways_and_then_has_nothing_to_do() {
+    let Some(offlineimap) = tool("offlineimap", "offlineimap_synchronises_both_ways_and_then_has_nothing_to_do") else { return };
+    let server = Server::builder().settings("[imapd]\ndisable_plaintext_auth = false\n").start();
+    for n in 0..3 {
+        server.send("a@elsewhere.test", &["alice@example.test"], &format!("Subject: from the server {n}\n\nx\n"));
+    }
+    server.wait_for_mail("alice@example.test", 3);
+    let mut imap = server.imap("alice@example.test");
+    imap.ok("CREATE Work.Deep");
+    imap.append("Work.Deep", "\\Flagged", "Subject: deep\r\nMessage-ID: <deep@example.test>\r\n\r\nx\r\n");
+    let folder = tempfile::tempdir().expect("folder");
+    let local = folder.path().join("local");
+    let rc = folder.path().join("offlineimaprc");
+    let settings = format!(
+        "[general]\naccounts = a\nmetadata = {}/meta\nui = basic\nmaxsyncaccounts = 1\n[Account a]\nlocalrepository = near\nremoterepository = far\n\
+         [Repository near]\ntype = Maildir\nlocalfolders = {}\n\
+         [Repository far]\ntype = IMAP\nremotehost = 127.0.0.1\nremoteport = {}\nremoteuser = alice@example.test\nremotepass = {PASSWORD}\nssl = no\nstarttls = no\nusecompression = yes\nexpunge = yes\n",
+        text(folder.path()),
+        text(&local),
+        server.imap_port()
+    );
+    std::fs::write(&rc, settings).expect("offlineimaprc");
+    let sync = || offlineimap.ok(["-o", "-c", text(&rc)]);
+    let files = |name: &str| -> Vec<String> {
+        let folder = local.join(name);
+        let names = ["new", "cur"].iter().flat_map(|part| std::fs::read_dir(folder.join(part)).expect("folder"));
+        names.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect()
+    };
+    sync();
+    assert_eq!((files("INBOX").len(), files("Work.Deep").len()), (3, 1));
+    assert!(files("Work.Deep")[0].ends_with(":2,F"), "{:?}", files("Work.Deep"));
+    // both sides change
+    std::fs::write(local.join("INBOX/cur/1000.local.host:2,S"), "Subject: from the client\n\nx\n").expect("local message");
+    imap.ok("SELECT INBOX");
+    imap.ok("STORE 1 +FLAGS (\\Answered)");
+    imap.ok("STORE 2 +FLAGS (\\Deleted)");
+    imap.ok("EXPUNGE");
+    sync();
+    server.wait_for_mail("alice@example.test", 3);
+    assert_eq!(files("INBOX").len(), 3);
+    assert!(files("INBOX").iter().any(|name| name.contains(":2,R")), "{:?}", files("INBOX"));
+    imap.ok("NOOP");
+    let (near, far) = (files("INBOX"), imap.ok("UID FETCH 1:* (FLAGS)"));
+    sync();
+    assert_eq!((files("INBOX"), imap.ok("UID FETCH 1:* (FLAGS)")), (near, far), "a further run changes nothing");
+}
+
+#[test]
 fn fetchmail_fetches_each_message_once() {
     let Some(fetchmail) = tool("fetchmail", "fetchmail_fetches_each_message_once") else { return };
     let server = Server::start();
