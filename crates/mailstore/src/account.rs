@@ -425,8 +425,14 @@ impl Account {
         }
     }
 
+    /// Does something to mailboxes as wholes, while nobody else in this process does.
+    pub(crate) fn restructure<T>(&self, work: impl FnOnce(&Dir) -> Result<T>) -> Result<T> {
+        let _structure = self.structure.lock();
+        work(&self.open_root()?)
+    }
+
     /// A mailbox is no more under this name.
-    fn forget(&self, name: &MailboxName) {
+    pub(crate) fn forget(&self, name: &MailboxName) {
         self.counts.lock().remove(name);
         if let Some(mailbox) = self.mailboxes.lock().remove(name).and_then(|mailbox| mailbox.upgrade()) {
             mailbox.mark_deleted();
@@ -451,6 +457,17 @@ pub(crate) fn make_mailbox(root: &Dir, directory: &str) -> Result<()> {
     dir.make_dir("cur")?;
     dir.sync()?;
     root.sync()
+}
+
+/// A directory with all that a mailbox has but its list, for what is put together or taken apart there.
+pub(crate) fn prepare_inside(root: &Dir, directory: &str) -> Result<Dir> {
+    root.make_dir(directory)?;
+    let dir = root.open_dir(directory)?;
+    for part in ["tmp", "new", "cur"] {
+        dir.make_dir(part)?;
+    }
+    drop(dir.create("maildirfolder")?);
+    Ok(dir)
 }
 
 /// A directory with `cur` in it is a mailbox; links are none.

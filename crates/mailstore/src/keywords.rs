@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::flags::{KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
 use crate::lock;
 
-const FILE: &str = "dovecot-keywords";
+pub(crate) const FILE: &str = "dovecot-keywords";
 const TEMPORARY: &str = "dovecot-keywords.tmp";
 const LOCK: &str = "dovecot-keywords.lock";
 

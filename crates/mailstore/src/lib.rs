@@ -15,6 +15,7 @@
 mod account;
 mod acl;
 mod annotate;
+mod backup;
 mod cache;
 mod changelog;
 mod delivery;
@@ -47,6 +48,7 @@ mod watch;
 
 pub use account::{Account, Listed, Quota, Status};
 pub use acl::{Acl, Grant, Person, RightsChange, Subject};
+pub use backup::{Dump, Restoring};
 pub use delivery::{Body, Delivered, Delivery, Identity, LargeLetter, Letter};
 pub use error::{Error, Result};
 pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
@@ -54,7 +56,7 @@ pub use incoming::Incoming;
 pub use listener::{Listener, News, Touched};
 pub use location::{Location, LocationError, check_settings};
 pub use lock::SessionLock;
-pub use mailbox::{Added, Gone, Hold, Kept, Mailbox, Moved, Stored};
+pub use mailbox::{Added, Gone, Hold, Kept, Mailbox, Moved, Pop3Fields, Stored};
 pub use message_file::{LARGEST_WHOLE, MessageFile, Whole, to_crlf};
 pub use metadata::{AnnotationError, AnnotationLimits, Annotations};
 pub use name::{MailboxName, NameError, SEPARATOR};

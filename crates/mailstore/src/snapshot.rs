@@ -124,6 +124,16 @@ impl Message {
         &self.core.base
     }
 
+    /// What Dovecot calls the GUID of the message: the name of its first file, which copies keep.
+    pub fn guid(&self) -> Cow<'_, str> {
+        self.core.guid()
+    }
+
+    /// Still in `new/`: no IMAP session has selected the mailbox since it came.
+    pub fn is_in_new(&self) -> bool {
+        self.in_new
+    }
+
     /// Names the content: the same for a message and its copies, in whatever mailbox, and for no other message of the account
     /// (RFC 8474 §5.1). As lasting as the file's name and the uidlist.
     pub fn email_id(&self) -> u128 {

@@ -11,6 +11,7 @@ mod late;
 mod listing;
 mod read;
 mod recall;
+mod resync;
 mod state;
 mod sync;
 mod transfer;
@@ -33,8 +34,9 @@ use crate::view::{Access, View};
 use crate::watch::{Pending, WatchHandle};
 use crate::{lock, uidlist};
 
+pub use read::Pop3Fields;
 pub use recall::Hold;
-pub(crate) use state::State;
+pub(crate) use state::{State, is_message_name};
 use sync::PATIENCE;
 pub use transfer::{Gone, Kept, Moved};
 
@@ -167,6 +169,13 @@ impl Mailbox {
             self.publish(&mut state);
         }
         Ok(uidlist::mailbox_id(&state.guid, state.snapshot.uid_validity))
+    }
+
+    /// Looks at the mailbox as it is now, with its directory.
+    pub(crate) fn with_state<T>(&self, work: impl FnOnce(&State, &Dir) -> Result<T>) -> Result<T> {
+        let mut state = self.state.lock();
+        self.refresh_locked(&mut state, PATIENCE)?;
+        work(&state, &self.folder()?.dir)
     }
 
     /// What this process knows of the mailbox. Never blocks.

@@ -1,5 +1,7 @@
 //! Reading messages.
 
+use std::collections::HashMap;
+
 use crate::error::{Error, Result};
 use crate::mailbox::Mailbox;
 use crate::mailbox::sync::PATIENCE;
@@ -9,7 +11,28 @@ use crate::snapshot::Message;
 /// How often a file that moved away under us is looked for.
 const TRIES: usize = 5;
 
+/// What an earlier migration wrote into the list of UIDs for POP3 clients (`P`, `O`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pop3Fields {
+    /// The id that clients know the message by.
+    pub unique_id: Option<Box<str>>,
+    /// Where it stands among the others; those without come last.
+    pub order: Option<u32>,
+}
+
 impl Mailbox {
+    /// Of one message, as [`Mailbox::pop3_fields`].
+    pub fn pop3_fields_of(&self, uid: u32) -> Pop3Fields {
+        self.state.lock().fields.get(&uid).map(|fields| pop3_of(fields)).unwrap_or_default()
+    }
+
+    /// By UID, for messages that have such. Waits for a command that changes the mailbox.
+    pub fn pop3_fields(&self) -> HashMap<u32, Pop3Fields> {
+        let state = self.state.lock();
+        let fields = state.fields.iter().map(|(uid, fields)| (*uid, pop3_of(fields)));
+        fields.filter(|(_, fields)| *fields != Pop3Fields::default()).collect()
+    }
+
     /// Opens a message for reading. `Expunged` when it is gone. Blocking.
     pub fn read(&self, uid: u32) -> Result<MessageFile> {
         self.with_file(uid, |dir, name, message| {
@@ -63,7 +86,7 @@ impl Mailbox {
 
     /// Does `work` with the file of a message; looks again where it is when another program renamed it. Takes the state's lock only
     /// for that.
-    pub(super) fn with_file<T>(&self, uid: u32, mut work: impl FnMut(&crate::dir::Dir, &str, &Message) -> Result<T>) -> Result<T> {
+    pub(crate) fn with_file<T>(&self, uid: u32, mut work: impl FnMut(&crate::dir::Dir, &str, &Message) -> Result<T>) -> Result<T> {
         let mut snapshot = self.snapshot();
         for _ in 0..TRIES {
             let Some((_, message)) = snapshot.find(uid) else { return Err(Error::Expunged) };
@@ -86,6 +109,11 @@ impl Mailbox {
     }
 }
 
+fn pop3_of(fields: &str) -> Pop3Fields {
+    let find = |letter: char| fields.split(' ').find_map(|field| field.strip_prefix(letter));
+    Pop3Fields { unique_id: find('P').filter(|id| !id.is_empty()).map(Into::into), order: find('O').and_then(|order| order.parse().ok()) }
+}
+
 /// When a file got its name, if that tells: seconds since 1970, up to the year 9999.
 fn named_at(base: &str) -> Option<i64> {
     let (seconds, rest) = base.split_once('.')?;
@@ -99,6 +127,20 @@ fn named_at(base: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_of_a_migration_are_read() {
+        let fields = |id: Option<&str>, order| Pop3Fields { unique_id: id.map(Into::into), order };
+        for (text, want) in [
+            ("W2481 P17 O3", fields(Some("17"), Some(3))),
+            ("Pabc.def", fields(Some("abc.def"), None)),
+            ("W1 Gxyz", fields(None, None)),
+            ("P Ox", fields(None, None)),
+            ("", fields(None, None)),
+        ] {
+            assert_eq!(pop3_of(text), want, "{text}");
+        }
+    }
 
     #[test]
     fn names_tell_when_they_were_given() {
