@@ -7,6 +7,7 @@ use crate::listen::{Listener, SocketOptions};
 use crate::notify;
 use crate::program::Program;
 use crate::reload::Reloader;
+use crate::sessions::Sessions;
 use crate::shutdown::Shutdown;
 use crate::tls::{self, ServerTls};
 use arc_swap::ArcSwap;
@@ -31,6 +32,8 @@ pub struct Context {
     pub tls: Arc<ServerTls>,
     /// Where the program registers its own commands for `facteur`.
     pub control: Control,
+    /// Who is logged in.
+    pub sessions: Sessions,
     pub(crate) inherited: Arc<Inherited>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) ready: Arc<Ready>,
@@ -42,10 +45,13 @@ impl Context {
         tls.take(tls.prepare(&config)?);
         let config = Reloadable::new(config);
         let inherited = Arc::new(inherited);
+        let (control, sessions) = (Control::default(), Sessions::default());
+        sessions.answer_on(&control);
         Ok(Context {
             name: program.name,
             shutdown: Shutdown::new(),
-            control: Control::default(),
+            control,
+            sessions,
             reloader: Arc::new(Reloader::new(config.clone(), tls.clone())),
             ready: Arc::new(Ready { told: AtomicBool::new(false), inherited: inherited.clone() }),
             config,

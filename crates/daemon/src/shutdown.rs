@@ -23,6 +23,16 @@ impl Shutdown {
         self.tasks.close();
     }
 
+    /// One for a session: set when this one is, or by [`Shutdown::cut`] alone.
+    pub fn of_session(&self) -> Shutdown {
+        Shutdown { token: self.token.child_token(), tasks: self.tasks.clone() }
+    }
+
+    /// Asks what listens to this handle to end, and nothing else.
+    pub fn cut(&self) {
+        self.token.cancel();
+    }
+
     pub fn is_set(&self) -> bool {
         self.token.is_cancelled()
     }

@@ -88,6 +88,16 @@ where
             let reopened = reopen(&reopening);
             async move { reopened.map(|()| "") }
         });
+        let asked = logging.clone();
+        ctx.control.on("log.find", move |_| {
+            let place = asked.place();
+            async move { Ok(place) }
+        });
+        let asked = logging.clone();
+        ctx.control.on("log.errors", move |_| {
+            let recent = asked.recent();
+            async move { Ok(recent) }
+        });
         let running = run(ctx.clone());
         live(ctx, logging.clone(), confinement, running).await
     });

@@ -7,7 +7,7 @@ use crate::server::Server;
 use crate::wire::Wire;
 use crate::{login, session};
 use config::Config;
-use daemon::{Peer, Stream};
+use daemon::{Peer, Shutdown, Stream};
 use imap_proto::{Limits, Session as Machine, Status, Step, encode};
 use std::io;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct Connection {
     pub machine: Machine,
     pub peer: Peer,
     pub id: String,
+    /// Of the program, or of this connection alone.
+    pub end: Shutdown,
 }
 
 /// Why nothing more comes from the client.
@@ -66,7 +68,8 @@ async fn converse(server: Arc<Server>, stream: Stream, peer: Peer, id: String, i
     if config.imapd.imap_literal_minus {
         after_login.non_synchronizing = 4096;
     }
-    let mut connection = Connection { server, config, wire, machine: Machine::new(after_login), peer, id };
+    let end = server.ctx.shutdown.of_session();
+    let mut connection = Connection { server, config, wire, machine: Machine::new(after_login), peer, id, end };
     login::greet(&mut connection).await;
     loop {
         let login_timeout = connection.config.imapd.login_timeout;
@@ -136,7 +139,7 @@ impl Connection {
 
     /// Reads once.
     async fn read(&mut self, longest: Duration) -> Result<(), Gone> {
-        let shutdown = self.server.ctx.shutdown.clone();
+        let shutdown = self.end.clone();
         let machine = &mut self.machine;
         tokio::select! {
             biased;
@@ -164,6 +167,10 @@ impl Connection {
             Gone::Idle => {
                 self.bye("Disconnected for inactivity");
                 "inactivity"
+            }
+            Gone::Shutdown if !self.server.ctx.shutdown.is_set() => {
+                self.bye("Disconnected by the administrator");
+                "ended by the administrator"
             }
             Gone::Shutdown => {
                 self.bye("Server shutting down");

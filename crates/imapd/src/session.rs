@@ -47,6 +47,8 @@ pub type Outcome = Result<Answer, Gone>;
 pub async fn run(connection: Connection, entered: Entered) -> Option<Connection> {
     let Entered { user, realm, share, slot } = entered;
     let account = realm.account.clone();
+    let sessions = &connection.server.ctx.sessions;
+    let login = sessions.enter(&connection.id, &user, "imap", &connection.peer, connection.wire.is_tls(), &connection.end);
     let mut session = Session {
         connection,
         account,
@@ -62,6 +64,7 @@ pub async fn run(connection: Connection, entered: Entered) -> Option<Connection>
     };
     let gone = session.converse().await;
     session.selected = None;
+    drop(login);
     let connection = session.connection;
     let left = match gone {
         Gone::Unauthenticated => {
@@ -201,7 +204,7 @@ impl Session {
 
     /// Between two turns of a long command: an answer when it is to end early.
     pub fn may_go_on(&self) -> Result<(), Answer> {
-        if self.connection.server.ctx.shutdown.is_set() {
+        if self.connection.end.is_set() {
             return Err(Answer::no("UNAVAILABLE", "Server shutting down"));
         }
         if self.connection.wire.is_gone() {

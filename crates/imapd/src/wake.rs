@@ -21,7 +21,7 @@ pub async fn gather() {
 /// Waits until something happens, at most until `end`. What came from the client was handed to the machine.
 pub async fn wait(session: &mut Session, end: Instant) -> Woken {
     let connection = &mut session.connection;
-    let shutdown = connection.server.ctx.shutdown.clone();
+    let shutdown = connection.end.clone();
     let machine = &mut connection.machine;
     let selected = session.selected.as_mut();
     let in_selected = async {

@@ -22,6 +22,7 @@ mod local_stream;
 pub mod lookup;
 mod mux;
 pub mod queue;
+pub mod session;
 pub mod tabbed;
 pub mod unix;
 pub mod usage;

@@ -8,7 +8,7 @@ use crate::server::{Server, World};
 use crate::service::Service;
 use crate::session::{End, over_rate};
 use crate::wishes;
-use daemon::{Peer, TlsInfo};
+use daemon::{Login, Peer, Shutdown, TlsInfo};
 use ipc::auth::{AuthRequest, Channel};
 use mail_types::{Address, Client, Envelope, Protocol, Recipient, Reply, Secret, Wishes, printable};
 use message::Date;
@@ -55,6 +55,10 @@ pub(crate) struct Desk {
     intake: Option<Intake>,
     accepted: u32,
     rejected: u32,
+    /// Of the program, or of this connection alone.
+    pub(crate) end: Shutdown,
+    /// Since somebody is logged in.
+    login: Option<Login>,
 }
 
 impl Desk {
@@ -72,6 +76,7 @@ impl Desk {
             _ => None,
         };
         tracing::debug!(service = %service.name, user = local_user.as_deref(), "connected");
+        let end = server.shutdown.of_session();
         let mut desk = Desk {
             server,
             world,
@@ -98,6 +103,8 @@ impl Desk {
             intake: None,
             accepted: 0,
             rejected: 0,
+            end,
+            login: None,
         };
         desk.tls_started(tls);
         desk
@@ -112,6 +119,7 @@ impl Desk {
     pub(crate) async fn another_client(&mut self) {
         (self.effects, self.session_effects) = (Effects::default(), Effects::default());
         (self.intake, self.screened, self.sender_destination, self.forwarded) = (None, None, None, None);
+        self.login = None;
         self.rated = match self.peer.ip() {
             Some(ip) => self.service.is_rated(ip).await,
             None => false,
@@ -220,7 +228,11 @@ impl Desk {
     fn went_on(&mut self, exchange: Exchange, answer: Answer) -> Answer {
         match &answer {
             Answer::Challenge(_) => self.exchange = Some(exchange),
-            Answer::Authenticated(user) => tracing::info!(user = %printable(user), "logged in"),
+            Answer::Authenticated(user) => {
+                tracing::info!(user = %printable(user), "logged in");
+                let tls = self.tls_info.is_some();
+                self.login = Some(self.server.logins.enter(&self.session, user, &self.service.name, &self.peer, tls, &self.end));
+            }
             _ => {}
         }
         answer

@@ -6,7 +6,7 @@ use crate::screen::Passed;
 use crate::service::{Parts, Service};
 use anyhow::Context as _;
 use config::Config;
-use daemon::{Context, Limits, ServerTls, Shutdown};
+use daemon::{Context, Limits, ServerTls, Sessions, Shutdown};
 use dns::lists::Lists;
 use dns::{Dns, Resolver};
 use ipc::auth::AuthClient;
@@ -40,6 +40,7 @@ pub(crate) struct Server {
     pub(crate) queue: QueueClient,
     pub(crate) tls: Arc<ServerTls>,
     pub(crate) shutdown: Shutdown,
+    pub(crate) logins: Sessions,
     pub(crate) grace: RwLock<Duration>,
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) dns_lists: Arc<Lists>,
@@ -88,6 +89,7 @@ impl Server {
             queue: queue.clone(),
             tls: ctx.tls.clone(),
             shutdown: ctx.shutdown.clone(),
+            logins: ctx.sessions.clone(),
             grace: RwLock::new(config.main.shutdown_grace),
             resolver,
             dns_lists,

@@ -130,7 +130,7 @@ impl End {
 impl Connection {
     /// Runs the machine until it closes. `stream` is empty afterwards when TLS broke it.
     async fn converse(&mut self, stream: &mut Option<Stream>) -> End {
-        let shutdown = self.server.shutdown.clone();
+        let shutdown = self.desk.end.clone();
         let mut stop = pin!(shutdown.wait());
         let mut stopping = false;
         let mut deadline = Deadline::new(Instant::now(), self.timeout, self.desk.min_data_rate());

@@ -10,6 +10,7 @@
 //! full, lines are dropped, and a line tells how many. A line costs about a microsecond, and no wake-up while others are waiting.
 
 mod line;
+mod recent;
 mod sink;
 
 use config::{LogFormat, LogLevel};
@@ -24,12 +25,14 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::reload;
 
+use recent::Recent;
 pub use sink::Sink;
 
 /// The running log of a process; reload and SIGUSR1 come here.
 #[derive(Debug, Clone)]
 pub struct Logging {
     sink: Arc<Sink>,
+    recent: Arc<Recent>,
     level: reload::Handle<LevelFilter, tracing_subscriber::Registry>,
 }
 
@@ -39,11 +42,13 @@ impl Logging {
     pub fn start(program: &'static str, settings: &config::Log) -> io::Result<Logging> {
         let sink = Arc::new(Sink::start(path(&settings.file), settings.buffer_size.bytes() as usize)?);
         let (filter, level) = reload::Layer::new(level_filter(settings.level));
-        let layer = Lines { program, json: settings.format == LogFormat::Json, journal: sink.is_journal(), sink: sink.clone() };
+        let recent = Arc::new(Recent::default());
+        let json = settings.format == LogFormat::Json;
+        let layer = Lines { program, json, journal: sink.is_journal(), sink: sink.clone(), recent: recent.clone() };
         let subscriber = tracing_subscriber::registry().with(filter).with(layer);
         // A test may run several daemons; they share the log of the first.
         let _ = tracing::subscriber::set_global_default(subscriber);
-        Ok(Logging { sink, level })
+        Ok(Logging { sink, recent, level })
     }
 
     /// Another level and file. The format stays until the next start.
@@ -57,6 +62,20 @@ impl Logging {
     /// Opens the log file again, after logrotate has renamed it.
     pub fn reopen(&self) -> io::Result<()> {
         self.sink.reopen()
+    }
+
+    /// The last warnings and errors: a line each, with the second it is from in front.
+    pub fn recent(&self) -> String {
+        self.recent.text()
+    }
+
+    /// Where lines go, for people.
+    pub fn place(&self) -> String {
+        match self.sink.file() {
+            Some(file) => file.display().to_string(),
+            None if self.sink.is_journal() => "the journal (journalctl)".into(),
+            None => "standard error".into(),
+        }
     }
 
     /// Writes what waits. Blocks, for a second at most.
@@ -84,6 +103,7 @@ struct Lines {
     json: bool,
     journal: bool,
     sink: Arc<Sink>,
+    recent: Arc<Recent>,
 }
 
 /// The fields of a span, written once when it is made.
@@ -181,6 +201,12 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             }
             event.record(&mut Fields { out: fields, json: self.json, message: Some(message) });
             let level = *event.metadata().level();
+            if level <= Level::WARN {
+                // without the time, which stands beside it
+                line::assemble(line, self.program, level, message, fields, self.json, false);
+                self.recent.add(crate::reload::now(), line);
+                line.clear();
+            }
             if self.journal {
                 line::journal_priority(line, level);
             }

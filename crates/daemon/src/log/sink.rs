@@ -90,6 +90,11 @@ impl Sink {
         self.journal
     }
 
+    /// The file that lines go to; none: standard error.
+    pub fn file(&self) -> Option<PathBuf> {
+        self.shared.state.lock().target.path.clone()
+    }
+
     /// Takes a line. Never waits for the disk.
     pub fn put(&self, line: &[u8], urgent: bool) {
         let mut state = self.shared.state.lock();
