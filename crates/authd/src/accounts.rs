@@ -1,59 +1,109 @@
-//! The accounts database: PostfixAdmin's tables in an SQLite file that authd makes and keeps.
+//! The accounts database, with PostfixAdmin's tables: an SQLite file that authd makes and keeps, or PostfixAdmin's own database in MySQL
+//! (MariaDB), PostgreSQL or SQLite, whose tables stay as PostfixAdmin made them.
 //!
-//! Columns and their defaults are PostfixAdmin's own, so that its web pages and everybody's queries work on them. authd is the only
-//! writer among our programs; a change is on disk (WAL, synced) before it is answered. `PRAGMA user_version` counts our
-//! versions of the schema; older ones are brought up to date at start, newer ones are refused.
+//! Columns and their defaults are PostfixAdmin's, so that its web pages and everybody's queries work on them. Among our programs authd is
+//! the only writer; a change is committed before it is answered. Statements are written once, for all three kinds of database.
+//! Names are kept and asked for in lower case; a row whose name is another one (by a collation that takes é for e) is not the one
+//! that was asked for.
 
+mod admins;
+#[cfg(test)]
+mod live_tests;
 mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod write;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use std::path::Path;
-use std::time::Duration;
+use anyhow::Context;
+use config::{AccountsKind, Config};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tables::sql::{Database, Fault, Kind, Place, Row, Value};
+use zeroize::Zeroizing;
 
+pub use admins::NewAdmin;
 pub use read::AccountsTable;
 pub use write::{NewMailbox, WriteError};
 
-/// How long one of our connections waits for another program that writes (PostfixAdmin).
-const BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+/// Where the accounts are.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Our own SQLite file.
+    Own(PathBuf),
+    /// PostfixAdmin's database.
+    PostfixAdmin { url: String, password: Option<Zeroizing<String>> },
+}
 
-/// The open database. Cheap to clone.
+/// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounts {
-    pool: SqlitePool,
-    /// Our writes come one after the other; they need not meet in SQLite's lock.
-    writer: std::sync::Arc<tokio::sync::Mutex<()>>,
+    database: Arc<Database>,
+    /// Our writes come one after the other; they need not meet in the database's locks.
+    writer: Arc<tokio::sync::Mutex<()>>,
+    logins: Arc<usage::LastLogins>,
+}
+
+impl Source {
+    /// Reads the password's file.
+    pub fn of(config: &Config) -> anyhow::Result<Source> {
+        let authd = &config.authd;
+        if authd.accounts == AccountsKind::Own {
+            return Ok(Source::Own(match authd.accounts_database.as_os_str().is_empty() {
+                true => config.main.state_directory.join("accounts.sqlite"),
+                false => authd.accounts_database.clone(),
+            }));
+        }
+        let file = &authd.accounts_password_file;
+        let password = match file.as_os_str().is_empty() {
+            true => None,
+            false => {
+                let text = std::fs::read_to_string(file).with_context(|| format!("authd.accounts_password_file {}", file.display()))?;
+                Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+            }
+        };
+        let source = Source::PostfixAdmin { url: config.expand(&authd.accounts_url), password };
+        source.place()?;
+        Ok(source)
+    }
+
+    fn place(&self) -> anyhow::Result<Place> {
+        match self {
+            Source::Own(path) => Ok(Place::own_file(path)),
+            Source::PostfixAdmin { url, password } => {
+                Place::url(url, password.as_ref().map(|p| p.as_str())).map_err(|why| anyhow::anyhow!("authd.accounts_url {why}"))
+            }
+        }
+    }
 }
 
 impl Accounts {
-    /// Opens the database, makes it where there is none, and brings its tables up to date.
-    pub async fn open(path: &Path) -> anyhow::Result<Accounts> {
-        use anyhow::Context;
-        let at = || format!("accounts database {}", path.display());
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(false)
-            .optimize_on_close(true, None);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(4))
-            .test_before_acquire(false)
-            .connect_with(options)
-            .await
-            .with_context(at)?;
-        schema::bring_up_to_date(&pool).await.with_context(at)?;
-        Ok(Accounts { pool, writer: std::sync::Arc::default() })
+    /// Our own database is made where there is none, and its tables are brought up to date. PostfixAdmin's need not be reachable yet.
+    pub async fn open(source: &Source) -> anyhow::Result<Accounts> {
+        let database = Database::new(vec![source.place()?]).map_err(anyhow::Error::msg)?;
+        let logins = match source {
+            Source::Own(_) => usage::LastLogins::kept(),
+            Source::PostfixAdmin { .. } => usage::LastLogins::default(),
+        };
+        let accounts = Accounts { database: Arc::new(database), writer: Arc::default(), logins: Arc::new(logins) };
+        if let Source::Own(path) = source {
+            schema::bring_up_to_date(&accounts.database).await.with_context(|| format!("accounts database {}", path.display()))?;
+        }
+        Ok(accounts)
     }
 
-    /// Closes all connections, which also folds the WAL into the file.
+    /// Closes all connections, which also folds SQLite's WAL into the file.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.database.close().await;
+    }
+
+    /// Whether an answer comes from this machine's disk.
+    pub fn is_local(&self) -> bool {
+        self.database.kind() == Kind::Sqlite
+    }
+
+    async fn ask(&self, statement: &str, values: &[Value]) -> Result<Vec<Row>, Fault> {
+        self.database.fetch(self.database.kind().placeholders(statement), values).await
     }
 }

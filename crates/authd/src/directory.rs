@@ -2,7 +2,8 @@
 
 use crate::accounts::Accounts;
 use crate::names::{Names, below, expand};
-use crate::passwd_file::PasswdFile;
+use crate::passwd_file::{Network, PasswdFile};
+use crate::sql::{Fields, SqlSource};
 use anyhow::{Context, anyhow, bail};
 use config::{Config, PassdbDriver, UserdbDriver};
 use std::net::IpAddr;
@@ -20,12 +21,20 @@ pub struct Directory {
 enum Passdb {
     Accounts(Accounts),
     File { file: PasswdFile, scheme: Option<String> },
+    Sql(SqlSource),
 }
 
 enum Userdb {
     Accounts(Accounts),
     File(PasswdFile),
-    Static { home: Option<String>, mail: Option<String>, fields: Vec<(String, String)> },
+    Sql(SqlSource),
+    /// What the password queries have of a user.
+    Prefetch,
+    Static {
+        home: Option<String>,
+        mail: Option<String>,
+        fields: Vec<(String, String)>,
+    },
 }
 
 /// Where mail lies and whose it is.
@@ -67,6 +76,7 @@ impl Directory {
                     let (scheme, path) = file_args(&passdb.args, config).context("authd.passdb")?;
                     Passdb::File { file: open_file(&path, &names)?, scheme }
                 }
+                PassdbDriver::Sql => Passdb::Sql(password_queries(&passdb.args, config)?),
             });
         }
         if passdbs.is_empty() {
@@ -80,6 +90,8 @@ impl Directory {
                     let (_, path) = file_args(&userdb.args, config).context("authd.userdb")?;
                     Userdb::File(open_file(&path, &names)?)
                 }
+                UserdbDriver::Sql => Userdb::Sql(user_queries(&userdb.args, config)?),
+                UserdbDriver::Prefetch => Userdb::Prefetch,
                 UserdbDriver::Static => {
                     static_args(&userdb.args, &mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?
                 }
@@ -98,12 +110,17 @@ impl Directory {
         let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm));
         let mail = Mail::of(config)?;
         mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
-        for passdb in config.authd.passdb.iter().filter(|p| p.driver == PassdbDriver::PasswdFile) {
-            open_file(&file_args(&passdb.args, config).context("authd.passdb")?.1, &names)?;
+        for passdb in &config.authd.passdb {
+            match passdb.driver {
+                PassdbDriver::Accounts => {}
+                PassdbDriver::PasswdFile => drop(open_file(&file_args(&passdb.args, config).context("authd.passdb")?.1, &names)?),
+                PassdbDriver::Sql => drop(password_queries(&passdb.args, config)?),
+            }
         }
         for userdb in &config.authd.userdb {
             match userdb.driver {
-                UserdbDriver::Accounts => {}
+                UserdbDriver::Accounts | UserdbDriver::Prefetch => {}
+                UserdbDriver::Sql => drop(user_queries(&userdb.args, config)?),
                 UserdbDriver::PasswdFile => drop(open_file(&file_args(&userdb.args, config).context("authd.userdb")?.1, &names)?),
                 UserdbDriver::Static => {
                     drop(static_args(&userdb.args, &mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?)
@@ -114,7 +131,7 @@ impl Directory {
     }
 
     /// The stored password of a user (a normal name) for a client at `remote`.
-    pub async fn stored(&self, user: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
+    pub async fn stored(&self, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
         for passdb in &self.passdbs {
             match passdb {
                 Passdb::Accounts(accounts) => {
@@ -139,9 +156,47 @@ impl Directory {
                         }));
                     }
                 }
+                Passdb::Sql(queries) => {
+                    if let Some(fields) = queries.password(user, service, remote).await? {
+                        return self.stored_by_query(user, remote, queries, &fields).map(Some);
+                    }
+                }
             }
         }
         Ok(None)
+    }
+
+    fn stored_by_query(&self, user: &str, remote: Option<IpAddr>, queries: &SqlSource, fields: &Fields) -> anyhow::Result<Stored> {
+        // The name may be another one from here on, as the query says.
+        let user = match fields.get("user") {
+            Some(name) => self.names.normal(name).with_context(|| format!("password_query: user of {user} is no name"))?,
+            None => user.to_owned(),
+        };
+        let networks = fields.get("allow_nets").filter(|text| !text.is_empty()).map(Network::list);
+        let barred = match networks {
+            // What restricts and is not understood lets nobody in.
+            Some(None) => bail!("password_query: allow_nets of {user} is no list of networks"),
+            Some(Some(networks)) if !remote.is_some_and(|ip| networks.iter().any(|net| net.holds(ip))) => {
+                Some("the user may not log in from this address")
+            }
+            _ if fields.is_set("nologin") => Some("the user may not log in"),
+            _ if fields.get("password").unwrap_or_default().is_empty() => Some("the user has no password"),
+            _ => None,
+        };
+        Ok(Stored {
+            user,
+            password: Zeroizing::new(fields.get("password").unwrap_or_default().to_owned()),
+            default_scheme: queries.scheme().unwrap_or(&self.stored_scheme).to_owned(),
+            barred,
+        })
+    }
+
+    /// A user as a query describes it.
+    fn found_by_query(&self, user: &str, fields: &Fields) -> anyhow::Result<Found> {
+        self.mail.check_owner(fields.get("uid"), fields.get("gid")).with_context(|| format!("user {user}"))?;
+        let mut found = self.mail.found_at(user, fields.get("home"), fields.get("mail"))?;
+        found.fields.extend(fields.others());
+        Ok(found)
     }
 
     /// A user with uid, gid, home, mail location and what else is known. The name may be as a person writes it.
@@ -175,9 +230,21 @@ impl Directory {
                     found.fields.extend(entry.userdb.iter().filter(|(name, _)| !own(name)).cloned());
                     return Ok(Some(found));
                 }
+                Userdb::Sql(queries) => {
+                    let Some(fields) = queries.user(&user).await? else { continue };
+                    let user = match fields.get("user") {
+                        Some(name) => self.names.normal(name).with_context(|| format!("user_query: user of {user} is no name"))?,
+                        None => user,
+                    };
+                    return self.found_by_query(&user, &fields).map(Some);
+                }
+                Userdb::Prefetch => {
+                    let Some((user, fields)) = self.prefetched(&user).await? else { continue };
+                    return self.found_by_query(&user, &fields).map(Some);
+                }
                 Userdb::Static { home, mail, fields } => {
                     // Users are those of the passdbs, or else every address would be one.
-                    let Some(stored) = self.stored(&user, None).await? else { continue };
+                    let Some(stored) = self.stored(&user, "", None).await? else { continue };
                     let home = home.as_ref().map(|template| expand(template, &stored.user, None)).transpose()?;
                     let mut found = self.mail.found(&stored.user, home.as_deref(), mail.as_deref())?;
                     found.fields.extend(fields.iter().cloned());
@@ -188,15 +255,27 @@ impl Directory {
         Ok(None)
     }
 
+    /// The fields `userdb_…` of the password query that knows the user. Unlike in Dovecot they are there without a login too.
+    async fn prefetched(&self, user: &str) -> anyhow::Result<Option<(String, Fields)>> {
+        for passdb in &self.passdbs {
+            let Passdb::Sql(queries) = passdb else { continue };
+            let Some(fields) = queries.password(user, "", None).await? else { continue };
+            let name = fields.get("user").and_then(|name| self.names.normal(name)).unwrap_or_else(|| user.to_owned());
+            return Ok(fields.prefetched().map(|fields| (name, fields)));
+        }
+        Ok(None)
+    }
+
     /// The names of all users. `None`: a static user database cannot list them, and no passdb can either.
     pub async fn list(&self) -> anyhow::Result<Vec<String>> {
         let mut names = std::collections::BTreeSet::new();
-        let is_static = self.userdbs.iter().any(|userdb| matches!(userdb, Userdb::Static { .. }));
+        let is_static = self.userdbs.iter().any(|userdb| matches!(userdb, Userdb::Static { .. } | Userdb::Prefetch));
         for userdb in &self.userdbs {
             match userdb {
                 Userdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
                 Userdb::File(file) => names.extend(file.users().keys().cloned()),
-                Userdb::Static { .. } => {}
+                Userdb::Sql(queries) => names.extend(queries.users(&self.names).await?),
+                Userdb::Static { .. } | Userdb::Prefetch => {}
             }
         }
         if is_static {
@@ -205,6 +284,7 @@ impl Directory {
                 match passdb {
                     Passdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
                     Passdb::File { file, .. } => names.extend(file.users().keys().cloned()),
+                    Passdb::Sql(queries) => names.extend(queries.users(&self.names).await?),
                 }
             }
         }
@@ -264,8 +344,14 @@ impl Mail {
     }
 
     fn found(&self, user: &str, home: Option<&str>, mail: Option<&str>) -> anyhow::Result<Found> {
+        let mail = mail.map(|template| expand(template, user, home)).transpose()?;
+        self.found_at(user, home, mail.as_deref())
+    }
+
+    /// As `found`; `mail` is the place itself.
+    fn found_at(&self, user: &str, home: Option<&str>, mail: Option<&str>) -> anyhow::Result<Found> {
         let mail = match mail {
-            Some(template) => expand(template, user, home)?,
+            Some(place) => place.to_owned(),
             None => self.location(user, home)?,
         };
         // Without a home of its own, the mail directory is the user's home.
@@ -294,6 +380,19 @@ fn tidy(path: &str) -> String {
         }
     }
     format!("/{}", parts.join("/"))
+}
+
+/// The file that `args` names, with the query that is needed.
+fn password_queries(args: &str, config: &Config) -> anyhow::Result<SqlSource> {
+    let queries = SqlSource::open(&config.directory().join(args.trim())).context("authd.passdb: driver = \"sql\"")?;
+    anyhow::ensure!(queries.has_password_query(), "authd.passdb: {} has no password_query", args.trim());
+    Ok(queries)
+}
+
+fn user_queries(args: &str, config: &Config) -> anyhow::Result<SqlSource> {
+    let queries = SqlSource::open(&config.directory().join(args.trim())).context("authd.userdb: driver = \"sql\"")?;
+    anyhow::ensure!(queries.has_user_query(), "authd.userdb: {} has no user_query", args.trim());
+    Ok(queries)
 }
 
 fn open_file(path: &Path, names: &Names) -> anyhow::Result<PasswdFile> {

@@ -10,6 +10,7 @@ mod penalty;
 mod pool;
 mod salts;
 mod serve;
+mod sql;
 mod state;
 mod tables;
 mod verified;

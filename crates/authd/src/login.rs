@@ -287,7 +287,7 @@ impl Desk {
     }
 
     async fn verdict(&self, attempt: &Attempt, user: &str, credentials: &Credentials) -> anyhow::Result<Result<String, Fault>> {
-        let stored = self.directory.stored(user, attempt.remote).await?;
+        let stored = self.directory.stored(user, &attempt.service, attempt.remote).await?;
         let mark = stored
             .as_ref()
             .map(|stored| self.verified.mark(&attempt.service, &stored.user, &stored.password, credentials.password.reveal()));

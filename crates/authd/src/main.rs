@@ -13,8 +13,9 @@
 //! ask it for the value of a key in a table. `facteur` has it add, change and delete domains, mailboxes and aliases:
 //! authd is the only writer of the accounts database.
 //!
-//! Passwords come from the accounts database (PostfixAdmin's tables in SQLite) or text files (`passwd-file`), in the
-//! order of the settings; likewise uid, gid, home and mail location. See `docs/authd.md` for schemes and examples.
+//! Passwords come from the accounts database (PostfixAdmin's tables, in our SQLite file or in PostfixAdmin's own database in MariaDB, MySQL or
+//! PostgreSQL), queries of the administrator's own (`sql`, as in Dovecot's `dovecot-sql.conf.ext`) or text files (`passwd-file`), in the
+//! order of the settings; likewise uid, gid, home and mail location. See `docs/webmail.md` for PostfixAdmin.
 //!
 //! PROTOCOL
 //!
@@ -62,7 +63,7 @@
 //! - `/var/lib/facteur/accounts.sqlite`: domain, mailbox, alias, alias_domain, quota2 as PostfixAdmin has them, last_login; with `-wal` and
 //!   `-shm` beside it while authd runs
 //! - `/var/lib/facteur/scram-secret`: what salts of SCRAM are made with; losing it costs nothing but their staying the same
-//! - passwd-files and SQL table files where the settings say
+//! - passwd-files, SQL table files and files of queries where the settings say
 //!
 //! SECURITY
 //!
@@ -84,12 +85,15 @@
 //! `login`, `login failed` (with `auth_verbose`) and `accounts changed` at info; `login could not be decided` at warn: a database or
 //! a stored password is at fault, and the client was told to try again.
 //!
+//! A database that is away, or starts again, is a temporary failure for whoever asks meanwhile: it is tried again by itself, at most four
+//! connections at a time and with growing pauses up to three seconds. A query has four seconds.
+//!
 //! SIGHUP reads the settings again; what is wrong keeps the old ones in force. Sockets are opened at start only. Text files are read
 //! again by themselves when they change.
 //!
 //! BUGS
 //!
-//! Accounts in a MySQL or PostgreSQL database of PostfixAdmin can be looked up (`mysql:`, `pgsql:` tables) but do not log in yet. BLF-CRYPT compares
+//! In a query, a MySQL or PostgreSQL column has to be text or a number: others want a CAST. BLF-CRYPT compares
 //! 72 bytes of a password, as everywhere. Yescrypt hashes with parameters that
 //! libxcrypt does not make, and scrypt's `$7$`, are not understood.
 

@@ -74,7 +74,12 @@ impl Network {
         (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some(Network { address, bits })
     }
 
-    fn holds(&self, ip: IpAddr) -> bool {
+    /// Networks with commas between them.
+    pub fn list(text: &str) -> Option<Vec<Network>> {
+        text.split(',').map(|item| Network::parse(item.trim())).collect()
+    }
+
+    pub fn holds(&self, ip: IpAddr) -> bool {
         let prefix = |bits: u128, width: u8| if self.bits == 0 { 0 } else { bits >> (width - self.bits) };
         match (self.address, ip) {
             (IpAddr::V4(a), IpAddr::V4(b)) => prefix(a.to_bits().into(), 32) == prefix(b.to_bits().into(), 32),

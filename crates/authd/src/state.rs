@@ -1,6 +1,6 @@
 //! Everything that questions are answered from; replaced as a whole by a reload.
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Source};
 use crate::directory::Directory;
 use crate::login::Desk;
 use crate::tables::Tables;
@@ -8,13 +8,12 @@ use anyhow::Context;
 use config::Config;
 use ipc::auth::Mechanism;
 use sasl::server::{Offer, Setup};
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub struct State {
     pub desk: Desk,
     pub accounts: Accounts,
-    accounts_path: PathBuf,
+    accounts_source: Source,
     pub tables: Tables,
     pub offers: Vec<&'static Offer>,
     hostname: String,
@@ -24,10 +23,10 @@ impl State {
     /// Opens all that the settings name; what `previous` has open and need not change is kept.
     pub async fn open(config: &Config, previous: Option<&State>) -> anyhow::Result<State> {
         check(config)?;
-        let accounts_path = accounts_path(config);
+        let accounts_source = Source::of(config)?;
         let accounts = match previous {
-            Some(previous) if previous.accounts_path == accounts_path => previous.accounts.clone(),
-            _ => Accounts::open(&accounts_path).await?,
+            Some(previous) if previous.accounts_source == accounts_source => previous.accounts.clone(),
+            _ => Accounts::open(&accounts_source).await?,
         };
         let offers = offers(config)?;
         let directory = Directory::open(config, &accounts)?;
@@ -35,7 +34,7 @@ impl State {
         Ok(State {
             desk: Desk::new(config, directory, previous.map(|previous| &previous.desk))?,
             accounts,
-            accounts_path,
+            accounts_source,
             tables,
             offers,
             hostname: config.main.hostname.clone(),
@@ -82,14 +81,8 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(passwords::can_make(new), "authd.default_pass_scheme: {new:?} is none of {}", names(true));
     let known = passwords::strength_of_scheme(stored).is_some();
     anyhow::ensure!(known, "authd.stored_pass_scheme: {stored:?} is none of {}", names(false));
+    Source::of(config)?;
     Directory::check(config)
-}
-
-fn accounts_path(config: &Config) -> PathBuf {
-    match config.authd.accounts_database.as_os_str().is_empty() {
-        true => config.main.state_directory.join("accounts.sqlite"),
-        false => config.authd.accounts_database.clone(),
-    }
 }
 
 fn offers(config: &Config) -> anyhow::Result<Vec<&'static Offer>> {

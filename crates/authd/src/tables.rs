@@ -32,7 +32,7 @@ impl Tables {
 
     /// Whether an answer comes from this machine's disk.
     pub fn is_quick(&self, table: &str) -> bool {
-        table.starts_with("accounts:")
+        table.starts_with("accounts:") && self.accounts.is_local()
     }
 
     /// The value of `key`. An error is "cannot tell".
@@ -40,7 +40,7 @@ impl Tables {
         if let Some(name) = table.strip_prefix("accounts:") {
             return match AccountsTable::named(name) {
                 Some(table) => Ok(self.accounts.lookup(table, key).await?),
-                None => anyhow::bail!("accounts: has the tables domains, mailboxes, aliases and alias_domains"),
+                None => anyhow::bail!("accounts: has the tables {}", AccountsTable::NAMES),
             };
         }
         let open = self.table(table)?;

@@ -24,13 +24,18 @@ choices! {
 }
 
 choices! {
+    /// Whose tables the accounts are in.
+    pub enum AccountsKind { Own = "own", Postfixadmin = "postfixadmin" }
+}
+
+choices! {
     /// Where passwords come from.
-    pub enum PassdbDriver { Accounts = "accounts", PasswdFile = "passwd-file" }
+    pub enum PassdbDriver { Accounts = "accounts", PasswdFile = "passwd-file", Sql = "sql" }
 }
 
 choices! {
     /// Where uid, gid, home and mail location come from.
-    pub enum UserdbDriver { Accounts = "accounts", Static = "static", PasswdFile = "passwd-file" }
+    pub enum UserdbDriver { Accounts = "accounts", Static = "static", PasswdFile = "passwd-file", Sql = "sql", Prefetch = "prefetch" }
 }
 
 /// Permission bits of a file or socket, written `"0660"`.
@@ -79,9 +84,9 @@ settings! {
 settings! {
     /// A source of passwords. They are asked in order; the first that knows the user decides.
     pub struct Passdb in "authd.passdb" {
-        /// `accounts`: the accounts database. `passwd-file`: a text file, see `args`.
+        /// `accounts`: the accounts database. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`.
         driver: PassdbDriver = PassdbDriver::Accounts, was "Dovecot driver";
-        /// For `passwd-file`: the file, lines `user:password:uid:gid:gecos:home:shell:extra_fields`; the password as `{SCHEME}hash`. `scheme=CRYPT` before the file names the scheme of passwords without one. Read again when it changed.
+        /// For `passwd-file`: the file, lines `user:password:uid:gid:gecos:home:shell:extra_fields`; the password as `{SCHEME}hash`. `scheme=CRYPT` before the file names the scheme of passwords without one. Read again when it changed. For `sql`: the file with `driver`, `connect` and `password_query`, as Dovecot's `dovecot-sql.conf.ext`.
         args: String = "", was "Dovecot args";
     }
 }
@@ -89,9 +94,9 @@ settings! {
 settings! {
     /// A source of uid, gid, home and mail location. They are asked in order; the first that knows the user decides.
     pub struct Userdb in "authd.userdb" {
-        /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`.
+        /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`. `prefetch`: the fields `userdb_…` that a `password_query` has.
         driver: UserdbDriver = UserdbDriver::Accounts, was "Dovecot driver";
-        /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file.
+        /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file. For `sql`: the file with `driver`, `connect` and `user_query`.
         args: String = "", was "Dovecot args";
     }
 }
@@ -105,7 +110,13 @@ settings! {
         passdb: Vec<Passdb> = Vec::new(), was "Dovecot passdb";
         /// Sources of users, each a table `[[authd.userdb]]`. Empty: the accounts database.
         userdb: Vec<Userdb> = Vec::new(), was "Dovecot userdb";
-        /// The accounts database: an SQLite file with PostfixAdmin's tables, made when it is not there. Empty: `accounts.sqlite` in `state_directory`.
+        /// Whose tables the accounts are in. `own`: the SQLite file `accounts_database`. `postfixadmin`: the database of PostfixAdmin at `accounts_url`, whose tables stay as they are.
+        accounts: AccountsKind = AccountsKind::Own;
+        /// PostfixAdmin's database: `mysql://postfix_user@localhost/postfix_db`, `postgresql://user@host:5432/postfix` or `sqlite:/path`. In `localhost` MySQL's socket is used. What is odd in a name or password is written as %XX.
+        accounts_url: String = "";
+        /// The file whose first line is the password for `accounts_url`, so that the settings may be read by all. Empty: it is in `accounts_url`, or there is none.
+        accounts_password_file: PathBuf = "";
+        /// With `accounts = "own"`: an SQLite file with PostfixAdmin's tables, made when it is not there. Empty: `accounts.sqlite` in `state_directory`.
         accounts_database: PathBuf = "";
         /// Tables that may be asked for over the lookup socket beside `accounts:`, such as `sqlite:/etc/facteur/domains.cf`. Empty: every `sqlite:`, `mysql:` and `pgsql:` file in the folder of `facteur.toml`.
         lookup_tables: Vec<String> = Vec::<String>::new(), was "Postfix proxy_read_maps";

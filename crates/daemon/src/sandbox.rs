@@ -41,6 +41,8 @@ pub fn writable(program: &str, config: &Config) -> Vec<PathBuf> {
             folders.push(main.state_directory.clone());
             // SQLite makes its journal beside the database.
             folders.extend(config.authd.accounts_database.parent().map(Path::to_owned));
+            let url = config.authd.accounts_url.strip_prefix("sqlite:").map(|path| path.trim_start_matches("//"));
+            folders.extend(url.and_then(|path| Path::new(path).parent()).map(Path::to_owned));
             // Its sockets may be anywhere, such as in Postfix's queue.
             let sockets = config.authd.unix_listener.iter().map(|listener| main.run_directory.join(&listener.path));
             folders.extend(sockets.filter_map(|socket| socket.parent().map(Path::to_owned)));
@@ -67,8 +69,8 @@ fn mail_folders(config: &Config) -> Vec<PathBuf> {
                 let fields = userdb.args.split_whitespace().filter_map(|field| field.split_once('='));
                 folders.extend(fields.filter(|(name, _)| matches!(*name, "home" | "mail")).map(|(_, value)| before_variables(value)));
             }
-            // Each line of the file has a home of its own.
-            UserdbDriver::PasswdFile => folders.push(PathBuf::from("/")),
+            // Each line or row has a home of its own.
+            UserdbDriver::PasswdFile | UserdbDriver::Sql | UserdbDriver::Prefetch => folders.push(PathBuf::from("/")),
         }
     }
     folders

@@ -105,6 +105,27 @@ pub enum Request {
     AliasDomainList {
         of: Option<String>,
     },
+
+    /// Whom PostfixAdmin's pages let in: for some domains, or for `all_domains` (a superadmin).
+    AdminAdd {
+        username: String,
+        password: NewPassword,
+        domains: Vec<String>,
+        all_domains: bool,
+    },
+    AdminChange {
+        username: String,
+        password: Option<NewPassword>,
+        domains: Option<Vec<String>>,
+        all_domains: Option<bool>,
+        active: Option<bool>,
+    },
+    AdminDelete {
+        username: String,
+    },
+    AdminList {
+        username: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -129,6 +150,7 @@ pub enum Row {
     Mailbox(Mailbox),
     Alias(Alias),
     AliasDomain(AliasDomain),
+    Admin(Admin),
 }
 
 /// A row of PostfixAdmin's table `domain`. Times are as the database has them, `YYYY-MM-DD HH:MM:SS`, UTC.
@@ -176,6 +198,17 @@ pub struct Alias {
 pub struct AliasDomain {
     pub alias_domain: String,
     pub target_domain: String,
+    pub active: bool,
+    pub created: String,
+    pub modified: String,
+}
+
+/// A row of `admin`, without its password, and the admin's rows of `domain_admins`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Admin {
+    pub username: String,
+    pub domains: Vec<String>,
+    pub all_domains: bool,
     pub active: bool,
     pub created: String,
     pub modified: String,
@@ -306,6 +339,12 @@ impl AccountsClient {
     pub async fn aliases(&self, of: Option<&str>) -> Result<Vec<Alias>, AccountsError> {
         let rows = self.ask(Request::AliasList { of: of.map(str::to_owned) }).await?;
         Ok(rows.into_iter().filter_map(|row| if let Row::Alias(row) = row { Some(row) } else { None }).collect())
+    }
+
+    /// The admins, or one.
+    pub async fn admins(&self, username: Option<&str>) -> Result<Vec<Admin>, AccountsError> {
+        let rows = self.ask(Request::AdminList { username: username.map(str::to_owned) }).await?;
+        Ok(rows.into_iter().filter_map(|row| if let Row::Admin(row) = row { Some(row) } else { None }).collect())
     }
 
     /// The alias domains, or those of one domain.

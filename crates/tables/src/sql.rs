@@ -14,14 +14,20 @@
 //! Only `authd` turns the feature `sql` on; other programs ask it.
 
 mod database;
+mod link;
+mod place;
 mod query;
 mod settings;
 
 use crate::Unavailable;
-use database::Database;
-use query::{Key, Query, ResultFormat};
+pub use database::{Database, Fault, Transaction};
+pub use link::{Row, Value, is_true};
+pub use place::{Login, Place};
+pub use query::{Asker, Query};
+use query::{Key, ResultFormat};
 use settings::Settings;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// An open SQL table. Connections are made with the first question.
@@ -38,10 +44,27 @@ pub struct SqlTable {
 
 /// Which kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Sqlite,
     Mysql,
     Pgsql,
+}
+
+impl Kind {
+    /// A statement with `?` for each parameter, as this kind of database writes it. It may have no other `?`.
+    pub fn placeholders(self, statement: &str) -> Arc<str> {
+        if self != Kind::Pgsql {
+            return statement.into();
+        }
+        let mut text = String::with_capacity(statement.len() + 8);
+        for (n, part) in statement.split('?').enumerate() {
+            if n > 0 {
+                text.push_str(&format!("${n}"));
+            }
+            text.push_str(part);
+        }
+        text.into()
+    }
 }
 
 impl SqlTable {
@@ -63,7 +86,7 @@ impl SqlTable {
         let format = ResultFormat::compile(settings.get("result_format").unwrap_or("%s")).map_err(wrong)?;
         let domains = settings.get("domain").map(settings::domains).transpose().map_err(wrong)?;
         let expansion_limit = settings.number("expansion_limit").map_err(wrong)?;
-        let database = Database::open(kind, &settings, path).map_err(wrong)?;
+        let database = places(kind, &settings, path).and_then(Database::new).map_err(wrong)?;
         Ok(SqlTable { path: path.to_owned(), modified, database, query, format, domains, expansion_limit, spec })
     }
 
@@ -83,8 +106,9 @@ impl SqlTable {
             }
         }
         let Some(parameters) = self.query.parameters(&key) else { return Ok(None) };
-        let values = self.database.fetch(self.query.text(), &parameters).await.map_err(|why| self.unavailable(why))?;
-        let results: Vec<String> = values.iter().filter(|v| !v.is_empty()).filter_map(|value| self.format.apply(value, &key)).collect();
+        let rows = self.database.fetch(self.query.text(), &parameters).await.map_err(|fault| self.unavailable(fault.to_string()))?;
+        let values = rows.iter().flat_map(|row| row.values.iter().flatten());
+        let results: Vec<String> = values.filter(|v| !v.is_empty()).filter_map(|value| self.format.apply(value, &key)).collect();
         if self.expansion_limit > 0 && results.len() > self.expansion_limit {
             return Err(self.unavailable(format!("more than {} values for one key", self.expansion_limit)));
         }
@@ -96,5 +120,22 @@ impl SqlTable {
     }
 }
 
+/// Where the file of a table says that its database is.
+fn places(kind: Kind, settings: &Settings, file: &Path) -> Result<Vec<Place>, String> {
+    if kind == Kind::Sqlite {
+        let path = settings.get("dbpath").ok_or("has no dbpath")?;
+        return Ok(vec![Place::file(&file.parent().unwrap_or(Path::new("/")).join(path))]);
+    }
+    let login = Login {
+        database: settings.get("dbname").ok_or("has no dbname")?,
+        user: settings.get("user").unwrap_or("postfix"),
+        password: settings.get("password"),
+    };
+    let hosts = crate::split_list(settings.get("hosts").unwrap_or("localhost"));
+    hosts.into_iter().map(|host| Place::server(kind, host, login)).collect()
+}
+
+#[cfg(test)]
+mod live_tests;
 #[cfg(test)]
 mod tests;

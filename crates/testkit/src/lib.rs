@@ -3,6 +3,7 @@
 //!
 //! Nothing here is linked into a program.
 
+pub mod databases;
 pub mod dns;
 pub mod sink;
 pub mod transcript;

@@ -2,8 +2,7 @@
 
 use super::Accounts;
 use ipc::accounts as rows;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Error, Row};
+use tables::sql::{Fault, Row, Value};
 use zeroize::Zeroizing;
 
 /// What logins and deliveries want to know of a mailbox.
@@ -20,15 +19,25 @@ pub struct MailboxRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountsTable {
     Domains,
+    RelayDomains,
     Mailboxes,
     Aliases,
     AliasDomains,
 }
 
+/// PostfixAdmin's row for "all domains" is no domain.
+const A_DOMAIN: &str = "d.domain <> 'ALL'";
+/// Inactive is absent, everywhere; a mailbox or alias in an inactive domain too.
+const ACTIVE_MAILBOX: &str =
+    "mailbox m LEFT JOIN domain d ON d.domain = m.domain WHERE m.active = TRUE AND COALESCE(d.active, TRUE) = TRUE";
+
 impl AccountsTable {
+    pub const NAMES: &str = "domains, relay_domains, mailboxes, aliases and alias_domains";
+
     pub fn named(name: &str) -> Option<AccountsTable> {
         match name {
             "domains" => Some(AccountsTable::Domains),
+            "relay_domains" => Some(AccountsTable::RelayDomains),
             "mailboxes" => Some(AccountsTable::Mailboxes),
             "aliases" => Some(AccountsTable::Aliases),
             "alias_domains" => Some(AccountsTable::AliasDomains),
@@ -36,159 +45,153 @@ impl AccountsTable {
         }
     }
 
-    // Inactive is absent, everywhere; a mailbox or alias in an inactive domain too.
-    fn query(self) -> &'static str {
+    /// The key, and the value.
+    fn query(self) -> String {
         match self {
-            AccountsTable::Domains => "SELECT domain FROM domain WHERE domain = ? AND active = 1 AND backupmx = 0",
-            AccountsTable::Mailboxes => {
-                "SELECT m.maildir FROM mailbox m LEFT JOIN domain d ON d.domain = m.domain
-                 WHERE m.username = ? AND m.active = 1 AND COALESCE(d.active, 1) = 1"
+            AccountsTable::Domains => {
+                format!(
+                    "SELECT d.domain, d.domain FROM domain d WHERE {A_DOMAIN} AND d.active = TRUE AND d.backupmx = FALSE AND d.domain = ?"
+                )
             }
-            AccountsTable::Aliases => {
-                "SELECT a.goto FROM alias a LEFT JOIN domain d ON d.domain = a.domain
-                 WHERE a.address = ? AND a.active = 1 AND COALESCE(d.active, 1) = 1"
+            AccountsTable::RelayDomains => {
+                format!(
+                    "SELECT d.domain, d.domain FROM domain d WHERE {A_DOMAIN} AND d.active = TRUE AND d.backupmx = TRUE AND d.domain = ?"
+                )
             }
-            AccountsTable::AliasDomains => "SELECT target_domain FROM alias_domain WHERE alias_domain = ? AND active = 1",
+            AccountsTable::Mailboxes => format!("SELECT m.username, m.maildir FROM {ACTIVE_MAILBOX} AND m.username = ?"),
+            AccountsTable::Aliases => "SELECT a.address, a.goto FROM alias a LEFT JOIN domain d ON d.domain = a.domain
+                 WHERE a.active = TRUE AND COALESCE(d.active, TRUE) = TRUE AND a.address = ?"
+                .into(),
+            AccountsTable::AliasDomains => {
+                "SELECT alias_domain, target_domain FROM alias_domain WHERE active = TRUE AND alias_domain = ?".into()
+            }
         }
     }
 }
 
+/// The row whose first column is this name.
+pub(super) fn named(found: Vec<Row>, name: &str) -> Option<Row> {
+    found.into_iter().find(|row| row.text(0).to_lowercase() == name)
+}
+
 impl Accounts {
     /// The active mailbox of this name, in an active domain.
-    pub async fn mailbox(&self, username: &str) -> Result<Option<MailboxRow>, Error> {
-        let row = sqlx::query(
-            "SELECT m.username, m.password, m.maildir, m.quota FROM mailbox m LEFT JOIN domain d ON d.domain = m.domain
-             WHERE m.username = ? AND m.active = 1 AND COALESCE(d.active, 1) = 1",
-        )
-        .bind(username)
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| {
-            Ok(MailboxRow {
-                username: row.try_get::<String, _>(0)?.to_lowercase(),
-                password: Zeroizing::new(row.try_get(1)?),
-                maildir: row.try_get(2)?,
-                quota_bytes: row.try_get::<i64, _>(3)?.max(0) as u64,
-            })
-        })
-        .transpose()
+    pub async fn mailbox(&self, username: &str) -> Result<Option<MailboxRow>, Fault> {
+        let query = format!("SELECT m.username, m.password, m.maildir, m.quota FROM {ACTIVE_MAILBOX} AND m.username = ?");
+        let found = self.ask(&query, &[username.into()]).await?;
+        Ok(named(found, username).map(|row| MailboxRow {
+            username: username.to_owned(),
+            password: Zeroizing::new(row.text(1).to_owned()),
+            maildir: row.text(2).to_owned(),
+            quota_bytes: row.number(3),
+        }))
     }
 
     /// The names of all active mailboxes in active domains.
-    pub async fn usernames(&self) -> Result<Vec<String>, Error> {
-        let rows = sqlx::query(
-            "SELECT m.username FROM mailbox m LEFT JOIN domain d ON d.domain = m.domain
-             WHERE m.active = 1 AND COALESCE(d.active, 1) = 1 ORDER BY 1",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(|row| Ok(row.try_get::<String, _>(0)?.to_lowercase())).collect()
+    pub async fn usernames(&self) -> Result<Vec<String>, Fault> {
+        let found = self.ask(&format!("SELECT m.username FROM {ACTIVE_MAILBOX} ORDER BY 1"), &[]).await?;
+        Ok(found.iter().map(|row| row.text(0).to_lowercase()).collect())
     }
 
     /// The value of a key in one of the lookup tables.
-    pub async fn lookup(&self, table: AccountsTable, key: &str) -> Result<Option<String>, Error> {
-        let row = sqlx::query(table.query()).bind(key.to_lowercase()).fetch_optional(&self.pool).await?;
-        row.map(|row| row.try_get(0)).transpose()
+    pub async fn lookup(&self, table: AccountsTable, key: &str) -> Result<Option<String>, Fault> {
+        let key = key.to_lowercase();
+        let found = self.ask(&table.query(), &[key.as_str().into()]).await?;
+        Ok(named(found, &key).map(|row| row.text(1).to_owned()))
     }
 
-    pub async fn list_domains(&self, domain: Option<&str>) -> Result<Vec<rows::Row>, Error> {
-        let found = sqlx::query(
-            "SELECT d.domain, d.description, d.backupmx, d.active, d.created, d.modified,
+    pub async fn list_domains(&self, domain: Option<&str>) -> Result<Vec<rows::Row>, Fault> {
+        let (condition, values) = wanted(" AND d.domain = ?", domain);
+        let query = format!(
+            "SELECT d.domain, d.description, d.backupmx, d.active, CAST(d.created AS CHAR(19)), CAST(d.modified AS CHAR(19)),
                  (SELECT COUNT(*) FROM mailbox m WHERE m.domain = d.domain),
                  (SELECT COUNT(*) FROM alias a WHERE a.domain = d.domain AND a.address NOT IN (SELECT username FROM mailbox))
-             FROM domain d WHERE d.domain <> 'ALL' AND (?1 IS NULL OR d.domain = ?1) ORDER BY 1",
-        )
-        .bind(domain)
-        .fetch_all(&self.pool)
-        .await?;
-        let row = |row: &SqliteRow| {
-            Ok(rows::Row::Domain(rows::Domain {
-                domain: row.try_get(0)?,
-                description: row.try_get(1)?,
-                backupmx: flag(row, 2)?,
-                active: flag(row, 3)?,
-                created: row.try_get(4)?,
-                modified: row.try_get(5)?,
-                mailboxes: number(row, 6)?,
-                aliases: number(row, 7)?,
-            }))
+             FROM domain d WHERE {A_DOMAIN}{condition} ORDER BY 1"
+        );
+        let row = |row: &Row| {
+            rows::Row::Domain(rows::Domain {
+                domain: row.text(0).to_owned(),
+                description: row.text(1).to_owned(),
+                backupmx: row.flag(2),
+                active: row.flag(3),
+                created: row.text(4).to_owned(),
+                modified: row.text(5).to_owned(),
+                mailboxes: row.number(6),
+                aliases: row.number(7),
+            })
         };
-        found.iter().map(row).collect()
+        Ok(self.ask(&query, &values).await?.iter().map(row).collect())
     }
 
     /// Mailboxes: all, of a domain, or the one of an address.
-    pub async fn list_mailboxes(&self, of: Option<&str>) -> Result<Vec<rows::Row>, Error> {
-        let found = sqlx::query(
-            "SELECT m.username, m.name, m.maildir, m.quota, m.active, m.password, q.bytes, m.created, m.modified
-             FROM mailbox m LEFT JOIN quota2 q ON q.username = m.username
-             WHERE ?1 IS NULL OR m.username = ?1 OR m.domain = ?1 ORDER BY m.domain, m.username",
-        )
-        .bind(of)
-        .fetch_all(&self.pool)
-        .await?;
-        let row = |row: &SqliteRow| {
-            let password = Zeroizing::new(row.try_get::<String, _>(5)?);
-            Ok(rows::Row::Mailbox(rows::Mailbox {
-                username: row.try_get(0)?,
-                name: row.try_get(1)?,
-                maildir: row.try_get(2)?,
-                quota_bytes: number(row, 3)?,
-                active: flag(row, 4)?,
-                scheme: passwords::scheme_of(&password, "CRYPT").unwrap_or("CRYPT").to_owned(),
-                used_bytes: row.try_get::<Option<i64>, _>(6)?.map(|n| n.max(0) as u64),
-                created: row.try_get(7)?,
-                modified: row.try_get(8)?,
-            }))
+    pub async fn list_mailboxes(&self, of: Option<&str>) -> Result<Vec<rows::Row>, Fault> {
+        let (condition, values) = wanted(" WHERE m.username = ? OR m.domain = ?", of);
+        let query = format!(
+            "SELECT m.username, m.name, m.maildir, m.quota, m.active, m.password, q.bytes, CAST(m.created AS CHAR(19)),
+                 CAST(m.modified AS CHAR(19))
+             FROM mailbox m LEFT JOIN quota2 q ON q.username = m.username{condition} ORDER BY m.domain, m.username"
+        );
+        let row = |row: &Row| {
+            let password = row.text(5);
+            rows::Row::Mailbox(rows::Mailbox {
+                username: row.text(0).to_owned(),
+                name: row.text(1).to_owned(),
+                maildir: row.text(2).to_owned(),
+                quota_bytes: row.number(3),
+                active: row.flag(4),
+                scheme: passwords::scheme_of(password, "CRYPT").unwrap_or("CRYPT").to_owned(),
+                used_bytes: row.optional(6).map(|_| row.number(6)),
+                created: row.text(7).to_owned(),
+                modified: row.text(8).to_owned(),
+            })
         };
-        found.iter().map(row).collect()
+        Ok(self.ask(&query, &values).await?.iter().map(row).collect())
     }
 
     /// Aliases: all, of a domain, or one; without those that only lead a mailbox to itself, unless asked for by address.
-    pub async fn list_aliases(&self, of: Option<&str>) -> Result<Vec<rows::Row>, Error> {
-        let found = sqlx::query(
-            "SELECT address, goto, active, created, modified FROM alias
-             WHERE (?1 IS NULL OR domain = ?1 OR address = ?1) AND (address = ?1 OR address <> goto COLLATE NOCASE) ORDER BY domain, address",
-        )
-        .bind(of)
-        .fetch_all(&self.pool)
-        .await?;
-        let row = |row: &SqliteRow| {
-            Ok(rows::Row::Alias(rows::Alias {
-                address: row.try_get(0)?,
-                goto: row.try_get::<String, _>(1)?.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect(),
-                active: flag(row, 2)?,
-                created: row.try_get(3)?,
-                modified: row.try_get(4)?,
-            }))
+    pub async fn list_aliases(&self, of: Option<&str>) -> Result<Vec<rows::Row>, Fault> {
+        let (condition, values) = match of {
+            Some(_) => wanted(" WHERE address = ? OR (domain = ? AND LOWER(address) <> LOWER(goto))", of),
+            None => (" WHERE LOWER(address) <> LOWER(goto)", Vec::new()),
         };
-        found.iter().map(row).collect()
+        let query = format!(
+            "SELECT address, goto, active, CAST(created AS CHAR(19)), CAST(modified AS CHAR(19)) FROM alias{condition} ORDER BY domain, address"
+        );
+        let row = |row: &Row| {
+            rows::Row::Alias(rows::Alias {
+                address: row.text(0).to_owned(),
+                goto: row.text(1).split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect(),
+                active: row.flag(2),
+                created: row.text(3).to_owned(),
+                modified: row.text(4).to_owned(),
+            })
+        };
+        Ok(self.ask(&query, &values).await?.iter().map(row).collect())
     }
 
-    pub async fn list_alias_domains(&self, of: Option<&str>) -> Result<Vec<rows::Row>, Error> {
-        let found = sqlx::query(
-            "SELECT alias_domain, target_domain, active, created, modified FROM alias_domain
-             WHERE ?1 IS NULL OR alias_domain = ?1 OR target_domain = ?1 ORDER BY 1",
-        )
-        .bind(of)
-        .fetch_all(&self.pool)
-        .await?;
-        let row = |row: &SqliteRow| {
-            Ok(rows::Row::AliasDomain(rows::AliasDomain {
-                alias_domain: row.try_get(0)?,
-                target_domain: row.try_get(1)?,
-                active: flag(row, 2)?,
-                created: row.try_get(3)?,
-                modified: row.try_get(4)?,
-            }))
+    pub async fn list_alias_domains(&self, of: Option<&str>) -> Result<Vec<rows::Row>, Fault> {
+        let (condition, values) = wanted(" WHERE alias_domain = ? OR target_domain = ?", of);
+        let query = format!(
+            "SELECT alias_domain, target_domain, active, CAST(created AS CHAR(19)), CAST(modified AS CHAR(19)) FROM alias_domain{condition}
+             ORDER BY 1"
+        );
+        let row = |row: &Row| {
+            rows::Row::AliasDomain(rows::AliasDomain {
+                alias_domain: row.text(0).to_owned(),
+                target_domain: row.text(1).to_owned(),
+                active: row.flag(2),
+                created: row.text(3).to_owned(),
+                modified: row.text(4).to_owned(),
+            })
         };
-        found.iter().map(row).collect()
+        Ok(self.ask(&query, &values).await?.iter().map(row).collect())
     }
 }
 
-fn flag(row: &SqliteRow, column: usize) -> Result<bool, Error> {
-    Ok(row.try_get::<i64, _>(column)? != 0)
-}
-
-fn number(row: &SqliteRow, column: usize) -> Result<u64, Error> {
-    Ok(row.try_get::<i64, _>(column)?.max(0) as u64)
+/// A condition and its values, when something is asked for.
+pub(super) fn wanted<'a>(condition: &'a str, of: Option<&str>) -> (&'a str, Vec<Value>) {
+    match of {
+        Some(name) => (condition, vec![name.into(); condition.matches('?').count()]),
+        None => ("", Vec::new()),
+    }
 }

@@ -1,9 +1,11 @@
 //! The tables, as PostfixAdmin 3.3 has them, in SQLite's words. Names are compared without regard to case, as MySQL does.
 
-use sqlx::{AssertSqlSafe, Connection, Row, SqlitePool};
+use tables::sql::Database;
 
 /// One step per version; step N brings a database of version N to N + 1. Steps are never changed once released.
-const STEPS: &[&[&str]] = &[&[
+const STEPS: &[&[&str]] = &[FIRST, ADMINS];
+
+const FIRST: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS domain (
         domain VARCHAR(255) NOT NULL COLLATE NOCASE PRIMARY KEY,
         description VARCHAR(255) NOT NULL DEFAULT '',
@@ -61,26 +63,44 @@ const STEPS: &[&[&str]] = &[&[
         time BIGINT NOT NULL,
         remote VARCHAR(64) NOT NULL DEFAULT '',
         PRIMARY KEY (username, service))",
-]];
+];
 
-/// The version that this program makes and needs.
-pub(super) const VERSION: i64 = STEPS.len() as i64;
+/// Whom PostfixAdmin's pages let in.
+const ADMINS: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS admin (
+        username VARCHAR(255) NOT NULL COLLATE NOCASE PRIMARY KEY,
+        password VARCHAR(255) NOT NULL,
+        created DATETIME NOT NULL DEFAULT '2000-01-01 00:00:00',
+        modified DATETIME NOT NULL DEFAULT '2000-01-01 00:00:00',
+        active TINYINT NOT NULL DEFAULT 1,
+        superadmin TINYINT NOT NULL DEFAULT 0,
+        phone VARCHAR(30) NOT NULL DEFAULT '',
+        email_other VARCHAR(255) NOT NULL DEFAULT '',
+        token VARCHAR(255) NOT NULL DEFAULT '',
+        token_validity DATETIME NOT NULL DEFAULT '2000-01-01 00:00:00')",
+    "CREATE TABLE IF NOT EXISTS domain_admins (
+        username VARCHAR(255) NOT NULL COLLATE NOCASE,
+        domain VARCHAR(255) NOT NULL COLLATE NOCASE,
+        created DATETIME NOT NULL DEFAULT '2000-01-01 00:00:00',
+        active TINYINT NOT NULL DEFAULT 1)",
+    "CREATE INDEX IF NOT EXISTS domain_admins_of ON domain_admins (username)",
+];
 
-pub(super) async fn bring_up_to_date(pool: &SqlitePool) -> anyhow::Result<()> {
-    let mut connection = pool.acquire().await?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let version: i64 = sqlx::query("PRAGMA user_version").fetch_one(&mut *transaction).await?.try_get(0)?;
-    if version > VERSION {
-        anyhow::bail!("the database has version {version}, made by a later release; this one knows {VERSION}");
+pub(super) async fn bring_up_to_date(database: &Database) -> anyhow::Result<()> {
+    let mut transaction = database.begin().await?;
+    let rows = transaction.fetch("PRAGMA user_version".into(), &[]).await?;
+    let version = rows.first().map_or(0, |row| row.number(0)) as usize;
+    if version > STEPS.len() {
+        anyhow::bail!("the database has version {version}, made by a later release; this one knows {}", STEPS.len());
     }
-    for step in &STEPS[version.max(0) as usize..] {
+    for step in &STEPS[version..] {
         for statement in *step {
-            sqlx::query(*statement).execute(&mut *transaction).await?;
+            transaction.execute((*statement).into(), &[]).await?;
         }
     }
-    if version != VERSION {
-        sqlx::query(AssertSqlSafe(format!("PRAGMA user_version = {VERSION}"))).execute(&mut *transaction).await?;
-        tracing::info!(from = version, to = VERSION, "accounts database brought up to date");
+    if version < STEPS.len() {
+        transaction.execute(format!("PRAGMA user_version = {}", STEPS.len()).into(), &[]).await?;
+        tracing::info!(from = version, to = STEPS.len(), "accounts database brought up to date");
     }
     transaction.commit().await?;
     Ok(())

@@ -2,11 +2,12 @@ use super::*;
 use ipc::accounts::Row;
 use ipc::usage::{Login, Note, Stored};
 use mail_types::{Address, Domain};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use zeroize::Zeroizing;
 
 async fn open() -> (tempfile::TempDir, Accounts) {
     let dir = tempfile::tempdir().expect("directory");
-    let accounts = Accounts::open(&dir.path().join("accounts.sqlite")).await.expect("open");
+    let accounts = Accounts::open(&Source::Own(dir.path().join("accounts.sqlite"))).await.expect("open");
     (dir, accounts)
 }
 
@@ -159,14 +160,14 @@ async fn a_database_survives_being_opened_again_and_a_later_one_is_refused() {
     accounts.domain_add(&domain("example.org"), "").await.expect("domain");
     accounts.close().await;
     let path = dir.path().join("accounts.sqlite");
-    let accounts = Accounts::open(&path).await.expect("open again");
+    let accounts = Accounts::open(&Source::Own(path.clone())).await.expect("open again");
     assert_eq!(accounts.list_domains(None).await.expect("list").len(), 1);
-    sqlx::query("PRAGMA user_version = 99").execute(&accounts.pool).await.expect("pragma");
+    accounts.ask("PRAGMA user_version = 99", &[]).await.expect("pragma");
     accounts.close().await;
-    let error = Accounts::open(&path).await.err().expect("refused");
+    let error = Accounts::open(&Source::Own(path.clone())).await.err().expect("refused");
     assert!(format!("{error:#}").contains("later release"), "{error:#}");
     std::fs::write(&path, "this is no database at all, but a text of some length").expect("write");
-    assert!(Accounts::open(&path).await.is_err());
+    assert!(Accounts::open(&Source::Own(path.clone())).await.is_err());
 }
 
 #[tokio::test]
@@ -186,7 +187,7 @@ async fn tables_that_postfixadmin_made_are_taken_as_they_are() {
         sqlx::query(statement).execute(&pool).await.expect("statement");
     }
     pool.close().await;
-    let accounts = Accounts::open(&path).await.expect("open");
+    let accounts = Accounts::open(&Source::Own(path.clone())).await.expect("open");
     accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
     assert_eq!(accounts.usernames().await.expect("list"), ["ann@example.org"]);
 }

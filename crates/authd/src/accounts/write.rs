@@ -1,10 +1,9 @@
-//! Changes of the accounts database. Each is one transaction, checked first and on disk when it returns.
+//! Changes of the accounts database. Each is one transaction, checked first and committed when it returns.
 
-use super::Accounts;
-use ipc::usage::Note;
+use super::{Accounts, read};
 use mail_types::{Address, Domain};
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection, Row, Sqlite, Transaction};
+use tables::sql::{Fault, Transaction, Value};
+use tokio::sync::MutexGuard;
 use zeroize::Zeroizing;
 
 /// Why a change was not made.
@@ -14,10 +13,20 @@ pub enum WriteError {
     #[error("{0}")]
     Refused(String),
     #[error(transparent)]
-    Database(#[from] sqlx::Error),
+    Database(Fault),
 }
 
-fn refused<T>(reason: impl Into<String>) -> Result<T, WriteError> {
+impl From<Fault> for WriteError {
+    fn from(fault: Fault) -> WriteError {
+        match fault {
+            // Somebody else (PostfixAdmin) was quicker than our look whether it is there.
+            Fault::Statement { is_there_already: true, .. } => WriteError::Refused("it is there already".into()),
+            fault => WriteError::Database(fault),
+        }
+    }
+}
+
+pub(super) fn refused<T>(reason: impl Into<String>) -> Result<T, WriteError> {
     Err(WriteError::Refused(reason.into()))
 }
 
@@ -31,58 +40,81 @@ pub struct NewMailbox {
 }
 
 /// A transaction and the right to write; committed by `done`, undone when dropped.
-struct Change<'a> {
-    transaction: Transaction<'a, Sqlite>,
+pub(super) struct Change<'a> {
+    transaction: Transaction,
+    _alone: MutexGuard<'a, ()>,
 }
 
 impl Change<'_> {
-    async fn there(&mut self, query: &'static str, name: &str) -> Result<bool, WriteError> {
-        Ok(sqlx::query(query).bind(name).fetch_optional(&mut *self.transaction).await?.is_some())
+    /// Whether the first column of a row is `name`.
+    pub(super) async fn there(&mut self, query: &str, name: &str) -> Result<bool, WriteError> {
+        let text = self.transaction.kind().placeholders(query);
+        Ok(read::named(self.transaction.fetch(text, &[name.into()]).await?, name).is_some())
     }
 
     async fn domain(&mut self, domain: &str) -> Result<bool, WriteError> {
-        self.there("SELECT 1 FROM domain WHERE domain = ?", domain).await
+        self.there("SELECT domain FROM domain WHERE domain = ? AND domain <> 'ALL'", domain).await
     }
 
-    async fn need_domain(&mut self, domain: &Domain) -> Result<(), WriteError> {
+    pub(super) async fn need_domain(&mut self, domain: &Domain) -> Result<(), WriteError> {
         if self.domain(domain.as_str()).await? {
             return Ok(());
         }
         refused(format!("the domain {domain} is not there; add it first"))
     }
 
-    async fn mailbox(&mut self, address: &str) -> Result<bool, WriteError> {
-        self.there("SELECT 1 FROM mailbox WHERE username = ?", address).await
+    pub(super) async fn mailbox(&mut self, address: &str) -> Result<bool, WriteError> {
+        self.there("SELECT username FROM mailbox WHERE username = ?", address).await
     }
 
     async fn alias(&mut self, address: &str) -> Result<bool, WriteError> {
-        self.there("SELECT 1 FROM alias WHERE address = ?", address).await
+        self.there("SELECT address FROM alias WHERE address = ?", address).await
     }
 
     async fn alias_domain(&mut self, domain: &str) -> Result<bool, WriteError> {
-        self.there("SELECT 1 FROM alias_domain WHERE alias_domain = ?", domain).await
+        self.there("SELECT alias_domain FROM alias_domain WHERE alias_domain = ?", domain).await
     }
 
-    /// Runs a statement with text parameters; the number of rows it touched.
-    async fn run(&mut self, statement: &'static str, parameters: &[&str]) -> Result<u64, WriteError> {
-        let query = parameters.iter().fold(sqlx::query(statement), |query, parameter| query.bind(*parameter));
-        Ok(query.execute(&mut *self.transaction).await?.rows_affected())
+    /// Runs a statement; the number of rows it touched.
+    pub(super) async fn run(&mut self, statement: &str, values: &[Value]) -> Result<u64, WriteError> {
+        let text = self.transaction.kind().placeholders(statement);
+        Ok(self.transaction.execute(text, values).await?)
     }
 
-    async fn done(self) -> Result<(), WriteError> {
+    /// Changes the columns that have a new value, and the time of the change; the number of rows that were there.
+    pub(super) async fn update(
+        &mut self,
+        table: &str,
+        key: (&str, &str),
+        columns: impl IntoIterator<Item = (&str, Option<Value>)>,
+    ) -> Result<u64, WriteError> {
+        let mut statement = format!("UPDATE {table} SET modified = CURRENT_TIMESTAMP");
+        let mut values = Vec::new();
+        for (column, value) in columns {
+            if let Some(value) = value {
+                statement.push_str(&format!(", {column} = ?"));
+                values.push(value);
+            }
+        }
+        statement.push_str(&format!(" WHERE {} = ?", key.0));
+        values.push(key.1.into());
+        self.run(&statement, &values).await
+    }
+
+    pub(super) async fn done(self) -> Result<(), WriteError> {
         Ok(self.transaction.commit().await?)
     }
 }
 
 impl Accounts {
-    async fn connection(&self) -> Result<PoolConnection<Sqlite>, WriteError> {
-        Ok(self.pool.acquire().await?)
+    pub(super) async fn change(&self) -> Result<Change<'_>, WriteError> {
+        let alone = self.writer.lock().await;
+        self.logins.are_kept(&self.database).await?;
+        Ok(Change { transaction: self.database.begin().await?, _alone: alone })
     }
 
     pub async fn domain_add(&self, domain: &Domain, description: &str) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         if domain.literal().is_some() {
             return refused("an address literal cannot be a domain of ours");
         }
@@ -93,8 +125,8 @@ impl Accounts {
             return refused(format!("{domain} is an alias domain"));
         }
         let statement = "INSERT INTO domain (domain, description, transport, created, modified)
-             VALUES (?, ?, 'virtual', strftime('%Y-%m-%d %H:%M:%S', 'now'), strftime('%Y-%m-%d %H:%M:%S', 'now'))";
-        change.run(statement, &[domain.as_str(), description]).await?;
+             VALUES (?, ?, 'virtual', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
+        change.run(statement, &[domain.as_str().into(), description.into()]).await?;
         change.done().await
     }
 
@@ -105,21 +137,10 @@ impl Accounts {
         active: Option<bool>,
         backupmx: Option<bool>,
     ) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
-        let touched = sqlx::query(
-            "UPDATE domain SET description = COALESCE(?2, description), active = COALESCE(?3, active), backupmx = COALESCE(?4, backupmx),
-             modified = strftime('%Y-%m-%d %H:%M:%S', 'now') WHERE domain = ?1",
-        )
-        .bind(domain.as_str())
-        .bind(description)
-        .bind(active.map(i64::from))
-        .bind(backupmx.map(i64::from))
-        .execute(&mut *change.transaction)
-        .await?
-        .rows_affected();
-        if touched == 0 {
+        let mut change = self.change().await?;
+        let columns =
+            [("description", description.map(Value::from)), ("active", active.map(Value::from)), ("backupmx", backupmx.map(Value::from))];
+        if change.update("domain", ("domain", domain.as_str()), columns).await? == 0 {
             return refused(format!("the domain {domain} is not there"));
         }
         change.done().await
@@ -127,29 +148,31 @@ impl Accounts {
 
     /// With `all`, its mailboxes, aliases and alias domains go too; else a domain that has any stays.
     pub async fn domain_delete(&self, domain: &Domain, all: bool) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         let name = domain.as_str();
         if !all {
-            let row = sqlx::query(
-                "SELECT (SELECT COUNT(*) FROM mailbox WHERE domain = ?1), (SELECT COUNT(*) FROM alias WHERE domain = ?1),
-                 (SELECT COUNT(*) FROM alias_domain WHERE target_domain = ?1)",
-            )
-            .bind(name)
-            .fetch_one(&mut *change.transaction)
-            .await?;
-            let (mailboxes, aliases, alias_domains): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let query = change.transaction.kind().placeholders(
+                "SELECT (SELECT COUNT(*) FROM mailbox WHERE domain = ?), (SELECT COUNT(*) FROM alias WHERE domain = ?),
+                 (SELECT COUNT(*) FROM alias_domain WHERE target_domain = ?)",
+            );
+            let rows = change.transaction.fetch(query, &[name.into(), name.into(), name.into()]).await?;
+            let row = rows.first().cloned().unwrap_or_default();
+            let (mailboxes, aliases, alias_domains) = (row.number(0), row.number(1), row.number(2));
             if mailboxes + aliases + alias_domains > 0 {
                 return refused(format!("{domain} still has {mailboxes} mailboxes, {aliases} aliases and {alias_domains} alias domains"));
             }
         }
-        change.run("DELETE FROM quota2 WHERE username IN (SELECT username FROM mailbox WHERE domain = ?)", &[name]).await?;
-        change.run("DELETE FROM last_login WHERE username IN (SELECT username FROM mailbox WHERE domain = ?)", &[name]).await?;
-        change.run("DELETE FROM mailbox WHERE domain = ?", &[name]).await?;
-        change.run("DELETE FROM alias WHERE domain = ?", &[name]).await?;
-        change.run("DELETE FROM alias_domain WHERE target_domain = ?", &[name]).await?;
-        if change.run("DELETE FROM domain WHERE domain = ?", &[name]).await? == 0 {
+        self.logins.forget_domain(&mut change, name).await?;
+        for statement in [
+            "DELETE FROM quota2 WHERE username IN (SELECT username FROM mailbox WHERE domain = ?)",
+            "DELETE FROM mailbox WHERE domain = ?",
+            "DELETE FROM alias WHERE domain = ?",
+            "DELETE FROM alias_domain WHERE target_domain = ?",
+            "DELETE FROM domain_admins WHERE domain = ?",
+        ] {
+            change.run(statement, &[name.into()]).await?;
+        }
+        if change.run("DELETE FROM domain WHERE domain = ?", &[name.into()]).await? == 0 {
             return refused(format!("the domain {domain} is not there"));
         }
         change.done().await
@@ -157,9 +180,7 @@ impl Accounts {
 
     /// Adds a mailbox and the alias that leads it to itself, as PostfixAdmin does.
     pub async fn mailbox_add(&self, new: &NewMailbox) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         let address = new.address.to_lowercase();
         let name = database_name(&address)?;
         change.need_domain(address.domain()).await?;
@@ -169,20 +190,20 @@ impl Accounts {
         if change.alias(&name).await? {
             return refused(format!("{name} is an alias"));
         }
-        sqlx::query(
-            "INSERT INTO mailbox (username, password, name, maildir, quota, local_part, domain, created, modified)
-             VALUES (?, ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%d %H:%M:%S', 'now'), strftime('%Y-%m-%d %H:%M:%S', 'now'))",
-        )
-        .bind(&name)
-        .bind(new.password.as_str())
-        .bind(&new.name)
-        .bind(&new.maildir)
-        .bind(i64::try_from(new.quota_bytes).unwrap_or(i64::MAX))
-        .bind(address.local())
-        .bind(address.domain().as_str())
-        .execute(&mut *change.transaction)
-        .await?;
-        change.run(INSERT_ALIAS, &[&name, &name, address.domain().as_str()]).await?;
+        let domain = address.domain().as_str();
+        let statement = "INSERT INTO mailbox (username, password, name, maildir, quota, local_part, domain, created, modified)
+             VALUES (?, ?, ?, ?, ?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
+        let values = [
+            name.as_str().into(),
+            new.password.as_str().into(),
+            new.name.as_str().into(),
+            new.maildir.as_str().into(),
+            new.quota_bytes.into(),
+            address.local().into(),
+            domain.into(),
+        ];
+        change.run(statement, &values).await?;
+        change.run(INSERT_ALIAS, &[name.as_str().into(), name.as_str().into(), domain.into()]).await?;
         change.done().await
     }
 
@@ -195,54 +216,40 @@ impl Accounts {
         quota_bytes: Option<u64>,
         active: Option<bool>,
     ) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         let username = database_name(&address.to_lowercase())?;
-        let touched = sqlx::query(
-            "UPDATE mailbox SET password = COALESCE(?2, password), name = COALESCE(?3, name), quota = COALESCE(?4, quota),
-             active = COALESCE(?5, active), modified = strftime('%Y-%m-%d %H:%M:%S', 'now') WHERE username = ?1",
-        )
-        .bind(&username)
-        .bind(password)
-        .bind(name)
-        .bind(quota_bytes.map(|q| i64::try_from(q).unwrap_or(i64::MAX)))
-        .bind(active.map(i64::from))
-        .execute(&mut *change.transaction)
-        .await?
-        .rows_affected();
-        if touched == 0 {
+        let columns = [
+            ("password", password.map(Value::from)),
+            ("name", name.map(Value::from)),
+            ("quota", quota_bytes.map(Value::from)),
+            ("active", active.map(Value::from)),
+        ];
+        if change.update("mailbox", ("username", &username), columns).await? == 0 {
             return refused(format!("the mailbox {username} is not there"));
         }
         if let Some(active) = active {
             // PostfixAdmin keeps the alias of a mailbox as active as the mailbox.
-            let active = if active { "1" } else { "0" };
-            change.run("UPDATE alias SET active = CAST(?1 AS INTEGER) WHERE address = ?2", &[active, &username]).await?;
+            change.run("UPDATE alias SET active = ? WHERE address = ?", &[active.into(), username.into()]).await?;
         }
         change.done().await
     }
 
     pub async fn mailbox_delete(&self, address: &Address) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         let username = database_name(&address.to_lowercase())?;
-        if change.run("DELETE FROM mailbox WHERE username = ?", &[&username]).await? == 0 {
+        if change.run("DELETE FROM mailbox WHERE username = ?", &[username.as_str().into()]).await? == 0 {
             return refused(format!("the mailbox {username} is not there"));
         }
-        for statement in
-            ["DELETE FROM alias WHERE address = ?", "DELETE FROM quota2 WHERE username = ?", "DELETE FROM last_login WHERE username = ?"]
-        {
-            change.run(statement, &[&username]).await?;
+        self.logins.forget(&mut change, &username).await?;
+        for statement in ["DELETE FROM alias WHERE address = ?", "DELETE FROM quota2 WHERE username = ?"] {
+            change.run(statement, &[username.as_str().into()]).await?;
         }
         change.done().await
     }
 
     /// `local` is empty for the catch-all `@domain`.
     pub async fn alias_add(&self, local: &str, domain: &Domain, goto: &[Address]) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         let name = alias_name(local, domain)?;
         let goto = goto_text(goto)?;
         change.need_domain(domain).await?;
@@ -252,7 +259,7 @@ impl Accounts {
         if change.alias(&name).await? {
             return refused(format!("the alias {name} is there already"));
         }
-        change.run(INSERT_ALIAS, &[&name, &goto, domain.as_str()]).await?;
+        change.run(INSERT_ALIAS, &[name.into(), goto.into(), domain.as_str().into()]).await?;
         change.done().await
     }
 
@@ -263,52 +270,37 @@ impl Accounts {
         goto: Option<&[Address]>,
         active: Option<bool>,
     ) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         let name = alias_name(local, domain)?;
         let goto = goto.map(goto_text).transpose()?;
-        let touched = sqlx::query(
-            "UPDATE alias SET goto = COALESCE(?2, goto), active = COALESCE(?3, active),
-             modified = strftime('%Y-%m-%d %H:%M:%S', 'now') WHERE address = ?1",
-        )
-        .bind(&name)
-        .bind(goto)
-        .bind(active.map(i64::from))
-        .execute(&mut *change.transaction)
-        .await?
-        .rows_affected();
-        if touched == 0 {
+        let columns = [("goto", goto.map(Value::from)), ("active", active.map(Value::from))];
+        if change.update("alias", ("address", &name), columns).await? == 0 {
             return refused(format!("the alias {name} is not there"));
         }
         change.done().await
     }
 
     pub async fn alias_delete(&self, local: &str, domain: &Domain) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         let name = alias_name(local, domain)?;
         if change.mailbox(&name).await? {
             return refused(format!("{name} is a mailbox; its alias goes with it"));
         }
-        if change.run("DELETE FROM alias WHERE address = ?", &[&name]).await? == 0 {
+        if change.run("DELETE FROM alias WHERE address = ?", &[name.as_str().into()]).await? == 0 {
             return refused(format!("the alias {name} is not there"));
         }
         change.done().await
     }
 
     pub async fn alias_domain_add(&self, alias: &Domain, target: &Domain) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
+        let mut change = self.change().await?;
         if alias == target {
             return refused("a domain cannot be its own alias");
         }
         change.need_domain(target).await?;
         // PostfixAdmin has alias domains in `domain` too; ours need not be, but if it is, it may have nothing of its own.
-        let own = change.there("SELECT 1 FROM mailbox WHERE domain = ?", alias.as_str()).await?
-            || change.there("SELECT 1 FROM alias WHERE domain = ?", alias.as_str()).await?;
+        let own = change.there("SELECT DISTINCT domain FROM mailbox WHERE domain = ?", alias.as_str()).await?
+            || change.there("SELECT DISTINCT domain FROM alias WHERE domain = ?", alias.as_str()).await?;
         if own {
             return refused(format!("{alias} has mailboxes or aliases of its own"));
         }
@@ -319,57 +311,25 @@ impl Accounts {
             return refused(format!("{target} is an alias domain itself"));
         }
         let statement = "INSERT INTO alias_domain (alias_domain, target_domain, created, modified)
-             VALUES (?, ?, strftime('%Y-%m-%d %H:%M:%S', 'now'), strftime('%Y-%m-%d %H:%M:%S', 'now'))";
-        change.run(statement, &[alias.as_str(), target.as_str()]).await?;
+             VALUES (?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
+        change.run(statement, &[alias.as_str().into(), target.as_str().into()]).await?;
         change.done().await
     }
 
     pub async fn alias_domain_delete(&self, alias: &Domain) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
-        if change.run("DELETE FROM alias_domain WHERE alias_domain = ?", &[alias.as_str()]).await? == 0 {
+        let mut change = self.change().await?;
+        if change.run("DELETE FROM alias_domain WHERE alias_domain = ?", &[alias.as_str().into()]).await? == 0 {
             return refused(format!("the alias domain {alias} is not there"));
-        }
-        change.done().await
-    }
-
-    /// Keeps what the other daemons told, all in one transaction. Notes on mailboxes that are not there are dropped.
-    pub async fn keep_usage(&self, notes: &[Note]) -> Result<(), WriteError> {
-        let _alone = self.writer.lock().await;
-        let mut connection = self.connection().await?;
-        let mut change = Change { transaction: connection.begin_with("BEGIN IMMEDIATE").await? };
-        for note in notes {
-            if !change.mailbox(&note.user).await? {
-                continue;
-            }
-            if let Some(stored) = note.stored {
-                sqlx::query("INSERT OR REPLACE INTO quota2 (username, bytes, messages) VALUES (?, ?, ?)")
-                    .bind(&note.user)
-                    .bind(i64::try_from(stored.bytes).unwrap_or(i64::MAX))
-                    .bind(i64::try_from(stored.messages).unwrap_or(i64::MAX))
-                    .execute(&mut *change.transaction)
-                    .await?;
-            }
-            if let Some(login) = &note.login {
-                sqlx::query("INSERT OR REPLACE INTO last_login (username, service, time, remote) VALUES (?, ?, ?, ?)")
-                    .bind(&note.user)
-                    .bind(&login.service)
-                    .bind(i64::try_from(login.time).unwrap_or(i64::MAX))
-                    .bind(&login.remote)
-                    .execute(&mut *change.transaction)
-                    .await?;
-            }
         }
         change.done().await
     }
 }
 
 const INSERT_ALIAS: &str = "INSERT INTO alias (address, goto, domain, created, modified)
-     VALUES (?, ?, ?, strftime('%Y-%m-%d %H:%M:%S', 'now'), strftime('%Y-%m-%d %H:%M:%S', 'now'))";
+     VALUES (?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
 
 /// An address as the database has it: lower case, without quotes. What would need quotes, or be split at a comma by others, is refused.
-fn database_name(address: &Address) -> Result<String, WriteError> {
+pub(super) fn database_name(address: &Address) -> Result<String, WriteError> {
     let text = address.to_string();
     if text.starts_with('"') || text.contains([',', ';', '/']) {
         return refused(format!("{text}: the part before the @ has a character that accounts cannot have"));

@@ -10,7 +10,7 @@ struct Place {
 impl Place {
     async fn new() -> Place {
         let dir = tempfile::tempdir().expect("directory");
-        let accounts = Accounts::open(&dir.path().join("accounts.sqlite")).await.expect("accounts");
+        let accounts = Accounts::open(&crate::accounts::Source::Own(dir.path().join("accounts.sqlite"))).await.expect("accounts");
         Place { dir, accounts }
     }
 
@@ -44,7 +44,7 @@ async fn the_guides_passwd_file_and_static_userdb_work() {
     assert_eq!(field(&found, "mail"), Some("maildir:/home/vmail/user1@mon-domaine.fr"));
     // Without a domain: the default realm, which is $mydomain.
     assert_eq!(directory.user("user3").await.expect("answer").expect("there").name, "user3@mon-domaine.fr");
-    assert_eq!(directory.stored("user3@mon-domaine.fr", None).await.expect("answer").expect("there").password.as_str(), "{PLAIN}x");
+    assert_eq!(directory.stored("user3@mon-domaine.fr", "imap", None).await.expect("answer").expect("there").password.as_str(), "{PLAIN}x");
     assert_eq!(directory.user("nobody@mon-domaine.fr").await.expect("answer"), None);
     assert_eq!(directory.user("../user1@mon-domaine.fr").await.expect("answer"), None);
     assert_eq!(directory.list().await.expect("list"), ["user1@mon-domaine.fr", "user3@mon-domaine.fr"]);
@@ -148,6 +148,45 @@ async fn users_of_a_passwd_file_can_have_homes_and_fields_of_their_own() {
         (Some("/srv/ann"), Some("maildir:~/Maildir"), Some("*:storage=5M"))
     );
     assert!(directory.user("bob@x.org").await.is_err(), "mail of root");
-    assert!(directory.stored("eve@x.org", None).await.expect("answer").expect("there").barred.is_some());
-    assert_eq!(directory.stored("ann@x.org", None).await.expect("answer").expect("there").default_scheme, "PLAIN");
+    assert!(directory.stored("eve@x.org", "imap", None).await.expect("answer").expect("there").barred.is_some());
+    assert_eq!(directory.stored("ann@x.org", "imap", None).await.expect("answer").expect("there").default_scheme, "PLAIN");
+}
+
+#[tokio::test]
+async fn queries_of_ones_own_give_passwords_and_users() {
+    let place = Place::new().await;
+    let domain = Domain::parse("example.org").expect("domain");
+    place.accounts.domain_add(&domain, "").await.expect("domain");
+    let add = NewMailbox {
+        address: Address::new("ann", domain.clone()).expect("address"),
+        password: Zeroizing::new("{PLAIN}pw".into()),
+        name: String::new(),
+        maildir: "x/".into(),
+        quota_bytes: 2048,
+    };
+    place.accounts.mailbox_add(&add).await.expect("mailbox");
+    let text = "driver = sqlite\nconnect = accounts.sqlite\npassword_query = SELECT username AS user, password, \\\n  '/srv/%d/%n' AS userdb_home, \\\n  \
+         'maildir:/srv/%d/%n' AS userdb_mail, '192.0.2.0/24,::1' AS allow_nets FROM mailbox WHERE username = '%u'\n\
+         user_query = SELECT '/srv/%u' AS home, concat('dirsize:storage=', quota) AS quota FROM mailbox WHERE username = '%u'\n\
+         iterate_query = SELECT username FROM mailbox\n";
+    // SQLite before 3.44 has no concat().
+    std::fs::write(place.dir.path().join("sql.conf.ext"), text.replace("concat('dirsize:storage=', quota)", "'dirsize:storage=' || quota"))
+        .expect("file");
+    let sql = "driver = \"sql\"\nargs = \"sql.conf.ext\"\n";
+    let directory = place.open(&format!("[[authd.passdb]]\n{sql}[[authd.userdb]]\n{sql}")).expect("directory");
+    let ip = |text: &str| Some(text.parse().expect("address"));
+    let stored = directory.stored("ann@example.org", "imap", ip("192.0.2.7")).await.expect("answer").expect("there");
+    assert_eq!((stored.user.as_str(), stored.password.as_str(), stored.barred), ("ann@example.org", "{PLAIN}pw", None));
+    let stored = directory.stored("ann@example.org", "imap", ip("198.51.100.1")).await.expect("answer").expect("there");
+    assert!(stored.barred.is_some());
+    assert!(directory.stored("x' OR '1'='1", "imap", None).await.expect("answer").is_none());
+    let ann = directory.user("Ann@example.org").await.expect("answer").expect("there");
+    assert_eq!((field(&ann, "home"), field(&ann, "quota_rule")), (Some("/srv/ann@example.org"), Some("*:bytes=2048")));
+    assert_eq!(directory.list().await.expect("list"), ["ann@example.org"]);
+
+    let directory = place.open(&format!("[[authd.passdb]]\n{sql}[[authd.userdb]]\ndriver = \"prefetch\"\n")).expect("directory");
+    let ann = directory.user("ann@example.org").await.expect("answer").expect("there");
+    assert_eq!((field(&ann, "home"), field(&ann, "mail")), (Some("/srv/example.org/ann"), Some("maildir:/srv/example.org/ann")));
+    assert!(directory.user("bob@example.org").await.expect("answer").is_none());
+    assert_eq!(directory.list().await.expect("list"), ["ann@example.org"]);
 }

@@ -1,6 +1,6 @@
 //! Changes of domains, mailboxes and aliases ([`ipc::accounts`]).
 
-use crate::accounts::{NewMailbox, WriteError};
+use crate::accounts::{NewAdmin, NewMailbox, WriteError};
 use crate::state::State;
 use arc_swap::ArcSwap;
 use daemon::Peer;
@@ -56,9 +56,14 @@ fn told(request: &Request) -> Option<String> {
         Request::AliasDelete { address } => ("alias deleted", address),
         Request::AliasDomainAdd { alias_domain, .. } => ("alias domain added", alias_domain),
         Request::AliasDomainDelete { alias_domain } => ("alias domain deleted", alias_domain),
-        Request::DomainList { .. } | Request::MailboxList { .. } | Request::AliasList { .. } | Request::AliasDomainList { .. } => {
-            return None;
-        }
+        Request::AdminAdd { username, .. } => ("admin added", username),
+        Request::AdminChange { username, .. } => ("admin changed", username),
+        Request::AdminDelete { username } => ("admin deleted", username),
+        Request::DomainList { .. }
+        | Request::MailboxList { .. }
+        | Request::AliasList { .. }
+        | Request::AliasDomainList { .. }
+        | Request::AdminList { .. } => return None,
     };
     Some(format!("{what}: {}", mail_types::printable(name)))
 }
@@ -116,6 +121,24 @@ async fn act(state: &State, request: Request) -> Result<Vec<Row>, WriteError> {
             accounts.alias_domain_add(&a_domain(&alias_domain)?, &a_domain(&target_domain)?).await?;
         }
         Request::AliasDomainDelete { alias_domain } => accounts.alias_domain_delete(&a_domain(&alias_domain)?).await?,
+        Request::AdminAdd { username, password, domains, all_domains } => {
+            let (username, domains) = (an_address(&username)?, some_domains(&domains)?);
+            let password = stored(state, password).await?;
+            accounts.admin_add(&NewAdmin { username, password, domains, all_domains }).await?;
+        }
+        Request::AdminChange { username, password, domains, all_domains, active } => {
+            let username = an_address(&username)?;
+            let domains = domains.as_deref().map(some_domains).transpose()?;
+            let password = match password {
+                Some(password) => Some(stored(state, password).await?),
+                None => None,
+            };
+            let password = password.as_ref().map(|p| p.as_str());
+            accounts.admin_change(&username, password, domains.as_deref(), all_domains, active).await?;
+        }
+        Request::AdminDelete { username } => accounts.admin_delete(&an_address(&username)?).await?,
+        Request::AdminList { username } => return Ok(accounts.list_admins(lower(username).as_deref()).await?),
+
         Request::AliasDomainList { of } => return Ok(accounts.list_alias_domains(lower(of).as_deref()).await?),
     }
     Ok(Vec::new())
@@ -155,6 +178,10 @@ fn refused<T>(reason: impl Into<String>) -> Result<T, WriteError> {
 
 fn a_domain(text: &str) -> Result<Domain, WriteError> {
     Domain::parse(text).map_err(|e| WriteError::Refused(format!("{}: {e}", mail_types::printable(text))))
+}
+
+fn some_domains(texts: &[String]) -> Result<Vec<Domain>, WriteError> {
+    texts.iter().map(|text| a_domain(text)).collect()
 }
 
 fn an_address(text: &str) -> Result<Address, WriteError> {

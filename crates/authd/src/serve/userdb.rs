@@ -49,7 +49,7 @@ async fn answer(line: ClientLine, state: &State, out: &mut Vec<u8>, stream: &mut
         },
         ClientLine::Pass { id, name, service } => {
             let stored = match directory.names.normal(&name) {
-                Some(user) => directory.stored(&user, None).await,
+                Some(user) => directory.stored(&user, &service, None).await,
                 None => Ok(None),
             };
             match stored {

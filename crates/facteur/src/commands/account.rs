@@ -95,7 +95,7 @@ enum UserCommand {
 }
 
 #[derive(Debug, Args)]
-struct PasswordArguments {
+pub(super) struct PasswordArguments {
     /// Take the password from the first line of standard input
     #[arg(long)]
     password_stdin: bool,
@@ -157,11 +157,11 @@ enum AliasDomainCommand {
     Delete { alias_domain: String },
 }
 
-fn client(globals: &Globals) -> anyhow::Result<AccountsClient> {
+pub(super) fn client(globals: &Globals) -> anyhow::Result<AccountsClient> {
     Ok(AccountsClient::new(globals.settings()?.socket("accounts")))
 }
 
-async fn change(globals: &Globals, request: Request, done: String) -> anyhow::Result<ExitCode> {
+pub(super) async fn change(globals: &Globals, request: Request, done: String) -> anyhow::Result<ExitCode> {
     client(globals)?.ask(request).await?;
     if !globals.json {
         println!("{done}");
@@ -170,7 +170,7 @@ async fn change(globals: &Globals, request: Request, done: String) -> anyhow::Re
 }
 
 // A list that is empty because nothing of that name is there is a failure; no accounts at all are none.
-fn show(globals: &Globals, of: Option<&str>, header: &[&str], rows: Vec<(Vec<String>, Value)>) -> anyhow::Result<ExitCode> {
+pub(super) fn show(globals: &Globals, of: Option<&str>, header: &[&str], rows: Vec<(Vec<String>, Value)>) -> anyhow::Result<ExitCode> {
     if globals.json {
         let values: Vec<Value> = rows.iter().map(|(_, value)| value.clone()).collect();
         println!("{}", serde_json::to_string_pretty(&values)?);
@@ -324,7 +324,7 @@ fn alias_domain_row(row: &AliasDomain) -> (Vec<String>, Value) {
     (cells, value)
 }
 
-fn yes(active: bool) -> String {
+pub(super) fn yes(active: bool) -> String {
     if active { "yes" } else { "no" }.into()
 }
 
@@ -344,7 +344,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl PasswordArguments {
-    fn read(&self, address: &str) -> anyhow::Result<NewPassword> {
+    pub(super) fn read(&self, address: &str) -> anyhow::Result<NewPassword> {
         if let Some(hash) = &self.hash {
             if !hash.starts_with('{') {
                 bail!("a hash begins with its scheme: {{ARGON2ID}}, {{SHA512-CRYPT}}, …");

@@ -1,6 +1,7 @@
 //! The commands, one file each. To add one: its module, its variant in [`Command`], its line in [`run`].
 
 pub mod account;
+pub mod admin;
 pub mod auth;
 pub mod completions;
 pub mod config;
@@ -32,6 +33,7 @@ pub enum Command {
     User(account::UserArguments),
     Alias(account::AliasArguments),
     AliasDomain(account::AliasDomainArguments),
+    Admin(admin::AdminArguments),
     Auth(auth::Arguments),
     Queue(queue::Arguments),
     Map(map::Arguments),
@@ -54,6 +56,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(arguments) => wait(account::user(globals, arguments)),
         Command::Alias(arguments) => wait(account::alias(globals, arguments)),
         Command::AliasDomain(arguments) => wait(account::alias_domain(globals, arguments)),
+        Command::Admin(arguments) => wait(admin::run(globals, arguments)),
         Command::Auth(arguments) => auth::run(&globals, arguments),
         Command::Queue(arguments) => wait(queue::run(globals, arguments)),
         Command::Map(arguments) => wait(map::run(globals, arguments)),

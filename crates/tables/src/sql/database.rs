@@ -1,222 +1,348 @@
-//! Connections to the three kinds of databases. Pools are made without connecting; hosts are tried in order.
+//! A database with a few connections to it, made when they are needed.
+//!
+//! Servers are tried in order. One that cannot be reached is left alone for a moment, longer each time up to some seconds, and whoever
+//! asks meanwhile is told at once: a server that starts again meets a handful of connections, and nobody waits for one that is away. A
+//! connection that broke since its last use is replaced without anybody noticing. All waiting is bounded, in number and in time.
 
-use super::Kind;
-use super::settings::Settings;
-use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
-use sqlx::pool::PoolOptions;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, ColumnIndex, Decode, MySqlPool, PgPool, Row, SqlitePool, Type};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use super::link::Link;
+use super::{Kind, Place, Row, Value};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections per table and host, as Postfix's proxymap had processes.
-const CONNECTIONS: u32 = 4;
-/// Longer than the askers wait: a slow answer still warms the connection for the next one.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// The whole answer of one host. What takes longer is a query without an index, or a server that hangs.
+/// Connections per table or source of accounts, as Postfix's proxymap had processes.
+const CONNECTIONS: usize = 4;
+/// Questions that wait for a connection; more are told at once that it cannot be said.
+const WAITING_LIMIT: usize = 1_000;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The whole answer, waiting included. What takes longer is a query without an index, or a server that hangs.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(4);
+/// Shorter than servers (`wait_timeout`) and firewalls cut idle connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-const ROWS_LIMIT: usize = 10_000;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
-/// Where the socket of a local MySQL or MariaDB usually is; `localhost` means it, as with their own client.
-const MYSQL_SOCKETS: &[&str] = &["/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/tmp/mysql.sock"];
-
-pub(super) struct Database(Vec<Pool>);
-
-enum Pool {
-    Sqlite(SqlitePool),
-    Mysql(MySqlPool),
-    Pgsql(PgPool),
+/// No answer. The text is for our log; it says nothing of passwords.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The database cannot be reached, or has too much to do.
+    #[error("{0}")]
+    Away(String),
+    /// It does not like the statement; or a row cannot be added because it is there already.
+    #[error("{why}")]
+    Statement { why: String, is_there_already: bool },
 }
 
-fn options<DB: sqlx::Database>(options: PoolOptions<DB>) -> PoolOptions<DB> {
-    options.max_connections(CONNECTIONS).acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(IDLE_TIMEOUT)
+pub struct Database {
+    kind: Kind,
+    servers: Arc<[Server]>,
+    free: Arc<Semaphore>,
+    waiting: AtomicUsize,
 }
 
-/// Where a database server is.
-#[derive(Debug, PartialEq, Eq)]
-enum Host<'a> {
-    Socket(&'a str),
-    Tcp(&'a str, Option<u16>),
+struct Server {
+    place: Place,
+    idle: Mutex<Vec<(Link, Instant)>>,
+    pause: Mutex<Option<Pause>>,
 }
 
-fn host(text: &str) -> Result<Host<'_>, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(Host::Socket(path));
-    }
-    if text.contains("://") {
-        return Err(format!("hosts: {text}: write host, host:port or unix:/path, and the rest in settings of their own"));
-    }
-    let text = text.strip_prefix("inet:").unwrap_or(text);
-    match text.rsplit_once(':') {
-        // An IPv6 address has colons of its own.
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-            let port = port.parse().map_err(|_| format!("hosts: {text}: the port is no number"))?;
-            Ok(Host::Tcp(host.trim_matches(['[', ']']), Some(port)))
-        }
-        _ => Ok(Host::Tcp(text.trim_matches(['[', ']']), None)),
-    }
+/// Why and how long a server is left alone.
+struct Pause {
+    until: Instant,
+    length: Duration,
+    why: String,
+}
+
+/// A connection in use. It is kept for others only when it is given back; dropped in the middle of a question or a transaction, it is closed.
+struct Lease {
+    link: Option<Link>,
+    servers: Arc<[Server]>,
+    server: usize,
+    /// Made for this question, so that it cannot have broken before.
+    is_new: bool,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl Database {
-    pub fn open(kind: Kind, settings: &Settings, file: &Path) -> Result<Database, String> {
-        if kind == Kind::Sqlite {
-            let path = settings.get("dbpath").ok_or("has no dbpath")?;
-            let path = file.parent().unwrap_or(Path::new("/")).join(path);
-            let connect = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(Duration::from_secs(2));
-            return Ok(Database(vec![Pool::Sqlite(options(SqlitePoolOptions::new()).connect_lazy_with(connect))]));
-        }
-        let hosts = settings.get("hosts").unwrap_or("localhost");
-        let name = settings.get("dbname").ok_or("has no dbname")?;
-        let user = settings.get("user").unwrap_or("postfix");
-        let mut pools = Vec::new();
-        for text in crate::split_list(hosts) {
-            let host = host(text)?;
-            pools.push(match kind {
-                Kind::Mysql => {
-                    let mut connect = MySqlConnectOptions::new().username(user).database(name);
-                    if let Some(password) = settings.get("password") {
-                        connect = connect.password(password);
-                    }
-                    connect = match host {
-                        Host::Socket(path) => connect.socket(path),
-                        Host::Tcp("localhost", None) => match MYSQL_SOCKETS.iter().find(|path| Path::new(path).exists()) {
-                            Some(path) => connect.socket(path),
-                            None => connect.host("127.0.0.1"),
-                        },
-                        Host::Tcp(host, port) => connect.host(host).port(port.unwrap_or(3306)),
-                    };
-                    Pool::Mysql(options(MySqlPoolOptions::new()).connect_lazy_with(connect))
-                }
-                _ => {
-                    let mut connect = PgConnectOptions::new_without_pgpass().username(user).database(name).application_name("facteur");
-                    if let Some(password) = settings.get("password") {
-                        connect = connect.password(password);
-                    }
-                    connect = match host {
-                        // libpq takes the directory of the socket, or the socket itself.
-                        Host::Socket(path) => {
-                            connect.socket(Path::new(path).parent().filter(|_| path.contains(".s.PGSQL.")).unwrap_or(Path::new(path)))
-                        }
-                        Host::Tcp(host, port) => connect.host(host).port(port.unwrap_or(5432)),
-                    };
-                    Pool::Pgsql(options(PgPoolOptions::new()).connect_lazy_with(connect))
-                }
-            });
-        }
-        if pools.is_empty() { Err("has no hosts".into()) } else { Ok(Database(pools)) }
+    /// `places` are of one kind, and hold the same. Connects to nothing.
+    pub fn new(places: Vec<Place>) -> Result<Database, String> {
+        let kind = places.first().ok_or("has no hosts")?.kind();
+        let servers = places.into_iter().map(|place| Server { place, idle: Mutex::default(), pause: Mutex::default() }).collect();
+        Ok(Database { kind, servers, free: Arc::new(Semaphore::new(CONNECTIONS)), waiting: AtomicUsize::new(0) })
     }
 
-    /// All columns of all rows as texts, in order.
-    pub async fn fetch(&self, text: Arc<str>, parameters: &[String]) -> Result<Vec<String>, String> {
-        let mut last = String::new();
-        for pool in &self.0 {
-            let fetched = match tokio::time::timeout(QUERY_TIMEOUT, pool.fetch(&text, parameters)).await {
-                Ok(fetched) => fetched,
-                Err(_) => {
-                    last = format!("no answer within {QUERY_TIMEOUT:?}");
-                    continue;
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// All rows. `text` has this database's own placeholders, see [`Kind::placeholders`].
+    pub async fn fetch(&self, text: Arc<str>, values: &[Value]) -> Result<Vec<Row>, Fault> {
+        let deadline = Instant::now() + QUERY_TIMEOUT;
+        loop {
+            let mut lease = self.lease(deadline).await?;
+            match within(deadline, lease.link().fetch(text.clone(), values)).await {
+                Ok(rows) => {
+                    lease.give_back();
+                    return Ok(rows);
                 }
-            };
-            match fetched {
-                Ok(values) => return Ok(values),
-                // The server is not there: the next one may be. Anything else is its answer.
-                Err(error @ (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))) => {
-                    last = error.to_string()
-                }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => self.after(error, lease)?,
             }
         }
-        Err(last)
+    }
+
+    /// Begins a transaction, which takes the right to write at once where the database has such a thing.
+    pub async fn begin(&self) -> Result<Transaction, Fault> {
+        let deadline = Instant::now() + QUERY_TIMEOUT;
+        let begin = match self.kind {
+            Kind::Sqlite => "BEGIN IMMEDIATE",
+            Kind::Mysql => "START TRANSACTION",
+            Kind::Pgsql => "BEGIN",
+        };
+        loop {
+            let mut lease = self.lease(deadline).await?;
+            match within(deadline, lease.link().command(begin)).await {
+                Ok(()) => return Ok(Transaction { lease, kind: self.kind }),
+                Err(error) => self.after(error, lease)?,
+            }
+        }
+    }
+
+    /// Closes what is idle and waits for what is in use; nothing can be asked afterwards.
+    pub async fn close(&self) {
+        let all = tokio::time::timeout(QUERY_TIMEOUT, self.free.acquire_many(CONNECTIONS as u32)).await;
+        for server in self.servers.iter() {
+            let idle = std::mem::take(&mut *lock(&server.idle));
+            for (link, _) in idle {
+                let _ = tokio::time::timeout(CONNECT_TIMEOUT, link.close()).await;
+            }
+        }
+        drop(all);
+        self.free.close();
+    }
+
+    /// What an error on a connection means: another try, or a fault.
+    fn after(&self, error: Broken, mut lease: Lease) -> Result<(), Fault> {
+        match error {
+            Broken::Late => {
+                if let Some(link) = lease.link.take() {
+                    link.give_up();
+                }
+                Err(Fault::Away(format!("no answer within {QUERY_TIMEOUT:?}")))
+            }
+            Broken::Sql(error) => match Meaning::of(&error) {
+                // The server was started again since; its other connections are as old.
+                Meaning::Gone if !lease.is_new => {
+                    lock(&lease.servers[lease.server].idle).clear();
+                    Ok(())
+                }
+                Meaning::Gone => {
+                    lease.servers[lease.server].leave_alone(error.to_string());
+                    Ok(())
+                }
+                Meaning::Answer { is_there_already } => {
+                    lease.give_back();
+                    Err(Fault::Statement { why: error.to_string(), is_there_already })
+                }
+            },
+        }
+    }
+
+    /// A connection, when it is our turn.
+    async fn lease(&self, deadline: Instant) -> Result<Lease, Fault> {
+        let turn = self.turn(deadline).await?;
+        let mut why = String::new();
+        for (at, server) in self.servers.iter().enumerate() {
+            let (link, is_new) = match server.idle_link() {
+                Some(link) => (link, false),
+                None => match server.connect(deadline).await {
+                    Ok(link) => (link, true),
+                    Err(reason) => {
+                        why = reason;
+                        continue;
+                    }
+                },
+            };
+            return Ok(Lease { link: Some(link), servers: self.servers.clone(), server: at, is_new, _turn: turn });
+        }
+        Err(Fault::Away(why))
+    }
+
+    async fn turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Fault> {
+        if let Ok(turn) = self.free.clone().try_acquire_owned() {
+            return Ok(turn);
+        }
+        let busy = || Fault::Away("too many questions wait for the database".into());
+        struct Place<'a>(&'a AtomicUsize);
+        impl Drop for Place<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _place = Place(&self.waiting);
+        if before >= WAITING_LIMIT {
+            return Err(busy());
+        }
+        match tokio::time::timeout_at(deadline.into(), self.free.clone().acquire_owned()).await {
+            Ok(turn) => turn.map_err(|_| Fault::Away("the database is being closed".into())),
+            Err(_) => Err(busy()),
+        }
     }
 }
 
-impl Pool {
-    async fn fetch(&self, text: &Arc<str>, parameters: &[String]) -> Result<Vec<String>, sqlx::Error> {
-        macro_rules! fetch {
-            ($pool:expr, $text_of:ident) => {{
-                let query = parameters.iter().fold(sqlx::query(AssertSqlSafe(text.clone())), |q, p| q.bind(p.as_str()));
-                query.fetch_all($pool).await.and_then(|rows| texts(&rows, $text_of))
-            }};
+/// Changes that are made together or not at all; dropped without `commit`, they are not made.
+pub struct Transaction {
+    lease: Lease,
+    kind: Kind,
+}
+
+impl Transaction {
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub async fn fetch(&mut self, text: Arc<str>, values: &[Value]) -> Result<Vec<Row>, Fault> {
+        let deadline = Instant::now() + QUERY_TIMEOUT;
+        within(deadline, self.lease.link().fetch(text, values)).await.map_err(Broken::fault)
+    }
+
+    /// The number of rows that were touched.
+    pub async fn execute(&mut self, text: Arc<str>, values: &[Value]) -> Result<u64, Fault> {
+        let deadline = Instant::now() + QUERY_TIMEOUT;
+        within(deadline, self.lease.link().execute(text, values)).await.map_err(Broken::fault)
+    }
+
+    pub async fn commit(self) -> Result<(), Fault> {
+        self.end("COMMIT").await
+    }
+
+    pub async fn rollback(self) -> Result<(), Fault> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, how: &'static str) -> Result<(), Fault> {
+        let deadline = Instant::now() + QUERY_TIMEOUT;
+        within(deadline, self.lease.link().command(how)).await.map_err(Broken::fault)?;
+        self.lease.give_back();
+        Ok(())
+    }
+}
+
+impl Server {
+    fn idle_link(&self) -> Option<Link> {
+        let mut idle = lock(&self.idle);
+        while let Some((link, since)) = idle.pop() {
+            if since.elapsed() < IDLE_TIMEOUT {
+                return Some(link);
+            }
+            // It is the youngest: the others are too old as well.
+            idle.clear();
+            tokio::spawn(link.close());
         }
+        None
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Link, String> {
+        if let Some(why) = self.left_alone() {
+            return Err(why);
+        }
+        let why = match within(deadline.min(Instant::now() + CONNECT_TIMEOUT), Link::connect(&self.place)).await {
+            Ok(link) => {
+                *lock(&self.pause) = None;
+                return Ok(link);
+            }
+            Err(Broken::Late) => "no answer to a new connection".to_owned(),
+            Err(Broken::Sql(error)) => error.to_string(),
+        };
+        self.leave_alone(why.clone());
+        Err(why)
+    }
+
+    fn left_alone(&self) -> Option<String> {
+        lock(&self.pause).as_ref().filter(|pause| Instant::now() < pause.until).map(|pause| pause.why.clone())
+    }
+
+    fn leave_alone(&self, why: String) {
+        let mut pause = lock(&self.pause);
+        let now = Instant::now();
+        let length = match &*pause {
+            // Several had begun to connect at the same time.
+            Some(pause) if now < pause.until => return,
+            Some(pause) => (pause.length * 2).min(LONGEST_PAUSE),
+            None => FIRST_PAUSE,
+        };
+        *pause = Some(Pause { until: now + length, length, why });
+    }
+}
+
+impl Lease {
+    fn link(&mut self) -> &mut Link {
+        self.link.as_mut().expect("taken only by the end of the lease")
+    }
+
+    fn give_back(mut self) {
+        if let Some(link) = self.link.take() {
+            lock(&self.servers[self.server].idle).push((link, Instant::now()));
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.give_up();
+        }
+    }
+}
+
+/// Why there is no result.
+enum Broken {
+    Late,
+    Sql(sqlx::Error),
+}
+
+impl Broken {
+    fn fault(self) -> Fault {
         match self {
-            Pool::Sqlite(pool) => fetch!(pool, sqlite_text),
-            Pool::Mysql(pool) => fetch!(pool, mysql_text),
-            Pool::Pgsql(pool) => fetch!(pool, pgsql_text),
+            Broken::Late => Fault::Away(format!("no answer within {QUERY_TIMEOUT:?}")),
+            Broken::Sql(error) => match Meaning::of(&error) {
+                Meaning::Gone => Fault::Away(error.to_string()),
+                Meaning::Answer { is_there_already } => Fault::Statement { why: error.to_string(), is_there_already },
+            },
         }
     }
 }
 
-fn texts<R: Row>(rows: &[R], text: fn(&R, usize) -> Result<Option<String>, sqlx::Error>) -> Result<Vec<String>, sqlx::Error> {
-    let mut values = Vec::new();
-    for row in rows.iter().take(ROWS_LIMIT) {
-        for column in 0..row.len() {
-            values.extend(text(row, column)?);
+enum Meaning {
+    Gone,
+    Answer { is_there_already: bool },
+}
+
+impl Meaning {
+    fn of(error: &sqlx::Error) -> Meaning {
+        match error {
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default();
+                // PostgreSQL: connection exceptions, too many connections, shutting down, starting up. MySQL: too many connections,
+                // server shutdown, killed.
+                let gone = code.starts_with("08") || matches!(&*code, "53300" | "57P01" | "57P02" | "57P03" | "08S01" | "70100");
+                if gone { Meaning::Gone } else { Meaning::Answer { is_there_already: error.is_unique_violation() } }
+            }
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Meaning::Gone,
+            _ => Meaning::Answer { is_there_already: false },
         }
     }
-    Ok(values)
 }
 
-/// A column as `T`, written as text; `None` when it is of another type.
-fn as_text<'r, R, T>(row: &'r R, column: usize) -> Option<Option<String>>
-where
-    R: Row,
-    T: Decode<'r, R::Database> + Type<R::Database> + ToString,
-    usize: ColumnIndex<R>,
-{
-    row.try_get::<Option<T>, _>(column).ok().map(|value| value.map(|value| value.to_string()))
-}
-
-fn wrong_type(column: usize) -> sqlx::Error {
-    sqlx::Error::Decode(format!("column {} is neither text nor number", column + 1).into())
-}
-
-fn sqlite_text(row: &sqlx::sqlite::SqliteRow, column: usize) -> Result<Option<String>, sqlx::Error> {
-    as_text::<_, String>(row, column)
-        .or_else(|| as_text::<_, i64>(row, column))
-        .or_else(|| as_text::<_, f64>(row, column))
-        .ok_or_else(|| wrong_type(column))
-}
-
-fn mysql_text(row: &sqlx::mysql::MySqlRow, column: usize) -> Result<Option<String>, sqlx::Error> {
-    as_text::<_, String>(row, column)
-        .or_else(|| as_text::<_, i64>(row, column))
-        .or_else(|| as_text::<_, u64>(row, column))
-        .or_else(|| as_text::<_, f64>(row, column))
-        // CONCAT and such give binary strings on some servers.
-        .or_else(|| row.try_get::<Option<Vec<u8>>, _>(column).ok().map(|bytes| bytes.and_then(|bytes| String::from_utf8(bytes).ok())))
-        .ok_or_else(|| wrong_type(column))
-}
-
-fn pgsql_text(row: &sqlx::postgres::PgRow, column: usize) -> Result<Option<String>, sqlx::Error> {
-    as_text::<_, String>(row, column)
-        .or_else(|| as_text::<_, i64>(row, column))
-        .or_else(|| as_text::<_, i32>(row, column))
-        .or_else(|| as_text::<_, i16>(row, column))
-        .or_else(|| as_text::<_, bool>(row, column))
-        .or_else(|| as_text::<_, f64>(row, column))
-        .ok_or_else(|| wrong_type(column))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hosts_are_read_as_postfix_writes_them() {
-        for (text, want) in [
-            ("localhost", Ok(Host::Tcp("localhost", None))),
-            ("db.example.org:3307", Ok(Host::Tcp("db.example.org", Some(3307)))),
-            ("inet:192.0.2.1:3307", Ok(Host::Tcp("192.0.2.1", Some(3307)))),
-            ("unix:/run/mysqld/mysqld.sock", Ok(Host::Socket("/run/mysqld/mysqld.sock"))),
-            ("2001:db8::1", Ok(Host::Tcp("2001:db8::1", None))),
-            ("[2001:db8::1]:5432", Ok(Host::Tcp("2001:db8::1", Some(5432)))),
-        ] {
-            assert_eq!(host(text), want, "{text}");
-        }
-        assert!(host("db:x").is_err());
-        assert!(host("postgresql://db/x").is_err());
+async fn within<T>(deadline: Instant, future: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Broken> {
+    match tokio::time::timeout_at(deadline.into(), future).await {
+        Ok(result) => result.map_err(Broken::Sql),
+        Err(_) => Err(Broken::Late),
     }
+}
+
+/// Nothing is left half done under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

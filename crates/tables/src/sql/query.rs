@@ -3,7 +3,7 @@
 //! Postfix escapes the key and puts it into the text. We leave the text alone: a string in quotes that has a `%` becomes one parameter as a
 //! whole (`'%u@%d'`), a bare `%s` becomes one too. So no key can end a string, in whatever character set.
 
-use super::Kind;
+use super::{Kind, Value};
 use std::sync::Arc;
 
 /// A key and its parts.
@@ -13,14 +13,42 @@ pub(super) struct Key<'a> {
     /// Before the last @; the whole key without one.
     pub local: &'a str,
     pub domain: Option<&'a str>,
+    service: &'a str,
+    remote: &'a str,
+}
+
+/// Who is asked for, in Dovecot's queries.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker<'a> {
+    pub user: &'a str,
+    /// Such as `imap`; empty when nobody logs in.
+    pub service: &'a str,
+    pub remote: &'a str,
+}
+
+/// Whose names the variables of a query have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// `%s` is the key, `%u` its local part.
+    Postfix,
+    /// The same, and `%s` is the value.
+    PostfixResult,
+    /// `%u` is the user, `%n` the local part, `%s` the service; also `%{user}`, and `%L` for lower case, which names have anyway.
+    Dovecot,
 }
 
 impl<'a> Key<'a> {
     pub fn of(whole: &'a str) -> Key<'a> {
         match whole.rsplit_once('@') {
-            Some((local, domain)) => Key { whole, local, domain: Some(domain) },
-            None => Key { whole, local: whole, domain: None },
+            Some((local, domain)) => Key { whole, local, domain: Some(domain), service: "", remote: "" },
+            None => Key { whole, local: whole, domain: None, service: "", remote: "" },
         }
+    }
+
+    /// In Dovecot a user without a domain has an empty one.
+    fn of_asker(asker: &Asker<'a>) -> Key<'a> {
+        let key = Key::of(asker.user);
+        Key { domain: Some(key.domain.unwrap_or_default()), service: asker.service, remote: asker.remote, ..key }
     }
 
     /// Label `n` of the domain from the right, from 1; of a key without @, of the key itself.
@@ -37,20 +65,33 @@ enum Piece {
     Local,
     Domain,
     Label(usize),
+    Service,
+    Remote,
     /// `%s` of the value, in a result format.
     Value,
     ValueLocal,
     ValueDomain,
 }
 
+/// A query whose variables have become parameters.
 #[derive(Debug, Clone)]
-pub(super) struct Query {
+pub struct Query {
     text: Arc<str>,
     parameters: Vec<Vec<Piece>>,
 }
 
 impl Query {
-    pub fn compile(query: &str, kind: Kind) -> Result<Query, String> {
+    /// With Postfix's variables.
+    pub(super) fn compile(query: &str, kind: Kind) -> Result<Query, String> {
+        Query::read(query, kind, Words::Postfix)
+    }
+
+    /// With Dovecot's variables: `%u %n %d %s %r`, also as `%{user}` and so on.
+    pub fn dovecot(query: &str, kind: Kind) -> Result<Query, String> {
+        Query::read(query, kind, Words::Dovecot)
+    }
+
+    fn read(query: &str, kind: Kind, words: Words) -> Result<Query, String> {
         let mut text = String::with_capacity(query.len());
         let mut parameters: Vec<Vec<Piece>> = Vec::new();
         let mut chars = query.chars().peekable();
@@ -84,7 +125,7 @@ impl Query {
                     }
                     let is_string = c == '\'' || kind == Kind::Mysql;
                     if is_string && inner.contains('%') {
-                        placeholder(&mut text, &mut parameters, pieces(&inner, false)?);
+                        placeholder(&mut text, &mut parameters, pieces(&inner, words)?);
                     } else {
                         text.push(c);
                         text.push_str(&inner.replace(c, &format!("{c}{c}")));
@@ -94,7 +135,13 @@ impl Query {
                 '%' => {
                     let mut variable = String::from('%');
                     variable.extend(chars.next());
-                    match pieces(&variable, false)?.pop() {
+                    if words == Words::Dovecot && variable == "%L" {
+                        variable.extend(chars.next());
+                    }
+                    while words == Words::Dovecot && variable.contains('{') && !variable.ends_with('}') {
+                        variable.push(chars.next().ok_or("a %{ in the query does not end")?);
+                    }
+                    match pieces(&variable, words)?.pop() {
                         Some(Piece::Text(percent)) => text.push_str(&percent),
                         Some(piece) => placeholder(&mut text, &mut parameters, vec![piece]),
                         None => {}
@@ -114,8 +161,13 @@ impl Query {
     }
 
     /// The parameters for a key; `None` when the query does not concern such a key.
-    pub fn parameters(&self, key: &Key<'_>) -> Option<Vec<String>> {
-        self.parameters.iter().map(|pieces| fill(pieces, key, "")).collect()
+    pub(super) fn parameters(&self, key: &Key<'_>) -> Option<Vec<Value>> {
+        self.parameters.iter().map(|pieces| fill(pieces, key, "").map(Value::Text)).collect()
+    }
+
+    /// The parameters for a user.
+    pub fn parameters_for(&self, asker: &Asker<'_>) -> Option<Vec<Value>> {
+        self.parameters(&Key::of_asker(asker))
     }
 }
 
@@ -125,7 +177,7 @@ pub(super) struct ResultFormat(Vec<Piece>);
 
 impl ResultFormat {
     pub fn compile(format: &str) -> Result<ResultFormat, String> {
-        pieces(format, true).map(ResultFormat)
+        pieces(format, Words::PostfixResult).map(ResultFormat)
     }
 
     /// `None` when the format asks for a part that the value or key does not have.
@@ -144,6 +196,8 @@ fn fill(pieces: &[Piece], key: &Key<'_>, value: &str) -> Option<String> {
             Piece::Local => out.push_str(key.local),
             Piece::Domain => out.push_str(key.domain?),
             Piece::Label(n) => out.push_str(key.label(*n)?),
+            Piece::Service => out.push_str(key.service),
+            Piece::Remote => out.push_str(key.remote),
             Piece::Value => out.push_str(value),
             Piece::ValueLocal => out.push_str(Some(Key::of(value).local).filter(|local| !local.is_empty())?),
             Piece::ValueDomain => out.push_str(Key::of(value).domain?),
@@ -152,7 +206,7 @@ fn fill(pieces: &[Piece], key: &Key<'_>, value: &str) -> Option<String> {
     Some(out)
 }
 
-fn pieces(text: &str, of_result: bool) -> Result<Vec<Piece>, String> {
+fn pieces(text: &str, words: Words) -> Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut plain = String::new();
     let mut chars = text.chars();
@@ -161,20 +215,21 @@ fn pieces(text: &str, of_result: bool) -> Result<Vec<Piece>, String> {
             plain.push(c);
             continue;
         }
-        let piece = match chars.next() {
-            Some('%') => {
+        let piece = match (chars.next(), words) {
+            (Some('%'), _) => {
                 plain.push('%');
                 continue;
             }
-            Some('s') if of_result => Piece::Value,
-            Some('u') if of_result => Piece::ValueLocal,
-            Some('d') if of_result => Piece::ValueDomain,
-            Some('s' | 'S') => Piece::Whole,
-            Some('u' | 'U') => Piece::Local,
-            Some('d' | 'D') => Piece::Domain,
-            Some(n @ '1'..='9') => Piece::Label(n as usize - '0' as usize),
-            Some(other) => return Err(format!("%{other} is not known")),
-            None => return Err("ends with a lone %".into()),
+            (None, _) => return Err("ends with a lone %".into()),
+            (Some(letter), Words::Dovecot) => dovecot_piece(letter, &mut chars)?,
+            (Some('s'), Words::PostfixResult) => Piece::Value,
+            (Some('u'), Words::PostfixResult) => Piece::ValueLocal,
+            (Some('d'), Words::PostfixResult) => Piece::ValueDomain,
+            (Some('s' | 'S'), _) => Piece::Whole,
+            (Some('u' | 'U'), _) => Piece::Local,
+            (Some('d' | 'D'), _) => Piece::Domain,
+            (Some(n @ '1'..='9'), _) => Piece::Label(n as usize - '0' as usize),
+            (Some(other), _) => return Err(format!("%{other} is not known")),
         };
         if !plain.is_empty() {
             pieces.push(Piece::Text(std::mem::take(&mut plain)));
@@ -185,6 +240,31 @@ fn pieces(text: &str, of_result: bool) -> Result<Vec<Piece>, String> {
         pieces.push(Piece::Text(plain));
     }
     Ok(pieces)
+}
+
+fn dovecot_piece(letter: char, chars: &mut std::str::Chars<'_>) -> Result<Piece, String> {
+    let letter = if letter == 'L' { chars.next().ok_or("ends with a lone %L")? } else { letter };
+    if letter != '{' {
+        return match letter {
+            'u' => Ok(Piece::Whole),
+            'n' => Ok(Piece::Local),
+            'd' => Ok(Piece::Domain),
+            's' => Ok(Piece::Service),
+            'r' => Ok(Piece::Remote),
+            other => Err(format!("%{other} is not known")),
+        };
+    }
+    let (name, _) = chars.as_str().split_once('}').ok_or("a %{ does not end")?;
+    let piece = match name {
+        "user" => Piece::Whole,
+        "username" => Piece::Local,
+        "domain" => Piece::Domain,
+        "service" | "protocol" => Piece::Service,
+        "rip" | "remote_ip" => Piece::Remote,
+        _ => return Err(format!("%{{{name}}} is not known")),
+    };
+    chars.nth(name.chars().count());
+    Ok(piece)
 }
 
 #[cfg(test)]
@@ -214,11 +294,36 @@ mod tests {
         ] {
             let compiled = Query::compile(query, kind).expect(query);
             assert_eq!(&*compiled.text(), text, "{query}");
-            let want = parameters.map(|p| p.into_iter().map(String::from).collect::<Vec<_>>());
+            let want = parameters.map(|p| p.into_iter().map(Value::from).collect::<Vec<_>>());
             assert_eq!(compiled.parameters(&Key::of(key)), want, "{query}");
         }
         for bad in ["SELECT '%x'", "SELECT 'a", "SELECT ?", "SELECT %"] {
             assert!(Query::compile(bad, Kind::Sqlite).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dovecots_variables_have_their_own_meanings() {
+        let asker = Asker { user: "ann@x.org", service: "imap", remote: "192.0.2.1" };
+        for (query, text, parameters) in [
+            (
+                "SELECT '/home/vmail/%u' AS home WHERE username = '%u'",
+                "SELECT ? AS home WHERE username = ?",
+                vec!["/home/vmail/ann@x.org", "ann@x.org"],
+            ),
+            ("SELECT a WHERE b = '%n' AND c = '%Ld'", "SELECT a WHERE b = ? AND c = ?", vec!["ann", "x.org"]),
+            ("SELECT a WHERE b = '%{user}-%{domain}' AND s = %s", "SELECT a WHERE b = ? AND s = ?", vec!["ann@x.org-x.org", "imap"]),
+            ("SELECT a WHERE b = %{username} AND r LIKE '%r%%'", "SELECT a WHERE b = ? AND r LIKE ?", vec!["ann", "192.0.2.1%"]),
+        ] {
+            let compiled = Query::dovecot(query, Kind::Mysql).expect(query);
+            assert_eq!(&*compiled.text(), text, "{query}");
+            assert_eq!(compiled.parameters_for(&asker), Some(parameters.into_iter().map(Value::from).collect()), "{query}");
+        }
+        let without_domain = Asker { user: "ann", service: "", remote: "" };
+        let compiled = Query::dovecot("SELECT a WHERE b = '%d'", Kind::Sqlite).expect("query");
+        assert_eq!(compiled.parameters_for(&without_domain), Some(vec!["".into()]));
+        for bad in ["SELECT '%w'", "SELECT '%{pw'", "SELECT %{", "SELECT '%L'"] {
+            assert!(Query::dovecot(bad, Kind::Sqlite).is_err(), "{bad}");
         }
     }
 

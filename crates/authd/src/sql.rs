@@ -1,0 +1,256 @@
+//! `sql`: passwords and users by queries of the administrator's own, in the file of Dovecot's driver of that name.
+//!
+//! ```text
+//! driver = mysql                    (mysql, pgsql, sqlite)
+//! connect = host=localhost dbname=postfix_db user=postfix_user password=secret     (sqlite: the path)
+//! default_pass_scheme = MD5
+//! password_query = SELECT username AS user, password, '/home/vmail/%u' AS userdb_home FROM mailbox \
+//!   WHERE username = '%u' AND active = '1'
+//! user_query = SELECT '/home/vmail/%u' AS home, 5000 AS uid, 5000 AS gid FROM mailbox WHERE username = '%u'
+//! iterate_query = SELECT username FROM mailbox
+//! ```
+//! A `\` at its end continues a line. The name of a column is the name of a field, NULL is no field. A password query gives `password` and may
+//! give `user` (the name from then on), `nologin`, `allow_nets`, `nopassword`, and `userdb_…`, which the user database `prefetch` takes; a user
+//! query `home`, `mail`, `uid`, `gid`, `quota_rule`, or the older `quota` (`dirsize:storage=N`, in bytes as PostfixAdmin has them, or
+//! `maildir:storage=N`). Values are bound as parameters: nothing in a name becomes part of the query.
+
+use crate::names::Names;
+use anyhow::{Context, bail};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tables::sql::{Asker, Database, Kind, Login, Place, Query, Row, is_true};
+use zeroize::Zeroizing;
+
+/// An open file of queries. Cheap to clone.
+#[derive(Clone)]
+pub struct SqlSource(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    database: Database,
+    scheme: Option<String>,
+    password: Option<Query>,
+    user: Option<Query>,
+    iterate: Option<Query>,
+}
+
+/// What a query said of a user: names and values.
+pub struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn of(row: &Row) -> Fields {
+        let known = row.names.iter().zip(&row.values).filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+        Fields(known.collect())
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A field that is there counts as set, unless it says no.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| is_true(&value.to_ascii_lowercase()))
+    }
+
+    /// The fields that a user database would have, from those of a password query; `None` when there are none.
+    pub fn prefetched(&self) -> Option<Fields> {
+        let named = |(name, value): &(String, String)| Some((name.strip_prefix("userdb_")?.to_owned(), value.clone()));
+        let fields: Vec<_> = self.0.iter().filter_map(named).collect();
+        (!fields.is_empty()).then_some(Fields(fields))
+    }
+
+    /// What is left for the programs that ask the user database, in their words.
+    pub fn others(&self) -> impl Iterator<Item = (String, String)> {
+        let own = |name: &str| matches!(name, "uid" | "gid" | "home" | "mail" | "user" | "quota");
+        let others = self.0.iter().filter(move |(name, _)| !own(name)).cloned();
+        others.chain(self.get("quota").and_then(quota_rule).map(|rule| ("quota_rule".to_owned(), rule)))
+    }
+}
+
+/// The older way to write a limit, of Dovecot 1.0.
+fn quota_rule(quota: &str) -> Option<String> {
+    let (kind, limit) = quota.split_once(':')?;
+    let storage = limit.split(':').find_map(|part| part.strip_prefix("storage="))?;
+    match kind {
+        // Everybody's example (PostfixAdmin's own too) puts the column here, which is in bytes.
+        "dirsize" => Some(format!("*:bytes={storage}")),
+        _ => Some(format!("*:storage={storage}")),
+    }
+}
+
+impl SqlSource {
+    /// Reads the file; connects to nothing.
+    pub fn open(path: &Path) -> anyhow::Result<SqlSource> {
+        let text = Zeroizing::new(std::fs::read_to_string(path).with_context(|| path.display().to_string())?);
+        let inner = read(&text, path).with_context(|| path.display().to_string())?;
+        Ok(SqlSource(Arc::new(inner)))
+    }
+
+    pub fn has_password_query(&self) -> bool {
+        self.0.password.is_some()
+    }
+
+    pub fn has_user_query(&self) -> bool {
+        self.0.user.is_some()
+    }
+
+    /// The scheme of passwords that name none.
+    pub fn scheme(&self) -> Option<&str> {
+        self.0.scheme.as_deref()
+    }
+
+    pub async fn password(&self, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Fields>> {
+        let remote = remote.map(|ip| ip.to_string()).unwrap_or_default();
+        self.one(self.0.password.as_ref(), "password_query", &Asker { user, service, remote: &remote }).await
+    }
+
+    pub async fn user(&self, user: &str) -> anyhow::Result<Option<Fields>> {
+        self.one(self.0.user.as_ref(), "user_query", &Asker { user, service: "", remote: "" }).await
+    }
+
+    /// The names of all users. Without an `iterate_query` they cannot be told.
+    pub async fn users(&self, names: &Names) -> anyhow::Result<Vec<String>> {
+        let query = self.0.iterate.as_ref().with_context(|| format!("{} has no iterate_query", self.0.path.display()))?;
+        let rows = self.0.database.fetch(query.text(), &[]).await?;
+        let name = |row: &Row| {
+            let fields = Fields::of(row);
+            // Either whole names, or parts, as in Dovecot.
+            match (fields.get("username").or(fields.get("user")), fields.get("domain")) {
+                (Some(user), Some(domain)) if !user.contains('@') => names.normal(&format!("{user}@{domain}")),
+                (Some(user), _) => names.normal(user),
+                (None, _) => names.normal(row.text(0)),
+            }
+        };
+        Ok(rows.iter().filter_map(name).collect())
+    }
+
+    async fn one(&self, query: Option<&Query>, name: &str, asker: &Asker<'_>) -> anyhow::Result<Option<Fields>> {
+        let query = query.with_context(|| format!("{} has no {name}", self.0.path.display()))?;
+        let Some(values) = query.parameters_for(asker) else { return Ok(None) };
+        let rows = self.0.database.fetch(query.text(), &values).await.with_context(|| format!("{name} of {}", self.0.path.display()))?;
+        match &rows[..] {
+            [] => Ok(None),
+            [row] => Ok(Some(Fields::of(row))),
+            _ => bail!("{name} of {}: more than one row for {}", self.0.path.display(), mail_types::printable(asker.user)),
+        }
+    }
+}
+
+fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
+    let settings = settings(text)?;
+    let get = |name: &str| settings.get(name).map(|value| value.as_str()).filter(|value| !value.is_empty());
+    let kind = match get("driver").context("has no driver")? {
+        "mysql" => Kind::Mysql,
+        "pgsql" => Kind::Pgsql,
+        "sqlite" => Kind::Sqlite,
+        other => bail!("driver = {} is none of mysql, pgsql, sqlite", mail_types::printable(other)),
+    };
+    let places = places(kind, get("connect").context("has no connect")?, path)?;
+    let query = |name: &str| get(name).map(|text| Query::dovecot(text, kind)).transpose().map_err(|why| anyhow::anyhow!("{name}: {why}"));
+    Ok(Inner {
+        path: path.to_owned(),
+        database: Database::new(places).map_err(|why| anyhow::anyhow!("connect {why}"))?,
+        scheme: get("default_pass_scheme").map(str::to_owned),
+        password: query("password_query")?,
+        user: query("user_query")?,
+        iterate: query("iterate_query")?,
+    })
+}
+
+/// `name = value` lines, `#` before comments; a `\` at its end, or white space before the next one, continues a line.
+fn settings(text: &str) -> anyhow::Result<HashMap<String, Zeroizing<String>>> {
+    let mut settings: HashMap<String, Zeroizing<String>> = HashMap::new();
+    let mut lines = text.lines().zip(1..);
+    while let Some((line, number)) = lines.next() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut line = Zeroizing::new(line.to_owned());
+        while line.ends_with('\\') {
+            line.pop();
+            line.push_str(lines.next().map(|(next, _)| next.trim()).unwrap_or_default());
+        }
+        let (name, value) = line.split_once('=').with_context(|| format!("line {number} is not of the form name = value"))?;
+        let known = ["driver", "connect", "default_pass_scheme", "password_query", "user_query", "iterate_query", "update_query"];
+        if !known.contains(&name.trim()) {
+            bail!("line {number}: {} is not known here", mail_types::printable(name.trim()));
+        }
+        settings.insert(name.trim().to_owned(), Zeroizing::new(value.trim().to_owned()));
+    }
+    Ok(settings)
+}
+
+/// `host=a host=b port=3306 dbname=x user=y password=z`; for SQLite the path of the file.
+fn places(kind: Kind, connect: &str, file: &Path) -> anyhow::Result<Vec<Place>> {
+    if kind == Kind::Sqlite {
+        return Ok(vec![Place::file(&file.parent().unwrap_or(Path::new("/")).join(connect))]);
+    }
+    let (mut hosts, mut port, mut database, mut user, mut password) = (Vec::new(), None, None, None, None);
+    for word in words(connect)? {
+        let (name, value) = word.split_once('=').context("connect has a word that is not name=value")?;
+        let value = Zeroizing::new(value.to_owned());
+        match name {
+            "host" | "hostaddr" => hosts.push(value),
+            "port" => port = Some(value),
+            "dbname" => database = Some(value),
+            "user" => user = Some(value),
+            "password" => password = Some(value),
+            // Waiting and the number of connections are bounded here in any case.
+            "connect_timeout" | "maxconns" | "client_flags" | "connect_attempts" => {}
+            other => bail!("connect: {} is not known here", mail_types::printable(other)),
+        }
+    }
+    if hosts.is_empty() {
+        hosts.push(Zeroizing::new("localhost".to_owned()));
+    }
+    let login = Login {
+        database: database.as_ref().context("connect has no dbname")?,
+        user: user.as_ref().context("connect has no user")?,
+        password: password.as_ref().map(|password| password.as_str()),
+    };
+    let place = |host: &Zeroizing<String>| {
+        let host = match (host.starts_with('/'), &port) {
+            (true, _) => format!("unix:{}", host.as_str()),
+            (false, Some(port)) if host.contains(':') => format!("[{}]:{}", host.as_str(), port.as_str()),
+            (false, Some(port)) => format!("{}:{}", host.as_str(), port.as_str()),
+            (false, None) => host.to_string(),
+        };
+        Place::server(kind, &host, login).map_err(|why| anyhow::anyhow!("connect: {why}"))
+    };
+    hosts.iter().map(place).collect()
+}
+
+/// Words with white space between them; `'…'` holds some together, with `\` before a quote of its own, as in libpq.
+fn words(text: &str) -> anyhow::Result<Vec<Zeroizing<String>>> {
+    let mut words = Vec::new();
+    let mut word = Zeroizing::new(String::new());
+    let mut quoted = false;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\'' if quoted || word.ends_with('=') => quoted = !quoted,
+            '\\' if quoted => word.extend(chars.next()),
+            c if c.is_whitespace() && !quoted => {
+                if !word.is_empty() {
+                    words.push(std::mem::take(&mut word));
+                }
+            }
+            c => word.push(c),
+        }
+    }
+    if quoted {
+        bail!("connect has a ' that does not end");
+    }
+    if !word.is_empty() {
+        words.push(word);
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod live_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The guide's `dovecot-sql.conf.ext` against servers that are there.
+
+use super::*;
+use testkit::databases::{DATABASE, KINDS, Kind as Peer, PASSWORD, Server, USER};
+
+#[tokio::test]
+async fn the_guides_queries_work_against_real_servers() {
+    for kind in KINDS {
+        let Some(server) = Server::start(kind) else {
+            eprintln!("skipped: {kind:?} is not installed");
+            continue;
+        };
+        let (flag, yes, no) = if kind == Peer::Postgres { ("boolean", "true", "false") } else { ("tinyint(1)", "1", "0") };
+        server.run_sql(&format!(
+            "CREATE TABLE mailbox (username varchar(255), password varchar(255), quota bigint, active {flag});
+             INSERT INTO mailbox VALUES ('ann@x.org', '$1$salt$qJH7.N4xYta3aEG/dfqo/0', 1024000, {yes}), ('off@x.org', 'x', 0, {no}),
+               ('two@x.org', 'x', 0, {yes}), ('two@x.org', 'y', 0, {yes});"
+        ));
+        let folder = testkit::temp_dir();
+        let path = folder.path().join("dovecot-sql.conf.ext");
+        let guide = super::tests::GUIDE;
+        let connect = format!("connect = host=127.0.0.1 port={} dbname={DATABASE} user={USER} password='{PASSWORD}'", server.port());
+        let text: Vec<&str> = guide.lines().map(|line| if line.starts_with("connect") { connect.as_str() } else { line }).collect();
+        let text = text.join("\n").replace("driver = mysql", &format!("driver = {}", kind.driver()));
+        std::fs::write(&path, format!("{text}\niterate_query = SELECT DISTINCT username FROM mailbox ORDER BY 1\n")).expect("file");
+        let queries = SqlSource::open(&path).unwrap_or_else(|e| panic!("{e:#}"));
+
+        let fields = queries.password("ann@x.org", "imap", None).await.unwrap_or_else(|e| panic!("{kind:?}: {e:#}")).expect("there");
+        assert_eq!(fields.get("user"), Some("ann@x.org"), "{kind:?}");
+        assert_eq!(fields.get("password"), Some("$1$salt$qJH7.N4xYta3aEG/dfqo/0"), "{kind:?}");
+        assert_eq!(fields.prefetched().expect("fields").get("home"), Some("/home/vmail/ann@x.org"), "{kind:?}");
+        let fields = queries.user("ann@x.org").await.unwrap_or_else(|e| panic!("{kind:?}: {e:#}")).expect("there");
+        assert_eq!((fields.get("uid"), fields.get("mail")), (Some("5000"), Some("maildir:/home/vmail/ann@x.org")), "{kind:?}");
+        let others: Vec<_> = fields.others().collect();
+        assert_eq!(others, [("quota_rule".to_owned(), "*:bytes=1024000".to_owned())], "{kind:?}");
+        for nobody in ["off@x.org", "none@x.org", "x' OR '1'='1", "ann@x.org' -- "] {
+            assert!(queries.password(nobody, "imap", None).await.expect("answer").is_none(), "{kind:?} {nobody}");
+        }
+        assert!(queries.password("two@x.org", "imap", None).await.is_err(), "{kind:?}: two rows decide nothing");
+        let names = Names::new(&config::Authd::default(), "x.org".into());
+        assert_eq!(queries.users(&names).await.expect("list"), ["ann@x.org", "off@x.org", "two@x.org"], "{kind:?}");
+    }
+}
