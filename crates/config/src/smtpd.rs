@@ -65,7 +65,8 @@ settings! {
         /// The domain of login names that have none.
         smtpd_sasl_local_domain: String = "", was "Postfix smtpd_sasl_local_domain";
         /// What a mechanism must not be to be offered without TLS: `noanonymous`, `noplaintext` (the password crosses the wire as it is, as with PLAIN
-        /// and LOGIN). `nodictionary`, `forward_secrecy` and `mutual_auth` are taken, and exclude nothing that authd offers.
+        /// and LOGIN), `nodictionary` (who listens can try passwords, as with CRAM-MD5). `mutual_auth`: only those by which the server shows that
+        /// it knows the password too, as SCRAM. `forward_secrecy` is taken, and excludes nothing.
         smtpd_sasl_security_options: Vec<SaslOption> = vec![SaslOption::NoAnonymous], was "Postfix smtpd_sasl_security_options";
         /// The same under TLS.
         smtpd_sasl_tls_security_options: Vec<SaslOption> = vec![SaslOption::NoAnonymous], was "Postfix smtpd_sasl_tls_security_options";

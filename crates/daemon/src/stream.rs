@@ -2,6 +2,7 @@
 
 use crate::tls::ServerTls;
 use ipc::LocalStream;
+use ipc::auth::Channel;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
@@ -65,7 +66,14 @@ pub struct Stream {
 enum Kind {
     Tcp(TcpStream),
     Unix(LocalStream),
-    Tls(Box<TlsStream<Stream>>),
+    Tls(Box<Secured>),
+}
+
+#[derive(Debug)]
+struct Secured {
+    stream: TlsStream<Stream>,
+    /// RFC 5929 §4, where it is certain which certificate the client got.
+    end_point: Option<Vec<u8>>,
 }
 
 impl From<TcpStream> for Stream {
@@ -86,17 +94,22 @@ impl Stream {
     /// Answers the client's TLS handshake, with a deadline (`tls.handshake_timeout`). Bytes that the client sent before its
     /// ClientHello must have been read and dropped by the caller, else the handshake fails on them, which is right too.
     pub async fn upgrade_tls(self, tls: &ServerTls) -> io::Result<Stream> {
-        let handshake = tls.acceptor()?.accept(self);
+        let (acceptor, end_point) = tls.acceptor()?;
+        let handshake = acceptor.accept(self);
         match tokio::time::timeout(tls.handshake_timeout(), handshake).await {
-            Ok(stream) => Ok(Stream { kind: Kind::Tls(Box::new(stream?)), fresh: false }),
+            Ok(stream) => {
+                let stream = stream?;
+                let end_point = end_point(stream.get_ref().1.server_name());
+                Ok(Stream { kind: Kind::Tls(Box::new(Secured { stream, end_point })), fresh: false })
+            }
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
         }
     }
 
     /// `None` while the connection is in clear text.
     pub fn tls_info(&self) -> Option<TlsInfo> {
-        let Kind::Tls(stream) = &self.kind else { return None };
-        let connection = stream.get_ref().1;
+        let Kind::Tls(secured) = &self.kind else { return None };
+        let connection = secured.stream.get_ref().1;
         let suite = connection.negotiated_cipher_suite()?;
         let cipher = format!("{:?}", suite.suite());
         let version = match connection.protocol_version()? {
@@ -111,10 +124,19 @@ impl Stream {
         matches!(self.kind, Kind::Tls(_))
     }
 
-    /// Keying material for channel binding `tls-exporter` (RFC 9266 §2); `None` in clear text.
-    pub fn tls_exporter(&self) -> Option<[u8; 32]> {
-        let Kind::Tls(stream) = &self.kind else { return None };
-        stream.get_ref().1.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
+    /// What a login can be bound to, and how the client is known. Nothing in clear text.
+    pub fn channel(&self) -> Channel {
+        let Kind::Tls(secured) = &self.kind else { return Channel::default() };
+        let mut bindings = Vec::new();
+        let connection = secured.stream.get_ref().1;
+        // RFC 9266 §4.2: with TLS 1.2 only where the handshake had an extended master secret, which rustls does not tell.
+        if connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3)
+            && let Ok(key) = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))
+        {
+            bindings.push(("tls-exporter".to_owned(), key.to_vec()));
+        }
+        bindings.extend(secured.end_point.clone().map(|data| ("tls-server-end-point".to_owned(), data)));
+        Channel { bindings, certificate: None }
     }
 
     /// Makes the kernel answer a peer that is already gone with a reset rather than wait for it.
@@ -130,7 +152,7 @@ impl Stream {
         match &self.kind {
             Kind::Tcp(stream) => SockRef::from(stream).set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(idle)),
             Kind::Unix(_) => Ok(()),
-            Kind::Tls(stream) => stream.get_ref().0.keepalive(idle),
+            Kind::Tls(secured) => secured.stream.get_ref().0.keepalive(idle),
         }
     }
 
@@ -139,7 +161,7 @@ impl Stream {
     pub fn is_gone(&self) -> bool {
         match &self.kind {
             Kind::Tcp(stream) => shows(stream, PollFlags::empty()),
-            Kind::Tls(stream) => match &stream.get_ref().0.kind {
+            Kind::Tls(secured) => match &secured.stream.get_ref().0.kind {
                 Kind::Tcp(stream) => shows(stream, SENDS_NO_MORE),
                 _ => false,
             },
@@ -178,7 +200,7 @@ impl AsyncRead for Stream {
         match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Kind::Tls(stream) => match ready!(Pin::new(stream).poll_read(cx, buf)) {
+            Kind::Tls(secured) => match ready!(Pin::new(&mut secured.stream).poll_read(cx, buf)) {
                 // Many clients close the connection without close_notify; protocols of mail say themselves when they end.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 result => Poll::Ready(result),
@@ -198,7 +220,7 @@ impl AsyncWrite for Stream {
         match &mut this.kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Kind::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Kind::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Kind::Tls(secured) => Pin::new(&mut secured.stream).poll_write(cx, buf),
         }
     }
 
@@ -206,7 +228,7 @@ impl AsyncWrite for Stream {
         match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Kind::Tls(secured) => Pin::new(&mut secured.stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -217,7 +239,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().kind {
             Kind::Tcp(_) | Kind::Unix(_) => Poll::Ready(Ok(())),
-            Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Kind::Tls(secured) => Pin::new(&mut secured.stream).poll_flush(cx),
         }
     }
 
@@ -225,7 +247,7 @@ impl AsyncWrite for Stream {
         match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Tls(secured) => Pin::new(&mut secured.stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What we say we can do, before and after login.
 
 use config::Imapd;
-use ipc::auth::Mechanism;
+use ipc::auth::{Channel, Mechanism};
 
 /// Before login. `secured`: passwords may be sent; `starttls`: TLS can still begin.
 ///
 /// LITERAL- here and LITERAL+ after login: RFC 7888 §5 forbids both at once, and a stranger has no need to send much.
-pub fn before_login(secured: bool, starttls: bool, mechanisms: &[Mechanism]) -> String {
+pub fn before_login(secured: bool, starttls: bool, mechanisms: &[Mechanism], channel: &Channel) -> String {
     let mut all = String::from("IMAP4rev1 IMAP4rev2 SASL-IR LITERAL- ID ENABLE IDLE");
     if starttls {
         all.push_str(" STARTTLS");
@@ -16,7 +16,7 @@ pub fn before_login(secured: bool, starttls: bool, mechanisms: &[Mechanism]) -> 
         all.push_str(" LOGINDISABLED");
     }
     for mechanism in mechanisms {
-        if offered(mechanism, secured) {
+        if offered(mechanism, secured, channel) {
             all.push_str(" AUTH=");
             all.push_str(&mechanism.name);
         }
@@ -25,8 +25,8 @@ pub fn before_login(secured: bool, starttls: bool, mechanisms: &[Mechanism]) -> 
 }
 
 /// May a client use this mechanism now?
-pub fn offered(mechanism: &Mechanism, secured: bool) -> bool {
-    !mechanism.private && !mechanism.anonymous && (secured || !mechanism.plaintext)
+pub fn offered(mechanism: &Mechanism, secured: bool, channel: &Channel) -> bool {
+    mechanism.fits(channel) && !mechanism.anonymous && (secured || !mechanism.plaintext)
 }
 
 /// After login.
@@ -55,17 +55,17 @@ mod tests {
     #[test]
     fn passwords_are_not_asked_for_in_the_clear() {
         let all = [mechanism("PLAIN", true), mechanism("SCRAM-SHA-256", false)];
-        let open = before_login(false, true, &all);
+        let open = before_login(false, true, &all, &Channel::default());
         assert!(open.contains("LOGINDISABLED") && open.contains("STARTTLS") && !open.contains("AUTH=PLAIN"), "{open}");
         assert!(open.contains("AUTH=SCRAM-SHA-256"), "{open}");
-        let secured = before_login(true, false, &all);
+        let secured = before_login(true, false, &all, &Channel::default());
         assert!(!secured.contains("LOGINDISABLED") && !secured.contains("STARTTLS") && secured.contains("AUTH=PLAIN"), "{secured}");
     }
 
     #[test]
     fn only_one_kind_of_literal_is_announced() {
         let with = |imap_literal_minus| after_login(&Imapd { imap_literal_minus, ..Imapd::default() });
-        for all in [before_login(true, true, &[]), with(true), with(false)] {
+        for all in [before_login(true, true, &[], &Channel::default()), with(true), with(false)] {
             assert_eq!(all.matches("LITERAL").count(), 1, "{all}");
         }
     }

@@ -83,7 +83,7 @@ pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
 
 async fn capabilities(connection: &Connection) -> String {
     let mechanisms = connection.server.access.mechanisms().await;
-    capability::before_login(connection.is_secured(), may_start_tls(connection), &mechanisms)
+    capability::before_login(connection.is_secured(), may_start_tls(connection), &mechanisms, &connection.wire.channel())
 }
 
 fn may_start_tls(connection: &Connection) -> bool {
@@ -128,7 +128,7 @@ async fn authenticate(connection: &mut Connection, mechanism: &str, initial: Opt
     let Some(found) = known.iter().find(|m| m.name.eq_ignore_ascii_case(mechanism)) else {
         return Ok(Err(Answer::no("CANNOT", "Mechanism is not supported")));
     };
-    if !capability::offered(found, connection.is_secured()) {
+    if !capability::offered(found, connection.is_secured(), &connection.wire.channel()) {
         return Ok(Err(Answer::no("PRIVACYREQUIRED", "Passwords are taken only under TLS")));
     }
     let request = AuthRequest {
@@ -173,6 +173,7 @@ fn about(connection: &Connection, request: AuthRequest) -> AuthRequest {
         secured: connection.is_secured(),
         remote: connection.peer.addr,
         local: connection.peer.local,
+        channel: connection.wire.channel(),
         session: connection.id.clone(),
         ..request
     }

@@ -2,6 +2,7 @@
 
 use crate::deflate::Deflate;
 use daemon::{ServerTls, Stream};
+use ipc::auth::Channel;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -37,6 +38,11 @@ impl Wire {
 
     fn stream(&mut self) -> io::Result<&mut Stream> {
         self.stream.as_mut().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+    }
+
+    /// What is known of the client's TLS connection.
+    pub fn channel(&self) -> Channel {
+        self.stream.as_ref().map(Stream::channel).unwrap_or_default()
     }
 
     pub fn is_tls(&self) -> bool {

@@ -16,6 +16,8 @@ pub struct Desk {
     session: String,
     /// Set by the driver once TLS is up.
     pub secured: bool,
+    /// What is known of the client's TLS connection.
+    pub channel: Channel,
     pending: Option<AuthPending>,
     user: Option<String>,
     maildrop: Option<Arc<Maildrop>>,
@@ -26,7 +28,18 @@ pub struct Desk {
 
 impl Desk {
     pub fn new(server: Arc<Server>, peer: Peer, session: String) -> Desk {
-        Desk { server, peer, session, secured: false, pending: None, user: None, maildrop: None, reading: None, share: None }
+        Desk {
+            server,
+            peer,
+            session,
+            secured: false,
+            channel: Channel::default(),
+            pending: None,
+            user: None,
+            maildrop: None,
+            reading: None,
+            share: None,
+        }
     }
 
     /// The account that is logged in.
@@ -42,7 +55,7 @@ impl Desk {
 
     pub async fn answer(&mut self, question: Question) -> Answer {
         match question {
-            Question::Mechanisms => Answer::Mechanisms(self.server.mechanisms().await),
+            Question::Mechanisms => Answer::Mechanisms(self.server.mechanisms(self.secured, &self.channel).await),
             Question::Login { user, password } => match AuthRequest::with_password("pop3", &user, password.reveal()) {
                 Some(request) => self.begin(request).await,
                 None => Answer::Refused(Refusal::Credentials("Authentication failed.".into())),
@@ -78,8 +91,14 @@ impl Desk {
     }
 
     async fn begin(&mut self, request: AuthRequest) -> Answer {
-        let request =
-            AuthRequest { secured: self.secured, remote: self.peer.addr, local: self.peer.local, session: self.session.clone(), ..request };
+        let request = AuthRequest {
+            secured: self.secured,
+            remote: self.peer.addr,
+            local: self.peer.local,
+            channel: self.channel.clone(),
+            session: self.session.clone(),
+            ..request
+        };
         let step = self.server.access.auth.begin(request).await;
         self.step(step).await
     }

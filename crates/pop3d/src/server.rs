@@ -3,6 +3,7 @@
 use crate::uidl;
 use config::Config;
 use daemon::{Context, MailAccess};
+use ipc::auth::Channel;
 use mailstore::Store;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -45,8 +46,8 @@ impl Server {
     }
 
     /// Names of the mechanisms a client may use.
-    pub async fn mechanisms(&self) -> Vec<String> {
+    pub async fn mechanisms(&self, secured: bool, channel: &Channel) -> Vec<String> {
         let found = self.access.mechanisms().await;
-        found.iter().filter(|m| !m.private && !m.anonymous).map(|m| m.name.clone()).collect()
+        found.iter().filter(|m| m.fits(channel) && !m.anonymous && (secured || !m.plaintext)).map(|m| m.name.clone()).collect()
     }
 }

@@ -70,6 +70,7 @@ impl Driver {
         let config = self.server.config();
         let same_host = config.pop3d.same_host_is_secured && self.is_same_host();
         self.desk.secured = tls || same_host;
+        self.desk.channel = stream.channel();
         let mut session = Session::new(Settings {
             greeting: config.pop3d.login_greeting.clone(),
             tls,
@@ -132,6 +133,7 @@ impl Driver {
                 Step::StartTls => match self.upgrade(stream).await {
                     Ok(()) => {
                         self.desk.secured = true;
+                        self.desk.channel = stream.as_ref().map(Stream::channel).unwrap_or_default();
                         session.tls_started();
                     }
                     Err(error) => return End::Tls(error),

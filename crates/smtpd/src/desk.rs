@@ -32,6 +32,8 @@ pub(crate) struct Desk {
     pub(crate) reverse: (Option<String>, bool),
     tls: Option<String>,
     tls_info: Option<TlsInfo>,
+    /// What is known of the client's TLS connection.
+    channel: Channel,
     mechanism: Option<String>,
     exchange: Option<Exchange>,
     pub(crate) effects: Effects,
@@ -69,6 +71,7 @@ impl Desk {
         peer: Peer,
         session: String,
         tls: Option<TlsInfo>,
+        channel: Channel,
     ) -> Desk {
         let (name, reverse) = (name_of(&server, &service, &peer), reverse_of(&peer));
         let local_user = match peer.credentials {
@@ -88,6 +91,7 @@ impl Desk {
             reverse,
             tls: None,
             tls_info: None,
+            channel: Channel::default(),
             mechanism: None,
             exchange: None,
             effects: Effects::default(),
@@ -106,7 +110,7 @@ impl Desk {
             end,
             login: None,
         };
-        desk.tls_started(tls);
+        desk.tls_started(tls, channel);
         desk
     }
 
@@ -144,7 +148,8 @@ impl Desk {
     }
 
     /// Notes what TLS agreed on.
-    pub(crate) fn tls_started(&mut self, tls: Option<TlsInfo>) {
+    pub(crate) fn tls_started(&mut self, tls: Option<TlsInfo>, channel: Channel) {
+        self.channel = channel;
         self.tls = tls.as_ref().map(describe);
         self.tls_info = tls;
         let Some(tls) = self.tls.as_deref() else { return };
@@ -175,7 +180,7 @@ impl Desk {
             Question::Connect => self.judge(Stage::Client, machine, None, None).await,
             Question::Hello { name, extended } => match self.judge(Stage::Helo, machine, Some(&name), None).await {
                 Answer::Accept if extended && self.service.smtpd.smtpd_sasl_auth_enable => {
-                    Answer::Mechanisms(self.service.mechanisms(machine.is_tls()).await)
+                    Answer::Mechanisms(self.service.mechanisms(machine.is_tls(), &self.channel).await)
                 }
                 answer => answer,
             },
@@ -215,7 +220,7 @@ impl Desk {
             secured: machine.is_tls() || self.peer.addr.is_none(),
             remote: self.peer.addr,
             local: self.peer.local,
-            channel: Channel::default(),
+            channel: self.channel.clone(),
             session: self.session.clone(),
             initial: None,
         };

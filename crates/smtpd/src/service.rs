@@ -3,7 +3,7 @@
 use config::{Config, SaslOption, TlsLevel};
 use dns::Resolver;
 use dns::lists::{Lists, Site};
-use ipc::auth::{AuthClient, Mechanism};
+use ipc::auth::{AuthClient, Channel, Mechanism};
 use parking_lot::Mutex;
 use policy::greylist::{Seen, Terms};
 use policy::{Outside, Policy};
@@ -126,7 +126,7 @@ impl Service {
 
     /// What the answer to EHLO may offer: what the SASL server has, or had when it was last there. A client that is told of no AUTH
     /// gives up for good; one that hears 454 comes again.
-    pub(crate) async fn mechanisms(&self, tls: bool) -> Arc<str> {
+    pub(crate) async fn mechanisms(&self, tls: bool, channel: &Channel) -> Arc<str> {
         const PATIENCE: Duration = Duration::from_secs(1);
         let asked = tokio::time::timeout(PATIENCE, self.auth.mechanisms()).await;
         let mut known = self.mechanisms.lock();
@@ -135,16 +135,25 @@ impl Service {
         }
         let barred = if tls { &self.smtpd.smtpd_sasl_tls_security_options } else { &self.smtpd.smtpd_sasl_security_options };
         match &*known {
-            Some(list) => offered(list, barred).into(),
+            Some(list) => offered(list, barred, channel).into(),
             None if barred.contains(&SaslOption::NoPlaintext) => "".into(),
             None => "PLAIN LOGIN".into(),
         }
     }
 }
 
-fn offered(list: &[Mechanism], barred: &[SaslOption]) -> String {
+fn offered(list: &[Mechanism], barred: &[SaslOption], channel: &Channel) -> String {
+    // As Postfix: what a mechanism is or lacks, and the option that bars it.
     let allowed = |m: &&Mechanism| {
-        !(m.private || m.anonymous && barred.contains(&SaslOption::NoAnonymous) || m.plaintext && barred.contains(&SaslOption::NoPlaintext))
+        let is_barred = |option: &SaslOption| match option {
+            SaslOption::NoPlaintext => m.plaintext,
+            SaslOption::NoAnonymous => m.anonymous,
+            SaslOption::NoDictionary => m.dictionary,
+            SaslOption::MutualAuth => !m.mutual,
+            // TLS has that, or there is none.
+            SaslOption::ForwardSecrecy => false,
+        };
+        m.fits(channel) && !barred.iter().any(is_barred)
     };
     list.iter().filter(allowed).map(|m| m.name.as_str()).collect::<Vec<_>>().join(" ")
 }
@@ -156,13 +165,20 @@ mod tests {
     #[test]
     fn mechanisms_are_offered_as_the_options_allow() {
         let mechanism = |name: &str, plaintext, anonymous| Mechanism { name: name.into(), plaintext, anonymous, ..Mechanism::default() };
-        let list = [mechanism("PLAIN", true, false), mechanism("ANONYMOUS", false, true), mechanism("SCRAM-SHA-256", false, false)];
+        let scram = Mechanism { mutual: true, ..mechanism("SCRAM-SHA-256", false, false) };
+        let cram = Mechanism { dictionary: true, ..mechanism("CRAM-MD5", false, false) };
+        let plus = Mechanism { private: true, binds: true, ..mechanism("SCRAM-SHA-256-PLUS", false, false) };
+        let list = [mechanism("PLAIN", true, false), mechanism("ANONYMOUS", false, true), plus, scram, cram];
         for (barred, want) in [
-            (&[SaslOption::NoAnonymous][..], "PLAIN SCRAM-SHA-256"),
+            (&[SaslOption::NoAnonymous][..], "PLAIN SCRAM-SHA-256 CRAM-MD5"),
             (&[SaslOption::NoAnonymous, SaslOption::NoDictionary, SaslOption::NoPlaintext], "SCRAM-SHA-256"),
-            (&[], "PLAIN ANONYMOUS SCRAM-SHA-256"),
+            (&[], "PLAIN ANONYMOUS SCRAM-SHA-256 CRAM-MD5"),
+            (&[SaslOption::NoDictionary], "PLAIN ANONYMOUS SCRAM-SHA-256"),
+            (&[SaslOption::MutualAuth], "SCRAM-SHA-256"),
         ] {
-            assert_eq!(offered(&list, barred), want, "{barred:?}");
+            assert_eq!(offered(&list, barred, &Channel::default()), want, "{barred:?}");
         }
+        let channel = Channel { bindings: vec![("tls-exporter".into(), vec![7; 32])], certificate: None };
+        assert_eq!(offered(&list, &[SaslOption::MutualAuth], &channel), "SCRAM-SHA-256-PLUS SCRAM-SHA-256");
     }
 }

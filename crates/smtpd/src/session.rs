@@ -74,7 +74,7 @@ async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, mut peer: 
     if transcript.is_some() {
         machine.keep_heard();
     }
-    let mut desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info()).await;
+    let mut desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info(), stream.channel()).await;
     desk.begins(rated.is_some(), refusal);
     let mut connection = Connection { server, machine, desk, timeout, early, transcript };
     let mut stream = Some(stream);
@@ -164,7 +164,7 @@ impl Connection {
                     let plain = stream.take().expect("checked at the top of the loop");
                     match Box::pin(plain.upgrade_tls(&self.server.tls)).await {
                         Ok(upgraded) => {
-                            self.desk.tls_started(upgraded.tls_info());
+                            self.desk.tls_started(upgraded.tls_info(), upgraded.channel());
                             *stream = Some(upgraded);
                         }
                         Err(error) => return End::TlsFailed(error),

@@ -44,6 +44,7 @@ pub struct ServerTls {
 struct Loaded {
     settings: Tls,
     config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
     // Device, inode, size and change time of each file when it was read.
     stamps: Vec<Stamp>,
 }
@@ -75,7 +76,7 @@ impl ServerTls {
         // Before reading: a file that changes meanwhile is then read again.
         let stamps = stamps(settings);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let certificates = Certificates::load(&pairs, &provider)?;
+        let certificates = Arc::new(Certificates::load(&pairs, &provider)?);
         let versions: &[&rustls::SupportedProtocolVersion] = match settings.min_protocol {
             TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::Tls13 => &[&rustls::version::TLS13],
@@ -83,14 +84,14 @@ impl ServerTls {
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(certificates));
+            .with_cert_resolver(certificates.clone());
         // Once it is set, rustls answers a client that offers only others with no_application_protocol (RFC 7301 §3.2).
         server.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         server.ticketer = ticketer.clone();
         server.send_tls13_tickets = 2;
         // Stateless tickets serve both versions; a cache beside them would only hold memory.
         server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Prepared(Some(Arc::new(Loaded { settings: settings.clone(), config: Arc::new(server), stamps }))))
+        Ok(Prepared(Some(Arc::new(Loaded { settings: settings.clone(), config: Arc::new(server), certificates, stamps }))))
     }
 
     /// Puts what was prepared in force for handshakes from now on; running sessions keep what they have.
@@ -113,9 +114,13 @@ impl ServerTls {
         self.current.load().as_ref().is_some_and(|loaded| stamps(&loaded.settings) != loaded.stamps)
     }
 
-    pub(crate) fn acceptor(&self) -> io::Result<TlsAcceptor> {
+    /// What answers a handshake, and what tells the channel binding `tls-server-end-point` of a client that asked for this name.
+    pub(crate) fn acceptor(&self) -> io::Result<(TlsAcceptor, impl FnOnce(Option<&str>) -> Option<Vec<u8>> + use<>)> {
         match &*self.current.load() {
-            Some(loaded) => Ok(TlsAcceptor::from(loaded.config.clone())),
+            Some(loaded) => {
+                let certificates = loaded.certificates.clone();
+                Ok((TlsAcceptor::from(loaded.config.clone()), move |name: Option<&str>| certificates.end_point(name)))
+            }
             None => Err(io::Error::new(io::ErrorKind::Unsupported, "no certificate is set")),
         }
     }

@@ -46,20 +46,28 @@ async fn talk(tls: &ServerTls, roots: &RootCertStore, name: &str, alpn: &[&str])
         let mut stream = Stream::try_from(b)?.upgrade_tls(tls).await?;
         let info = stream.tls_info().expect("under TLS");
         assert_eq!(info.version, "TLSv1.3");
-        assert!(stream.tls_exporter().is_some());
+        let channel = stream.channel();
         stream.write_all(info.sni.unwrap_or_default().as_bytes()).await?;
-        stream.shutdown().await
+        stream.shutdown().await?;
+        Ok::<_, io::Error>(channel.bindings)
     };
     let client = async {
         let name = ServerName::try_from(name.to_owned()).expect("name");
         let mut stream = TlsConnector::from(Arc::new(client)).connect(name, a).await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
-        Ok::<_, io::Error>(text)
+        // RFC 9266 §2, RFC 5929 §4.1: both ends come to the same; the test certificates are signed with ECDSA and SHA-256.
+        let connection = stream.get_ref().1;
+        let exported = connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).expect("TLS 1.3");
+        let certificate = &connection.peer_certificates().expect("a certificate")[0];
+        let end_point = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+        let bindings = [("tls-exporter", exported.to_vec()), ("tls-server-end-point", end_point.as_ref().to_vec())];
+        Ok::<_, io::Error>((text, bindings.map(|(kind, data)| (kind.to_owned(), data))))
     };
     let (served, got) = tokio::join!(server, client);
-    let got = got?;
-    served.map(|()| got)
+    let (text, bindings) = got?;
+    assert_eq!(served?, bindings);
+    Ok(text)
 }
 
 #[tokio::test]
