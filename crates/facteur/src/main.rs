@@ -16,7 +16,7 @@
 //!     queue       what waits to be delivered: list, histogram, cat, flush, hold, release, requeue, expire, delete
 //!     map         what a lookup table answers, which there are, whether they are sound
 //!     greylist    who has to come again, and who is known to greylisting
-//!     auth        hash passwords, and check them
+//!     auth        hash passwords, and try logins
 //!     explain     what would become of a message, rule by rule
 //!     completions, man   for shells and man(1)
 //!

@@ -4,6 +4,7 @@ use crate::cli::Globals;
 use crate::{password, table};
 use anyhow::bail;
 use clap::{ArgAction, Args, Subcommand};
+use ipc::userdb::UserdbClient;
 use ipc::accounts::{AccountsClient, Alias, AliasDomain, Domain, Mailbox, NewPassword, Request};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -71,6 +72,17 @@ enum UserCommand {
     List {
         #[arg(value_name = "DOMAIN|ADDRESS")]
         of: Option<String>,
+        /// All users that can log in, of whatever passdb: also those of passwd-files
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show where the mail of users lies, and what else the user database has of them
+    Lookup {
+        #[arg(required = true, value_name = "USER")]
+        users: Vec<String>,
+        /// Only the value of this field
+        #[arg(short, long)]
+        field: Option<String>,
     },
     /// Change a mailbox; what is not named stays as it is
     Change {
@@ -241,12 +253,51 @@ pub async fn user(globals: Globals, arguments: UserArguments) -> anyhow::Result<
             let done = format!("{address}: deleted; the mail on disk is still there");
             change(&globals, Request::MailboxDelete { address }, done).await
         }
-        UserCommand::List { of } => {
+        UserCommand::Lookup { users, field } => lookup(&globals, &users, field.as_deref()).await,
+        UserCommand::List { of, all: true } => list_all(&globals, of.as_deref()).await,
+        UserCommand::List { of, all: false } => {
             let rows = client(&globals)?.mailboxes(of.as_deref()).await?;
             let rows = rows.iter().map(user_row).collect();
             show(&globals, of.as_deref(), &["address", "used", "quota", "active", "password", "name"], rows)
         }
     }
+}
+
+/// Names as the user database has them. authd can list what a static one covers, from the passdbs.
+async fn list_all(globals: &Globals, of: Option<&str>) -> anyhow::Result<ExitCode> {
+    let mut names = UserdbClient::new(globals.settings()?.socket("userdb")).list().await?;
+    names.retain(|name| of.is_none_or(|of| name == of || name.rsplit_once('@').is_some_and(|(_, domain)| domain == of)));
+    let rows = names.into_iter().map(|name| (vec![name.clone()], json!({ "address": name }))).collect();
+    show(globals, of, &["address"], rows)
+}
+
+/// As `doveadm user`. A user who is not there makes the exit code 67, as there.
+async fn lookup(globals: &Globals, users: &[String], field: Option<&str>) -> anyhow::Result<ExitCode> {
+    const EXIT_NO_USER: u8 = 67;
+    let userdb = UserdbClient::new(globals.settings()?.socket("userdb"));
+    let mut code = ExitCode::SUCCESS;
+    let mut values = Vec::new();
+    for user in users {
+        let Some(found) = userdb.ask(user, "facteur").await? else {
+            eprintln!("facteur: {}: there is no such user", mail_types::printable(user));
+            code = ExitCode::from(EXIT_NO_USER);
+            continue;
+        };
+        let mut fields = vec![("user".to_owned(), found.name.clone())];
+        fields.extend(found.fields.iter().filter(|(name, _)| name != "user").cloned());
+        fields.retain(|(name, _)| field.is_none_or(|field| field == name));
+        match (globals.json, field) {
+            (true, _) => values.push(fields.into_iter().collect::<std::collections::BTreeMap<_, _>>()),
+            (false, Some(_)) => fields.iter().for_each(|(_, value)| println!("{}", mail_types::printable(value))),
+            (false, None) => {
+                table::print(&["field", "value"], fields.into_iter().map(|(name, value)| vec![name, mail_types::printable(&value)]));
+            }
+        }
+    }
+    if globals.json {
+        println!("{}", serde_json::to_string_pretty(&values)?);
+    }
+    Ok(code)
 }
 
 fn user_row(row: &Mailbox) -> (Vec<String>, Value) {
