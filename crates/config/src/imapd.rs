@@ -77,6 +77,8 @@ settings! {
         imap_metadata_max_entries: u32 = 100u32, in 10..=1000;
         /// The most that all annotations of one mailbox may have together, names and values.
         imap_metadata_max_size: Size = Size::kib(256), in Size::kib(64)..=Size::mib(16);
+        /// How often a client that waits for a long command is told that it goes on (INPROGRESS, RFC 9585, which asks for 10 seconds at least). 0: never.
+        imap_progress_interval: Duration = secs(10), in secs(0)..=minutes(10);
         /// How many mailboxes one session may hear of unasked (NOTIFY). Each takes up to three watches of the kernel's (`fs.inotify.max_user_watches`), which sessions of one account share. 0: NOTIFY is not announced, and refused.
         imap_notify_max_mailboxes: u32 = 1000u32, in 0..=100_000;
         /// What clients are told about this server (METADATA `/shared/comment`).

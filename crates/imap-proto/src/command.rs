@@ -130,6 +130,19 @@ impl Command {
         }
     }
 
+    /// Does it name messages by their numbers, or is it answered with them? After ENABLE UIDONLY there are none (RFC 9586).
+    pub fn uses_numbers(&self) -> bool {
+        let by_number = |search: &Search| !search.uid || search.key.has_numbers();
+        match self {
+            Command::Fetch { uid, .. } | Command::Copy { uid, .. } => !uid,
+            Command::Store(store) => !store.uid,
+            Command::Search(search) | Command::Thread { search, .. } | Command::MultiSearch { search, .. } => by_number(search),
+            Command::Sort(sort) => by_number(&sort.search),
+            Command::Select { parameters, .. } => parameters.resync.as_ref().is_some_and(|resync| resync.samples.is_some()),
+            _ => false,
+        }
+    }
+
     /// Does it say that the client wants to hear of mod-sequences from now on? RFC 7162 §3.1: the "CONDSTORE enabling commands", ENABLE aside.
     pub fn uses_modseqs(&self) -> bool {
         match self {
@@ -283,6 +296,8 @@ pub struct List {
     pub reference: String,
     pub patterns: Vec<String>,
     pub returns: ListReturn,
+    /// Annotations to be told of each mailbox (RFC 9590).
+    pub metadata: Vec<String>,
     /// Written with selection options, several patterns or RETURN: RFC 5258 §3 gives an extended LIST other rules (an empty
     /// pattern is no longer the question for the separator).
     pub extended: bool,
@@ -466,7 +481,7 @@ pub struct Search {
 impl Search {
     /// RFC 7162 §3.2.10.2: not during UID SEARCH either where a key names message numbers.
     fn may_report_expunge(&self) -> bool {
-        self.uid && !self.key.any(&|key| matches!(key, SearchKey::Numbers(set) if !set.is_saved()))
+        self.uid && !self.key.has_numbers()
     }
 }
 
@@ -576,6 +591,11 @@ impl SearchKey {
     /// RFC 7162 §3.1.5: the answer has a mod-sequence then.
     pub fn has_modseq(&self) -> bool {
         self.any(&|key| matches!(key, SearchKey::ModSeq(_)))
+    }
+
+    /// Message numbers are in it.
+    fn has_numbers(&self) -> bool {
+        self.any(&|key| matches!(key, SearchKey::Numbers(set) if !set.is_saved()))
     }
 
     fn any(&self, is: &impl Fn(&SearchKey) -> bool) -> bool {

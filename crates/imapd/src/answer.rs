@@ -30,6 +30,11 @@ impl Answer {
         Answer { status: Status::Bad, code: "".into(), text: text.into() }
     }
 
+    /// Message numbers after ENABLE UIDONLY (RFC 9586).
+    pub fn uid_required() -> Answer {
+        Answer { status: Status::Bad, code: "UIDREQUIRED".into(), text: "UIDONLY is enabled".into() }
+    }
+
     pub fn write(&self, out: &mut Vec<u8>, tag: &str) {
         encode::status(out, tag, self.status, &self.code, &self.text);
     }

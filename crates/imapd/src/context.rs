@@ -204,6 +204,14 @@ impl Contexts {
         known
     }
 
+    /// Ends those that are told in message numbers, of which there are none any more (RFC 9586).
+    pub fn end_numbered(&mut self, out: &mut Vec<u8>) {
+        let numbered = self.all.iter().filter(|context| !context.uid);
+        numbered.for_each(|context| out.extend(refusal(&context.tag, "Message numbers are in use no more")));
+        self.all.retain(|context| context.uid);
+        self.said.clear();
+    }
+
     /// Takes down what changed. What is gone is told in numbers that hold until the EXPUNGE responses (RFC 5267 §4.3.4).
     pub fn note(&mut self, changes: &Changes, snapshot: &Snapshot) {
         if self.all.is_empty() {

@@ -11,10 +11,10 @@
 //!     is seen within a second.
 //!
 //! PROTOCOL
-//!     IMAP4rev1 (RFC 3501), and IMAP4rev2 (RFC 9051) for clients that enable it, with UTF8=ACCEPT, IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, SPECIAL-USE,
+//!     IMAP4rev1 (RFC 3501), and IMAP4rev2 (RFC 9051) for clients that enable it, with UTF8=ACCEPT, IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, LIST-METADATA, SPECIAL-USE,
 //!     ESEARCH, SEARCHRES, PARTIAL, CONTEXT=SEARCH, CONTEXT=SORT, MULTISEARCH, WITHIN, SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
 //!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, OBJECTID, SAVEDATE, APPENDLIMIT,
-//!     STATUS=SIZE, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, NOTIFY, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
+//!     STATUS=SIZE, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, NOTIFY, UIDONLY, INPROGRESS, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
 //!     after it. Asks the `auth` socket in
 //!     Dovecot's auth protocol and `userdb` in its master protocol; tells `usage` who logged in.
 //!
@@ -36,7 +36,7 @@
 //!
 //! STANDARDS
 //!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4314, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5255 (I18NLEVEL=1), 5256, 5258, 5267, 5464, 5465, 5530,
-//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 6855, 7162, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394
+//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 6855, 7162, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394, 9585, 9586, 9590
 //!
 //! DIAGNOSTICS
 //!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd
@@ -57,6 +57,8 @@
 //!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise. NOTIFY tells of `imap_notify_max_mailboxes` mailboxes at most in
 //!     one session, each of which takes three of the kernel's watches (`fs.inotify.max_user_watches`, shared by all sessions of an account); beyond, and
 //!     where the kernel has none left, it is NOTIFICATIONOVERFLOW. `inboxes` means what `personal` means. AnnotationChange is not known.
+//!     After ENABLE UIDONLY `*` is still taken in UIDs, and UIDFETCH answers to UID FETCH have the UID among their items too. There is no limit of messages in a
+//!     command, so MESSAGELIMIT has nothing to announce.
 
 fn main() -> std::process::ExitCode {
     daemon::main("imapd", imapd::run)

@@ -18,6 +18,8 @@ pub struct Selected {
     pub read_only: bool,
     /// The client speaks RFC 9051: `\Recent` and RECENT are nothing to it (App. E 12), and it always wants the UID (21).
     pub rev2: bool,
+    /// The client knows messages by their UIDs only (RFC 9586).
+    pub uid_only: bool,
     /// What the client may do here (RFC 4314).
     pub rights: Rights,
     /// Wakes IDLE.
@@ -89,6 +91,7 @@ impl Selected {
             view,
             read_only,
             rev2: false,
+            uid_only: false,
             rights: Rights::ALL,
             changes,
             aware: if no_modseq { Aware::default() } else { aware },
@@ -171,8 +174,9 @@ impl Selected {
     pub fn write_changes(&mut self, out: &mut Vec<u8>, changes: &Changes, told: &mut Told, uid: bool) {
         self.contexts.say(out);
         // RFC 3501 §7.4.1: one by one, highest first, so that each number is true when it is read.
-        let by_number = if self.aware.vanished { &[][..] } else { &changes.expunged };
-        if self.aware.vanished && !changes.expunged_uids.is_empty() {
+        let by_uid = self.aware.vanished || self.uid_only;
+        let by_number = if by_uid { &[][..] } else { &changes.expunged };
+        if by_uid && !changes.expunged_uids.is_empty() {
             // RFC 7162 §3.2.10.2
             out.extend_from_slice(b"* VANISHED ");
             write_set(out, changes.expunged_uids.iter().rev().copied());
@@ -219,10 +223,8 @@ impl Selected {
 
     /// `* n FETCH (FLAGS (...))`, with the UID in answers to UID commands; with UID and MODSEQ for those who want that (RFC 7162 §3.2.4).
     pub fn write_fetch_flags(&self, out: &mut Vec<u8>, number: u32, message: &Message, uid: bool) {
-        out.extend_from_slice(b"* ");
-        encode::number(out, u64::from(number));
-        out.extend_from_slice(b" FETCH (");
-        if uid || self.rev2 || self.aware.modseqs {
+        self.write_fetch_start(out, Target { number, uid: message.uid() });
+        if (uid || self.rev2 || self.aware.modseqs) && !self.uid_only {
             out.extend_from_slice(b"UID ");
             encode::number(out, u64::from(message.uid()));
             out.push(b' ');
@@ -238,13 +240,21 @@ impl Selected {
 
     /// `* n FETCH (UID u MODSEQ (m))`: flags the client knows.
     pub fn write_fetch_modseq(&self, out: &mut Vec<u8>, number: u32, message: &Message) {
-        out.extend_from_slice(b"* ");
-        encode::number(out, u64::from(number));
-        out.extend_from_slice(b" FETCH (UID ");
-        encode::number(out, u64::from(message.uid()));
-        out.push(b' ');
+        self.write_fetch_start(out, Target { number, uid: message.uid() });
+        if !self.uid_only {
+            out.extend_from_slice(b"UID ");
+            encode::number(out, u64::from(message.uid()));
+            out.push(b' ');
+        }
         write_modseq(out, message);
         out.extend_from_slice(b")\r\n");
+    }
+
+    /// `* n FETCH (`, or for who knows UIDs only `* uid UIDFETCH (` (RFC 9586).
+    pub fn write_fetch_start(&self, out: &mut Vec<u8>, target: Target) {
+        out.extend_from_slice(b"* ");
+        encode::number(out, u64::from(if self.uid_only { target.uid } else { target.number }));
+        out.extend_from_slice(if self.uid_only { b" UIDFETCH (" } else { b" FETCH (" });
     }
 
     /// `(\Seen $Work)`

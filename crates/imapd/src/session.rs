@@ -10,10 +10,11 @@ use crate::notify::{self, Notify};
 use crate::place::Realm;
 use crate::selected::{Aware, Selected, Told};
 use daemon::Share;
-use imap_proto::{Status, Step};
+use imap_proto::{Status, Step, encode};
 use mailstore::{Account, Expunges};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a command works on end before others have their turn at the threads for that: one account's search over all its mail must not
 /// keep them from the rest.
@@ -34,10 +35,22 @@ pub struct Session {
     pub aware: Aware,
     /// What the client wants to hear of unasked (RFC 5465); nothing until it says so.
     pub notify: Option<Box<Notify>>,
+    /// The command at work, as far as its client is told of it.
+    progress: Progress,
     /// UIDs that commands of this session put into the open mailbox since the last report.
     pub added: Vec<u32>,
     /// The current command removed messages: with QRESYNC its answer tells the new HIGHESTMODSEQ (RFC 7162 §3.2.7).
     pub removed: bool,
+}
+
+/// How far the command at work has come (RFC 9585).
+#[derive(Default)]
+struct Progress {
+    tag: String,
+    /// When the client is to be told next; never when there is none.
+    next: Option<Instant>,
+    /// So much of so much.
+    done: Option<(u64, u64)>,
 }
 
 /// How a command ended: with an answer, or with the connection.
@@ -59,6 +72,7 @@ pub async fn run(connection: Connection, entered: Entered) -> Option<Connection>
         enabled: Enabled::default(),
         aware: Aware::default(),
         notify: None,
+        progress: Progress::default(),
         added: Vec::new(),
         removed: false,
     };
@@ -129,6 +143,7 @@ impl Session {
     pub async fn finish(&mut self, tag: &str, answer: &Answer, expunges: Expunges, uid: bool) -> Result<(), Gone> {
         self.report(expunges, uid).await?;
         notify::tell(self).await?;
+        self.end_progress();
         let removed = std::mem::take(&mut self.removed) && answer.status == Status::Ok && answer.code.is_empty();
         match self.selected.as_ref().filter(|selected| removed && selected.aware.vanished && !selected.no_modseq) {
             Some(selected) => {
@@ -226,6 +241,71 @@ impl Session {
             .await;
         self.selected = Some(selected);
         result
+    }
+
+    /// A command begins.
+    pub fn begin_progress(&mut self, tag: &str) {
+        let interval = self.connection.config.imapd.imap_progress_interval;
+        self.progress = Progress { tag: tag.to_owned(), next: (!interval.is_zero()).then(|| Instant::now() + interval), done: None };
+    }
+
+    /// What comes now is not what the client waits for.
+    pub fn end_progress(&mut self) {
+        self.progress.next = None;
+    }
+
+    /// So much of so much is done.
+    pub fn has_done(&mut self, done: u64, goal: u64) {
+        self.progress.done = Some((done, goal));
+    }
+
+    /// Tells the client that its command goes on, when that is due. Nothing that was begun may stand in `wire.out`.
+    pub async fn tell_progress(&mut self) -> Result<(), Gone> {
+        if self.progress.next.is_some_and(|next| next <= Instant::now()) {
+            self.write_progress();
+            self.connection.wire.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// RFC 9585: `"INPROGRESS" SP "(" quoted SP (number / nil) SP (number / nil) ")"`
+    fn write_progress(&mut self) {
+        let (done, goal) = self.progress.done.map_or(("NIL".into(), "NIL".into()), |(done, goal)| (done.to_string(), goal.to_string()));
+        let code = format!("INPROGRESS (\"{}\" {done} {goal})", self.progress.tag);
+        encode::status(&mut self.connection.wire.out, "*", Status::Ok, &code, "Still at work");
+        self.progress.next = Some(Instant::now() + self.connection.config.imapd.imap_progress_interval);
+    }
+
+    /// As [`Session::with_selected`] for what may take long: the client is told from time to time that it goes on. Nothing that was begun may stand
+    /// in `wire.out`.
+    pub async fn with_selected_patiently<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Selected) -> T + Send + 'static) -> T {
+        let mut selected = self.selected.take().expect("the machine lets these commands through only with a mailbox open");
+        let (server, share) = (self.connection.server.clone(), self.share.clone());
+        let working = server.access.blocking(&share, move || {
+            let result = work(&mut selected);
+            (selected, result)
+        });
+        tokio::pin!(working);
+        loop {
+            let due = async {
+                match self.progress.next {
+                    Some(next) => tokio::time::sleep_until(next).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                (selected, result) = &mut working => {
+                    self.selected = Some(selected);
+                    return result;
+                }
+                () = due => {
+                    self.write_progress();
+                    // a client that is gone is found out later; the work has to come to its end
+                    let _ = self.connection.wire.flush().await;
+                }
+            }
+        }
     }
 
     /// Works on the account on a thread that may wait for the disk.

@@ -105,6 +105,46 @@ async fn rfc5464_annotations_follow_their_mailbox() {
     world.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rfc9590_list_tells_annotations() {
+    let world = World::start().await;
+    let mut ann = world.client("ann").await;
+    ann.ok("CREATE Work.One").await;
+    ann.ok("SETMETADATA INBOX (/private/color \"red\" /private/comment \"in\")").await;
+    assert_eq!(
+        ann.ok("LIST \"\" * RETURN (METADATA (/private/color \"/shared/Color\"))").await,
+        [
+            "* LIST (\\HasNoChildren) \".\" INBOX",
+            "* METADATA INBOX (/private/color \"red\" /shared/color NIL)",
+            "* LIST (\\NonExistent \\HasChildren) \".\" Work",
+            "* LIST (\\HasNoChildren) \".\" Work.One",
+            "* METADATA Work.One (/private/color NIL /shared/color NIL)",
+        ]
+    );
+    world.stop().await;
+}
+
+/// RFC 9585: once it takes longer than it should.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_told_that_it_goes_on() {
+    let world = World::with("imap_progress_interval = \"1ms\"").await;
+    let mut ann = world.client("ann").await;
+    assert!(ann.ok("CAPABILITY").await[0].contains(" INPROGRESS"));
+    for n in 0..50 {
+        std::fs::write(world.maildir("ann").join(format!("new/{n}.x.y")), message("x", &"x\r\n".repeat(1000))).unwrap();
+    }
+    ann.ok("CREATE Work").await;
+    ann.ok("SELECT INBOX").await;
+    let told = ann.ok("UID COPY 1:* Work").await;
+    let (progress, rest): (Vec<_>, Vec<_>) = told.into_iter().partition(|line| line.contains("INPROGRESS"));
+    assert!(!progress.is_empty() && progress.iter().all(|line| line.starts_with("* OK [INPROGRESS (\"t5\" NIL NIL)] ")), "{progress:?}");
+    assert_eq!(rest, [""; 0]);
+    world.stop().await;
+    let world = World::with("imap_progress_interval = \"0s\"").await;
+    assert!(!world.client("ann").await.ok("CAPABILITY").await[0].contains(" INPROGRESS"));
+    world.stop().await;
+}
+
 /// A world with the public mailbox `News`, two messages in it, and `ann` having `rights`.
 struct Shared {
     world: World,

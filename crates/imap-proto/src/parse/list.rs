@@ -31,7 +31,7 @@ pub(super) fn list(cursor: &mut Cursor<'_>) -> Result<Command> {
             return Err(ParseError::syntax("Expected RETURN"));
         }
         cursor.space()?;
-        list.returns = return_options(cursor)?;
+        list.returns = return_options(cursor, &mut list.metadata)?;
     }
     Ok(Command::List(list))
 }
@@ -56,8 +56,9 @@ fn select_options(cursor: &mut Cursor<'_>) -> Result<ListSelect> {
 }
 
 /// RFC 5258 §6: `list-return-opts = "RETURN" SP "(" [return-option *(SP return-option)] ")"`; RFC 5819 §4:
-/// `status-option = "STATUS" SP "(" status-att *(SP status-att) ")"`; RFC 6154 §6: `"SPECIAL-USE"`.
-fn return_options(cursor: &mut Cursor<'_>) -> Result<ListReturn> {
+/// `status-option = "STATUS" SP "(" status-att *(SP status-att) ")"`; RFC 6154 §6: `"SPECIAL-USE"`; RFC 9590: `"METADATA" SP "(" entry
+/// *(SP entry) ")"`.
+fn return_options(cursor: &mut Cursor<'_>, metadata: &mut Vec<String>) -> Result<ListReturn> {
     let mut returns = ListReturn::default();
     cursor.list(true, 20, |c| {
         match c.atom("Invalid return option")?.to_ascii_uppercase().as_str() {
@@ -69,6 +70,10 @@ fn return_options(cursor: &mut Cursor<'_>) -> Result<ListReturn> {
             "STATUS" => {
                 c.space()?;
                 returns.status = Some(status_items(c)?);
+            }
+            "METADATA" => {
+                c.space()?;
+                *metadata = super::metadata::entries(c)?;
             }
             _ => return Err(ParseError::syntax("Unknown return option")),
         }
@@ -179,6 +184,10 @@ mod tests {
         assert_eq!(full.patterns, ["INBOX", "%"]);
         assert!(full.select.subscribed && full.select.recursive_match && full.returns.children && full.returns.special_use);
         assert_eq!(full.returns.status, Some(StatusItems { messages: true, unseen: true, ..Default::default() }));
+        // RFC 9590
+        let annotated = listed("LIST \"\" % RETURN (METADATA (\"/shared/vendor/Color\" /private/comment) CHILDREN)");
+        assert_eq!(annotated.metadata, ["/shared/vendor/color", "/private/comment"]);
+        assert!(annotated.returns.children);
         assert!(listed("LIST () \"\" % RETURN ()").extended);
         assert!(listed("LIST (REMOTE SPECIAL-USE) \"\" *").select.special_use);
         for bad in [
@@ -189,6 +198,9 @@ mod tests {
             "LIST (X) \"\" *",
             "LIST \"\" * FOO ()",
             "LIST \"\" * RETURN (STATUS)",
+            "LIST \"\" * RETURN (METADATA)",
+            "LIST \"\" * RETURN (METADATA ())",
+            "LIST \"\" * RETURN (METADATA (comment))",
         ] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");
         }

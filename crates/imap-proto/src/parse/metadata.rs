@@ -27,7 +27,7 @@ pub(super) fn get_metadata(cursor: &mut Cursor<'_>) -> Result<Command> {
         cursor.space()?;
     }
     if cursor.peek() == Some(b'(') {
-        request.entries = cursor.list(false, ENTRIES_LIMIT, entry)?;
+        request.entries = entries(cursor)?;
         return Ok(Command::GetMetadata(request));
     }
     loop {
@@ -39,6 +39,11 @@ pub(super) fn get_metadata(cursor: &mut Cursor<'_>) -> Result<Command> {
             return Ok(Command::GetMetadata(request));
         }
     }
+}
+
+/// `"(" entry *(SP entry) ")"`
+pub(super) fn entries(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
+    cursor.list(false, ENTRIES_LIMIT, entry)
 }
 
 /// A list that begins with a word is one of options: the name of an entry begins with a slash or a quote.

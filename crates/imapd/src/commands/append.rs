@@ -123,6 +123,9 @@ async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replac
 
 /// The message that a REPLACE means.
 fn old(session: &Session, replaces: &Replaces) -> Result<Old, Answer> {
+    if session.enabled.uid_only && !replaces.uid {
+        return Err(Answer::uid_required());
+    }
     let Some(selected) = &session.selected else { return Err(Answer::bad("No mailbox selected")) };
     if selected.read_only {
         return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));

@@ -16,7 +16,7 @@ pub async fn run(session: &mut Session, expunge: bool) -> Answer {
     let mut answer = Answer::ok(if expunge { "Close completed" } else { "Unselect completed" });
     if expunge && session.selected.as_ref().is_some_and(may_expunge) {
         let removed = session
-            .with_selected(|selected| {
+            .with_selected_patiently(|selected| {
                 let uids = deleted(selected)?;
                 if uids.is_empty() { Ok(Vec::new()) } else { selected.view.mailbox().expunge(&uids) }
             })

@@ -14,7 +14,7 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
     };
     let shown = place.spot.shown.clone();
     let copied = session
-        .with_selected(move |selected| {
+        .with_selected_patiently(move |selected| {
             if remove && selected.read_only {
                 return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));
             }

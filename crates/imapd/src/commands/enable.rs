@@ -1,4 +1,5 @@
-//! ENABLE (RFC 5161): UTF8=ACCEPT (RFC 6855), IMAP4rev2 (RFC 9051), CONDSTORE and QRESYNC (RFC 7162 §3.2.3), METADATA (RFC 5464 §4.4).
+//! ENABLE (RFC 5161): UTF8=ACCEPT (RFC 6855), IMAP4rev2 (RFC 9051), CONDSTORE and QRESYNC (RFC 7162 §3.2.3), METADATA (RFC 5464 §4.4), UIDONLY
+//! (RFC 9586).
 
 use crate::answer::Answer;
 use crate::commands::notify;
@@ -11,6 +12,8 @@ use imap_proto::{Dialect, encode};
 pub struct Enabled {
     pub utf8: bool,
     pub rev2: bool,
+    /// Messages have no numbers any more (RFC 9586).
+    pub uid_only: bool,
     condstore: bool,
     qresync: bool,
     /// RFC 5464 §4.4: changes of annotations are told.
@@ -49,6 +52,7 @@ pub async fn run(session: &mut Session, names: &[String]) -> Answer {
             "IMAP4REV2" => (&mut now.rev2, "IMAP4rev2"),
             "CONDSTORE" => (&mut now.condstore, "CONDSTORE"),
             "QRESYNC" => (&mut now.qresync, "QRESYNC"),
+            "UIDONLY" => (&mut now.uid_only, "UIDONLY"),
             "METADATA" => (&mut now.metadata, "METADATA"),
             "METADATA-SERVER" => (&mut now.metadata_server, "METADATA-SERVER"),
             _ => continue,
@@ -66,6 +70,10 @@ pub async fn run(session: &mut Session, names: &[String]) -> Answer {
     session.connection.machine.speaks(Dialect { utf8_names: now.utf8_names(), utf8_only: now.utf8 });
     if let Some(selected) = &mut session.selected {
         selected.rev2 = now.rev2;
+        selected.uid_only = now.uid_only;
+        if now.uid_only {
+            selected.contexts.end_numbered(&mut session.connection.wire.out);
+        }
     }
     session.connection.wire.out.extend_from_slice(format!("* ENABLED{done}\r\n").as_bytes());
     if now.condstore || now.qresync {

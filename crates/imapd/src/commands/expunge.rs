@@ -11,7 +11,7 @@ use mailstore::{Flags, Message, Rights};
 /// of changes.
 pub async fn run(session: &mut Session, set: Option<SequenceSet>) -> Answer {
     let removed = session
-        .with_selected(move |selected| {
+        .with_selected_patiently(move |selected| {
             if selected.read_only {
                 return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));
             }

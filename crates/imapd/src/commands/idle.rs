@@ -10,6 +10,7 @@ use mailstore::Expunges;
 use tokio::time::Instant;
 
 pub async fn run(session: &mut Session) -> Outcome {
+    session.end_progress();
     // What is new since the last command comes first, also from the disk.
     if session.selected.is_some() {
         // A mailbox that cannot be looked at now is told of by the report.

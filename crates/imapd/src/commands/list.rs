@@ -1,8 +1,10 @@
-//! LIST and LSUB (RFC 3501 §6.3.8, §6.3.9), LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819), SPECIAL-USE (RFC 6154), LIST-MYRIGHTS (RFC 8440).
+//! LIST and LSUB (RFC 3501 §6.3.8, §6.3.9), LIST-EXTENDED (RFC 5258), LIST-STATUS (RFC 5819), SPECIAL-USE (RFC 6154), LIST-MYRIGHTS (RFC 8440), LIST-METADATA
+//! (RFC 9590).
 
 use crate::answer::Answer;
 use crate::commands::acl::write_my_rights;
 use crate::commands::enable::Enabled;
+use crate::commands::metadata;
 use crate::commands::status;
 use crate::names::{Pattern, special_use};
 use crate::place::Realm;
@@ -32,7 +34,7 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
         return Ok(Answer::ok("List completed"));
     }
     let config = session.connection.config.clone();
-    let (returns_status, returns_rights) = (list.returns.status, list.returns.my_rights);
+    let (returns_status, returns_rights, metadata) = (list.returns.status, list.returns.my_rights, list.metadata.clone());
     let (realm, enabled) = (session.realm.clone(), session.enabled);
     let found = session
         .with_account(move |_| {
@@ -48,6 +50,16 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
         session.connection.wire.out.extend_from_slice(&text);
         if returns_rights && rights != Rights::NONE {
             write_my_rights(&mut session.connection.wire.out, session.enabled, name.as_str(), rights);
+        }
+        if !metadata.is_empty()
+            && rights != Rights::NONE
+            && let Ok(spot) = session.realm.locate(name.as_str())
+        {
+            // RFC 9590: a mailbox whose annotations cannot be told just has none
+            let _ = metadata::tell(session, spot, rights, &metadata).await?;
+            if let Err(answer) = session.may_go_on() {
+                return Ok(answer);
+            }
         }
         if let (Some(items), true, Ok(spot)) = (returns_status, rights.contains(Rights::READ), session.realm.locate(name.as_str())) {
             // RFC 5819 §2: a mailbox whose STATUS cannot be told just has none.

@@ -45,6 +45,30 @@ pub async fn get(session: &mut Session, request: GetMetadata) -> Result<Answer, 
     })
 }
 
+/// Annotations of a mailbox by their names, for LIST-METADATA (RFC 9590); those that are not there are NIL.
+pub async fn tell(session: &mut Session, spot: Spot, rights: Rights, entries: &[String]) -> Result<Result<(), Answer>, Gone> {
+    if let Err(answer) = readable(rights) {
+        return Ok(Err(answer));
+    }
+    let shown = spot.shown.clone();
+    let read = session.blocking(move || {
+        let mut all = spot.account.annotations(Some(&spot.name))?;
+        visible(&mut all, spot.own);
+        Ok::<_, mailstore::Error>(all)
+    });
+    let all = match read.await {
+        Ok(all) => all,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    let request = GetMetadata { mailbox: None, depth: Depth::Zero, max_size: None, entries: entries.to_vec() };
+    let (told, _) = choose(&request, &all);
+    for at in 0..told.len() {
+        write(&mut session.connection.wire.out, session.enabled, shown.as_str(), &told, at);
+        session.connection.wire.relieve().await?;
+    }
+    Ok(Ok(()))
+}
+
 pub async fn set(session: &mut Session, mailbox: Option<&Mailbox>, entries: Vec<(String, Option<Vec<u8>>)>) -> Answer {
     let spot = match permitted(session, mailbox).await {
         Ok(spot) => spot,
@@ -84,11 +108,13 @@ pub async fn set(session: &mut Session, mailbox: Option<&Mailbox>, entries: Vec<
 async fn permitted(session: &Session, mailbox: Option<&Mailbox>) -> Result<Option<Spot>, Answer> {
     let Some(mailbox) = mailbox else { return Ok(None) };
     let place = session.place(mailbox, Rights::LOOKUP).await?;
-    let any = Rights::READ | Rights::SEEN | Rights::WRITE | Rights::INSERT | Rights::POST;
-    if !place.rights.intersects(any) {
-        return Err(Answer::no("NOPERM", "Permission denied"));
-    }
+    readable(place.rights)?;
     Ok(Some(place.spot))
+}
+
+fn readable(rights: Rights) -> Result<(), Answer> {
+    let any = Rights::READ | Rights::SEEN | Rights::WRITE | Rights::INSERT | Rights::POST;
+    if rights.intersects(any) { Ok(()) } else { Err(Answer::no("NOPERM", "Permission denied")) }
 }
 
 /// Private annotations are for those whose mailbox it is.

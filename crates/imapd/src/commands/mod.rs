@@ -35,6 +35,10 @@ use mailstore::Expunges;
 pub async fn run(session: &mut Session, tag: String, command: Command) -> Result<(), Gone> {
     let expunges = if command.may_report_expunge() { Expunges::Report } else { Expunges::Hold };
     let mut uid = false;
+    if session.enabled.uid_only && command.uses_numbers() {
+        return session.finish(&tag, &Answer::uid_required(), Expunges::Report, true).await;
+    }
+    session.begin_progress(&tag);
     // SELECT leaves the open mailbox, whose HIGHESTMODSEQ interests nobody any more
     if command.uses_modseqs() && !matches!(command, Command::Select { .. }) {
         session.become_aware(false);

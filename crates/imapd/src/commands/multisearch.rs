@@ -115,7 +115,10 @@ async fn in_other(session: &mut Session, tag: &str, search: &Arc<Search>, name: 
             .await;
         match done {
             Ok(true) => break,
-            Ok(false) => session.may_go_on()?,
+            Ok(false) => {
+                session.may_go_on()?;
+                let _ = session.tell_progress().await;
+            }
             // Deleted while it was searched.
             Err(_) if other.view.mailbox().is_deleted() => return Ok(false),
             Err(answer) => return Err(answer),

@@ -147,10 +147,12 @@ pub async fn find_by(
     begin: impl FnOnce(&mut Selected) -> Result<search::Search, Answer> + Send + 'static,
 ) -> Result<search::Search, Answer> {
     let mut search = session.with_selected(begin).await?;
+    let all = session.selected.as_ref().map_or(0, |selected| selected.view.snapshot().len());
     loop {
         let done;
+        session.has_done(search.looked_at() as u64, all as u64);
         (search, done) = session
-            .with_selected(move |selected| {
+            .with_selected_patiently(move |selected| {
                 let done = search.go_on(selected, Instant::now() + SLICE);
                 (search, done)
             })

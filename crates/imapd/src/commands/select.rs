@@ -48,6 +48,7 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool, para
         Err(error) => return Ok(Answer::from(error)),
     };
     selected.rev2 = rev2;
+    selected.uid_only = session.enabled.uid_only;
     selected.wants = session.wants();
     write(&mut session.connection.wire.out, &selected);
     if rev2 {
@@ -108,7 +109,7 @@ fn write(out: &mut Vec<u8>, selected: &Selected) {
         out.extend_from_slice(b"\r\n");
     };
     if let (_, Some(first)) = snapshot.unseen()
-        && !selected.rev2
+        && !(selected.rev2 || selected.uid_only)
     {
         fact("UNSEEN", first as u32 + 1, "First unseen");
     }

@@ -131,7 +131,7 @@ pub async fn gather<T: Weight + Send + 'static>(
         let read = read.clone();
         let done;
         (gathering, done) = session
-            .with_selected(move |selected| {
+            .with_selected_patiently(move |selected| {
                 let done = gathering.go_on(selected, Instant::now() + SLICE, read);
                 (gathering, done)
             })

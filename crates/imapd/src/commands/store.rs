@@ -16,7 +16,7 @@ pub async fn run(session: &mut Session, store: Store) -> Answer {
         FlagChange::Remove => FlagMode::Remove,
     };
     let stored = session
-        .with_selected(move |selected| {
+        .with_selected_patiently(move |selected| {
             if selected.read_only {
                 return Err(Answer::no("READ-ONLY", "Mailbox is read-only"));
             }

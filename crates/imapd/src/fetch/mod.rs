@@ -151,9 +151,7 @@ impl Job {
                 if self.marks_seen && self.marks_late && !open.message.flags().contains(Flags::SEEN) {
                     self.mark(selected, vec![target.uid])?;
                 }
-                out.extend_from_slice(b"* ");
-                encode::number(out, u64::from(target.number));
-                out.extend_from_slice(b" FETCH (");
+                selected.write_fetch_start(out, target);
                 return Ok(Some(open));
             }
             Err(failure) => self.failed(target, failure)?,
@@ -341,7 +339,7 @@ impl Job {
             out.push(b' ');
             self.write_modseq(selected, &open.message, out);
         }
-        if (self.uid || marked) && !items.contains(&FetchItem::Uid) {
+        if (self.uid || marked) && !selected.uid_only && !items.contains(&FetchItem::Uid) {
             out.extend_from_slice(b" UID ");
             encode::number(out, u64::from(uid));
         }

@@ -117,6 +117,11 @@ impl Search {
         Ok(search)
     }
 
+    /// So many messages were looked at, of all that there are.
+    pub fn looked_at(&self) -> usize {
+        self.next
+    }
+
     /// Looks at messages until `until`, also at a part of a large one only; true when all were looked at. Blocking.
     pub fn go_on(&mut self, selected: &Selected, until: Instant) -> Result<bool, Answer> {
         let mut turn = Turn::new(until);
