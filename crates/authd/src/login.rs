@@ -182,7 +182,7 @@ impl Desk {
     pub async fn check_certificate(&self, attempt: &Attempt, authorization: String) -> Result<String, AuthFail> {
         let entry = self.admit(attempt, attempt.certificate.as_deref().unwrap_or_default()).await?;
         let verdict = match &entry.user {
-            Some(user) => match self.directory.stored(user, attempt.remote).await {
+            Some(user) => match self.directory.stored(user, &attempt.service, attempt.remote).await {
                 Ok(Some(stored)) => Ok(self.allowed(stored, &authorization)),
                 Ok(None) => Ok(Err(Fault::UnknownUser)),
                 Err(error) => Err(error),
@@ -210,7 +210,7 @@ impl Desk {
 
     async fn keys(&self, attempt: &Attempt, entry: &Entry, kind: Kind) -> anyhow::Result<(Option<Stored>, Option<Fault>, Found)> {
         let stored = match &entry.user {
-            Some(user) => self.directory.stored(user, attempt.remote).await?,
+            Some(user) => self.directory.stored(user, &attempt.service, attempt.remote).await?,
             None => None,
         };
         let salt = self.salts.of(entry.user.as_deref().unwrap_or(&entry.counted));

@@ -94,12 +94,12 @@ impl Stream {
     /// Answers the client's TLS handshake, with a deadline (`tls.handshake_timeout`). Bytes that the client sent before its
     /// ClientHello must have been read and dropped by the caller, else the handshake fails on them, which is right too.
     pub async fn upgrade_tls(self, tls: &ServerTls) -> io::Result<Stream> {
-        let (acceptor, end_point) = tls.acceptor()?;
+        let (acceptor, certificates) = tls.acceptor()?;
         let handshake = acceptor.accept(self);
         match tokio::time::timeout(tls.handshake_timeout(), handshake).await {
             Ok(stream) => {
                 let stream = stream?;
-                let end_point = end_point(stream.get_ref().1.server_name());
+                let end_point = certificates.end_point(stream.get_ref().1.server_name());
                 Ok(Stream { kind: Kind::Tls(Box::new(Secured { stream, end_point })), fresh: false })
             }
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),

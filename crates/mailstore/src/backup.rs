@@ -156,7 +156,7 @@ impl Restoring {
         let (account, name) = (self.account.clone(), self.name.clone());
         account.restructure(|root| {
             let directory = name.directory();
-            if is_mailbox(root, &directory) && !replace && account.open(&name)?.snapshot().len() > 0 {
+            if is_mailbox(root, &directory) && !replace && !account.open(&name)?.snapshot().is_empty() {
                 return Err(Error::AlreadyExists);
             }
             // numbers given from now on are above the one that comes back

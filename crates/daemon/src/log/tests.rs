@@ -4,7 +4,7 @@ fn logged(json: bool, what: impl FnOnce()) -> String {
     let dir = tempfile::tempdir().expect("directory");
     let path = dir.path().join("log");
     let sink = Arc::new(Sink::start(Some(&path), 1 << 20).expect("sink"));
-    let layer = Lines { program: "smtpd", json, journal: false, sink: sink.clone() };
+    let layer = Lines { program: "smtpd", json, journal: false, sink: sink.clone(), recent: Arc::default() };
     let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(layer);
     tracing::subscriber::with_default(subscriber, what);
     sink.flush();

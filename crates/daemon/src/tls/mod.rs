@@ -114,13 +114,10 @@ impl ServerTls {
         self.current.load().as_ref().is_some_and(|loaded| stamps(&loaded.settings) != loaded.stamps)
     }
 
-    /// What answers a handshake, and what tells the channel binding `tls-server-end-point` of a client that asked for this name.
-    pub(crate) fn acceptor(&self) -> io::Result<(TlsAcceptor, impl FnOnce(Option<&str>) -> Option<Vec<u8>> + use<>)> {
+    /// What answers a handshake, and the certificates it chooses from.
+    pub(crate) fn acceptor(&self) -> io::Result<(TlsAcceptor, Arc<Certificates>)> {
         match &*self.current.load() {
-            Some(loaded) => {
-                let certificates = loaded.certificates.clone();
-                Ok((TlsAcceptor::from(loaded.config.clone()), move |name: Option<&str>| certificates.end_point(name)))
-            }
+            Some(loaded) => Ok((TlsAcceptor::from(loaded.config.clone()), loaded.certificates.clone())),
             None => Err(io::Error::new(io::ErrorKind::Unsupported, "no certificate is set")),
         }
     }

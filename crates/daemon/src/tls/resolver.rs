@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Certificates in the order of the settings; the first is for clients that name nobody we know.
 #[derive(Debug)]
-pub(super) struct Certificates(Vec<Arc<CertifiedKey>>);
+pub(crate) struct Certificates(Vec<Arc<CertifiedKey>>);
 
 impl Certificates {
     pub fn load(pairs: &[(&Path, &Path)], provider: &CryptoProvider) -> Result<Certificates, Error> {

@@ -4,8 +4,8 @@ use crate::cli::Globals;
 use crate::{password, table};
 use anyhow::bail;
 use clap::{ArgAction, Args, Subcommand};
-use ipc::userdb::UserdbClient;
 use ipc::accounts::{AccountsClient, Alias, AliasDomain, Domain, Mailbox, NewPassword, Request};
+use ipc::userdb::UserdbClient;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 

@@ -17,7 +17,7 @@ const MYSQL_SOCKETS: &[&str] = &["/run/mysqld/mysqld.sock", "/var/run/mysqld/mys
 /// One server, or a file.
 #[derive(Debug, Clone)]
 pub enum Place {
-    Sqlite(SqliteConnectOptions),
+    Sqlite(Box<SqliteConnectOptions>),
     Mysql(Box<MySqlConnectOptions>),
     Pgsql(Box<PgConnectOptions>),
 }
@@ -41,12 +41,12 @@ impl Place {
 
     /// An SQLite file that is only read.
     pub fn file(path: &Path) -> Place {
-        Place::Sqlite(SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT))
+        Place::Sqlite(Box::new(SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT)))
     }
 
     /// An SQLite file of ours, made when it is not there; a change is on disk when it is committed.
     pub fn own_file(path: &Path) -> Place {
-        Place::Sqlite(writable(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).optimize_on_close(true, None))
+        Place::Sqlite(Box::new(writable(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).optimize_on_close(true, None)))
     }
 
     /// A server as Postfix's `hosts` names it: `host`, `host:port`, `inet:host:port` or `unix:/path`.
@@ -94,7 +94,7 @@ impl Place {
                 if path.is_empty() {
                     return Err("has no path".into());
                 }
-                Ok(Place::Sqlite(writable(Path::new(path))))
+                Ok(Place::Sqlite(Box::new(writable(Path::new(path)))))
             }
             "mysql" | "mariadb" => {
                 let mut options = mysql(MySqlConnectOptions::from_str(&format!("mysql:{rest}")).map_err(wrong)?);

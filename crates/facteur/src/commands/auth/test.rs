@@ -118,7 +118,9 @@ fn tell(user: &str, verdict: &Result<AuthOk, AuthFail>) {
 
 fn as_json(verdict: &Result<AuthOk, AuthFail>) -> serde_json::Value {
     match verdict {
-        Ok(ok) => json!({ "success": true, "user": ok.user, "fields": ok.fields.iter().cloned().collect::<std::collections::BTreeMap<_, _>>() }),
+        Ok(ok) => {
+            json!({ "success": true, "user": ok.user, "fields": ok.fields.iter().cloned().collect::<std::collections::BTreeMap<_, _>>() })
+        }
         Err(fail) => json!({ "success": false, "temporary": fail.temporary, "code": fail.code, "reason": fail.reason }),
     }
 }
