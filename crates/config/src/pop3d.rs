@@ -1,9 +1,15 @@
+use crate::choices;
 use crate::setting::{minutes, secs};
 use crate::settings;
 use crate::value::Endpoint;
 use crate::value::on_all_addresses as on;
 use std::path::PathBuf;
 use std::time::Duration;
+
+choices! {
+    /// What becomes of a message that a POP3 client deletes.
+    pub enum Pop3DeleteType { Default = "default", Expunge = "expunge", Flag = "flag" }
+}
 
 settings! {
     /// POP3.
@@ -28,11 +34,21 @@ settings! {
         pop3_timeout: Duration = minutes(10), in secs(1)..=minutes(600), was "Dovecot client idle time";
         /// How long a client may take nothing of what it asked for, before it is cut off.
         pop3_write_timeout: Duration = secs(60), in secs(1)..=minutes(30);
-        /// How a message is named in UIDL: `%u` UID, `%v` UIDVALIDITY, both also as `%08Xu` (hexadecimal, eight digits) or `%08xu`; `%f` or `%g` the name of its file without flags. Where it
-        /// differs from that of the server before, clients that leave mail on the server fetch everything once more.
+        /// How a message is named in UIDL: `%u` UID, `%v` UIDVALIDITY, both also as `%08Xu` (hexadecimal, eight digits) or `%08xu`; `%f` the name of its file without flags; `%g` its GUID. Where it
+        /// differs from that of the server before, clients that leave mail on the server fetch everything once more. An id that stands in `dovecot-uidlist` (field `P`) comes before it.
         pop3_uidl_format: String = "%08Xu%08Xv", was "Dovecot pop3_uidl_format";
         /// Whether only one session at a time may have a mailbox open (RFC 1939 section 8). Others hear `[IN-USE]`. The lock is the one of Dovecot.
         pop3_lock_session: bool = true, was "Dovecot pop3_lock_session";
+        /// A keyword for messages that POP3 clients delete, such as `$POP3Deleted`: those have it from then on, are no longer shown by POP3, and stay for IMAP clients.
+        pop3_deleted_flag: String = "", was "Dovecot pop3_deleted_flag";
+        /// What DELE does at the end of a session: `expunge` removes messages, `flag` sets `pop3_deleted_flag`; `default` is `flag` where that is set.
+        pop3_delete_type: Pop3DeleteType = Pop3DeleteType::Default, was "Dovecot pop3_delete_type";
+        /// Whether LAST (RFC 1460) is answered.
+        pop3_enable_last: bool = false, was "Dovecot pop3_enable_last";
+        /// After how many days mail is deleted here, as CAPA tells clients (RFC 2449 section 6.7). It is for you to do so, with `facteur mailbox expunge`. 0: never.
+        pop3_expire_days: u32 = 0u32, in 0..=36_500;
+        /// How long an account has to wait between two logins; CAPA tells it (RFC 2449 section 6.5). 0: not at all. It is counted by each pop3d for itself, from its start.
+        pop3_login_delay: Duration = secs(0), in secs(0)..=minutes(1440);
         /// Leaves messages that were fetched unread for IMAP clients.
         pop3_no_flag_updates: bool = false, was "Dovecot pop3_no_flag_updates";
         /// Lines that are no commands, and failed logins, before a client is cut off.

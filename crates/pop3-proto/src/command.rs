@@ -20,6 +20,8 @@ pub enum Command {
     },
     Stls,
     Utf8,
+    /// Which language the texts are to have, or which there are (RFC 6856 §3).
+    Lang(Option<String>),
     Capa,
     Noop,
     Quit,
@@ -59,6 +61,7 @@ const TABLE: &[(&str, Place, Parse)] = &[
     ("CAPA", Place::Anywhere, |a| alone(a, Command::Capa)),
     ("NOOP", Place::Anywhere, |a| alone(a, Command::Noop)),
     ("QUIT", Place::Anywhere, |a| alone(a, Command::Quit)),
+    ("LANG", Place::Anywhere, lang),
     ("USER", Place::Authorization, user),
     ("PASS", Place::Authorization, |a| Ok(Command::Pass(Secret::new(a)))),
     ("AUTH", Place::Authorization, auth),
@@ -99,6 +102,15 @@ impl Command {
 
 fn alone(argument: &str, command: Command) -> Result<Command, Wrong> {
     if argument.is_empty() { Ok(command) } else { Err(Wrong::Syntax("no argument")) }
+}
+
+// RFC 6856 §3.2: "LANG" [SP lang-range]
+fn lang(argument: &str) -> Result<Command, Wrong> {
+    let sound = argument.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'*'));
+    if !sound {
+        return Err(Wrong::Syntax("LANG [language]"));
+    }
+    Ok(Command::Lang((!argument.is_empty()).then(|| argument.to_owned())))
 }
 
 fn user(argument: &str) -> Result<Command, Wrong> {

@@ -9,12 +9,13 @@
 //!     Step::Close         => return,
 //! } }
 //! ```
-//! Extensions: CAPA (RFC 2449) with TOP, UIDL, USER, SASL, PIPELINING, RESP-CODES, EXPIRE, IMPLEMENTATION; STLS (RFC 2595);
-//! AUTH (RFC 5034); AUTH-RESP-CODE and SYS/* (RFC 3206); UTF8 (RFC 6856). LAST of RFC 1460 for old clients.
+//! Extensions: CAPA (RFC 2449) with TOP, UIDL, USER, SASL, PIPELINING, RESP-CODES, EXPIRE, LOGIN-DELAY, IMPLEMENTATION; STLS
+//! (RFC 2595); AUTH (RFC 5034); AUTH-RESP-CODE and SYS/* (RFC 3206); UTF8 and LANG (RFC 6856). LAST of RFC 1460 for old clients, by setting.
 
 mod command;
 mod dot_stuffing;
 mod session;
+pub mod uidl;
 
 pub use command::{Command, LINE_LIMIT_BYTES, SASL_LINE_LIMIT_BYTES, Wrong};
 pub use dot_stuffing::DotStuffing;

@@ -25,6 +25,12 @@ pub struct Settings {
     pub implementation: String,
     /// Lines that are no commands before the connection is closed.
     pub error_limit: u32,
+    /// After how many days mail is deleted here, whatever clients do (RFC 2449 §6.7); `None`: never.
+    pub expire_days: Option<u32>,
+    /// Seconds between two logins of an account (RFC 2449 §6.5); 0: no matter.
+    pub login_delay_seconds: u64,
+    /// LAST of RFC 1460 is there.
+    pub last: bool,
 }
 
 /// What the driver has to do next.
@@ -112,6 +118,8 @@ pub enum Refusal {
     Credentials(String),
     /// Another session has the maildrop: `[IN-USE]` (RFC 2449 §8.1.1).
     InUse(String),
+    /// The last login was a moment ago: `[LOGIN-DELAY]` (RFC 2449 §8.1.2).
+    TooSoon(String),
     /// Later it may work: `[SYS/TEMP]` (RFC 3206 §3).
     Temporary(String),
     /// Somebody has to repair something: `[SYS/PERM]`.
@@ -325,6 +333,7 @@ impl Session {
             Line::TooLong => Err(Wrong::TooLong),
         };
         match parsed {
+            Ok((Command::Last, _)) if !self.settings.last => self.wrong(Wrong::Unknown),
             Ok((command, place)) => self.command(command, place),
             Err(wrong) => self.wrong(wrong),
         }
@@ -335,12 +344,27 @@ impl Session {
             (_, Place::Anywhere) => match command {
                 Command::Capa => self.todo.push_back(Todo::Ask(Asked::Mechanisms(true), Question::Mechanisms)),
                 Command::Quit => self.quit(),
+                Command::Lang(wanted) => self.lang(wanted.as_deref()),
                 _ => self.ok(""),
             },
             (State::Authorization(_), Place::Authorization) => self.authorization(command),
             (State::Transaction(_), Place::Transaction) => self.transaction(command),
             (State::Transaction(_), _) => self.fault("You are logged in already."),
             _ => self.fault("Log in first."),
+        }
+    }
+
+    /// RFC 6856 §3.2: all our texts are English, also by default (`*`); a wish for its dialect is met by it (RFC 4647 §3.4).
+    fn lang(&mut self, wanted: Option<&str>) {
+        let Some(wanted) = wanted else {
+            self.ok("Language listing follows:");
+            return self.out.extend_from_slice(b"en English\r\n.\r\n");
+        };
+        let language = wanted.split('-').next().unwrap_or_default();
+        if wanted == "*" || language.eq_ignore_ascii_case("en") {
+            self.ok("en Language is English.")
+        } else {
+            self.err("", "Language is not supported.")
         }
     }
 
@@ -373,6 +397,7 @@ impl Session {
         let (code, text) = match refusal {
             Refusal::Credentials(text) => ("[AUTH] ", text),
             Refusal::InUse(text) => ("[IN-USE] ", text),
+            Refusal::TooSoon(text) => ("[LOGIN-DELAY] ", text),
             Refusal::Temporary(text) => ("[SYS/TEMP] ", text),
             Refusal::Permanent(text) => ("[SYS/PERM] ", text),
             Refusal::Other(text) => ("", text),

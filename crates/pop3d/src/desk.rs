@@ -148,8 +148,12 @@ impl Desk {
         })?;
         let server = self.server.clone();
         let locked = config.pop3d.pop3_lock_session;
+        if !self.server.may_log_in(&account.name, config.pop3d.pop3_login_delay, std::time::Instant::now()) {
+            tracing::info!(user = %printable(&user), reason = "too soon after the last (pop3_login_delay)", "login refused");
+            return Err(Refusal::TooSoon("The last login was a moment ago, try again later.".into()));
+        }
         let share = self.server.access.share(location.root());
-        let opened = self.server.access.blocking(&share, move || Maildrop::open(&server.store, &location, locked, &server.uidl())).await;
+        let opened = self.server.access.blocking(&share, move || Maildrop::open(&server.store, &location, locked, server.terms())).await;
         let (maildrop, entries) = opened.map_err(|error| match error {
             OpenError::InUse => {
                 tracing::info!(user = %printable(&user), reason = "mailbox in use", "login failed");

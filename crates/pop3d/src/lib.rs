@@ -4,11 +4,10 @@ mod desk;
 mod maildrop;
 mod server;
 mod session;
-mod uidl;
 
 use anyhow::Context as _;
 use daemon::{Context, Service, SocketOptions};
-use server::Server;
+use server::{Server, Terms};
 
 /// Serves until shutdown. The error names what could not be set up.
 pub async fn run(ctx: Context) -> anyhow::Result<()> {
@@ -16,7 +15,7 @@ pub async fn run(ctx: Context) -> anyhow::Result<()> {
     mailstore::check_settings(&config).map_err(anyhow::Error::msg)?;
     ctx.check_on_reload(mailstore::check_settings);
     let server = Server::new(ctx.clone())?;
-    ctx.check_on_reload(|config| uidl::Format::parse(&config.pop3d.pop3_uidl_format).map(drop));
+    ctx.check_on_reload(|config| Terms::of(config).map(drop));
     let mut service =
         Service::new(&ctx, |config| (config.pop3d.client_limit as usize, config.pop3d.client_connection_count_limit as usize));
     // A refused client of the TLS port could not read a text.

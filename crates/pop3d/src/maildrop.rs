@@ -1,8 +1,9 @@
 //! The mailbox of one session: opened, listed, read, and changed at QUIT.
 
-use crate::uidl;
+use crate::server::Terms;
 use mailstore::{Account, Error, FlagMode, FlagSet, Flags, Location, Mailbox, MailboxName, SessionLock, Store};
-use pop3_proto::Entry;
+use pop3_proto::{Entry, uidl};
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ pub struct Maildrop {
     pub account: Arc<Account>,
     mailbox: Arc<Mailbox>,
     uids: Vec<u32>,
+    terms: Terms,
     pub lock: Option<Arc<SessionLock>>,
 }
 
@@ -37,12 +39,7 @@ pub enum OpenError {
 
 impl Maildrop {
     /// Opens the INBOX at `location`; with `exclusive`, no other POP3 session may have it.
-    pub fn open(
-        store: &Arc<Store>,
-        location: &Location,
-        exclusive: bool,
-        format: &uidl::Format,
-    ) -> Result<(Maildrop, Vec<Entry>), OpenError> {
+    pub fn open(store: &Arc<Store>, location: &Location, exclusive: bool, terms: Terms) -> Result<(Maildrop, Vec<Entry>), OpenError> {
         let account = store.account(location)?;
         let lock = match exclusive.then(|| account.lock_session()).transpose() {
             Err(Error::Locked { .. }) => return Err(OpenError::InUse),
@@ -51,9 +48,15 @@ impl Maildrop {
         let mailbox = account.open(&MailboxName::inbox())?;
         mailbox.refresh()?;
         let snapshot = mailbox.snapshot();
-        let mut entries = Vec::with_capacity(snapshot.len());
-        let mut uids = Vec::with_capacity(snapshot.len());
+        // what an earlier migration wrote down: ids that clients know, and the order they know them in
+        let written = mailbox.pop3_fields();
+        let deleted = terms.deleted.as_ref().and_then(|flag| snapshot.keywords().index(flag));
+        let mut found = Vec::with_capacity(snapshot.len());
+        let mut taken = HashSet::with_capacity(snapshot.len());
         for message in snapshot.iter() {
+            if deleted.is_some_and(|flag| message.keywords().contains(flag)) {
+                continue;
+            }
             let size = match mailbox.size(message) {
                 Ok(size) => size,
                 // Somebody removed it while we looked.
@@ -66,10 +69,19 @@ impl Maildrop {
                 // A client that keeps mail here takes what is not listed for deleted, and fetches it all again when it is back.
                 Err(error) => return Err(error.into()),
             };
-            entries.push(Entry { size, unique_id: format.id(message.uid(), snapshot.uid_validity(), message.base_name()) });
-            uids.push(message.uid());
+            let written = written.get(&message.uid());
+            let id = match written.and_then(|fields| fields.unique_id.clone()).filter(|id| uidl::is_sound(id)) {
+                Some(id) => id,
+                None => terms.uidl.id(message.uid(), snapshot.uid_validity(), message.base_name(), &message.guid()),
+            };
+            let unique_id = unique(id, &mut taken);
+            // those without an order come behind, as they came later
+            let order = written.and_then(|fields| fields.order).unwrap_or(u32::MAX);
+            found.push((order, message.uid(), Entry { size, unique_id }));
         }
-        Ok((Maildrop { account, mailbox, uids, lock }, entries))
+        found.sort_by_key(|(order, uid, _)| (*order, *uid));
+        let (uids, entries) = found.into_iter().map(|(_, uid, entry)| (uid, entry)).unzip();
+        Ok((Maildrop { account, mailbox, uids, terms, lock }, entries))
     }
 
     /// Opens a message and reads its first piece.
@@ -87,7 +99,13 @@ impl Maildrop {
     pub fn update(&self, delete: &[usize], seen: &[usize]) -> Result<(), Error> {
         let uids = |indexes: &[usize]| -> Vec<u32> { indexes.iter().filter_map(|index| self.uids.get(*index).copied()).collect() };
         if !delete.is_empty() {
-            self.mailbox.expunge(&uids(delete))?;
+            match self.terms.deleted.as_ref().filter(|_| self.terms.keeps) {
+                None => drop(self.mailbox.expunge(&uids(delete))?),
+                Some(flag) => {
+                    let flag = FlagSet { flags: Flags::NONE, keywords: vec![flag.clone()] };
+                    self.mailbox.store_flags(&uids(delete), FlagMode::Add, &flag, None)?;
+                }
+            }
         }
         if !seen.is_empty()
             && let Err(error) = self.mailbox.store_flags(&uids(seen), FlagMode::Add, &FlagSet::new(Flags::SEEN), None)
@@ -97,6 +115,15 @@ impl Maildrop {
         }
         Ok(())
     }
+}
+
+/// RFC 1939 §7: no two messages have one id.
+fn unique(id: Box<str>, taken: &mut HashSet<Box<str>>) -> Box<str> {
+    if taken.insert(id.clone()) {
+        return id;
+    }
+    let mut renamed = (2..).map(|count| uidl::renamed(&id, count));
+    renamed.find(|id| taken.insert(id.clone())).unwrap_or(id.clone())
 }
 
 impl Reading {

@@ -14,12 +14,14 @@
 //!
 //! Only one session at a time has a mailbox. The lock is the file `dovecot-pop3-session.lock`, as Dovecot has it, so that both can serve one store.
 //!
-//! The names in UIDL follow `pop3_uidl_format`, whose default is Dovecot's: after a move from Dovecot no client fetches its mail again.
+//! The names in UIDL follow `pop3_uidl_format`, whose default is Dovecot's; ids and the order of messages that a migration to Dovecot wrote into
+//! `dovecot-uidlist` (fields `P`, `O`) come first. After a move from Dovecot no client fetches its mail again. With `pop3_deleted_flag` messages that POP3
+//! clients delete stay for IMAP clients.
 //!
 //! # PROTOCOL
 //!
-//! USER PASS AUTH (PLAIN, LOGIN, what `authd` offers) STLS CAPA UTF8 STAT LIST UIDL RETR TOP DELE RSET LAST NOOP QUIT. A client may send many
-//! commands at once. Passwords are refused before TLS.
+//! USER PASS AUTH (PLAIN, LOGIN, what `authd` offers) STLS CAPA UTF8 LANG STAT LIST UIDL RETR TOP DELE RSET NOOP QUIT, and LAST by `pop3_enable_last`. A
+//! client may send many commands at once. Passwords are refused before TLS.
 //!
 //! # FILES
 //!
@@ -32,8 +34,8 @@
 //!
 //! # STANDARDS
 //!
-//! RFC 1939 (POP3), RFC 2449 (CAPA), RFC 2595 (STLS), RFC 3206 (response codes), RFC 5034 (AUTH), RFC 6856 (UTF8, messages are not downgraded),
-//! RFC 8314 (port 995), RFC 1460 (LAST).
+//! RFC 1939 (POP3), RFC 2449 (CAPA), RFC 2595 (STLS), RFC 3206 (response codes), RFC 5034 (AUTH), RFC 6856 (UTF8, messages are not downgraded;
+//! LANG), RFC 8314 (port 995), RFC 1460 (LAST).
 //!
 //! # DIAGNOSTICS
 //!
@@ -43,8 +45,8 @@
 //!
 //! # BUGS
 //!
-//! APOP is not offered: it needs passwords in clear text on the server. UIDLs that an earlier migration wrote into `dovecot-uidlist` (field `P`) are
-//! not used. A message without a line end at its end is sent with one: POP3 cannot say otherwise.
+//! APOP is not offered: it needs passwords in clear text on the server. Texts are English only (LANG). A message without a line end at its
+//! end is sent with one: POP3 cannot say otherwise.
 
 fn main() -> std::process::ExitCode {
     daemon::main("pop3d", pop3d::run)

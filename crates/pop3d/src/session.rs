@@ -2,7 +2,7 @@
 
 use crate::desk::Desk;
 use crate::server::Server;
-use daemon::{Peer, Stream};
+use daemon::{Login, Peer, Shutdown, Stream};
 use pop3_proto::{Session, Settings, Step};
 use std::io;
 use std::sync::Arc;
@@ -44,15 +44,20 @@ impl End {
 pub async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, tls: bool) {
     let id = server.access.session_id();
     let span = tracing::info_span!("session", id = %id, peer = %peer);
-    let desk = Desk::new(server.clone(), peer.clone(), id);
-    Driver { server, desk, peer, told_login: false }.run(stream, tls).instrument(span).await;
+    let desk = Desk::new(server.clone(), peer.clone(), id.clone());
+    let end = server.ctx.shutdown.of_session();
+    Driver { server, desk, peer, id, end, login: None }.run(stream, tls).instrument(span).await;
 }
 
 struct Driver {
     server: Arc<Server>,
     desk: Desk,
     peer: Peer,
-    told_login: bool,
+    id: String,
+    /// Of the program, or of this connection alone.
+    end: Shutdown,
+    /// Since somebody is logged in.
+    login: Option<Login>,
 }
 
 impl Driver {
@@ -78,6 +83,9 @@ impl Driver {
             plaintext_login: !config.pop3d.disable_plaintext_auth || same_host,
             implementation: "Facteur".into(),
             error_limit: config.pop3d.error_limit,
+            expire_days: Some(config.pop3d.pop3_expire_days).filter(|days| *days > 0),
+            login_delay_seconds: config.pop3d.pop3_login_delay.as_secs(),
+            last: config.pop3d.pop3_enable_last,
         });
         let mut stream = Some(stream);
         let end = self.drive(&mut stream, &mut session).await;
@@ -148,7 +156,11 @@ impl Driver {
                         Ok(0) => return End::Gone,
                         Ok(length) => session.receive(&buffer[..length]),
                         Err(End::Shutdown) => {
-                            session.end("The server is shutting down.");
+                            session.end(if self.server.ctx.shutdown.is_set() {
+                                "The server is shutting down."
+                            } else {
+                                "Disconnected by the administrator."
+                            });
                             if let Step::Send(bytes) = session.step() {
                                 let _ = self.send(open, &bytes).await;
                             }
@@ -177,7 +189,7 @@ impl Driver {
                 Ok(Err(_)) => Err(End::Gone),
                 Err(_) => Err(End::Idle),
             },
-            () = self.server.ctx.shutdown.wait() => Err(End::Shutdown),
+            () = self.end.wait() => Err(End::Shutdown),
         }
     }
 
@@ -200,13 +212,14 @@ impl Driver {
     }
 
     fn tell_login(&mut self, stream: &Stream) {
-        if self.told_login {
+        if self.login.is_some() {
             return;
         }
         if let Some(user) = self.desk.user() {
             let tls = stream.tls_info().map_or("none", |info| info.version);
             tracing::info!(user = %mail_types::printable(user), tls, "logged in");
-            self.told_login = true;
+            let tls = stream.is_tls();
+            self.login = Some(self.server.ctx.sessions.enter(&self.id, user, "pop3", &self.peer, tls, &self.end));
         }
     }
 }

@@ -191,3 +191,69 @@ async fn a_message_that_cannot_be_read_now_closes_the_mailbox_until_it_can() {
     let mut stream = world.login().await;
     world.talk(&mut stream, "C: STAT\nS: +OK 3 168\nC: QUIT\nS: +OK …\nS! closed").await;
 }
+
+// a move from Dovecot: ids and order that clients know stand in the list of UIDs
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_and_order_of_an_earlier_migration_are_kept() {
+    let world = World::new("");
+    let list = "3 V1700000000 N9 G3085f01b7f11094c501100008c4a11c1\n2 PUID2-old O2 :1700000001.M1P1.mail\n5 Psame O1 :1700000002.M1P1.mail\n\
+                7 Psame :1700000003.M1P1.mail\n";
+    std::fs::write(world.maildir().join("dovecot-uidlist"), list).expect("write");
+    let mut world = world;
+    world.start_authd();
+    world.start_pop3d();
+    let mut stream = world.login().await;
+    world
+        .talk(
+            &mut stream,
+            "C: UIDL\nS: +OK\nS: 1 same\nS: 2 UID2-old\nS: 3 same-2\nS: .\nC: DELE 1\nS: +OK …\nC: QUIT\nS: +OK …\nS! closed",
+        )
+        .await;
+    assert!(!world.maildir().join("new/1700000002.M1P1.mail").exists(), "the message that was shown as the first is the one that goes");
+    assert_eq!(world.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_mail_stays_for_others_when_a_flag_marks_it() {
+    let world = World::start("pop3_deleted_flag = \"$POP3Deleted\"\n").await;
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: DELE 2\nC: QUIT\nS: +OK …\nS: +OK …\nS! closed").await;
+    assert_eq!(world.count(), 3, "nothing is removed");
+    let mut stream = world.login().await;
+    world
+        .talk(&mut stream, "C: STAT\nS: +OK 2 141\nC: UIDL\nS: +OK\nS: 1 00000001…\nS: 2 00000003…\nS: .\nC: QUIT\nS: +OK …\nS! closed")
+        .await;
+    let keywords = std::fs::read_to_string(world.maildir().join("dovecot-keywords")).expect("keywords");
+    assert_eq!(keywords, "0 $POP3Deleted\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_hides_what_another_server_marked_and_dele_may_remove_all_the_same() {
+    let world = World::new("pop3_deleted_flag = \"$Gone\"\npop3_delete_type = \"expunge\"\n");
+    std::fs::write(world.maildir().join("dovecot-keywords"), "0 $Gone\n").expect("write");
+    std::fs::rename(world.maildir().join("new/1700000001.M1P1.mail"), world.maildir().join("cur/1700000001.M1P1.mail:2,a"))
+        .expect("rename");
+    let mut world = world;
+    world.start_authd();
+    world.start_pop3d();
+    let mut stream = world.login().await;
+    world.talk(&mut stream, "C: UIDL 1\nS: +OK 1 00000002…\nC: DELE 1\nC: QUIT\nS: +OK …\nS: +OK …\nS! closed").await;
+    assert_eq!(world.count(), 2, "the one that is hidden and the third");
+    for wrong in ["pop3_deleted_flag = \"a b\"\n", "pop3_delete_type = \"flag\"\n"] {
+        let mut world = World::new(wrong);
+        world.start_pop3d();
+        assert!(world.failed().await.contains("pop3_delete"), "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_right_after_another_is_refused_where_there_is_a_delay() {
+    let world = World::start("pop3_login_delay = \"1h\"\npop3_expire_days = 30\npop3_enable_last = true\n").await;
+    let mut stream = world.login().await;
+    let capa = "C: CAPA\nS: +OK\nS: CAPA\nS: TOP\nS: UIDL\nS: RESP-CODES\nS: AUTH-RESP-CODE\nS: PIPELINING\nS: UTF8\nS: LANG\nS: EXPIRE 30\n\
+                S: LOGIN-DELAY 3600\nS: SASL PLAIN LOGIN\nS: IMPLEMENTATION Facteur\nS: .\nC: LAST\nS: +OK 0\nC: DELE 2\nS: +OK …\nC: LAST\nS: +OK 2\n\
+                C: RSET\nS: +OK\nC: QUIT\nS: +OK …\nS! closed";
+    world.talk(&mut stream, capa).await;
+    let mut again = world.connect_tls().await;
+    world.talk(&mut again, "S: +OK …\nC: USER ann@example.org\nC: PASS secret\nS: +OK\nS: -ERR [LOGIN-DELAY] …").await;
+}

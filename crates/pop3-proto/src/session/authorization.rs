@@ -127,7 +127,11 @@ impl Session {
         }
         let authorization = matches!(self.state, State::Authorization(_));
         let mut capabilities: Vec<String> =
-            ["CAPA", "TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "UTF8"].map(String::from).to_vec();
+            ["CAPA", "TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8", "LANG"].map(String::from).to_vec();
+        capabilities.push(self.settings.expire_days.map_or_else(|| "EXPIRE NEVER".into(), |days| format!("EXPIRE {days}")));
+        if self.settings.login_delay_seconds > 0 {
+            capabilities.push(format!("LOGIN-DELAY {}", self.settings.login_delay_seconds));
+        }
         if authorization && self.settings.stls && !self.settings.tls {
             capabilities.push("STLS".into());
         }

@@ -19,7 +19,17 @@ struct World {
 }
 
 fn settings() -> Settings {
-    Settings { greeting: "ready".into(), tls: false, stls: true, plaintext_login: false, implementation: "Facteur".into(), error_limit: 10 }
+    Settings {
+        greeting: "ready".into(),
+        tls: false,
+        stls: true,
+        plaintext_login: false,
+        implementation: "Facteur".into(),
+        error_limit: 10,
+        expire_days: None,
+        login_delay_seconds: 0,
+        last: false,
+    }
 }
 
 impl World {

@@ -9,6 +9,7 @@ enum Piece {
     Text(String),
     Number { of: Number, width: usize, zeros: bool, base: Base },
     File,
+    Guid,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +61,16 @@ impl Format {
                     number(Number::Uid)
                 }
                 Some('v') => number(Number::Validity),
-                Some('f' | 'g') => {
+                Some('f') => {
                     has_file = true;
                     Piece::File
                 }
+                Some('g') => {
+                    has_file = true;
+                    Piece::Guid
+                }
+                // Dovecot has it for mboxes only, too
+                Some('m') => return fault("%m, which only messages in mboxes have, and an id could not be told"),
                 Some('%') => Piece::Text("%".into()),
                 Some(c) => return fault(&format!("the unknown variable %{c} (known: %u %v %f %g)")),
                 None => return fault("a % at the end"),
@@ -75,14 +82,15 @@ impl Format {
         Ok(Format(pieces))
     }
 
-    /// The id of one message. Where it would break RFC 1939 §7 (1 to 70 characters, `!` to `~`), as a file name may, the default
+    /// The id of one message: `file` is the name of its file without flags, `guid` what its copies have in common with it. Where it would break RFC 1939 §7 (1 to 70 characters, `!` to `~`), as a file name may, the default
     /// format is used.
-    pub fn id(&self, uid: u32, validity: u32, file: &str) -> Box<str> {
+    pub fn id(&self, uid: u32, validity: u32, file: &str, guid: &str) -> Box<str> {
         let mut out = String::with_capacity(20);
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => out.push_str(text),
                 Piece::File => out.push_str(file),
+                Piece::Guid => out.push_str(guid),
                 Piece::Number { of, width, zeros, base } => {
                     let number = if *of == Number::Uid { uid } else { validity };
                     let digits = match base {
@@ -97,9 +105,20 @@ impl Format {
                 }
             }
         }
-        let sound = (1..=70).contains(&out.len()) && out.bytes().all(|b| b.is_ascii_graphic());
-        if sound { out.into() } else { format!("{uid:08X}{validity:08X}").into() }
+        if is_sound(&out) { out.into() } else { format!("{uid:08X}{validity:08X}").into() }
     }
+}
+
+/// RFC 1939 §7: 1 to 70 characters, `!` to `~`.
+pub fn is_sound(id: &str) -> bool {
+    (1..=70).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// Another id for the `count`th message that would have this one (RFC 1939 §7: ids are unique), as Dovecot's `pop3_uidl_duplicates = rename` does it.
+pub fn renamed(id: &str, count: usize) -> Box<str> {
+    let end = format!("-{count}");
+    let begin = &id[..id.len().min(70 - end.len())];
+    format!("{begin}{end}").into()
 }
 
 #[cfg(test)]
@@ -117,11 +136,11 @@ mod tests {
             ("%04u", "0042"),
             ("UID%u-%v", "UID42-1705095875"),
             ("%f", "1700.M1P2.host,S=5,W=6"),
-            ("%g", "1700.M1P2.host,S=5,W=6"),
+            ("%g", "1600.M1P2.host"),
             ("%%%u", "%42"),
         ] {
             let format = Format::parse(format).expect(format);
-            assert_eq!(&*format.id(42, 0x65A1_B2C3, "1700.M1P2.host,S=5,W=6"), want);
+            assert_eq!(&*format.id(42, 0x65A1_B2C3, "1700.M1P2.host,S=5,W=6", "1600.M1P2.host"), want);
         }
     }
 
@@ -129,8 +148,15 @@ mod tests {
     fn no_id_breaks_the_protocol() {
         let format = Format::parse("%f").expect("format");
         for file in ["a b", "a\r\nb", "", &"x".repeat(71), "é"] {
-            assert_eq!(&*format.id(1, 2, file), "0000000100000002", "{file:?}");
+            assert_eq!(&*format.id(1, 2, file, ""), "0000000100000002", "{file:?}");
         }
+    }
+
+    #[test]
+    fn an_id_that_is_taken_gets_a_number() {
+        assert_eq!(&*renamed("abc", 2), "abc-2");
+        let long = renamed(&"x".repeat(70), 12);
+        assert!(is_sound(&long) && long.ends_with("x-12"));
     }
 
     #[test]
