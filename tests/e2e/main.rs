@@ -1,5 +1,6 @@
 //! End to end: real clients and real peers against the real daemons.
 
+mod account_tools;
 mod administration;
 mod bad_configs;
 mod beside_dovecot;
@@ -11,6 +12,7 @@ mod helpers;
 mod hostile;
 mod independence;
 mod installed;
+mod mail_tools;
 mod mailboxes;
 mod many;
 mod other_servers;

@@ -1,10 +1,14 @@
 //! The administrator's command and the supervisor behind `facteur up`. `main.rs` says what it is for.
 
+pub mod archive;
 pub mod cli;
 pub mod commands;
+pub mod mail;
 pub mod password;
+pub mod query;
 pub mod table;
 pub mod up;
+pub mod usage;
 
 use clap::Parser;
 use nix::sys::signal::SigSet;
@@ -34,7 +38,8 @@ pub fn main() -> ExitCode {
             }
             None => {
                 eprintln!("facteur: {error:#}");
-                ExitCode::FAILURE
+                let is_usage = error.is::<usage::Usage>() || error.is::<query::ParseError>();
+                if is_usage { ExitCode::from(EXIT_SETTINGS) } else { ExitCode::FAILURE }
             }
         },
     }

@@ -17,11 +17,33 @@
 //!     map         what a lookup table answers, which there are, whether they are sound
 //!     greylist    who has to come again, and who is known to greylisting
 //!     auth        hash passwords, and try logins
+//!     mailbox     list, status, create, rename, delete, subscribe, unsubscribe; and of messages search, fetch, flags, move, copy, save, expunge
+//!     quota       get, recalc: what accounts hold
+//!     backup, restore, import   accounts as a whole, to a tar or a folder and back; messages of another Maildir
+//!     index, force-resync   mailboxes made ready, or sound
+//!     who, kick   sessions of imapd, pop3d and smtpd
+//!     log         reopen, find, errors
 //!     explain     what would become of a message, rule by rule
 //!     completions, man   for shells and man(1)
 //!
+//! MAIL
+//!     The commands on mail take `-u USER` (`*` and `?` for several), `-A` for all accounts, or `-F FILE`. The daemons may run or not: the same locks
+//!     hold, and sessions see what happens. What goes wrong with one account is told, and the others have their turn. doveadm's own words do as well:
+//!     `facteur expunge -A mailbox Trash savedbefore 15d` is `facteur mailbox expunge …`. They print nothing when all went well, for cron; with
+//!     `--json` a row for each mailbox or message; on a terminal, how far they are.
+//!
+//!     Queries are those of doveadm-search-query(7): ALL, sets of numbers, UID, MAILBOX (with `*` and `%`), MAILBOX-GUID, GUID, FROM, TO, CC, BCC, SUBJECT,
+//!     HEADER, BODY, TEXT, SEEN, ANSWERED, FLAGGED, DELETED, DRAFT and UN…, NEW, OLD, RECENT, KEYWORD, UNKEYWORD, LARGER, SMALLER (`50k`, `1M`), BEFORE, ON,
+//!     SINCE, SENT…, SAVED… (`2026-11-23`, `23-Nov-2026`, seconds since 1970, an age such as `15d`, `2w`, `12h`), NOT, and OR between keys. Keys side by
+//!     side all have to hold; they mix with OR only in parentheses, which are words of their own: `mailbox Trash \( seen OR flagged \)`. `expunge`
+//!     wants the mailboxes named.
+//!
+//!     A backup has each mailbox as it was at one moment: UIDVALIDITY, UIDs, flags, keywords, rights, annotations, then subscriptions and the Sieve scripts
+//!     of the home. It is a tar, or a folder, whose `Maildir` Dovecot can serve too. Not in it: MODSEQs; clients with CONDSTORE ask for all flags once
+//!     after `restore`. That replaces mailboxes with messages only with `--replace`, and asks no quota.
+//!
 //! PROTOCOL
-//!     The daemons' control sockets (`ipc::control`) and authd's `accounts` socket (`ipc::accounts`). `up` passes listening sockets as
+//!     The daemons' control sockets (`ipc::control`) and authd's `accounts` socket (`ipc::accounts`); for mail its `userdb` and `usage` sockets. `up` passes listening sockets as
 //!     systemd does (sd_listen_fds(3)) and hears of readiness by sd_notify(3).
 //!
 //! FILES
@@ -31,10 +53,15 @@
 //!     Runs as whoever calls it and has that person's rights: the modes of the sockets decide what it may ask for. Passwords given
 //!     by `--user` stand in the process list while `up` runs; they are meant for trials and tests.
 //!
+//!     Commands on mail become the owner of all mail (`mail.mail_uid`; where that is 0, whom authd names) before they open a path of it, and for good: a
+//!     link among mail leads nowhere that this user could not go. Files that the caller names (`save`, `backup`, `restore` of a tar) are opened before.
+//!     A folder to restore from is read as the owner of mail.
+//!
 //! DIAGNOSTICS
 //!     Exit code 0: done. 1: a daemon or the system said no. 2: wrong arguments or wrong settings.
 //!
 //! BUGS
+//!     `fetch` has no imap.envelope, imap.bodystructure and body sections; queries have no MIMEPART and INTHREAD. MODSEQs are not backed up.
 //!     `up` has no log rotation of its own; give `log.file` and send SIGUSR1, or use systemd.
 
 fn main() -> std::process::ExitCode {

@@ -37,6 +37,12 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
+/// A moment on the clock of this machine: `2026-11-23 12:00:00`.
+pub fn moment(seconds: i64) -> String {
+    let at = jiff::Timestamp::from_second(seconds).map(|at| at.to_zoned(jiff::tz::TimeZone::system()));
+    at.map_or_else(|_| seconds.to_string(), |at| at.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Mailboxes on their way to a backup and back: whole, with UIDVALIDITY, UIDs, flags and keywords, in the files they have here, so that a
 //! backup that lies in a folder is a Maildir that Dovecot can serve as well.
 //!
-//! Not part of it: `facteur.log` and `maildirsize`, which are made anew. MODSEQs begin anew, so clients with CONDSTORE ask for all flags once.
+//! Not part of it: `facteur.log`, `facteur.cache` and `maildirsize`, which are made anew. MODSEQs begin anew, so clients with CONDSTORE ask for all flags once.
 
 use std::fs::File;
 use std::io::Read;
@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::flags::Keywords;
 use crate::mailbox::{Mailbox, State};
 use crate::name::MailboxName;
-use crate::snapshot::{Message, Snapshot};
+use crate::snapshot::{Message, Snapshot, file_name};
 use crate::uidlist::{self, UidList};
-use crate::{acl, changelog, keywords, lock, metadata, uidvalidity};
+use crate::{acl, cache, changelog, keywords, lock, metadata, uidvalidity};
 
 /// Small files that belong to a mailbox, as they are.
 const SMALL_FILES: [&str; 2] = [acl::FILE, metadata::OF_MAILBOX];
@@ -40,7 +40,9 @@ pub struct Dump {
 impl Dump {
     /// The messages by rising UID, with the names of their files: `cur/NAME`, `new/NAME`.
     pub fn messages(&self) -> impl Iterator<Item = (&Message, String)> {
-        self.snapshot.iter().map(|message| (message, format!("{}/{}", if message.in_new { "new" } else { "cur" }, message.file_name())))
+        // by their flags: a file that is still to be renamed has the letters of yesterday
+        let name = |message: &Message| file_name(message.base_name(), message.info, message.in_new);
+        self.snapshot.iter().map(move |message| (message, format!("{}/{}", if message.in_new { "new" } else { "cur" }, name(message))))
     }
 }
 
@@ -215,6 +217,7 @@ impl Restoring {
             }
         }
         root.unlink(changelog::FILE)?;
+        root.unlink(cache::FILE)?;
         for name in SMALL_FILES.into_iter().chain([keywords::FILE]) {
             match self.dir.is_file(name)? {
                 true => self.dir.rename(name, root, name)?,

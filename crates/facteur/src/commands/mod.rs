@@ -3,16 +3,24 @@
 pub mod account;
 pub mod admin;
 pub mod auth;
+pub mod backup;
 pub mod completions;
 pub mod config;
 pub mod explain;
 pub mod greylist;
+pub mod import;
 pub mod log;
+pub mod mailbox;
 pub mod man;
 pub mod map;
+pub mod messages;
 pub mod queue;
+pub mod quota;
 pub mod reload;
+pub mod restore;
+pub mod resync;
 pub mod status;
+pub mod who;
 
 use crate::cli::Cli;
 use crate::up;
@@ -40,6 +48,30 @@ pub enum Command {
     Explain(explain::Arguments),
     Greylist(greylist::Arguments),
     Log(log::Arguments),
+    Mailbox(mailbox::Arguments),
+    Who(who::Who),
+    Kick(who::Kick),
+    Quota(quota::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
+    Import(import::Arguments),
+    Index(resync::Index),
+    ForceResync(resync::ForceResync),
+    // doveadm's words for what is also under `mailbox`
+    #[command(hide = true)]
+    Search(messages::SearchArguments),
+    #[command(hide = true)]
+    Fetch(messages::Fetch),
+    #[command(hide = true)]
+    Flags(messages::FlagsArguments),
+    #[command(hide = true)]
+    Move(messages::Move),
+    #[command(hide = true)]
+    Copy(messages::Copy),
+    #[command(hide = true)]
+    Save(messages::Save),
+    #[command(hide = true)]
+    Expunge(messages::Expunge),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -63,6 +95,22 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(arguments) => wait(explain::run(globals, arguments)),
         Command::Greylist(arguments) => wait(greylist::run(globals, arguments)),
         Command::Log(arguments) => wait(log::run(globals, arguments)),
+        Command::Mailbox(arguments) => mailbox::run(&globals, &arguments),
+        Command::Who(arguments) => wait(who::who(globals, arguments)),
+        Command::Kick(arguments) => wait(who::kick(globals, arguments)),
+        Command::Quota(arguments) => quota::run(&globals, &arguments),
+        Command::Backup(arguments) => backup::run(&globals, &arguments),
+        Command::Restore(arguments) => restore::run(&globals, &arguments),
+        Command::Import(arguments) => import::run(&globals, &arguments),
+        Command::Index(arguments) => arguments.run(&globals),
+        Command::ForceResync(arguments) => arguments.run(&globals),
+        Command::Search(arguments) => arguments.run(&globals),
+        Command::Fetch(arguments) => arguments.run(&globals),
+        Command::Flags(arguments) => arguments.run(&globals),
+        Command::Move(arguments) => arguments.run(&globals),
+        Command::Copy(arguments) => arguments.run(&globals),
+        Command::Save(arguments) => arguments.run(&globals),
+        Command::Expunge(arguments) => arguments.run(&globals),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
     }

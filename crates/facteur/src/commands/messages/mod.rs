@@ -1,0 +1,122 @@
+//! Messages that a query means: found, shown, changed, moved, removed. Under `facteur mailbox`, and by the same words as doveadm's.
+
+mod change;
+mod fetch;
+mod fields;
+mod save;
+
+pub use save::unnamed;
+
+use crate::mail::Whose;
+use clap::{Args, ValueEnum};
+use fetch::Format;
+
+/// Print where messages are: the GUID of the mailbox, and the UID
+#[derive(Debug, Args)]
+pub struct SearchArguments {
+    #[command(flatten)]
+    whose: Whose,
+    /// Which messages, as in doveadm-search-query(7): mailbox Trash savedbefore 15d
+    #[arg(required = true)]
+    query: Vec<String>,
+}
+
+/// Print messages, or what is known of them
+#[derive(Debug, Args)]
+pub struct Fetch {
+    #[command(flatten)]
+    whose: Whose,
+    #[arg(short, long, value_enum, default_value_t = Format::Pager)]
+    format: Format,
+    /// What to print, several in one word or with commas: user, mailbox, mailbox-guid, seq, uid, guid, flags, modseq, date.received, date.saved,
+    /// date.sent, size.physical, size.virtual, pop3.uidl, hdr, hdr.NAME, body, text, text.utf8, body.preview
+    fields: String,
+    /// Which messages
+    #[arg(required = true)]
+    query: Vec<String>,
+}
+
+/// Change flags and keywords of messages
+#[derive(Debug, Args)]
+pub struct FlagsArguments {
+    #[command(flatten)]
+    whose: Whose,
+    #[arg(value_enum)]
+    how: How,
+    /// Flags and keywords in one word: '\Seen $Forwarded'; nothing ('') to replace them by none
+    flags: String,
+    /// Which messages
+    #[arg(required = true)]
+    query: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum How {
+    Add,
+    Remove,
+    Replace,
+}
+
+/// Move messages to another mailbox
+#[derive(Debug, Args)]
+pub struct Move {
+    #[command(flatten)]
+    to: Destination,
+}
+
+/// Copy messages to another mailbox
+#[derive(Debug, Args)]
+pub struct Copy {
+    #[command(flatten)]
+    to: Destination,
+}
+
+#[derive(Debug, Args)]
+struct Destination {
+    #[command(flatten)]
+    whose: Whose,
+    /// Make the mailbox where it is not there
+    #[arg(short, long)]
+    create: bool,
+    /// The mailbox that messages go to
+    mailbox: String,
+    /// Which messages; `user NAME` in front: those of another account
+    #[arg(required = true)]
+    query: Vec<String>,
+}
+
+/// Put messages into a mailbox, from files or from standard input
+#[derive(Debug, Args)]
+pub struct Save {
+    #[command(flatten)]
+    whose: Whose,
+    #[arg(short, long, default_value = "INBOX")]
+    mailbox: String,
+    /// Flags and keywords in one word
+    #[arg(long, default_value = "")]
+    flags: String,
+    /// When they came, as in queries [default: now]
+    #[arg(long, value_name = "DATE")]
+    received: Option<String>,
+    /// One message each; standard input where none is given
+    #[arg(value_name = "FILE")]
+    files: Vec<std::path::PathBuf>,
+}
+
+/// Remove messages for good: expunge -A mailbox Trash savedbefore 15d
+///
+/// The query has to name the mailboxes, whichever way a message fits it.
+#[derive(Debug, Args)]
+pub struct Expunge {
+    #[command(flatten)]
+    whose: Whose,
+    /// Delete mailboxes that are empty then
+    #[arg(short, long)]
+    delete_empty: bool,
+    /// Count only what would be removed
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Which messages
+    #[arg(required = true)]
+    query: Vec<String>,
+}
