@@ -239,7 +239,7 @@ fn unknown(name: &str) -> anyhow::Error {
 }
 
 async fn person(config: &Config, userdb: &UserdbClient, name: &str) -> anyhow::Result<Option<Found>> {
-    Ok(userdb.ask(name, "facteur").await?.map(|user| known(config, &user)).transpose()?)
+    userdb.ask(name, "facteur").await?.map(|user| known(config, &user)).transpose()
 }
 
 fn known(config: &Config, user: &User) -> anyhow::Result<Found> {

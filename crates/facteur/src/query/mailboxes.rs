@@ -28,7 +28,8 @@ impl Mask {
 fn matches(mask: &[u8], name: &[u8]) -> bool {
     let (mut m, mut n) = (0, 0);
     // where to go on after a mismatch: behind the wildcard, and what it had eaten
-    let (mut star, mut percent): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut star: Option<(usize, usize)> = None;
+    let mut percent: Option<(usize, usize)> = None;
     loop {
         match mask.get(m) {
             Some(b'*') => {

@@ -139,9 +139,12 @@ impl<'w> Parser<'w> {
 
 const MIXED: &str = "keys that all have to hold and keys with OR between them need parentheses, as in mailbox Trash ( seen OR flagged )";
 
+/// Makes the key of a span of time.
+type Dated = fn(super::Span) -> Key;
+
 /// `SAVEDBEFORE` and the like.
-fn dated(name: &str) -> Option<(fn(super::Span) -> Key, Side)> {
-    let (key, rest): (fn(super::Span) -> Key, &str) = match name {
+fn dated(name: &str) -> Option<(Dated, Side)> {
+    let (key, rest): (Dated, &str) = match name {
         _ if name.starts_with("SAVED") => (Key::Saved, &name[5..]),
         _ if name.starts_with("SENT") => (Key::Sent, &name[4..]),
         _ => (Key::Received, name),
