@@ -25,7 +25,7 @@
 //!
 //! FILES
 //!     facteur.toml, sections [imapd], [mail], [tls]. The Maildir of each account, in Dovecot's dialect (see mailstore), with rights in `dovecot-acl`, annotations in
-//!     `facteur-metadata` and a log of changes (`facteur.log`, a cache) in each mailbox; the Maildir of public mailboxes (`public_mail_location`), if there is one. Groups of an account come from the field `acl_groups` of its user database.
+//!     `facteur-metadata` and two caches in each mailbox, a log of changes (`facteur.log`) and what opening it needs (`facteur.index`); the Maildir of public mailboxes (`public_mail_location`), if there is one. Groups of an account come from the field `acl_groups` of its user database.
 //!
 //! SECURITY
 //!     Runs as the owner of all mail and reads what strangers send, so it trusts nobody: before login a command has at

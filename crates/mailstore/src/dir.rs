@@ -229,6 +229,14 @@ impl Dir {
         }
     }
 
+    /// Makes way for a temporary file of ours: removes what a crash left there, and an empty directory of whoever.
+    pub fn clear(&self, name: &str) -> Result<()> {
+        match self.unlink(name) {
+            Err(Error::Io { source, .. }) if matches!(source.raw_os_error(), Some(libc::EISDIR | libc::EPERM)) => self.remove_dir(name),
+            other => other.map(drop),
+        }
+    }
+
     /// Removes an empty directory.
     pub fn remove_dir(&self, name: &str) -> Result<()> {
         unlinkat(&*self.fd, name, UnlinkatFlags::RemoveDir).map_err(|e| Error::io("remove", self.at(name), e))

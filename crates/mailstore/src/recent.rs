@@ -1,6 +1,9 @@
 //! Mailboxes that nobody has open any more, kept for a while: who opens one again finds it as it was, and only has to ask the disk whether
 //! something changed. Clients come back all the time; webmail does for each click.
 //!
+//! What was learnt of them is written down (`index`), when they are left alone for a moment and when they are freed: for the next process, or the
+//! next one who comes after long.
+//!
 //! Bounded by what the mailboxes take together, and by time. Whoever wants it holds the [`Recent`]; the store only knows of it, as a mailbox
 //! holds its store.
 
@@ -20,27 +23,41 @@ const BYTES_PER_MESSAGE: u64 = 256;
 /// What a mailbox takes without its messages.
 const BYTES_PER_MAILBOX: u64 = 4096;
 
+/// How long a mailbox is left alone before it is written down.
+const SAVE_AFTER: Duration = Duration::from_secs(2);
+
 /// Mailboxes kept open while this lives, see [`crate::Store::keep_mailboxes`].
 pub struct Recent {
     limit_bytes: u64,
     time: Duration,
     /// The one used last is last.
     kept: Mutex<Vec<Kept>>,
-    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: Arc<(Mutex<Thread>, Condvar)>,
 }
 
 struct Kept {
     mailbox: Arc<Mailbox>,
     used: Instant,
+    /// Its index is not written again before.
+    save_after: Instant,
+}
+
+/// What the thread is told.
+#[derive(Default)]
+struct Thread {
+    stopped: bool,
+    /// To be written down and freed.
+    leaving: Vec<Kept>,
 }
 
 impl Recent {
     pub(crate) fn new(limit_bytes: u64, time: Duration) -> Arc<Recent> {
-        let recent = Arc::new(Recent { limit_bytes, time, kept: Mutex::default(), stop: Arc::default() });
-        let (weak, stop) = (Arc::downgrade(&recent), recent.stop.clone());
-        let run = move || forget_in_time(&weak, &stop, time);
+        let recent = Arc::new(Recent { limit_bytes, time, kept: Mutex::default(), thread: Arc::default() });
+        let (weak, thread) = (Arc::downgrade(&recent), recent.thread.clone());
+        let run = move || forget_in_time(&weak, &thread, time);
         if let Err(error) = std::thread::Builder::new().name("mailstore-recent".into()).stack_size(128 * 1024).spawn(run) {
             tracing::warn!(%error, "cannot start a thread, mailboxes are kept longer than they should");
+            recent.thread.0.lock().stopped = true;
         }
         recent
     }
@@ -54,12 +71,41 @@ impl Recent {
                 kept[index].used = now;
                 kept[index..].rotate_left(1);
             }
-            None => kept.push(Kept { mailbox: mailbox.clone(), used: now }),
+            None => kept.push(Kept { mailbox: mailbox.clone(), used: now, save_after: now + SAVE_AFTER }),
         }
         let surplus = self.take_surplus(&mut kept, now);
         drop(kept);
-        // not while locked: what is freed here may be large
-        drop(surplus);
+        if surplus.is_empty() {
+            return;
+        }
+        // writing and freeing may take a while, and a client waits here
+        let mut thread = self.thread.0.lock();
+        if !thread.stopped {
+            thread.leaving.extend(surplus);
+            self.thread.1.notify_all();
+        }
+    }
+
+    /// Writes down what is known of all mailboxes that are kept, for a program that ends. Blocking.
+    pub(crate) fn save_all(&self) {
+        let all: Vec<Arc<Mailbox>> = self.kept.lock().iter().map(|entry| entry.mailbox.clone()).collect();
+        all.iter().for_each(|mailbox| save(mailbox));
+    }
+
+    /// Writes down what changed in mailboxes that are left alone for a moment.
+    fn save_due(&self) {
+        let now = Instant::now();
+        let due: Vec<Arc<Mailbox>> = {
+            let mut kept = self.kept.lock();
+            let due = kept.iter_mut().filter(|entry| now >= entry.save_after && now >= entry.used + SAVE_AFTER);
+            due.map(|entry| {
+                // a large one that changes all the time is not written all the time
+                entry.save_after = now + SAVE_AFTER + Duration::from_millis(entry.mailbox.snapshot().len() as u64);
+                entry.mailbox.clone()
+            })
+            .collect()
+        };
+        due.iter().for_each(|mailbox| save(mailbox));
     }
 
     /// Takes out what was not used for long, what is no more, and the oldest until the rest fits.
@@ -88,32 +134,44 @@ impl Recent {
     }
 
     fn forget_idle(&self) {
-        let mut kept = self.kept.lock();
-        let surplus = self.take_surplus(&mut kept, Instant::now());
-        drop(kept);
-        drop(surplus);
+        let surplus = self.take_surplus(&mut self.kept.lock(), Instant::now());
+        surplus.iter().for_each(|entry| save(&entry.mailbox));
     }
 }
 
 impl Drop for Recent {
     fn drop(&mut self) {
-        *self.stop.0.lock() = true;
-        self.stop.1.notify_all();
+        self.thread.0.lock().stopped = true;
+        self.thread.1.notify_all();
     }
 }
 
-/// The thread that frees what nobody came back to.
-fn forget_in_time(recent: &Weak<Recent>, stop: &(Mutex<bool>, Condvar), time: Duration) {
-    let pause = (time / 4).clamp(Duration::from_millis(100), Duration::from_secs(60));
-    let mut stopped = stop.0.lock();
-    while !*stopped {
-        stop.1.wait_for(&mut stopped, pause);
-        let Some(recent) = recent.upgrade().filter(|_| !*stopped) else { return };
-        parking_lot::MutexGuard::unlocked(&mut stopped, || {
-            recent.forget_idle();
-            // it may be the last one, and its end wants the lock
-            drop(recent);
-        });
+/// What cannot be written now is read the slow way next time, or written later.
+fn save(mailbox: &Mailbox) {
+    if let Err(error) = mailbox.save() {
+        tracing::debug!(mailbox = %mailbox.name(), %error, "the index of a mailbox is not written");
+    }
+}
+
+/// The thread that writes down what is left alone, and frees what nobody came back to.
+fn forget_in_time(recent: &Weak<Recent>, thread: &(Mutex<Thread>, Condvar), time: Duration) {
+    let pause = (time / 4).clamp(Duration::from_millis(100), Duration::from_secs(10));
+    loop {
+        let leaving = {
+            let mut told = thread.0.lock();
+            if !told.stopped && told.leaving.is_empty() {
+                thread.1.wait_for(&mut told, pause);
+            }
+            if told.stopped {
+                return;
+            }
+            std::mem::take(&mut told.leaving)
+        };
+        leaving.iter().for_each(|entry| save(&entry.mailbox));
+        drop(leaving);
+        let Some(recent) = recent.upgrade() else { return };
+        recent.forget_idle();
+        recent.save_due();
     }
 }
 
@@ -141,13 +199,10 @@ mod tests {
         // the same one, which is now the younger of the two
         assert!(Weak::ptr_eq(&open("a"), &a));
         let c = open("c");
-        assert_eq!([&a, &b, &c].map(|mailbox| mailbox.upgrade().is_some()), [true, false, true]);
+        wait_until_gone(&b);
+        assert!(a.upgrade().is_some() && c.upgrade().is_some());
         drop(recent);
-        let begun = Instant::now();
-        while a.upgrade().is_some() || c.upgrade().is_some() {
-            assert!(begun.elapsed() < Duration::from_secs(20));
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        [&a, &c].into_iter().for_each(wait_until_gone);
         assert!(open("a").upgrade().is_none());
     }
 
@@ -157,10 +212,56 @@ mod tests {
         let store = Store::new(Settings::default());
         let _recent = store.keep_mailboxes(1 << 20, Duration::from_millis(200));
         let mailbox = weak(&store, &temp.path().join("a"));
+        wait_until_gone(&mailbox);
+    }
+
+    /// The next one who opens it sees what is there now, although there was no session to look, nor a message to tell by.
+    #[test]
+    fn a_mailbox_replaced_while_nobody_had_it_open_has_another_uidvalidity() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(Settings::default());
+        let _recent = store.keep_mailboxes(1 << 20, Duration::from_secs(3600));
+        let account = store.account(&Location::maildir(temp.path().join("m")).unwrap()).unwrap();
+        let open = || account.open(&MailboxName::inbox()).unwrap();
+        let mailbox = Arc::downgrade(&open());
+        let list = temp.path().join("m").join(crate::uidlist::FILE);
+        std::fs::write(&list, "3 V1234567 N9 G3085f01b7f11094c501100008c4a11c1\n").unwrap();
+        let again = open();
+        assert!(Weak::ptr_eq(&mailbox, &Arc::downgrade(&again)));
+        assert_eq!((again.snapshot().uid_validity(), again.snapshot().uid_next()), (1_234_567, 9));
+    }
+
+    #[test]
+    fn what_is_freed_is_written_down_for_the_next_process() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(Settings::default());
+        let account = store.account(&Location::maildir(temp.path()).unwrap()).unwrap();
+        for number in 0..200 {
+            std::fs::write(temp.path().join(format!("cur/{number}.x.host:2,S")), "x\n").unwrap();
+        }
+        let recent = store.keep_mailboxes(1 << 20, Duration::from_secs(3600));
+        drop(account.open(&MailboxName::inbox()).unwrap());
+        let begun = Instant::now();
+        // by itself, when it is left alone
+        while !temp.path().join("facteur.index").exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::remove_file(temp.path().join("facteur.index")).unwrap();
+        // or when the program ends
+        std::fs::write(temp.path().join("cur/200.x.host:2,S"), "x\n").unwrap();
+        drop(account.open(&MailboxName::inbox()).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        store.finish(Duration::from_secs(1));
+        assert!(temp.path().join("facteur.index").exists());
+        drop(recent);
+    }
+
+    fn wait_until_gone(mailbox: &Weak<Mailbox>) {
         let begun = Instant::now();
         while mailbox.upgrade().is_some() {
             assert!(begun.elapsed() < Duration::from_secs(20));
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 }

@@ -40,6 +40,23 @@ impl Core {
         }
     }
 
+    /// As it was known before; nothing is looked for in the name.
+    pub fn known(uid: u32, base: &str, guid: &str, size: u64, virtual_size: u64, internal_date: i64) -> Core {
+        Core {
+            uid,
+            base: base.into(),
+            guid: (!guid.is_empty()).then(|| guid.into()),
+            size: AtomicU64::new(size),
+            virtual_size: AtomicU64::new(virtual_size),
+            internal_date: AtomicI64::new(internal_date),
+        }
+    }
+
+    /// The GUID where it is another's name.
+    pub fn own_guid(&self) -> Option<&str> {
+        self.guid.as_deref()
+    }
+
     /// As the fields of its line in the uidlist say: `W2481 Gname`.
     pub fn with_fields(mut self, fields: &str) -> Core {
         self.guid = fields.split(' ').find_map(|field| field.strip_prefix('G')).map(Into::into);

@@ -134,12 +134,15 @@ impl Store {
         recent
     }
 
-    /// Waits until no file is behind the flags of its message, no longer than `patience`: for a program that ends. What is left then is
-    /// done by who opens the mailbox next. Blocking.
+    /// For a program that ends: waits until no file is behind the flags of its message, no longer than `patience`, and writes down what is known
+    /// of mailboxes that were kept. What is left then is done by who opens the mailbox next. Blocking.
     pub fn finish(&self, patience: Duration) {
         let begun = Instant::now();
         while self.notifier.is_renaming() && begun.elapsed() < patience {
             std::thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(recent) = self.recent() {
+            recent.save_all();
         }
     }
 

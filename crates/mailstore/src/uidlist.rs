@@ -68,10 +68,20 @@ const MARK_BYTES: u64 = 128;
 
 impl Position {
     fn at(file: &File, stamp: Stamp, offset: u64) -> std::io::Result<Position> {
-        Ok(Position { stamp, offset, mark: Position::mark(file, offset)? })
+        Ok(Position { stamp, offset, mark: Position::mark_of(file, offset)? })
     }
 
-    fn mark(file: &File, offset: u64) -> std::io::Result<u64> {
+    /// As it was known before.
+    pub fn known(stamp: Stamp, offset: u64, mark: u64) -> Position {
+        Position { stamp, offset, mark }
+    }
+
+    /// Hash of the file's begin and of what stands before the offset.
+    pub fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    fn mark_of(file: &File, offset: u64) -> std::io::Result<u64> {
         let length = offset.min(MARK_BYTES);
         let mut bytes = vec![0; 2 * length as usize];
         let (begin, end) = bytes.split_at_mut(length as usize);
@@ -82,7 +92,7 @@ impl Position {
 
     /// True when `file`, whose state is `stamp`, is the one that was read, and maybe longer now.
     fn is_in(&self, file: &File, stamp: &Stamp) -> std::io::Result<bool> {
-        Ok(self.stamp.same_file(stamp) && stamp.size >= self.offset && Position::mark(file, self.offset)? == self.mark)
+        Ok(self.stamp.same_file(stamp) && stamp.size >= self.offset && Position::mark_of(file, self.offset)? == self.mark)
     }
 }
 
@@ -310,7 +320,7 @@ pub(crate) fn append(dir: &Dir, position: &Position, lines: &str) -> Result<Opti
 pub(crate) fn replace(dir: &Dir, uid_validity: u32, next_uid: u32, guid: &str, body: &str) -> Result<Position> {
     let header = format!("3 V{uid_validity} N{next_uid} G{guid}\n");
     // made anew, not emptied: what a crash left there may be open elsewhere
-    dir.unlink(TEMPORARY)?;
+    dir.clear(TEMPORARY)?;
     let mut file = dir.create_readable(TEMPORARY)?;
     let written = file.write_all(header.as_bytes()).and_then(|()| file.write_all(body.as_bytes())).and_then(|()| file.sync_all());
     if let Err(error) = written {

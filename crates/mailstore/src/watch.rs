@@ -28,8 +28,8 @@ const WORKERS: usize = 4;
 /// After so many poll intervals watched mailboxes are looked at too: a directory above one that was exchanged tells nobody.
 const CHECK_ROUNDS: u32 = 30;
 
-/// More events than this for one mailbox and reading its directories is cheaper.
-const MOST_EVENTS: usize = 256;
+/// More events than this for one mailbox and its directories are read instead. Most are of our own changes, and known.
+const MOST_EVENTS: usize = 4096;
 
 /// What is watched for in `new/` and `cur/`.
 const IN_MESSAGES: AddWatchFlags = AddWatchFlags::IN_CREATE

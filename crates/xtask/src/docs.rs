@@ -32,6 +32,7 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "mailstore/src/uidlist.rs",
             "mailstore/src/keywords.rs",
             "mailstore/src/changelog/mod.rs",
+            "mailstore/src/index.rs",
             "mailstore/src/subscriptions.rs",
             "mailstore/src/quota.rs",
             "mailstore/src/acl.rs",

@@ -90,6 +90,8 @@ pub(crate) struct Locked {
     file: Flock<File>,
     /// What a failed write or sync left is unknown: the file has to be replaced.
     is_broken: bool,
+    /// A record was lost in a crash.
+    is_cut: bool,
 }
 
 impl Locked {
@@ -102,7 +104,7 @@ impl Locked {
             loop {
                 match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                     Ok(file) => {
-                        let locked = Locked { dir: dir.clone(), file, is_broken: false };
+                        let locked = Locked { dir: dir.clone(), file, is_broken: false, is_cut: false };
                         // replaced while we waited: the one to lock is the one that has the name now
                         let here = stamp_of(dir, &locked.file)?;
                         if dir.stamp(FILE)?.is_some_and(|named| named.same_file(&here)) {
@@ -128,15 +130,21 @@ impl Locked {
     }
 
     /// Reads what is new since `known`, or everything; cuts off what a crash left of a record.
-    pub fn read(&self, known: Option<&Position>) -> Result<Found> {
+    pub fn read(&mut self, known: Option<&Position>) -> Result<Found> {
         let found = read_from(&self.dir, &self.file, known)?;
         if let Found::More { position, .. } | Found::Whole { position, .. } = &found
             && position.offset < position.stamp.size
         {
             tracing::warn!(file = %self.dir.at(FILE).display(), "the end of the log was lost in a crash");
             self.file.set_len(position.offset).map_err(|e| Error::io("cut", self.dir.at(FILE), e))?;
+            self.is_cut = true;
         }
         Ok(found)
+    }
+
+    /// True once after a read found that records are missing which may have been told.
+    pub fn was_cut(&mut self) -> bool {
+        std::mem::take(&mut self.is_cut)
     }
 
     pub fn is_broken(&self) -> bool {
@@ -179,7 +187,7 @@ impl Locked {
         bytes.extend_from_slice(&encode_settled(settled));
         records.iter().for_each(|record| encode(&mut bytes, header.log_id, record));
         // what a crash left there
-        dir.unlink(TEMPORARY)?;
+        dir.clear(TEMPORARY)?;
         let file = dir.create_readable(TEMPORARY)?;
         // locked before it has the name: nobody gets in between
         let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| Error::io("lock", dir.at(TEMPORARY), e))?;

@@ -62,12 +62,28 @@ enum Failed {
 impl Journal {
     /// True when something has to be written.
     pub fn is_due(&self) -> bool {
-        self.position.is_none() || self.anew || self.poisoned || !self.unlogged.is_empty() || !self.gone.is_empty()
+        self.is_due_for_files() || !self.gone.is_empty()
+    }
+
+    /// True when what has to be written tells what files are named: not that they are no more.
+    pub fn is_due_for_files(&self) -> bool {
+        self.position.is_none() || self.anew || self.poisoned || !self.unlogged.is_empty()
     }
 
     /// UIDs that only the log knows.
     pub fn unseen(&self) -> Vec<u32> {
         self.entries.keys().copied().filter(|uid| !self.unlogged.contains(uid)).collect()
+    }
+
+    /// Goes on behind a log that was read up to `position` and that had nothing to tell then.
+    pub fn resume(&mut self, position: Position, settled: u64, last_uid: u32) {
+        (self.position, self.settled, self.last_uid) = (Some(position), settled, last_uid);
+    }
+
+    /// What [`Journal::resume`] takes, where log and snapshot say the same.
+    pub fn at_rest(&self) -> Option<(Position, u64, u32)> {
+        let position = self.position.filter(|_| !self.is_due() && self.entries.is_empty())?;
+        Some((position, self.settled, self.last_uid))
     }
 
     fn is_at(&self, stamp: Option<Stamp>) -> bool {

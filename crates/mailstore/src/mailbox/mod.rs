@@ -32,13 +32,16 @@ use crate::name::MailboxName;
 use crate::snapshot::Snapshot;
 use crate::view::{Access, View};
 use crate::watch::{Pending, WatchHandle};
-use crate::{lock, uidlist};
+use crate::{index, lock, uidlist};
 
 pub use read::Pop3Fields;
 pub use recall::Hold;
 pub(crate) use state::{State, is_message_name};
 use sync::PATIENCE;
 pub use transfer::{Gone, Kept, Moved};
+
+/// Fewer messages are read as fast without an index.
+const WORTH_SAVING: usize = 100;
 
 /// A mailbox opened in this process: one shared state for all sessions.
 pub struct Mailbox {
@@ -62,6 +65,8 @@ pub struct Mailbox {
     held: recall::Held,
     /// What is remembered of messages.
     cache: Cache,
+    /// The snapshot that is in the index, or cannot be.
+    saved: AtomicU64,
 }
 
 /// UIDs a command gave out, for APPENDUID and COPYUID (RFC 4315).
@@ -137,6 +142,7 @@ impl Mailbox {
             places: Arc::default(),
             held: recall::Held::default(),
             cache: Cache::new(account.store().cache_room().clone()),
+            saved: AtomicU64::new(0),
         });
         mailbox.first_look()?;
         Ok(mailbox)
@@ -186,6 +192,21 @@ impl Mailbox {
     /// Number of the current snapshot. Never blocks.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Writes down what is known, for who opens the mailbox next; `Locked` when it changed just now, or is being changed. Nothing is written
+    /// where that is so already, or where reading everything is soon done. Blocking.
+    pub(crate) fn save(&self) -> Result<()> {
+        let generation = self.generation();
+        if self.saved.load(Ordering::Acquire) == generation || self.snapshot().len() < WORTH_SAVING || self.is_deleted() {
+            return Ok(());
+        }
+        let folder = self.folder()?;
+        if let Some(known) = self.known(&folder)? {
+            index::write(&folder.dir, &known)?;
+        }
+        self.saved.store(generation, Ordering::Release);
+        Ok(())
     }
 
     /// Counts up whenever a new snapshot is there, and when the mailbox was deleted: an IDLE session waits on it, then calls

@@ -1,6 +1,8 @@
 //! What a mailbox is known to hold, and how findings on disk change it. No I/O here.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -21,7 +23,8 @@ pub(crate) struct State {
     /// Messages still in `new/`.
     pub unclaimed: usize,
     /// Hash of the base name → UID. Verified at use; two names with one hash are found the slow way.
-    index: HashMap<u64, u32>,
+    /// Made when somebody asks: most mailboxes are opened and left as they were.
+    index: OnceCell<ByName>,
     /// Fields of uidlist lines (`W2481 P17`) of messages that have such.
     pub fields: BTreeMap<u32, Box<str>>,
     /// Lines of the uidlist whose file we have not seen (base name → line): gone, or not there yet.
@@ -50,6 +53,26 @@ pub(crate) struct State {
     pub journal: Journal,
 }
 
+/// Keys are hashes already.
+type ByName = HashMap<u64, u32, BuildHasherDefault<AsItIs>>;
+
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
 /// A file found in `new/` or `cur/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -76,7 +99,7 @@ pub(crate) fn is_message_name(name: &str) -> bool {
 impl State {
     /// The message with this base name.
     pub fn by_base(&self, base: &str) -> Option<&Message> {
-        let uid = *self.index.get(&xxh3_64(base.as_bytes()))?;
+        let uid = *self.index.get_or_init(|| index(&self.snapshot)).get(&xxh3_64(base.as_bytes()))?;
         match self.snapshot.find(uid) {
             Some((_, message)) if &*message.core.base == base => Some(message),
             _ => self.snapshot.iter().find(|message| &*message.core.base == base),
@@ -87,7 +110,9 @@ impl State {
     pub fn add(&mut self, uid: u32, fields: &str, found: &Found) {
         let in_fields = fields.split(' ').find_map(|field| field.strip_prefix('W')?.parse().ok());
         let core = Arc::new(Core::new(uid, found.base(), in_fields).with_fields(fields));
-        self.index.insert(xxh3_64(core.base.as_bytes()), uid);
+        if let Some(index) = self.index.get_mut() {
+            index.insert(xxh3_64(core.base.as_bytes()), uid);
+        }
         if !fields.is_empty() {
             self.fields.insert(uid, fields.into());
         }
@@ -132,8 +157,10 @@ impl State {
             if let Some((_, message)) = self.snapshot.find(*uid) {
                 self.unclaimed -= usize::from(message.in_new);
                 let hash = xxh3_64(message.core.base.as_bytes());
-                if self.index.get(&hash) == Some(uid) {
-                    self.index.remove(&hash);
+                if let Some(index) = self.index.get_mut()
+                    && index.get(&hash) == Some(uid)
+                {
+                    index.remove(&hash);
                 }
             }
             self.fields.remove(uid);
@@ -156,6 +183,10 @@ impl State {
     pub fn wants_rewrite(&self) -> bool {
         self.rewrite || self.lines > self.snapshot.len() + self.snapshot.len() / 3 + 50
     }
+}
+
+fn index(snapshot: &Snapshot) -> ByName {
+    snapshot.iter().map(|message| (xxh3_64(message.core.base.as_bytes()), message.uid())).collect()
 }
 
 /// Copies what a file name says into the message.

@@ -1,9 +1,11 @@
 //! Keeping the state true to the disk: first look, refresh, kernel events, and UIDs for new files.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, Result};
+use crate::index::{self, Known};
 use crate::keywords;
 use crate::lock::{self, DotLock};
 use crate::mailbox::listing::{Files, Listing, Lock, is_settled};
@@ -17,6 +19,9 @@ use crate::watch::Event;
 /// How long a command waits for another process's lock.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the threads that follow many mailboxes wait for one.
+const BRIEFLY: Duration = Duration::from_millis(500);
+
 impl Mailbox {
     /// Looks at the disk when something may have changed there since the last look (a few system calls when nothing did). For
     /// NOOP, CHECK, POLL and before each command that reports state. Blocking.
@@ -28,21 +33,23 @@ impl Mailbox {
     /// As [`Mailbox::refresh`], for a mailbox that may have been open without a session: meanwhile another program may have given it another
     /// uidlist, and another UIDVALIDITY, without a message to tell that by.
     pub(crate) fn look_again(&self) -> Result<()> {
-        let mut state = self.state.lock();
+        self.look_again_at(&mut self.state.lock())
+    }
+
+    fn look_again_at(&self, state: &mut State) -> Result<()> {
         if let Ok(folder) = self.folder()
             && state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)?
         {
-            self.read_list(&mut state, &folder, None)?;
+            self.read_list(state, &folder, None)?;
             state.looked = None;
             self.pending.lock().everything = true;
         }
-        self.refresh_locked(&mut state, PATIENCE)
+        self.refresh_locked(state, PATIENCE)
     }
 
     /// As [`Mailbox::refresh`], but gives up soon on a lock, and on a command that changes the mailbox: for the threads that follow many
     /// mailboxes.
     pub(crate) fn refresh_briefly(&self) -> Result<()> {
-        const BRIEFLY: Duration = Duration::from_millis(500);
         let busy = || Error::Locked { path: self.account.root().join(self.name.directory()) };
         let mut state = self.state.try_lock_for(BRIEFLY).ok_or_else(busy)?;
         self.refresh_locked(&mut state, BRIEFLY)
@@ -84,10 +91,63 @@ impl Mailbox {
 
     pub(super) fn first_look(&self) -> Result<()> {
         let mut state = self.state.lock();
-        self.look(&mut state, PATIENCE)?;
-        state.changed = true;
-        self.publish(&mut state);
+        let folder = self.folder()?;
+        let known = index::read(&folder.dir).inspect_err(|error| tracing::debug!(mailbox = %self.name, %error, "the index cannot be read"));
+        match known.ok().flatten() {
+            Some(known) => {
+                let looked = known.looked;
+                *state = known;
+                state.changed = true;
+                self.check_keywords(&mut state, &folder)?;
+                self.look_again_at(&mut state)?;
+                if state.looked == looked {
+                    self.saved.store(self.generation(), Ordering::Release);
+                }
+            }
+            None => {
+                self.look_in(&mut state, &folder, PATIENCE)?;
+                state.changed = true;
+                self.publish(&mut state);
+            }
+        }
         Ok(())
+    }
+
+    /// What there is to write down: nothing where the log or the uidlist still lacks something. `Locked` when it cannot be told now.
+    pub(crate) fn known(&self, folder: &Folder) -> Result<Option<Known>> {
+        let busy = || Error::Locked { path: folder.dir.path().into() };
+        let mut state = self.state.try_lock_for(BRIEFLY).ok_or_else(busy)?;
+        let stamps = || Ok::<_, Error>((folder.new.stamp(".")?, folder.cur.stamp(".")?));
+        let (before, when) = (stamps()?, SystemTime::now());
+        let (Some(new), Some(cur)) = before else { return Ok(None) };
+        if !is_settled(&new, when) || !is_settled(&cur, when) {
+            return Err(busy());
+        }
+        self.refresh_locked(&mut state, BRIEFLY)?;
+        let is_sure = match self.is_watched() {
+            true => !self.pending.lock().everything,
+            false => state.looked.is_some_and(|(looked_new, looked_cur, _)| (looked_new, looked_cur) == (new, cur)),
+        };
+        if !is_sure || stamps()? != before {
+            return Err(busy());
+        }
+        let (Some(list), Some((log, settled, last_uid))) = (state.position, state.journal.at_rest()) else { return Ok(None) };
+        let is_ahead = state.unmatched.values().any(|line| line.uid > state.highest);
+        if state.rewrite || state.unsynced || is_ahead || !state.behind.is_empty() || state.snapshot.uid_validity == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Known {
+            snapshot: state.snapshot.clone(),
+            fields: state.fields.clone(),
+            looked: (new, cur, when),
+            list,
+            lines: state.lines,
+            guid: state.guid.clone(),
+            highest: state.highest,
+            log,
+            settled,
+            last_uid,
+        }))
     }
 
     fn look_if_changed(&self, state: &mut State, patience: Duration) -> Result<()> {

@@ -90,6 +90,45 @@ fn lines_of_the_uidlist_whose_sync_failed_are_not_believed() {
 }
 
 #[test]
+fn child_appends_a_message() {
+    let Some(account) = account() else { return };
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    let mut incoming = mailbox.incoming(0).unwrap();
+    incoming.write(b"x\r\n").unwrap();
+    incoming.describe(Flags::SEEN.into(), None);
+    mailbox.append(vec![incoming]).unwrap();
+}
+
+/// A file system with a journal writes name, line and bytes in one commit only when all are there before the first sync; and each is synced, for
+/// all other file systems.
+#[test]
+fn a_message_is_named_and_listed_before_anything_is_synced() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    home.append(&mailbox, "x\r\n", Flags::SEEN);
+    drop(mailbox);
+    let trace = home.beside("trace");
+    let calls = ["-y", "-e", "trace=renameat2,fsync,fdatasync,sync_file_range", "-o", trace.to_str().unwrap()];
+    if under_strace(&home, "child_appends_a_message", &calls).is_none() {
+        return;
+    }
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let steps: Vec<&str> = text
+        .lines()
+        .filter_map(|line| match line {
+            line if line.contains("sync_file_range(") => Some("bytes written"),
+            line if line.contains("renameat2(") && line.contains("/cur>") => Some("named"),
+            line if line.contains("fdatasync(") && line.contains("dovecot-uidlist>") => Some("line synced"),
+            line if line.contains("fsync(") && line.contains("/cur>") => Some("name synced"),
+            line if line.contains("fsync(") && line.contains("/cur/") => Some("bytes synced"),
+            line if line.contains("sync(") => Some("another sync"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps, ["bytes written", "named", "line synced", "bytes synced", "name synced"], "{text}");
+}
+
+#[test]
 fn child_moves_three_messages() {
     let Some(account) = account() else { return };
     account.set_quota_limits(1000, 0);

@@ -97,6 +97,11 @@ impl Mailbox {
         let mut log = Locked::take(&folder.dir, patience)?;
         let found = log.read(state.journal.position.as_ref())?;
         state.learn_found(found, folder)?;
+        if log.was_cut() && !state.journal.anew {
+            // whatever the clock says, no MODSEQ may come again that was in the lost records
+            let modseq = next_modseq(state.snapshot.highest_modseq, latest(state, folder)?);
+            self.append_log(state, &mut log, &[What::Flags(Vec::new())], modseq, true)?;
+        }
         self.even_out(state, folder, &mut log)?;
         Ok(log)
     }
@@ -118,7 +123,7 @@ impl Mailbox {
 
     /// Brings log and state together. The log is locked and was read to its end.
     pub(in crate::mailbox) fn even_out(&self, state: &mut State, folder: &Folder, log: &mut Locked) -> Result<()> {
-        if !state.behind.is_empty() && (state.journal.is_due() || self.is_long(state)) {
+        if !state.behind.is_empty() && (state.journal.is_due_for_files() || self.is_long(state)) {
             // what is written next settles all that is before it
             self.carry_out(state, folder, usize::MAX)?;
         }
@@ -159,7 +164,9 @@ impl Mailbox {
         if !what.is_empty() {
             // files have what these records say already: settled first, so that they never win over what another program makes of a file
             let modseq = next_modseq(state.snapshot.highest_modseq, now());
-            self.settle_log(state, log, modseq)?;
+            if state.behind.is_empty() {
+                self.settle_log(state, log, modseq)?;
+            }
             let modseq = self.append_log(state, log, &what, modseq, sync)?;
             changed.iter().for_each(|uid| state.set_modseq(*uid, modseq));
             let journal = &mut state.journal;
@@ -209,12 +216,7 @@ impl Mailbox {
             self.pending.lock().everything = true;
             return Err(Error::NotAllowed("the mailbox has another UIDVALIDITY by now"));
         }
-        let stamps = [folder.new.stamp(".")?, folder.cur.stamp(".")?, folder.dir.stamp(uidlist::FILE)?];
-        let changed = stamps.iter().flatten().map(|stamp| micros(stamp.modified)).max().unwrap_or(0);
-        // a clock that was set back must not give MODSEQs that clients had before; those of the last change may be a little younger
-        let is_near = (now()..now() + DAY_MICROS).contains(&changed);
-        let clock = if is_near { changed + 1_000_000 } else { now() };
-        let modseq = next_modseq(state.snapshot.highest_modseq, clock);
+        let modseq = next_modseq(state.snapshot.highest_modseq, latest(state, folder)?);
         let header = Header { uid_validity: state.snapshot.uid_validity, log_id: new_id(), number: 1, floor: modseq };
         // nothing has changed before it is written: what cannot be written is tried again and again
         // Lost in a crash, it is made once more. Where a sync failed a file is needed that is on the disk.
@@ -308,6 +310,17 @@ fn state_record(state: &State, changed: Option<u64>) -> Record {
     all.sort_by_key(|(uid, ..)| *uid);
     all.dedup_by_key(|(uid, ..)| *uid);
     Record { modseq: changed.unwrap_or(state.snapshot.highest_modseq), what: What::State(all) }
+}
+
+/// Microseconds since 1970, now or when the mailbox changed last: a clock that was set back must not give MODSEQs that clients had before.
+fn latest(state: &State, folder: &Folder) -> Result<u64> {
+    // the log as it was read, not as it was left when it was cut
+    let log = state.journal.position.map(|position| position.stamp);
+    let stamps = [folder.new.stamp(".")?, folder.cur.stamp(".")?, folder.dir.stamp(uidlist::FILE)?, log];
+    let changed = stamps.iter().flatten().map(|stamp| micros(stamp.modified)).max().unwrap_or(0);
+    // those of the last change may be a little younger
+    let is_near = (now()..now() + DAY_MICROS).contains(&changed);
+    Ok(if is_near { changed + 1_000_000 } else { now() })
 }
 
 /// Microseconds since 1970.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::account::Account;
 use crate::changelog::{self, Locked};
@@ -133,6 +133,36 @@ fn the_highest_modseq_is_below_what_is_not_shown_yet() {
     mailbox.refresh().unwrap();
     assert_eq!((shown(&mailbox), modseq(&mailbox, 1)), (Some(true), before + 5));
     assert_eq!(mailbox.snapshot().highest_modseq(), before + 5);
+}
+
+/// The lost records may have been told, with MODSEQs of a clock that is slower now.
+#[test]
+fn modseqs_do_not_come_again_when_the_end_of_the_log_is_lost_and_the_clock_set_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_one, mailbox) = process(&temp);
+    append(&mailbox, 2);
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    let log = std::fs::File::options().append(true).open(mailbox.folder().unwrap().dir.at(changelog::FILE)).unwrap();
+    std::io::Write::write_all(&mut &log, &[40, 0, 0]).unwrap();
+    log.set_modified(later).unwrap();
+    let (_two, again) = process(&temp);
+    mark(&again, 1, FlagMode::Add);
+    let later = later.duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as u64;
+    assert!(modseq(&again, 1) > later);
+    // and that lasts
+    assert_eq!(modseq(&process(&temp).1, 1), modseq(&again, 1));
+    assert!(process(&temp).1.snapshot().highest_modseq() > later);
+}
+
+#[test]
+fn a_directory_in_the_place_of_a_temporary_file_is_no_reason_to_have_no_modseqs() {
+    let temp = tempfile::tempdir().unwrap();
+    for name in ["facteur.log.tmp", "dovecot-uidlist.tmp"] {
+        std::fs::create_dir_all(temp.path().join("m").join(name)).unwrap();
+    }
+    let (_account, mailbox) = process(&temp);
+    append(&mailbox, 1);
+    assert!(mailbox.snapshot().has_modseqs());
 }
 
 /// The one whose UIDVALIDITY is no longer that of the uidlist leaves the log alone.

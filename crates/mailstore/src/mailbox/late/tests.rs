@@ -102,6 +102,22 @@ fn files_get_their_names_without_anybody_asking_and_without_news_for_sessions() 
     drop(changes);
 }
 
+#[test]
+fn another_process_finds_what_was_removed_while_others_were_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_one, first) = process(&temp);
+    append(&first, COUNT);
+    let before = first.snapshot().highest_modseq();
+    let held = first.names.read();
+    mark_all(&first, FlagMode::Add, Flags::SEEN);
+    first.expunge(&[2, 3]).unwrap();
+    let (_two, second) = process(&temp);
+    assert_eq!(what_it_has(&second), what_it_has(&first));
+    assert_eq!(second.vanished_since(before).unwrap(), Some(vec![(2, 3)]));
+    assert_eq!(endings(&second), vec!["DS"; COUNT as usize - 2]);
+    drop(held);
+}
+
 /// As after a crash, or in pop3d.
 #[test]
 fn another_process_renames_what_is_behind_and_nobody_is_confused() {
@@ -146,12 +162,16 @@ fn messages_that_are_behind_are_read_copied_changed_and_removed() {
     assert_eq!(mailbox.state.lock().behind.len(), 1);
     mark_all(&mailbox, FlagMode::Add, Flags::ANSWERED);
     assert_eq!(mailbox.expunge(&[1, 2]).unwrap(), [1, 2]);
-    // a removal is written, and so everything before it is settled
+    // a removal says nothing of the others
+    assert_eq!(mailbox.state.lock().behind.len() as u32, COUNT - 2);
+    assert_eq!(endings(&mailbox)[..3], ["DFS", "D", "D"]);
+    // what comes in is written with its name, and so everything before it is settled
+    append(&mailbox, 1);
     assert!(mailbox.state.lock().behind.is_empty());
     assert_eq!(endings(&mailbox)[..3], ["DFR", "DR", "DR"]);
     drop(held);
     view.sync(crate::Expunges::Report).unwrap();
-    assert_eq!(view.snapshot().len() as u32, COUNT - 2);
+    assert_eq!(view.snapshot().len() as u32, COUNT - 1);
     assert_eq!(mailbox.read(5).unwrap().size().unwrap(), 3);
     let (_other, again) = process(&temp);
     assert_eq!(what_it_has(&again), what_it_has(&mailbox));
