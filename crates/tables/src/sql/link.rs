@@ -1,7 +1,7 @@
 //! One connection to a database, and its rows as texts.
 
 use super::Place;
-use sqlx::mysql::{MySqlConnection, MySqlRow};
+use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Column, ColumnIndex, ConnectOptions, Connection, Decode, Row as _, Type};
@@ -119,7 +119,11 @@ impl Link {
     pub async fn fetch(&mut self, text: Arc<str>, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
         match self {
             Link::Sqlite { connection, .. } => run!(connection, text, values, fetch_all).and_then(|found| rows(&found, sqlite_text)),
-            Link::Mysql(connection) => run!(connection, text, values, fetch_all).and_then(|found| rows(&found, mysql_text)),
+            Link::Mysql(connection) => match run!(connection, text, values, fetch_all) {
+                Ok(found) => rows(&found, mysql_text),
+                Err(error) if cannot_be_in_a_column(&error, values) => Ok(Vec::new()),
+                Err(error) => Err(error),
+            },
             Link::Pgsql(connection) => run!(connection, text, values, fetch_all).and_then(|found| rows(&found, pgsql_text)),
         }
     }
@@ -157,6 +161,14 @@ impl Link {
             given_up.store(true, Ordering::Relaxed);
         }
     }
+}
+
+/// MySQL does not compare a text with a column whose character set lacks one of its characters ("Illegal mix of collations"): so no
+/// row has it. Of texts that every character set has, it is a fault of the query.
+fn cannot_be_in_a_column(error: &sqlx::Error, values: &[Value]) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    let number = error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
+    number == Some(1267) && values.iter().any(|value| matches!(value, Value::Text(text) if !text.is_ascii()))
 }
 
 fn rows<R: sqlx::Row>(found: &[R], text: fn(&R, usize) -> Option<Option<String>>) -> Result<Vec<Row>, sqlx::Error> {
