@@ -53,7 +53,11 @@ fn an_account_comes_back_as_it_was_from_a_tar_and_from_a_folder() {
     }
     // to another account, with the mail going on as if nothing had been
     let counted = json(&server, &["restore", "-u", BOB, &path("alice.tar")]);
-    assert_eq!(counted.as_array().map(Vec::len), Some(3), "{counted}");
+    // with the mailboxes that logging in made
+    assert!(
+        counted.as_array().is_some_and(|rows| rows.iter().any(|row| row["mailbox"] == "Projets.Été" && row["messages"] == 3)),
+        "{counted}"
+    );
     assert_eq!(known(&server, BOB, "INBOX"), before[0]);
     server.send("x@y.test", &[BOB], "Subject: new\n\nx\n");
     eventually("the next UID", || known(&server, BOB, "INBOX").iter().any(|line| line.contains("UID 5 ")).then_some(()), || server.log());
@@ -139,7 +143,10 @@ fn who_is_logged_in_is_shown_and_can_be_sent_away() {
     assert!(pop3.say(&format!("PASS {PASSWORD}")).starts_with("+OK"));
     let mut smtp = Lines::connect(server.submission_port());
     assert!(smtp.line().starts_with("220"));
-    assert!(smtp.say("HELO client.test").starts_with("250"));
+    let mut line = smtp.say("EHLO client.test");
+    while line.starts_with("250-") {
+        line = smtp.line();
+    }
     let secret = e2e_base64(&format!("\0{ALICE}\0{PASSWORD}"));
     assert!(smtp.say(&format!("AUTH PLAIN {secret}")).starts_with("235"));
     let who = json(&server, &["who"]);
