@@ -12,7 +12,7 @@ choices! {
 settings! {
     /// Mailboxes on disk; for deliver, imapd and pop3d alike.
     pub struct Mail in "mail" {
-        /// Where the mail of an account lies, when the user database does not say: `maildir:` with `%u` (whole login name), `%n` (before the @), `%d` (domain), `%h` (home).
+        /// Where the mail of an account lies, when the user database does not say: `maildir:` with `%u` (whole login name), `%n` (before the @), `%d` (domain), `%h` (home). With `:LAYOUT=fs` behind it mailboxes lie in each other (`A/B`), as with Dovecot, instead of beside each other (`.A.B`).
         mail_location: String = "maildir:/home/vmail/%u", was "Dovecot mail_location";
         /// The folder that paths in the accounts' `maildir` column start from.
         virtual_mailbox_base: PathBuf = "/home/vmail", was "Postfix virtual_mailbox_base";

@@ -1,4 +1,4 @@
-//! One person's mailboxes: a Maildir++ tree. INBOX is the root; mailbox `A.B` is the directory `.A.B` in it, with `cur`, `new`, `tmp` and an empty
+//! One person's mailboxes. INBOX is the root; where the others lie is in `layout`. In a Maildir++ tree each has, beside `cur`, `new` and `tmp`, an empty
 //! file `maildirfolder` (which tells delivery agents that the root is one up).
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::dir::{Dir, Stamp};
 use crate::error::{Error, Result};
 use crate::flags::Flags;
+use crate::layout::{self, Layout};
 use crate::lock::SessionLock;
 use crate::mailbox::{Gone, Mailbox};
 use crate::name::MailboxName;
@@ -28,6 +29,7 @@ const MOST_REMEMBERED: usize = 1000;
 pub struct Account {
     store: Arc<Store>,
     root: PathBuf,
+    layout: Layout,
     mailboxes: Mutex<HashMap<MailboxName, Weak<Mailbox>>>,
     /// Creation, deletion and renaming, one at a time.
     structure: Mutex<()>,
@@ -79,10 +81,11 @@ pub struct Quota {
 }
 
 impl Account {
-    pub(crate) fn new(store: Arc<Store>, root: PathBuf) -> Arc<Account> {
+    pub(crate) fn new(store: Arc<Store>, root: PathBuf, layout: Layout) -> Arc<Account> {
         Arc::new(Account {
             store,
             root,
+            layout,
             mailboxes: Mutex::default(),
             structure: Mutex::new(()),
             replacing: Mutex::default(),
@@ -100,6 +103,15 @@ impl Account {
         &self.root
     }
 
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The mailbox's directory below the root.
+    pub(crate) fn directory_of(&self, name: &MailboxName) -> String {
+        self.layout.directory(name)
+    }
+
     pub(crate) fn open_root(&self) -> Result<Dir> {
         Dir::open_root(&self.root)
     }
@@ -110,8 +122,7 @@ impl Account {
         let mut found: BTreeMap<MailboxName, Listed> = BTreeMap::new();
         let inbox = MailboxName::inbox();
         found.insert(inbox.clone(), Listed { name: inbox.clone(), exists: true, has_children: false });
-        for directory in root.names()? {
-            let Some(name) = MailboxName::from_directory(&directory) else { continue };
+        for (name, directory) in self.layout.candidates(&root)? {
             if !is_mailbox(&root, &directory) {
                 continue;
             }
@@ -131,7 +142,7 @@ impl Account {
 
     /// True when the mailbox is there.
     pub fn exists(&self, name: &MailboxName) -> Result<bool> {
-        Ok(name.is_inbox() || is_mailbox(&self.open_root()?, &name.directory()))
+        Ok(name.is_inbox() || is_mailbox(&self.open_root()?, &self.directory_of(name)))
     }
 
     /// Makes a mailbox, durable on return. `AlreadyExists`, `Limit`.
@@ -141,15 +152,14 @@ impl Account {
     }
 
     fn create_locked(&self, root: &Dir, name: &MailboxName) -> Result<()> {
-        if name.is_inbox() || is_mailbox(root, &name.directory()) {
+        self.layout.allows(name)?;
+        if name.is_inbox() || is_mailbox(root, &self.directory_of(name)) {
             return Err(Error::AlreadyExists);
         }
-        let mut count = 0;
-        root.each_name(|entry| count += usize::from(entry.starts_with('.')))?;
-        if count >= self.store.settings.mailbox_limit {
+        if self.layout.candidates(root)?.len() >= self.store.settings.mailbox_limit {
             return Err(Error::Limit("account has as many mailboxes as it can have"));
         }
-        make_mailbox(root, &name.directory())
+        make_mailbox(root, self.layout, &self.directory_of(name))
     }
 
     /// Removes a mailbox and its messages; mailboxes below stay (RFC 9051 §6.3.5). INBOX: `NotAllowed`.
@@ -159,28 +169,53 @@ impl Account {
         }
         let _structure = self.structure.lock();
         let root = self.open_root()?;
-        let directory = name.directory();
+        let directory = self.directory_of(name);
         if !is_mailbox(&root, &directory) {
             return Err(Error::NoSuchMailbox);
         }
         let used = mailbox_usage(&root, &directory);
         // renamed out of sight first, so that nobody finds half a mailbox; the name begins with two dots, which no mailbox has
         let doomed = format!("..deleted.{}", self.store.unique_name());
-        root.rename_new(&directory, &root, &doomed)?;
-        root.sync()?;
+        self.take_out(&root, &directory, &doomed)?;
         self.forget(name);
         root.remove_tree(&doomed)?;
+        self.layout.clear_above(&root, &directory);
         if let Ok((bytes, messages)) = used {
             self.release(name, bytes, messages);
         }
         Ok(())
     }
 
+    /// Takes a mailbox out of sight, durable on return. What lies below it stays.
+    fn take_out(&self, root: &Dir, directory: &str, doomed: &str) -> Result<()> {
+        let (holder, leaf) = root.holder(directory)?;
+        let dir = holder.open_dir(leaf)?;
+        let is_below = |name: &String| !layout::is_part(name);
+        if self.layout == Layout::Fs && dir.dir_names()?.iter().any(is_below) {
+            root.make_dir(doomed)?;
+            let to = root.open_dir(doomed)?;
+            // `cur` first: without it the mailbox is not there
+            let mut taken = vec!["cur".to_owned(), "new".to_owned(), "tmp".to_owned()];
+            dir.each_file(|_| true, |name| taken.push(name.to_owned()))?;
+            for name in taken {
+                match dir.rename_new(&name, &to, &name) {
+                    Err(error) if error.is_not_found() => {}
+                    other => other?,
+                }
+            }
+            return dir.sync();
+        }
+        holder.rename_new(leaf, root, doomed)?;
+        holder.sync()?;
+        root.sync()
+    }
+
     /// Renames a mailbox and all below it. From INBOX: its messages move to the new mailbox, INBOX stays (RFC 9051 §6.3.6).
     pub fn rename(self: &Arc<Account>, from: &MailboxName, to: &MailboxName) -> Result<()> {
         let _structure = self.structure.lock();
         let root = self.open_root()?;
-        if to.is_inbox() || is_mailbox(&root, &to.directory()) {
+        self.layout.allows(to)?;
+        if to.is_inbox() || is_mailbox(&root, &self.directory_of(to)) {
             return Err(Error::AlreadyExists);
         }
         if from.is_inbox() {
@@ -189,7 +224,7 @@ impl Account {
             if let Err(error) = self.inherit_rights(to) {
                 tracing::error!(mailbox = %to, %error, "a new mailbox lacks the rights of the one above");
             }
-            if let Err(error) = metadata::copy(&root, &root.open_dir(&to.directory())?) {
+            if let Err(error) = metadata::copy(&root, &root.open_dir(&self.directory_of(to))?) {
                 tracing::error!(mailbox = %to, %error, "a new mailbox lacks the annotations of INBOX");
             }
             let (inbox, target) = (self.open(from)?, self.open(to)?);
@@ -201,11 +236,10 @@ impl Account {
             return Err(Error::NotAllowed("a mailbox cannot be moved below itself"));
         }
         let mut pairs = Vec::new();
-        for directory in root.names()? {
-            let Some(name) = MailboxName::from_directory(&directory) else { continue };
+        for (name, directory) in self.layout.candidates(&root)? {
             if (name == *from || name.is_below(from)) && is_mailbox(&root, &directory) {
                 let target = name.moved(from, to).map_err(|_| Error::NotAllowed("a mailbox below would get a name that is too long"))?;
-                if is_mailbox(&root, &target.directory()) {
+                if is_mailbox(&root, &self.directory_of(&target)) {
                     return Err(Error::AlreadyExists);
                 }
                 pairs.push((name, target));
@@ -215,22 +249,47 @@ impl Account {
             return Err(Error::NoSuchMailbox);
         }
         pairs.sort();
-        for (done, (name, target)) in pairs.iter().enumerate() {
-            if let Err(error) = root.rename_new(&name.directory(), &root, &target.directory()) {
-                for (name, target) in &pairs[..done] {
-                    let _ = root.rename_new(&target.directory(), &root, &name.directory());
-                }
-                return Err(error);
-            }
-            self.forget(name);
+        match self.layout {
+            Layout::MaildirPlusPlus => self.move_each(&root, &pairs)?,
+            Layout::Fs => self.move_tree(&root, from, to, &pairs)?,
         }
-        root.sync()?;
         let rules = &self.store.settings.quota;
         if pairs.iter().any(|(name, target)| rules.ignores(name) != rules.ignores(target))
             && let Err(error) = quota::recount(&root, self.terms())
         {
             tracing::warn!(%error, "maildirsize is wrong until it is counted anew");
         }
+        Ok(())
+    }
+
+    /// Gives each mailbox its new name; none when one cannot have it. Durable on return.
+    fn move_each(&self, root: &Dir, pairs: &[(MailboxName, MailboxName)]) -> Result<()> {
+        for (done, (name, target)) in pairs.iter().enumerate() {
+            if let Err(error) = root.rename_new(&name.directory(), root, &target.directory()) {
+                for (name, target) in &pairs[..done] {
+                    let _ = root.rename_new(&target.directory(), root, &name.directory());
+                }
+                return Err(error);
+            }
+            self.forget(name);
+        }
+        root.sync()
+    }
+
+    /// The same where those below go along by themselves.
+    fn move_tree(&self, root: &Dir, from: &MailboxName, to: &MailboxName, pairs: &[(MailboxName, MailboxName)]) -> Result<()> {
+        let (old, new) = (self.directory_of(from), self.directory_of(to));
+        self.layout.make_above(root, &new)?;
+        let ((old_holder, old_leaf), (new_holder, new_leaf)) = (root.holder(&old)?, root.holder(&new)?);
+        // a level above others has the name already
+        if new_holder.stat(new_leaf)?.is_some() {
+            return Err(Error::AlreadyExists);
+        }
+        old_holder.rename_new(old_leaf, &new_holder, new_leaf)?;
+        pairs.iter().for_each(|(name, _)| self.forget(name));
+        old_holder.sync()?;
+        new_holder.sync()?;
+        self.layout.clear_above(root, &old);
         Ok(())
     }
 
@@ -288,7 +347,7 @@ impl Account {
             return Ok(count(&mailbox.snapshot()));
         }
         let stamps = || {
-            let dir = self.open_root()?.open_dir(&name.directory())?;
+            let dir = self.open_root()?.open_dir(&self.directory_of(name))?;
             Ok::<_, Error>((dir.stamp("new")?, dir.stamp("cur")?, dir.stamp(uidlist::FILE)?, dir.stamp(changelog::FILE)?))
         };
         let known = self.counts.lock().get(name).copied();
@@ -317,7 +376,7 @@ impl Account {
 
     /// Names a mailbox whatever it is called, see [`Mailbox::mailbox_id`]. Reads the first line of its uidlist only, where that is enough.
     pub fn mailbox_id(self: &Arc<Account>, name: &MailboxName) -> Result<String> {
-        let dir = match self.open_root()?.open_dir(&name.directory()) {
+        let dir = match self.open_root()?.open_dir(&self.directory_of(name)) {
             Err(error) if error.is_not_found() => return Err(Error::NoSuchMailbox),
             other => other?,
         };
@@ -362,7 +421,7 @@ impl Account {
     }
 
     fn terms(&self) -> Terms<'_> {
-        Terms { limits: *self.limits.lock(), rules: &self.store.settings.quota }
+        Terms { limits: *self.limits.lock(), rules: &self.store.settings.quota, layout: self.layout }
     }
 
     /// `OverQuota` when so much more would not fit into the mailbox. A `delivery` has grace.
@@ -441,14 +500,18 @@ impl Account {
 }
 
 /// Makes the directory of a mailbox with everything in it, durable on return. `cur` comes last: without it the mailbox is not there.
-pub(crate) fn make_mailbox(root: &Dir, directory: &str) -> Result<()> {
-    root.make_dir(directory)?;
-    let dir = root.open_dir(directory)?;
+pub(crate) fn make_mailbox(root: &Dir, layout: Layout, directory: &str) -> Result<()> {
+    layout.make_above(root, directory)?;
+    let (holder, leaf) = root.holder(directory)?;
+    holder.make_dir(leaf)?;
+    let dir = holder.open_dir(leaf)?;
     dir.make_dir("tmp")?;
     dir.make_dir("new")?;
-    match dir.create("maildirfolder") {
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
-        other => drop(other?),
+    if layout == Layout::MaildirPlusPlus {
+        match dir.create("maildirfolder") {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => drop(other?),
+        }
     }
     if dir.stat(uidlist::FILE)?.is_none() {
         let list = UidList::new(uidvalidity::next(root, 0)?);
@@ -456,7 +519,7 @@ pub(crate) fn make_mailbox(root: &Dir, directory: &str) -> Result<()> {
     }
     dir.make_dir("cur")?;
     dir.sync()?;
-    root.sync()
+    holder.sync()
 }
 
 /// A directory with all that a mailbox has but its list, for what is put together or taken apart there.

@@ -75,9 +75,9 @@ impl Account {
 
     fn directory(&self, name: &MailboxName) -> Result<Dir> {
         let root = self.open_root()?;
-        if !name.is_inbox() && !is_mailbox(&root, &name.directory()) {
+        if !name.is_inbox() && !is_mailbox(&root, &self.directory_of(name)) {
             return Err(Error::NoSuchMailbox);
         }
-        root.open_dir(&name.directory())
+        root.open_dir(&self.directory_of(name))
     }
 }

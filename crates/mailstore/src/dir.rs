@@ -105,6 +105,14 @@ impl Dir {
         Dir::checked(fd, path)
     }
 
+    /// The directory that holds what has this path below, opened, and its name in there: system calls that take names follow links on the way.
+    pub fn holder<'a>(&self, below: &'a str) -> Result<(Dir, &'a str)> {
+        match below.rsplit_once('/') {
+            Some((above, name)) => Ok((self.open_dir(above)?, name)),
+            None => Ok((self.clone(), below)),
+        }
+    }
+
     /// Makes a directory; false when it is there already.
     pub fn make_dir(&self, name: &str) -> Result<bool> {
         match mkdirat(&*self.fd, name, Mode::S_IRWXU) {
@@ -273,6 +281,23 @@ impl Dir {
     pub fn names(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         self.each_name(|name| names.push(name.to_owned()))?;
+        Ok(names)
+    }
+
+    /// The names of the directories in this one; links are none.
+    pub fn dir_names(&self) -> Result<Vec<String>> {
+        let (mut names, mut unsure) = (Vec::new(), Vec::new());
+        self.each_entry(|name, kind| match kind {
+            Some(nix::dir::Type::Directory) => names.push(name.to_owned()),
+            // a file system that does not tell with the name
+            None => unsure.push(name.to_owned()),
+            Some(_) => {}
+        })?;
+        for name in unsure {
+            if self.stat(&name)?.is_some_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR) {
+                names.push(name);
+            }
+        }
         Ok(names)
     }
 

@@ -8,7 +8,7 @@
 //! otherwise. Call it in `spawn_blocking`. What never blocks: [`Mailbox::snapshot`], [`Mailbox::changes`], all of
 //! [`Snapshot`] and [`Message`], [`View`] except [`View::sync`].
 //!
-//! On disk (each file is described at the top of the module that owns it): Maildir++ directories (`account`),
+//! On disk (each file is described at the top of the module that owns it): directories (`layout`),
 //! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `facteur.log` (`changelog`), `facteur.index` (`index`), `facteur.cache` (`cache`), `subscriptions` (`subscriptions`), `maildirsize`
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
@@ -25,6 +25,7 @@ mod flags;
 mod incoming;
 mod index;
 mod keywords;
+mod layout;
 mod listener;
 mod location;
 mod lock;
@@ -54,6 +55,7 @@ pub use delivery::{Body, Delivered, Delivery, Identity, LargeLetter, Letter};
 pub use error::{Error, Result};
 pub use flags::{FlagMode, FlagSet, Flags, KeywordBits, Keywords, LONGEST_KEYWORD, MOST_KEYWORDS, is_valid_keyword};
 pub use incoming::Incoming;
+pub use layout::Layout;
 pub use listener::{Listener, News, Touched};
 pub use location::{Location, LocationError, check_settings};
 pub use lock::SessionLock;

@@ -125,7 +125,7 @@ impl Listener {
         if !is_new && (!messages || !followed.parts.is_empty()) {
             return Ok(followed);
         }
-        let dir = root.open_dir(&name.directory())?;
+        let dir = root.open_dir(&self.account.directory_of(name))?;
         if is_new && !name.is_inbox() {
             followed.dir = Some(self.watch(&dir, Place::Mailbox(name.clone()))?);
         }
@@ -154,9 +154,9 @@ impl Listener {
 
 impl Ear {
     /// Something happened in a directory: to itself (`None`), or to something in it.
-    pub fn hear(&self, place: &Place, file: Option<&str>) {
+    pub fn hear(&self, place: &Place, file: Option<&str>, is_dir: bool) {
         let mut heard = self.heard.lock();
-        if !heard.note(place, file) {
+        if !heard.note(place, file, is_dir) {
             return;
         }
         drop(heard);
@@ -172,7 +172,7 @@ impl Ear {
 
 impl Heard {
     /// True when that is news.
-    fn note(&mut self, place: &Place, file: Option<&str>) -> bool {
+    fn note(&mut self, place: &Place, file: Option<&str>, is_dir: bool) -> bool {
         let inbox = MailboxName::inbox();
         let (name, is_root) = match place {
             Place::Root => (&inbox, true),
@@ -193,11 +193,12 @@ impl Heard {
             _ if matches!(place, Place::Messages(_)) => touched.messages = true,
             metadata::OF_MAILBOX => touched.annotations = true,
             metadata::OF_SERVER if is_root => self.news.annotations = true,
-            acl::FILE | "cur" => self.news.names = true,
+            acl::FILE => self.news.names = true,
+            // a mailbox, or what makes one
+            _ if is_dir => self.news.names = true,
             subscriptions::FILE if is_root => self.news.names = true,
             // locks, and files that are to get another name
             _ if file.ends_with(".lock") || file.ends_with(".tmp") || file == "maildirsize" => return false,
-            _ if is_root && file.starts_with('.') => self.news.names = true,
             _ => touched.messages = true,
         }
         if touched != Touched::default() {

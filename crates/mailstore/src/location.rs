@@ -1,6 +1,8 @@
-//! Where an account's mail lies: `maildir:/home/vmail/%d/%n/Maildir`.
+//! Where an account's mail lies: `maildir:/home/vmail/%d/%n/Maildir`, perhaps with `:LAYOUT=fs` behind it.
 
 use std::path::{Component, Path, PathBuf};
+
+use crate::layout::Layout;
 
 use crate::name::MailboxName;
 
@@ -8,6 +10,7 @@ use crate::name::MailboxName;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     root: PathBuf,
+    layout: Layout,
 }
 
 /// Why a location was refused.
@@ -39,11 +42,10 @@ impl Location {
         };
         // Dovecot's `maildir:PATH:LAYOUT=...` moves indexes and layouts elsewhere: not ours to ignore silently
         let (path, options) = path.split_once(':').unwrap_or((path, ""));
-        if options
-            .split(':')
-            .any(|option| !option.is_empty() && !option.starts_with("INDEX=") && !option.eq_ignore_ascii_case("LAYOUT=maildir++"))
-        {
-            return Err(LocationError::NotMaildir(template.into()));
+        let mut layout = Layout::default();
+        for option in options.split(':').filter(|option| !option.is_empty() && !option.starts_with("INDEX=")) {
+            let known = option.get(..7).filter(|name| name.eq_ignore_ascii_case("LAYOUT=")).and_then(|_| Layout::parse(&option[7..]));
+            layout = known.ok_or_else(|| LocationError::NotMaildir(template.into()))?;
         }
         let home = || home.and_then(Path::to_str).ok_or_else(|| LocationError::NoHome(template.into()));
         let mut out = String::with_capacity(path.len() + user.len());
@@ -74,7 +76,7 @@ impl Location {
             };
             if lower { out.push_str(&value.to_lowercase()) } else { out.push_str(value) }
         }
-        Location::maildir(Path::new(&out))
+        Ok(Location { layout, ..Location::maildir(Path::new(&out))? })
     }
 
     /// Refuses what has to do with the Maildir of the public mailboxes (`imapd.public_mail_location`; empty: none): whoever's account that
@@ -105,7 +107,11 @@ impl Location {
         if root.parent().is_none() {
             return Err(LocationError::NotAbsolute(path.display().to_string()));
         }
-        Ok(Location { root })
+        Ok(Location { root, layout: Layout::default() })
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Directory of INBOX, without a slash at the end.
@@ -175,6 +181,18 @@ mod tests {
     }
 
     #[test]
+    fn the_layout_is_read() {
+        for (template, want) in [
+            ("maildir:/x", Layout::MaildirPlusPlus),
+            ("maildir:/x:LAYOUT=Maildir++", Layout::MaildirPlusPlus),
+            ("maildir:/x:LAYOUT=fs", Layout::Fs),
+            ("maildir:/x:INDEX=/i:layout=FS", Layout::Fs),
+        ] {
+            assert_eq!(Location::expand(template, "ann", None).unwrap().layout(), want, "{template}");
+        }
+    }
+
+    #[test]
     fn nobodys_mailboxes_are_nobodys_account() {
         for (root, fits) in [
             ("/home/vmail/public", false),
@@ -200,7 +218,9 @@ mod tests {
             "maildir:/%",
             "maildir:/x/%q",
             "maildir:/",
-            "maildir:/x:LAYOUT=fs",
+            "maildir:/x:LAYOUT=index",
+            "maildir:/x:LAYOUT=",
+            "maildir:/x:CONTROL=/c",
         ] {
             assert!(expand(template, "ann@example.org").is_err(), "{template}");
         }

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::dir::Dir;
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::name::MailboxName;
 use crate::quota_rules::QuotaRules;
 use crate::snapshot::size_in_name;
@@ -83,6 +84,7 @@ impl Room {
 pub(crate) struct Terms<'a> {
     pub limits: Limits,
     pub rules: &'a QuotaRules,
+    pub layout: Layout,
 }
 
 /// Adds to what the account uses, if it fits. Done before the message is stored, so that many deliveries at once cannot all take
@@ -192,11 +194,8 @@ pub(crate) fn recount(root: &Dir, terms: Terms<'_>) -> Result<Usage> {
     if !terms.rules.ignores(&MailboxName::inbox()) {
         directories.push(String::new());
     }
-    root.each_name(|name| {
-        if MailboxName::from_directory(name).is_some_and(|mailbox| !terms.rules.ignores(&mailbox)) {
-            directories.push(name.to_owned());
-        }
-    })?;
+    let others = terms.layout.candidates(root)?;
+    directories.extend(others.into_iter().filter(|(name, _)| !terms.rules.ignores(name)).map(|(_, directory)| directory));
     for directory in directories {
         for part in ["new", "cur"] {
             let below = if directory.is_empty() { part.to_owned() } else { format!("{directory}/{part}") };
@@ -241,7 +240,7 @@ mod tests {
 
     fn terms(limits: Limits) -> Terms<'static> {
         static NONE: std::sync::LazyLock<QuotaRules> = std::sync::LazyLock::new(QuotaRules::default);
-        Terms { limits, rules: &NONE }
+        Terms { limits, rules: &NONE, layout: Layout::default() }
     }
 
     #[test]
@@ -260,7 +259,7 @@ mod tests {
     fn an_ignored_mailbox_is_not_counted() {
         let (_temp, root) = root();
         let rules = QuotaRules::new(&[config::QuotaRule::parse("Sent:ignore").unwrap()], config::Grace(config::Amount::Fixed(0)));
-        let used = super::usage(&root, Terms { limits: LIMITS, rules: &rules }).unwrap();
+        let used = super::usage(&root, Terms { limits: LIMITS, rules: &rules, layout: Layout::default() }).unwrap();
         assert_eq!(used, Usage { bytes: 100, messages: 1 });
     }
 
@@ -305,7 +304,7 @@ mod tests {
         let rules = QuotaRules::new(&[config::QuotaRule::parse("Sent:bytes=1000").unwrap()], config::Grace(config::Amount::Fixed(0)));
         let none = Limits::default();
         let room = rules.room(&MailboxName::parse("Sent").unwrap(), none, false);
-        let charge = |bytes| super::charge(&root, Terms { limits: none, rules: &rules }, room, bytes, 1);
+        let charge = |bytes| super::charge(&root, Terms { limits: none, rules: &rules, layout: Layout::default() }, room, bytes, 1);
         charge(5).unwrap();
         assert_eq!(std::fs::read_to_string(root.at(FILE)).unwrap(), "0S\n110 2\n5 1\n");
         charge(6).unwrap();

@@ -1,7 +1,6 @@
 //! All accounts of this process.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -77,7 +76,7 @@ impl From<&config::Config> for Settings {
 pub struct Store {
     pub(crate) settings: Settings,
     host: String,
-    accounts: Mutex<HashMap<PathBuf, Weak<Account>>>,
+    accounts: Mutex<HashMap<Location, Weak<Account>>>,
     notifier: Arc<Notifier>,
     /// Mailboxes that were used lately, while somebody wants them kept.
     recent: Mutex<Weak<Recent>>,
@@ -110,7 +109,7 @@ impl Store {
 
     /// The account at `location`; the same one for all who ask while somebody holds it. Its Maildir is created when missing.
     pub fn account(self: &Arc<Store>, location: &Location) -> Result<Arc<Account>> {
-        let known = |accounts: &HashMap<PathBuf, Weak<Account>>| accounts.get(location.root()).and_then(Weak::upgrade);
+        let known = |accounts: &HashMap<Location, Weak<Account>>| accounts.get(location).and_then(Weak::upgrade);
         if let Some(account) = known(&self.accounts.lock()) {
             return Ok(account);
         }
@@ -121,8 +120,8 @@ impl Store {
             return Ok(account);
         }
         accounts.retain(|_, account| account.strong_count() > 0);
-        let account = Account::new(self.clone(), location.root().to_path_buf());
-        accounts.insert(location.root().to_path_buf(), Arc::downgrade(&account));
+        let account = Account::new(self.clone(), location.root().to_path_buf(), location.layout());
+        accounts.insert(location.clone(), Arc::downgrade(&account));
         Ok(account)
     }
 

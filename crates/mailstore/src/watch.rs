@@ -268,7 +268,7 @@ impl Notifier {
                             Target::Ear { ear, place } => {
                                 let file = event.name.as_ref().map(|name| name.to_string_lossy());
                                 if let Some(ear) = ear.upgrade() {
-                                    ear.hear(place, file.as_deref());
+                                    ear.hear(place, file.as_deref(), event.mask.contains(AddWatchFlags::IN_ISDIR));
                                 }
                             }
                         }

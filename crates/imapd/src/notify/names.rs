@@ -130,11 +130,11 @@ impl Names {
     /// Mailboxes to be watched, the own ones and the public ones by the names in their accounts, with whether their messages matter.
     pub fn to_follow(&self, realm: &Realm) -> (BTreeMap<MailboxName, bool>, BTreeMap<MailboxName, bool>) {
         let (mut own, mut public) = (BTreeMap::new(), BTreeMap::new());
-        for (name, entry) in self.known.iter().filter(|(_, entry)| entry.exists) {
+        // a level that is no mailbox is a directory all the same where they lie in each other
+        for (name, entry) in &self.known {
             let Ok(spot) = realm.locate(name.as_str()) else { continue };
-            // rights may come and go
-            let names = entry.wish.names && (realm.acl || !spot.own);
-            if names || entry.wish.reads() {
+            // rights may come and go, and mailboxes below
+            if entry.wish.names || entry.wish.reads() {
                 let messages = entry.wish.messages && entry.readable;
                 if spot.own {
                     own.insert(spot.name, messages)

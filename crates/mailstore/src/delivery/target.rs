@@ -43,17 +43,18 @@ impl Target {
             other => other?,
         };
         crate::store::prepare(&root)?;
-        let directory = mailbox.directory();
+        account.layout().allows(mailbox)?;
+        let directory = account.directory_of(mailbox);
         let dir = match root.open_dir(&directory) {
             Err(error) if error.is_not_found() => {
-                make_mailbox(&root, &directory)?;
+                make_mailbox(&root, account.layout(), &directory)?;
                 root.open_dir(&directory)?
             }
             other => other?,
         };
         let part = |name| match dir.open_dir(name) {
             Err(error) if error.is_not_found() => {
-                make_mailbox(&root, &directory)?;
+                make_mailbox(&root, account.layout(), &directory)?;
                 dir.open_dir(name)
             }
             other => other,

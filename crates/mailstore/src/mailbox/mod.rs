@@ -236,7 +236,7 @@ impl Mailbox {
     /// Opens the mailbox's directories; `NoSuchMailbox` (and marks it deleted) when they are gone.
     pub(crate) fn folder(&self) -> Result<Folder> {
         let open = || {
-            let dir = self.account.open_root()?.open_dir(&self.name.directory())?;
+            let dir = self.account.open_root()?.open_dir(&self.account.directory_of(&self.name))?;
             let part = |name| match dir.open_dir(name) {
                 Err(error) if error.is_not_found() && self.name.is_inbox() => {
                     dir.make_dir(name)?;

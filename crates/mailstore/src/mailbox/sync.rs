@@ -50,7 +50,7 @@ impl Mailbox {
     /// As [`Mailbox::refresh`], but gives up soon on a lock, and on a command that changes the mailbox: for the threads that follow many
     /// mailboxes.
     pub(crate) fn refresh_briefly(&self) -> Result<()> {
-        let busy = || Error::Locked { path: self.account.root().join(self.name.directory()) };
+        let busy = || Error::Locked { path: self.account.root().join(self.account.directory_of(&self.name)) };
         let mut state = self.state.try_lock_for(BRIEFLY).ok_or_else(busy)?;
         self.refresh_locked(&mut state, BRIEFLY)
     }

@@ -79,7 +79,7 @@ fn ours(mailbox: &mailstore::Mailbox) -> Vec<String> {
 }
 
 /// Dovecot refuses to handle mail as root: root runs the test as nobody. True when that was done.
-fn was_run_as_nobody(test: &str) -> bool {
+pub fn was_run_as_nobody(test: &str) -> bool {
     if !nix::unistd::geteuid().is_root() {
         return false;
     }

@@ -5,6 +5,7 @@ mod common;
 mod delivery;
 mod dovecot;
 mod faults;
+mod layout;
 mod listing;
 mod log;
 mod mailbox;
