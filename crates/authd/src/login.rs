@@ -105,7 +105,7 @@ impl Fault {
             Fault::Mismatch => "password mismatch",
             Fault::OtherIdentity => "the password is right, but not for the identity that was asked for",
             Fault::NoCertificate => "no certificate that names a user",
-            Fault::OtherForm => "the password is stored in a form that this mechanism cannot use",
+            Fault::OtherForm => "there is no password, or it is stored in a form that this mechanism cannot use",
             Fault::Barred(why) => why,
         }
     }
@@ -225,6 +225,7 @@ impl Desk {
                 Kind::HmacMd5 => (Found::HmacMd5(sasl::cram_md5::Key::derive(&random_text()?)), Wanted::HmacMd5),
             };
             let found = match &text {
+                // Nothing in the column: no scheme, and no password.
                 Some((text, _)) if text.is_empty() => None,
                 Some((text, scheme)) => passwords::keys(text, scheme, wanted)?,
                 None => None,

@@ -36,6 +36,8 @@ pub enum Unusable {
     NotMade(&'static str),
     #[error("{0}: from {1} to {2} rounds are possible")]
     Rounds(&'static str, u32, u32),
+    #[error("there is no password behind it")]
+    Empty,
 }
 
 /// How bytes are written as text.
@@ -107,15 +109,18 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// Whether `password` is the one that is stored.
+/// Whether `password` is the one that is stored. An empty one never is: a form of nothing means that there is no password.
 pub fn verify(stored: &str, default_scheme: &str, password: &str) -> Result<bool, Unusable> {
-    Stored::of(stored, default_scheme)?.matches(password)
+    Ok(Stored::of(stored, default_scheme)?.matches(password)? && !password.is_empty())
 }
 
-/// Whether a hash made elsewhere could be checked here; for hashes that an administrator brings along.
+/// Whether a hash made elsewhere could be checked here, and is of a password at all; for hashes that an administrator brings along.
 pub fn check_usable(stored: &str, default_scheme: &str) -> Result<(), Unusable> {
     // A wrong password finds every fault that the right one would.
-    verify(stored, default_scheme, "\u{1}").map(drop)
+    match Stored::of(stored, default_scheme)?.matches("")? {
+        true => Err(Unusable::Empty),
+        false => Ok(()),
+    }
 }
 
 /// The scheme of a stored password, as people know it.
@@ -154,21 +159,29 @@ pub enum Wanted<'a> {
     HmacMd5,
 }
 
-/// Keys from a stored password, when it is one of that kind or plain. `None`: it is stored otherwise, and the mechanism
-/// cannot serve this user. Slow for SCRAM with a plain password.
+/// Keys from a stored password, when it is one of that kind or plain. `None`: it is stored otherwise, or there is no password behind
+/// it, and the mechanism cannot serve this user. For SCRAM as slow as the derivation of keys.
 pub fn keys(stored: &str, default_scheme: &str, wanted: Wanted<'_>) -> Result<Option<sasl::server::Found>, Unusable> {
+    use sasl::cram_md5::Key;
+    use sasl::scram::Keys;
     use sasl::server::Found;
     let stored = Stored::of(stored, default_scheme)?;
     let name = stored.scheme.name;
-    Ok(match (stored.scheme.name, wanted) {
-        ("PLAIN" | "CLEAR" | "CLEARTEXT", Wanted::Scram { hash, salt }) => {
-            Some(Found::Scram(sasl::scram::Keys::derive(hash, &stored.as_text()?, salt, sasl::scram::ITERATIONS)))
+    if matches!(name, "PLAIN" | "CLEAR" | "CLEARTEXT") {
+        let text = stored.as_text()?;
+        return Ok((!text.is_empty()).then(|| match wanted {
+            Wanted::Scram { hash, salt } => Found::Scram(Keys::derive(hash, &text, salt, sasl::scram::ITERATIONS)),
+            Wanted::HmacMd5 => Found::HmacMd5(Key::derive(&text)),
+        }));
+    }
+    Ok(match wanted {
+        Wanted::Scram { hash, .. } if name == hash.mechanism() => {
+            let keys = digests::scram_keys(hash, &stored.as_text()?)?;
+            (!keys.are_of("")).then_some(Found::Scram(keys))
         }
-        ("PLAIN" | "CLEAR" | "CLEARTEXT", Wanted::HmacMd5) => Some(Found::HmacMd5(sasl::cram_md5::Key::derive(&stored.as_text()?))),
-        (_, Wanted::Scram { hash, .. }) if name == hash.mechanism() => Some(Found::Scram(digests::scram_keys(hash, &stored.as_text()?)?)),
-        ("CRAM-MD5" | "HMAC-MD5", Wanted::HmacMd5) => {
-            let key = sasl::cram_md5::Key::of_bytes(&stored.as_bytes(32)?).ok_or(Unusable::Malformed("CRAM-MD5"))?;
-            Some(Found::HmacMd5(key))
+        Wanted::HmacMd5 if matches!(name, "CRAM-MD5" | "HMAC-MD5") => {
+            let key = Key::of_bytes(&stored.as_bytes(32)?).ok_or(Unusable::Malformed("CRAM-MD5"))?;
+            (key != Key::derive("")).then_some(Found::HmacMd5(key))
         }
         _ => None,
     })

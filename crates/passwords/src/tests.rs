@@ -182,3 +182,24 @@ fn keys_come_from_plain_passwords_and_from_those_stored_as_keys() {
     assert_eq!(hmac("{PLAIN}clé 42"), hmac("{CRAM-MD5}e6375315f3bc32a29f29724fca27208f863b87be908d51f621d80f0f948692f7"));
     assert_eq!(hmac("{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH"), None);
 }
+
+#[test]
+fn a_form_of_nothing_is_no_password() {
+    use sasl::cram_md5::Key;
+    use sasl::scram::{Hash, Keys};
+    let hex: String = Key::derive("").as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let stored = ["{PLAIN}", "{CLEAR}", "{CLEARTEXT}", "{PLAIN.B64}", "{PLAIN.HEX}"].map(String::from).into_iter().chain([
+        format!("{{SCRAM-SHA-256}}{}", Keys::derive(Hash::Sha256, "", b"salty", 4096).text()),
+        format!("{{CRAM-MD5}}{hex}"),
+        "{SHA1}2jmj7l5rSw0yVb/vlWAYkK/YBwk=".into(),
+    ]);
+    for stored in stored {
+        assert_eq!(verify(&stored, "CRYPT", ""), Ok(false), "{stored}");
+        assert_eq!(check_usable(&stored, "CRYPT"), Err(Unusable::Empty), "{stored}");
+        for wanted in [Wanted::Scram { hash: Hash::Sha256, salt: b"salt" }, Wanted::HmacMd5] {
+            assert_eq!(keys(&stored, "CRYPT", wanted), Ok(None), "{stored}");
+        }
+    }
+    // The same as a column's default scheme.
+    assert_eq!(keys("", "PLAIN", Wanted::HmacMd5), Ok(None));
+}

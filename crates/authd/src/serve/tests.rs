@@ -203,7 +203,7 @@ async fn a_changed_password_counts_at_once() {
     let hash = "{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH";
     accounts.ask(change(NewPassword::hashed(hash))).await.expect("changed");
     assert_eq!(word(&verdict(&client, "ann@x.org", "clé 42").await), "ann@x.org");
-    for bad in ["{NOSUCH}x", "no scheme", "{SSHA}!", "{PLAIN}x\ny"] {
+    for bad in ["{NOSUCH}x", "no scheme", "{SSHA}!", "{PLAIN}x\ny", "{PLAIN}", "{PLAIN.B64}"] {
         assert!(matches!(accounts.ask(change(NewPassword::hashed(bad))).await, Err(AccountsError::Refused(_))), "{bad}");
     }
     for bad in ["", "a\tb", &"x".repeat(2000)] {

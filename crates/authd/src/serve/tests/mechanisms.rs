@@ -6,7 +6,7 @@ use sasl::client::choose;
 
 const USERS: &str = "ann@x.org:{PLAIN}pass word\nbob@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n\
     cat@x.org:{SCRAM-SHA-256}4096,rbLkIvSJRPc39c9BBN4vhQ==,4Vg8SJy/OcteDlyszsCTk4qGPRkBHeqvtSlvLCxQ4W8=,l09APc/Le/155ZmJmljAwFNwjxPs6L5AcpXIWTWVfQ8=\n\
-    dan@x.org:{CRAM-MD5}e6375315f3bc32a29f29724fca27208f863b87be908d51f621d80f0f948692f7\nempty@x.org:\n";
+    dan@x.org:{CRAM-MD5}e6375315f3bc32a29f29724fca27208f863b87be908d51f621d80f0f948692f7\nempty@x.org:\nnone@x.org:{PLAIN}\n";
 
 async fn start(settings: &str) -> Running {
     let dir = Arc::new(tempfile::tempdir().expect("directory"));
@@ -52,6 +52,9 @@ async fn passwords_that_are_stored_in_a_fitting_form_serve() {
         ("SCRAM-SHA-256", "bob@x.org", "clé 42", "refused"),
         ("CRAM-MD5", "bob@x.org", "clé 42", "refused"),
         ("SCRAM-SHA-256", "empty@x.org", "x", "refused"),
+        ("SCRAM-SHA-256", "none@x.org", "", "refused"),
+        ("SCRAM-SHA-1", "none@x.org", "", "refused"),
+        ("CRAM-MD5", "none@x.org", "", "refused"),
         ("SCRAM-SHA-256", "nobody@x.org", "x", "refused"),
         ("CRAM-MD5", "nobody@x.org", "x", "refused"),
         ("SCRAM-SHA-256", "a/b", "x", "refused"),
