@@ -9,7 +9,8 @@ use sasl::server::{Mechanism, Step};
 pub struct Exchange {
     mechanism: Box<dyn Mechanism>,
     pub attempt: Attempt,
-    search: Option<Search>,
+    /// Dropped with the exchange, it counts as a failed login.
+    pub search: Option<Search>,
     user: Option<String>,
     fail: Option<AuthFail>,
 }
@@ -59,7 +60,7 @@ impl Exchange {
                         self.search = Some(search);
                         match self.mechanism.found(found) {
                             Ok(step) => step,
-                            Err(error) => return Next::Fail(desk.malformed(&self.attempt, &error)),
+                            Err(error) => return Next::Fail(desk.malformed(&self.attempt, self.search.take(), &error.to_string())),
                         }
                     }
                     Err(fail) => return Next::Fail(fail),

@@ -85,6 +85,24 @@ pub struct Search {
     /// Why the proof cannot be right.
     fault: Option<Fault>,
     authorization: String,
+    owed: Owed,
+}
+
+/// A proof that is owed. Keys were derived for it, and their salt was told: who never gives it, by leaving or by saying something
+/// else, has failed as with a wrong one.
+struct Owed {
+    penalty: Arc<Penalty>,
+    remote: Option<IpAddr>,
+    counted: String,
+    settled: bool,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.penalty.failure(self.remote, &self.counted, Instant::now());
+        }
+    }
 }
 
 /// Why a login failed, for our log.
@@ -164,7 +182,11 @@ impl Desk {
     pub async fn find(&self, attempt: &Attempt, identity: Identity, kind: Kind) -> Result<(Search, Found), AuthFail> {
         let entry = self.admit(attempt, &identity.authentication).await?;
         match self.keys(attempt, &entry, kind).await {
-            Ok((stored, fault, found)) => Ok((Search { entry, stored, fault, authorization: identity.authorization }, found)),
+            Ok((stored, fault, found)) => {
+                let (penalty, counted) = (self.penalty.made.clone(), entry.counted.clone());
+                let owed = Owed { penalty, remote: attempt.remote, counted, settled: false };
+                Ok((Search { entry, stored, fault, authorization: identity.authorization, owed }, found))
+            }
             Err(error) => match self.conclude(attempt, entry, Err(error)).await {
                 Err(fail) => Err(fail),
                 Ok(_) => Err(temporary(None)),
@@ -193,7 +215,8 @@ impl Desk {
     }
 
     /// What became of the client's proof.
-    pub async fn conclude_search(&self, attempt: &Attempt, search: Search, proven: bool) -> Result<String, AuthFail> {
+    pub async fn conclude_search(&self, attempt: &Attempt, mut search: Search, proven: bool) -> Result<String, AuthFail> {
+        search.owed.settled = true;
         let verdict = match (search.stored, search.fault) {
             (Some(stored), None) if proven => self.allowed(stored, &search.authorization),
             (_, Some(fault)) => Err(fault),
@@ -202,10 +225,18 @@ impl Desk {
         self.conclude(attempt, search.entry, Ok(verdict)).await
     }
 
-    /// A message that no client sends by mistake: it counts as a failed login of nobody.
-    pub fn malformed(&self, attempt: &Attempt, error: &sasl::Malformed) -> AuthFail {
-        self.log_failure(attempt, "", &error.to_string());
+    /// A message that no client sends by mistake: it counts as a failed login of whom it was about, or else of nobody.
+    pub fn malformed(&self, attempt: &Attempt, search: Option<Search>, reason: &str) -> AuthFail {
+        self.given_up(attempt, search, reason);
         AuthFail { malformed: true, ..AuthFail::default() }
+    }
+
+    /// A login that ended without its proof.
+    pub fn given_up(&self, attempt: &Attempt, search: Option<Search>, reason: &str) {
+        self.log_failure(attempt, search.as_ref().map_or("", |search| &search.entry.name), reason);
+        if search.is_none() {
+            self.penalty.failure(attempt.remote, "", Instant::now());
+        }
     }
 
     async fn keys(&self, attempt: &Attempt, entry: &Entry, kind: Kind) -> anyhow::Result<(Option<Stored>, Option<Fault>, Found)> {

@@ -67,7 +67,7 @@ impl Penalty {
         Ok(longest)
     }
 
-    /// The password was wrong.
+    /// The password was wrong. A user without a name is nobody: only the address has failed.
     pub fn failure(&self, remote: Option<IpAddr>, user: &str, now: Instant) {
         let mut failed = self.failed.lock();
         if failed.len() >= ENTRIES_LIMIT {
@@ -102,7 +102,9 @@ impl Penalty {
         if let Some(ip) = remote.filter(|ip| !ip.to_canonical().is_loopback()) {
             keys.push(((Some(network(ip)), String::new()), self.after.saturating_mul(ADDRESS_FACTOR)));
         }
-        keys.push(((remote.map(network), user.to_owned()), self.after));
+        if !user.is_empty() {
+            keys.push(((remote.map(network), user.to_owned()), self.after));
+        }
         keys
     }
 }
@@ -154,6 +156,19 @@ mod tests {
         assert_eq!(penalty.wait(ip("198.51.100.7"), "ann", now), Ok(Duration::ZERO));
         // The attacker's address waits with any user.
         assert!(penalty.wait(ip("192.0.2.1"), "bob", now) != Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn failures_of_nobody_count_for_their_address() {
+        let penalty = Penalty::new(1, Duration::from_secs(60));
+        let now = Instant::now();
+        for _ in 0..ADDRESS_FACTOR {
+            assert_eq!(penalty.wait(ip("192.0.2.1"), "ann", now), Ok(Duration::ZERO));
+            penalty.failure(ip("192.0.2.1"), "", now);
+        }
+        assert_eq!(penalty.wait(ip("192.0.2.1"), "ann", now), Ok(SHORTEST));
+        penalty.failure(None, "", now);
+        assert_eq!(penalty.wait(None, "ann", now), Ok(Duration::ZERO));
     }
 
     #[test]

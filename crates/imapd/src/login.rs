@@ -15,7 +15,7 @@ use mail_types::Secret;
 use mailstore::{Account, Location, MailboxName, Person};
 use std::sync::Arc;
 
-/// Wrong passwords on one connection.
+/// Logins on one connection that failed, whether the password was wrong or the exchange was broken off.
 const FAILURES: u32 = 6;
 
 /// Who came in.
@@ -39,6 +39,7 @@ pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
     let longest = connection.config.imapd.login_timeout;
     loop {
         let Step::Command { tag, command } = connection.next(longest).await? else { continue };
+        let is_login = matches!(command, Command::Login { .. } | Command::Authenticate { .. });
         let outcome = match command {
             Command::Capability => {
                 let line = format!("* CAPABILITY {}\r\n", self::capabilities(connection).await);
@@ -72,7 +73,7 @@ pub async fn run(connection: &mut Connection) -> Result<Entered, Gone> {
             },
             Err(answer) => answer,
         };
-        failures += u32::from(answer.status == Status::No);
+        failures += u32::from(is_login && answer.status != Status::Ok);
         connection.answer(&tag, &answer);
         if failures >= FAILURES {
             connection.bye("Too many failed logins");

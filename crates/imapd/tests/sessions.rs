@@ -112,6 +112,20 @@ async fn authenticate_with_and_without_initial_response() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn exchanges_that_are_broken_off_are_counted() {
+    let world = World::start().await;
+    let mut client = world.stranger().await;
+    for _ in 0..6 {
+        client.send(b"a AUTHENTICATE PLAIN\r\n").await;
+        assert!(client.line().await.starts_with("+"));
+        client.send(b"*\r\n").await;
+        assert!(client.line().await.starts_with("a BAD"));
+    }
+    assert_eq!(client.line().await, "* BYE Too many failed logins");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_message_goes_in_and_out_byte_for_byte() {
     let world = World::start().await;
     let mut client = world.client("ann").await;

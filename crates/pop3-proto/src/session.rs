@@ -289,7 +289,8 @@ impl Session {
         match (asked, answer) {
             (Asked::Mechanisms(capa), Answer::Mechanisms(names)) => self.mechanisms(capa, &names),
             (Asked::Login, answer) => self.login_answered(answer),
-            (Asked::Cancel, _) => self.err("", "Authentication cancelled."),
+            // Begun again and again, an exchange costs the partner as much as a wrong password.
+            (Asked::Cancel, _) => self.fault("Authentication cancelled."),
             (Asked::Open { message, lines }, answer) => self.opened(message, lines, answer),
             (Asked::More(stuffing), Answer::Piece { bytes, last }) => self.piece(stuffing, &bytes, last),
             (Asked::More(_), _) => {

@@ -27,6 +27,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(150);
 /// Connected, and has not said the protocol's version.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(30);
 
+const NO_BASE64: &str = "the response is no base64";
+
 /// A login that waits for its client.
 struct Waiting {
     exchange: Exchange,
@@ -136,7 +138,12 @@ impl Conversation<'_> {
             }
             ClientLine::Cancel(id) => {
                 // A check that runs comes to its end, or guessing could be done without ever waiting for an answer.
-                self.waiting.remove(&id);
+                if let Some(mut waiting) = self.waiting.remove(&id) {
+                    let exchange = &mut waiting.exchange;
+                    if let Some(search) = exchange.search.take() {
+                        self.state.load().desk.given_up(&exchange.attempt, Some(search), "the client gave up");
+                    }
+                }
                 Ok(())
             }
             ClientLine::Version { .. } | ClientLine::Cpid(_) | ClientLine::Unknown => Ok(()),
@@ -174,7 +181,7 @@ impl Conversation<'_> {
         let setup = state.setup(command.bindings)?;
         let mut exchange = Exchange::new(offer.begin(setup), attempt);
         match command.initial {
-            Some(Response::NotBase64) => self.malformed(id, &exchange.attempt, "the response is no base64"),
+            Some(Response::NotBase64) => self.malformed(id, exchange, NO_BASE64),
             Some(Response::Bytes(bytes)) => {
                 let step = exchange.start(Some(&bytes));
                 self.step(id, exchange, step);
@@ -189,7 +196,7 @@ impl Conversation<'_> {
 
     fn respond(&mut self, id: u32, mut exchange: Exchange, response: Response) {
         match response {
-            Response::NotBase64 => self.malformed(id, &exchange.attempt, "the response is no base64"),
+            Response::NotBase64 => self.malformed(id, exchange, NO_BASE64),
             Response::Bytes(bytes) => {
                 let step = exchange.respond(&bytes);
                 self.step(id, exchange, step);
@@ -205,7 +212,7 @@ impl Conversation<'_> {
                 self.checking.insert(id);
                 self.checks.spawn(async move { (id, exchange.go_on(&state.desk, step).await) });
             }
-            Err(error) => self.malformed(id, &exchange.attempt, &error.to_string()),
+            Err(error) => self.malformed(id, exchange, &error.to_string()),
         }
     }
 
@@ -214,9 +221,9 @@ impl Conversation<'_> {
         self.waiting.insert(id, Waiting { exchange, since: Instant::now() });
     }
 
-    fn malformed(&mut self, id: u32, attempt: &Attempt, reason: &str) {
-        tracing::info!(service = %printable(&attempt.service), mechanism = attempt.mechanism, session = %printable(&attempt.session), reason, "login failed");
-        self.out.extend(server::fail(id, &AuthFail { malformed: true, ..AuthFail::default() }));
+    fn malformed(&mut self, id: u32, mut exchange: Exchange, reason: &str) {
+        let fail = self.state.load().desk.malformed(&exchange.attempt, exchange.search.take(), reason);
+        self.out.extend(server::fail(id, &fail));
     }
 
     fn checked(&mut self, done: Result<(u32, Next), tokio::task::JoinError>) {

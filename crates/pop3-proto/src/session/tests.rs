@@ -201,6 +201,18 @@ fn only_quit_deletes() {
     assert!(world.closed && world.deleted.is_none());
 }
 
+// Each begun exchange costs the partner as much as a wrong password.
+#[test]
+fn exchanges_that_are_broken_off_are_counted() {
+    let mut world = World::new();
+    world.session.settings.tls = true;
+    for _ in 0..9 {
+        assert_eq!(world.talk(b"AUTH LOGIN\r\n*\r\n"), "+ VXNlcm5hbWU6\r\n-ERR Authentication cancelled.\r\n");
+    }
+    assert!(world.talk(b"AUTH LOGIN\r\n*\r\n").ends_with("-ERR Authentication cancelled.\r\n-ERR Too many errors.\r\n"));
+    assert!(world.closed);
+}
+
 #[test]
 fn a_failed_update_is_told() {
     let mut world = World::logged_in();

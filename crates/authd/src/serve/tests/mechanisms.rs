@@ -9,10 +9,14 @@ const USERS: &str = "ann@x.org:{PLAIN}pass word\nbob@x.org:{SSHA}jTJk90mUoWBSlOa
     dan@x.org:{CRAM-MD5}e6375315f3bc32a29f29724fca27208f863b87be908d51f621d80f0f948692f7\nempty@x.org:\nnone@x.org:{PLAIN}\n";
 
 async fn start(settings: &str) -> Running {
+    start_with(&format!("auth_penalty_after = 1000\n{settings}")).await
+}
+
+async fn start_with(settings: &str) -> Running {
     let dir = Arc::new(tempfile::tempdir().expect("directory"));
     std::fs::write(dir.path().join("users"), USERS).expect("write");
     let all = "\"plain\", \"scram-sha-256\", \"scram-sha-256-plus\", \"scram-sha-1\", \"cram-md5\", \"external\"";
-    Running::start_in(dir, &format!("auth_penalty_after = 1000\nauth_mechanisms = [{all}]\n{settings}{FILE}")).await
+    Running::start_in(dir, &format!("auth_mechanisms = [{all}]\n{settings}{FILE}")).await
 }
 
 fn begin(mechanism: &str) -> AuthRequest {
@@ -131,4 +135,38 @@ async fn mechanisms_of_tls_are_for_programs_that_know_of_it() {
     let plus = AuthRequest { initial: Some(b"p=tls-exporter,,n=ann,r=c".to_vec().into()), channel: bound, ..begin("SCRAM-SHA-256-PLUS") };
     assert!(matches!(client.begin(plus).await, AuthStep::Continue(_)));
     authd.stop().await;
+}
+
+/// An exchange that is broken off costs as much as one to its end, so it counts as much.
+#[tokio::test]
+async fn who_breaks_off_after_the_challenge_has_failed() {
+    for way in ["cancelled", "malformed"] {
+        let authd = start_with("auth_penalty_after = 1\n").await;
+        let client = authd.auth();
+        let first = |n: u32| {
+            let initial = Some(b"n,,n=nobody,r=c".to_vec().into());
+            let remote = Some(([192, 0, 2, 1], 1000 + n as u16).into());
+            client.begin(AuthRequest { initial, remote, ..begin("SCRAM-SHA-256") })
+        };
+        let mut put_off = false;
+        // Each failure makes the next wait longer, and two at once are one too many.
+        for n in 0..20 {
+            let (one, other) = tokio::join!(first(2 * n), first(2 * n + 1));
+            for step in [one, other] {
+                match step {
+                    AuthStep::Continue(pending) if way == "cancelled" => drop(pending),
+                    AuthStep::Continue(pending) => {
+                        assert!(matches!(pending.answer(b"nonsense").await, AuthStep::Fail(fail) if fail.malformed));
+                    }
+                    AuthStep::Fail(fail) => put_off |= fail.temporary,
+                    AuthStep::Ok(_) => panic!("logged in"),
+                }
+            }
+            if put_off {
+                break;
+            }
+        }
+        assert!(put_off, "{way}");
+        authd.stop().await;
+    }
 }
