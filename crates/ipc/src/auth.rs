@@ -250,10 +250,7 @@ impl AuthPending {
         let until = Instant::now() + self.deadline;
         match self.connection.ask_again(self.id, &line, until).await {
             Ok(replies) => step(self.connection.clone(), self.id, self.deadline, replies),
-            Err(e) => {
-                let _ = self.connection.tell(&cancel(self.id));
-                AuthStep::Fail(AuthFail::unavailable(e))
-            }
+            Err(e) => AuthStep::Fail(AuthFail::unavailable(e)),
         }
     }
 }
@@ -294,7 +291,8 @@ impl AuthClient {
 
     /// Begins a login. Never fails itself: without a partner the step is a temporary [`AuthStep::Fail`].
     ///
-    /// The answer to a wrong password takes about two seconds. Dropping the future drops the question.
+    /// The answer to a wrong password takes about two seconds. Dropping the future drops the question, and tells the
+    /// partner so.
     pub async fn begin(&self, request: AuthRequest) -> AuthStep {
         if request.initial.as_ref().is_some_and(|i| i.len() > RESPONSE_LIMIT_BYTES) || request.session.len() > 256 {
             return AuthStep::Fail(AuthFail::malformed("the initial response is too long"));
@@ -349,6 +347,10 @@ fn client_number() -> u32 {
 impl Talk for ClientSide {
     type Hello = Arc<[Mechanism]>;
     type Reply = ServerReply;
+
+    fn forget(id: u32) -> Option<Vec<u8>> {
+        Some(cancel(id))
+    }
 
     fn greeting(&self) -> Vec<u8> {
         let mut out = Line::new("VERSION").field("1").field("2").end();

@@ -114,6 +114,10 @@ pub(crate) trait Talk: Send + Sync + 'static {
     fn hello(&self, input: &mut Input) -> Result<Option<Self::Hello>, String>;
     /// Takes the next answer, once it is all there. `Err` ends the connection.
     fn reply(&self, input: &mut Input) -> Result<Option<Incoming<Self::Reply>>, String>;
+    /// What tells the partner that nobody waits for the answer to a question any more; nothing, where it would not mind.
+    fn forget(_id: u32) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 pub(crate) struct Mux<C: Talk> {
@@ -400,7 +404,14 @@ struct Settled<'a, C: Talk> {
 
 impl<C: Talk> Drop for Settled<'_, C> {
     fn drop(&mut self) {
-        self.connection.pending.lock().remove(&self.id);
+        let given_up = self.connection.pending.lock().remove(&self.id).is_some();
+        if given_up
+            && !self.connection.closed.load(Ordering::Acquire)
+            && let Some(line) = C::forget(self.id)
+        {
+            // A connection that breaks forgets by itself.
+            let _ = self.connection.send(&line);
+        }
     }
 }
 

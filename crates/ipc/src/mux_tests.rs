@@ -313,3 +313,26 @@ fn the_encoding_of_questions_and_answers_is_what_it_always_was() {
     USAGE.encode(&note, &mut out).expect("fits");
     assert_eq!(payload(out), [1, b'a', 1, 5, 1, 0]);
 }
+
+#[tokio::test]
+async fn a_login_that_is_not_waited_for_is_cancelled() {
+    let (_dir, path) = place();
+    let (heard, mut lines) = tokio::sync::mpsc::unbounded_channel();
+    serve_lines(&path, GREETING, move |line| {
+        let _ = heard.send(line.to_owned());
+        Some(Vec::new())
+    });
+    let mut until = async |word: &str| loop {
+        let line = lines.recv().await.expect("a line");
+        if line.starts_with(word) {
+            return id_of(&line).to_owned();
+        }
+    };
+    // The asker goes away.
+    let client = AuthClient::with_deadline(&path, Duration::from_secs(60));
+    let asker = client.clone();
+    let task = tokio::spawn(async move { asker.begin(login("ann")).await });
+    let id = until("AUTH").await;
+    task.abort();
+    assert_eq!(until("CANCEL").await, id);
+}

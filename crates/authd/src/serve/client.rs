@@ -12,7 +12,7 @@ use ipc::auth::server::{self, AuthCommand, ClientLine, Response};
 use ipc::auth::{AuthFail, LINE_LIMIT_BYTES};
 use mail_types::printable;
 use sasl::server::Step;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 const OPEN_LIMIT: usize = 4_096;
 /// A login whose client says nothing for this long is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(150);
+/// How often those are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Connected, and has not said the protocol's version.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -35,10 +37,23 @@ struct Waiting {
     since: Instant,
 }
 
+impl Waiting {
+    fn is_forgotten(&self) -> bool {
+        self.since.elapsed() >= FORGOTTEN_AFTER
+    }
+}
+
+/// Whether the client still waits for what a check says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Wanted,
+    Cancelled,
+}
+
 struct Conversation<'a> {
     state: &'a Arc<ArcSwap<State>>,
     waiting: HashMap<u32, Waiting>,
-    checking: HashSet<u32>,
+    checking: HashMap<u32, Check>,
     checks: JoinSet<(u32, Next)>,
     /// Answers that are ready to be written.
     out: Vec<u8>,
@@ -56,12 +71,12 @@ pub(super) async fn serve(stream: daemon::Stream, state: &Arc<ArcSwap<State>>) -
     if !tokio::time::timeout(HANDSHAKE_DEADLINE, handshake(&mut read, &mut input)).await?? {
         return Ok(());
     }
-    let mut conversation =
-        Conversation { state, waiting: HashMap::new(), checking: HashSet::new(), checks: JoinSet::new(), out: Vec::new() };
+    let mut conversation = Conversation::new(state);
     // The reader has its own task, as reading is not to be cut off in the middle when an answer is ready.
     let (lines, mut lines_in) = mpsc::channel(256);
     let reader = read_lines(read, input, lines);
     let answers = async {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
             tokio::select! {
                 line = lines_in.recv() => match line {
@@ -69,6 +84,7 @@ pub(super) async fn serve(stream: daemon::Stream, state: &Arc<ArcSwap<State>>) -
                     None => return anyhow::Ok(()),
                 },
                 Some(done) = conversation.checks.join_next(), if !conversation.checks.is_empty() => conversation.checked(done),
+                _ = sweep.tick() => conversation.sweep(),
             }
             // Everything that is ready goes out in one write.
             while let Ok(line) = lines_in.try_recv() {
@@ -124,20 +140,29 @@ async fn read_lines(
 }
 
 impl Conversation<'_> {
+    fn new(state: &Arc<ArcSwap<State>>) -> Conversation<'_> {
+        Conversation { state, waiting: HashMap::new(), checking: HashMap::new(), checks: JoinSet::new(), out: Vec::new() }
+    }
+
     fn take(&mut self, line: &[u8]) -> anyhow::Result<()> {
         match server::parse(line).map_err(anyhow::Error::msg)? {
             ClientLine::Auth(command) => self.begin(*command),
             ClientLine::Continue { id, response } => {
                 // A number that is not waiting: forgotten, or answered meanwhile.
                 match self.waiting.remove(&id) {
-                    Some(waiting) => self.respond(id, waiting.exchange, response),
-                    None if self.checking.contains(&id) => anyhow::bail!("the client answers a question that was not asked"),
-                    None => self.out.extend(server::fail(id, &AuthFail::default())),
+                    Some(waiting) if !waiting.is_forgotten() => self.respond(id, waiting.exchange, response),
+                    None if self.checking.get(&id) == Some(&Check::Wanted) => {
+                        anyhow::bail!("the client answers a question that was not asked")
+                    }
+                    _ => self.out.extend(server::fail(id, &AuthFail::default())),
                 }
                 Ok(())
             }
             ClientLine::Cancel(id) => {
-                // A check that runs comes to its end, or guessing could be done without ever waiting for an answer.
+                // A check that runs comes to its end, or guessing could be done without ever waiting for an answer; but nobody hears of it.
+                if let Some(check) = self.checking.get_mut(&id) {
+                    *check = Check::Cancelled;
+                }
                 if let Some(mut waiting) = self.waiting.remove(&id) {
                     let exchange = &mut waiting.exchange;
                     if let Some(search) = exchange.search.take() {
@@ -152,12 +177,11 @@ impl Conversation<'_> {
 
     fn begin(&mut self, command: AuthCommand) -> anyhow::Result<()> {
         let id = command.id;
-        if self.waiting.contains_key(&id) || self.checking.contains(&id) {
+        if self.waiting.contains_key(&id) || self.checking.contains_key(&id) {
             anyhow::bail!("the client uses a number twice");
         }
         if self.waiting.len() + self.checking.len() >= OPEN_LIMIT {
-            let now = Instant::now();
-            self.waiting.retain(|_, waiting| now.saturating_duration_since(waiting.since) < FORGOTTEN_AFTER);
+            self.sweep();
             if self.waiting.len() + self.checking.len() >= OPEN_LIMIT {
                 self.out.extend(server::fail(id, &temporary(None)));
                 return Ok(());
@@ -209,11 +233,15 @@ impl Conversation<'_> {
             Ok(Step::Challenge(challenge)) => self.ask(id, exchange, &challenge),
             Ok(step) => {
                 let state = self.state.load_full();
-                self.checking.insert(id);
+                self.checking.insert(id, Check::Wanted);
                 self.checks.spawn(async move { (id, exchange.go_on(&state.desk, step).await) });
             }
             Err(error) => self.malformed(id, exchange, &error.to_string()),
         }
+    }
+
+    fn sweep(&mut self) {
+        self.waiting.retain(|_, waiting| !waiting.is_forgotten());
     }
 
     fn ask(&mut self, id: u32, exchange: Exchange, challenge: &[u8]) {
@@ -229,11 +257,60 @@ impl Conversation<'_> {
     fn checked(&mut self, done: Result<(u32, Next), tokio::task::JoinError>) {
         // A check that panicked has no answer; its client meets the deadline, which is a temporary failure.
         let Ok((id, next)) = done else { return };
-        self.checking.remove(&id);
+        if self.checking.remove(&id) == Some(Check::Cancelled) {
+            return;
+        }
         match next {
             Next::Ask(exchange, challenge) => self.ask(id, *exchange, &challenge),
             Next::User(user) => self.out.extend(server::ok(id, &user, &[])),
             Next::Fail(fail) => self.out.extend(server::fail(id, &fail)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn state(dir: &std::path::Path) -> Arc<ArcSwap<State>> {
+        std::fs::write(dir.join("users"), "ann@x.org:{PLAIN}pass word\n").expect("write");
+        let text = "hostname = \"mx.x.org\"\nstate_directory = \".\"\n[authd]\nauth_mechanisms = [\"scram-sha-256\", \"login\"]\n\
+                    [[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"users\"\n";
+        let file = dir.join("facteur.toml");
+        let config = config::Config::from_texts(&file, &[(file.clone(), text.into())]).unwrap_or_else(|e| panic!("{e}"));
+        Arc::new(ArcSwap::from_pointee(State::open(&config, None).await.expect("state")))
+    }
+
+    #[tokio::test]
+    async fn a_login_that_was_cancelled_during_its_check_does_not_come_back() {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = state(dir.path()).await;
+        let mut conversation = Conversation::new(&state);
+        // "n,,n=ann,r=c"
+        conversation.take(b"AUTH\t1\tSCRAM-SHA-256\tservice=imap\tresp=biwsbj1hbm4scj1j").expect("taken");
+        assert!(conversation.checking.contains_key(&1));
+        conversation.take(b"CANCEL\t1").expect("taken");
+        let done = conversation.checks.join_next().await.expect("a check");
+        conversation.checked(done);
+        assert!(conversation.waiting.is_empty() && conversation.checking.is_empty());
+        assert!(conversation.out.is_empty(), "{}", String::from_utf8_lossy(&conversation.out));
+    }
+
+    #[tokio::test]
+    async fn who_is_silent_for_long_is_forgotten() {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = state(dir.path()).await;
+        let mut conversation = Conversation::new(&state);
+        for id in 1..=2 {
+            conversation.take(format!("AUTH\t{id}\tLOGIN\tservice=imap").as_bytes()).expect("taken");
+        }
+        conversation.sweep();
+        assert_eq!(conversation.waiting.len(), 2);
+        conversation.waiting.values_mut().for_each(|waiting| waiting.since -= FORGOTTEN_AFTER);
+        conversation.out.clear();
+        conversation.take(b"CONT\t1\tYW5u").expect("taken");
+        assert_eq!(conversation.out, b"FAIL\t1\n");
+        conversation.sweep();
+        assert!(conversation.waiting.is_empty());
     }
 }
