@@ -263,7 +263,7 @@ impl Desk {
             };
             Ok((found, nobody))
         };
-        let (found, nobody) = self.pool.run(derive).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))?;
+        let (found, nobody) = self.pool.run(0, derive).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))?;
         Ok(match (found, &stored) {
             (Some(found), _) => (stored, None, found),
             (None, None) => (None, Some(Fault::UnknownUser), nobody),
@@ -356,6 +356,7 @@ impl Desk {
         };
         let password = credentials.password.clone();
         let prepared = credentials.prepared_password();
+        let memory_bytes = passwords::memory_bytes(&text, &scheme);
         let compare = move || -> Result<bool, passwords::Unusable> {
             if passwords::verify(&text, &scheme, password.reveal())? {
                 return Ok(true);
@@ -365,13 +366,21 @@ impl Desk {
                 None => Ok(false),
             }
         };
-        Ok(self.pool.run(compare).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))? && there)
+        Ok(self.pool.run(memory_bytes, compare).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))? && there)
     }
 
     /// Hashes a new password on the pool.
     pub async fn hash(&self, password: Secret) -> anyhow::Result<String> {
         let scheme = self.new_scheme.clone();
-        Ok(self.pool.run(move || passwords::hash(&scheme, password.reveal(), None)).await??)
+        // Nobody's is of the same scheme and cost.
+        let memory_bytes = passwords::memory_bytes(&self.nobody, "CRYPT");
+        Ok(self.pool.run(memory_bytes, move || passwords::hash(&scheme, password.reveal(), None)).await??)
+    }
+
+    /// Whether a hash made elsewhere can be used; costs as much as a login with it, so this is done on the pool too.
+    pub async fn check_usable(&self, stored: &str) -> anyhow::Result<()> {
+        let (stored, memory_bytes) = (zeroize::Zeroizing::new(stored.to_owned()), passwords::memory_bytes(stored, "CRYPT"));
+        Ok(self.pool.run(memory_bytes, move || passwords::check_usable(&stored, "CRYPT")).await??)
     }
 
     /// Passwords hashed since the start (or a reload that changed the threads), and those that wait for a thread.

@@ -1,6 +1,6 @@
 //! Threads that check passwords. A good hash costs tens of milliseconds of a processor and megabytes on purpose, so a bounded number
-//! of checks runs at a time, a bounded number waits, and more are refused at once: a flood of logins costs its senders, not
-//! our memory, and lookups go on meanwhile.
+//! of checks runs at a time, in a bounded amount of memory, a bounded number waits, and more are refused at once: a flood of logins
+//! costs its senders, not our memory, and lookups go on meanwhile.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -8,7 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::oneshot;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// What all checks that run may take together: half of what the unit lets authd have.
+const MEMORY_LIMIT_BYTES: u64 = 2 * passwords::MEMORY_LIMIT_BYTES;
+
+struct Job {
+    memory_bytes: u64,
+    run: Box<dyn FnOnce() + Send>,
+}
 
 /// The pool. Its threads end when it is dropped.
 pub struct Pool {
@@ -25,7 +31,18 @@ struct Queue {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Taken by the jobs that run.
+    memory_bytes: u64,
     ended: bool,
+}
+
+impl State {
+    /// The next job, when there is memory for it. Those behind it wait as well, or a great one would never have its turn.
+    fn next(&mut self) -> Option<Job> {
+        let job = self.jobs.pop_front_if(|job| self.memory_bytes + job.memory_bytes <= MEMORY_LIMIT_BYTES)?;
+        self.memory_bytes += job.memory_bytes;
+        Some(job)
+    }
 }
 
 /// All threads are busy and too many checks wait.
@@ -46,20 +63,21 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Runs `job` on a thread of the pool. When the future is dropped before a thread took the job, the job is not run.
-    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
+    /// Runs `job`, which takes so much memory, on a thread of the pool. When the future is dropped before a thread took the job, the job is not run.
+    pub async fn run<T: Send + 'static>(&self, memory_bytes: u64, job: impl FnOnce() -> T + Send + 'static) -> Result<T, Busy> {
         let (done, result) = oneshot::channel();
         {
             let mut state = self.queue.state.lock();
             if state.jobs.len() >= self.limit {
                 return Err(Busy);
             }
-            state.jobs.push_back(Box::new(move || {
+            let run = Box::new(move || {
                 if !done.is_closed() {
                     // Nobody waits any more: that is all it can mean.
                     let _ = done.send(job());
                 }
-            }));
+            });
+            state.jobs.push_back(Job { memory_bytes: memory_bytes.min(MEMORY_LIMIT_BYTES), run });
         }
         self.taken.fetch_add(1, Ordering::Relaxed);
         self.queue.work.notify_one();
@@ -94,14 +112,19 @@ impl Queue {
                     if state.ended {
                         return;
                     }
-                    match state.jobs.pop_front() {
+                    match state.next() {
                         Some(job) => break job,
                         None => self.work.wait(&mut state),
                     }
                 }
             };
             // A job that panics must not take the thread with it.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job.run));
+            if job.memory_bytes > 0 {
+                self.state.lock().memory_bytes -= job.memory_bytes;
+                // Others may fit now, and they may be several.
+                self.work.notify_all();
+            }
         }
     }
 }
@@ -117,12 +140,12 @@ mod tests {
         let (busy, began) = oneshot::channel();
         let start = |pool: &Arc<Pool>, n: u32| {
             let pool = pool.clone();
-            tokio::spawn(async move { pool.run(move || n).await })
+            tokio::spawn(async move { pool.run(0, move || n).await })
         };
         let first = {
             let pool = pool.clone();
             tokio::spawn(async move {
-                pool.run(move || {
+                pool.run(0, move || {
                     let _ = busy.send(());
                     let _ = gate.recv();
                     1
@@ -135,7 +158,7 @@ mod tests {
         while pool.waiting() < 2 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run(|| 4).await, Err(Busy));
+        assert_eq!(pool.run(0, || 4).await, Err(Busy));
         go.send(()).expect("the gate");
         for (task, want) in [(first, 1), (second, 2), (third, 3)] {
             assert_eq!(task.await.expect("task"), Ok(want));
@@ -145,7 +168,31 @@ mod tests {
     #[tokio::test]
     async fn a_panic_costs_one_job_only() {
         let pool = Pool::new(1, 10).expect("threads");
-        assert_eq!(pool.run(|| -> u32 { panic!("on purpose") }).await, Err(Busy));
-        assert_eq!(pool.run(|| 7).await, Ok(7));
+        assert_eq!(pool.run(MEMORY_LIMIT_BYTES, || -> u32 { panic!("on purpose") }).await, Err(Busy));
+        assert_eq!(pool.run(MEMORY_LIMIT_BYTES, || 7).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn jobs_that_run_together_have_so_much_memory_together() {
+        let pool = Arc::new(Pool::new(4, 100).expect("threads"));
+        let running = Arc::new(AtomicU64::new(0));
+        let tasks: Vec<_> = (0..20)
+            .map(|_| {
+                let (pool, running) = (pool.clone(), running.clone());
+                tokio::spawn(async move {
+                    let job = move || {
+                        let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        now
+                    };
+                    pool.run(passwords::MEMORY_LIMIT_BYTES, job).await.expect("done")
+                })
+            })
+            .collect();
+        for task in tasks {
+            assert!(task.await.expect("task") <= 2);
+        }
+        assert_eq!(pool.queue.state.lock().memory_bytes, 0);
     }
 }

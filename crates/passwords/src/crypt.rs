@@ -7,9 +7,11 @@ use argon2::{Argon2, PasswordVerifier};
 use sha_crypt::ShaCrypt;
 
 /// Upper bounds of what a stored hash may cost; beyond is a mistake or an attack on our memory.
-const ARGON2_MEMORY_LIMIT_KIB: u32 = 1 << 20;
 const ARGON2_TIME_LIMIT: u32 = 100;
-const YESCRYPT_MEMORY_LIMIT_BYTES: u64 = 1 << 30;
+/// Memory times passes: one gigabyte gone through once is about a second.
+pub(crate) const ARGON2_WORK_LIMIT_KIB: u64 = 1 << 20;
+/// The greatest of crypt(5) whose memory is within [`crate::MEMORY_LIMIT_BYTES`]: 2^(cost + 19) bytes.
+pub(crate) const YESCRYPT_COST_LIMIT: u32 = 9;
 pub(crate) const BCRYPT_COST_LIMIT: u32 = 16;
 pub(crate) const SHA_CRYPT_ROUNDS_LIMIT: u32 = 10_000_000;
 
@@ -39,10 +41,31 @@ pub(crate) fn any(text: &str, password: &str) -> Result<bool, Unusable> {
     }
 }
 
+/// The memory that a check of this hash takes. `None`: little, or it is no hash that could be checked.
+pub(crate) fn memory_bytes(text: &str) -> Option<u64> {
+    match shape(text)? {
+        "YESCRYPT" => yescrypt_memory_bytes(&yescrypt_params(text)?),
+        "ARGON2ID" | "ARGON2I" => {
+            let params = argon2::Params::try_from(&phc::PasswordHash::new(text).ok()?).ok()?;
+            Some(u64::from(params.m_cost()) * 1024)
+        }
+        _ => None,
+    }
+}
+
+fn yescrypt_params(text: &str) -> Option<yescrypt::Params> {
+    text.split('$').nth(2)?.parse().ok()
+}
+
+fn yescrypt_memory_bytes(params: &yescrypt::Params) -> Option<u64> {
+    params.n().checked_mul(u64::from(params.r()))?.checked_mul(u64::from(params.p()))?.checked_mul(128)
+}
+
 pub(crate) fn argon2(text: &str, password: &str) -> Result<bool, Unusable> {
     let hash = phc::PasswordHash::new(text).map_err(|_| Unusable::Malformed("ARGON2"))?;
     let params = argon2::Params::try_from(&hash).map_err(|_| Unusable::Malformed("ARGON2"))?;
-    if params.m_cost() > ARGON2_MEMORY_LIMIT_KIB || params.t_cost() > ARGON2_TIME_LIMIT {
+    let (memory, passes) = (u64::from(params.m_cost()), params.t_cost());
+    if memory * 1024 > crate::MEMORY_LIMIT_BYTES || passes > ARGON2_TIME_LIMIT || memory * u64::from(passes) > ARGON2_WORK_LIMIT_KIB {
         return Err(Unusable::TooExpensive("ARGON2"));
     }
     match Argon2::default().verify_password(password.as_bytes(), &hash) {
@@ -79,17 +102,15 @@ pub(crate) fn sha_crypt(text: &str, password: &str) -> Result<bool, Unusable> {
 
 pub(crate) fn yescrypt(text: &str, password: &str) -> Result<bool, Unusable> {
     const NAME: &str = "YESCRYPT";
-    let (params, hash) = (text.split('$').nth(2).unwrap_or_default(), text.split('$').nth(4).unwrap_or_default());
+    let hash = text.split('$').nth(4).unwrap_or_default();
     // The library would find an empty hash right for every password.
     if hash.len() != 43 {
         return Err(Unusable::Malformed(NAME));
     }
     // What it costs is known before any memory is taken. Only parameters such as libxcrypt makes: others multiply the time.
-    let known = params.parse::<yescrypt::Params>().map_err(|_| Unusable::Malformed(NAME))?;
-    let work =
-        known.n().checked_mul(u64::from(known.r())).and_then(|n| n.checked_mul(u64::from(known.p()))).and_then(|n| n.checked_mul(128));
+    let known = yescrypt_params(text).ok_or(Unusable::Malformed(NAME))?;
     let usual = yescrypt::Params::new(yescrypt::Mode::default(), known.n(), known.r(), known.p()).is_ok_and(|usual| usual == known);
-    if !usual || work.is_none_or(|work| work > YESCRYPT_MEMORY_LIMIT_BYTES) {
+    if !usual || yescrypt_memory_bytes(&known).is_none_or(|bytes| bytes > crate::MEMORY_LIMIT_BYTES) {
         return Err(Unusable::TooExpensive(NAME));
     }
     let hash = yescrypt::PasswordHashRef::new(text).map_err(|_| Unusable::Malformed(NAME))?;

@@ -21,6 +21,9 @@ use zeroize::Zeroizing;
 pub use made::hash;
 pub use scheme::Strength;
 
+/// The most memory that one hash may take. Hashes that take more are not checked.
+pub const MEMORY_LIMIT_BYTES: u64 = 256 << 20;
+
 /// A stored password cannot be compared with anything. Says nothing of its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
@@ -121,6 +124,17 @@ pub fn check_usable(stored: &str, default_scheme: &str) -> Result<(), Unusable> 
         true => Err(Unusable::Empty),
         false => Ok(()),
     }
+}
+
+/// The memory that a comparison with this takes, never more than [`MEMORY_LIMIT_BYTES`]; 0 where it is next to nothing.
+pub fn memory_bytes(stored: &str, default_scheme: &str) -> u64 {
+    let Ok(stored) = Stored::of(stored, default_scheme) else { return 0 };
+    if matches!(stored.scheme.name, "PLAIN" | "CLEAR" | "CLEARTEXT") {
+        return 0;
+    }
+    let bytes = stored.as_text().ok().and_then(|text| crypt::memory_bytes(&text)).unwrap_or_default();
+    // What would take more is refused before it takes any.
+    if bytes > MEMORY_LIMIT_BYTES { 0 } else { bytes }
 }
 
 /// The scheme of a stored password, as people know it.

@@ -57,7 +57,8 @@ pub(crate) fn argon2i(password: &str, rounds: Option<u32>) -> Result<Made, Unusa
 }
 
 fn argon2(name: &'static str, algorithm: Algorithm, password: &str, rounds: Option<u32>) -> Result<Made, Unusable> {
-    let rounds = rounds_of(name, rounds, Params::DEFAULT_T_COST, 1, 100)?;
+    const ROUNDS_LIMIT: u32 = (crate::crypt::ARGON2_WORK_LIMIT_KIB / Params::DEFAULT_M_COST as u64) as u32;
+    let rounds = rounds_of(name, rounds, Params::DEFAULT_T_COST, 1, ROUNDS_LIMIT)?;
     let params = Params::new(Params::DEFAULT_M_COST, rounds, Params::DEFAULT_P_COST, None).map_err(|_| Unusable::Failed(name))?;
     let hash = Argon2::new(algorithm, Version::V0x13, params).hash_password(password.as_bytes()).map_err(|_| Unusable::Failed(name))?;
     Ok(Made::Text(hash.to_string()))
@@ -66,7 +67,7 @@ fn argon2(name: &'static str, algorithm: Algorithm, password: &str, rounds: Opti
 pub(crate) fn yescrypt(password: &str, rounds: Option<u32>) -> Result<Made, Unusable> {
     const NAME: &str = "YESCRYPT";
     // As crypt(5) counts: 5 is N = 4096 and r = 32, and each step doubles N.
-    let cost = rounds_of(NAME, rounds, 5, 3, 11)?;
+    let cost = rounds_of(NAME, rounds, 5, 3, crate::crypt::YESCRYPT_COST_LIMIT)?;
     let params = yescrypt::Params::new(yescrypt::Mode::default(), 1 << (cost + 7), 32, 1).map_err(|_| Unusable::Failed(NAME))?;
     let hash = yescrypt::CustomizedPasswordHasher::hash_password_with_params(
         &yescrypt::Yescrypt::default(),

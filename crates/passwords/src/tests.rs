@@ -101,6 +101,16 @@ fn what_cannot_be_compared_is_neither_right_nor_wrong() {
             "{ARGON2ID}$argon2id$v=19$m=4194304,t=3,p=1$G9ouLJQmnCrXIYCBUYTRSg$cjJog081zNk57MasjcJ3fXKvjxyuGWY6S7PCmk0qKTU",
             Unusable::TooExpensive("ARGON2"),
         ),
+        (
+            "{ARGON2ID}$argon2id$v=19$m=524288,t=1,p=1$G9ouLJQmnCrXIYCBUYTRSg$cjJog081zNk57MasjcJ3fXKvjxyuGWY6S7PCmk0qKTU",
+            Unusable::TooExpensive("ARGON2"),
+        ),
+        (
+            "{ARGON2ID}$argon2id$v=19$m=65536,t=100,p=1$G9ouLJQmnCrXIYCBUYTRSg$cjJog081zNk57MasjcJ3fXKvjxyuGWY6S7PCmk0qKTU",
+            Unusable::TooExpensive("ARGON2"),
+        ),
+        // `mkpasswd -R 10`: half a gigabyte.
+        ("{YESCRYPT}$y$jET$abcdefgh$mirroKygM3dtpn0ZfYL13XOfbw1RiEPibpabVmb/GK/", Unusable::TooExpensive("YESCRYPT")),
         ("{ARGON2ID}$argon2id$", Unusable::Malformed("ARGON2")),
         ("{MD5-CRYPT}$1$x", Unusable::Malformed("MD5-CRYPT")),
         // The library itself would find any password right.
@@ -156,9 +166,15 @@ fn rounds_are_as_asked_for_and_within_limits() {
         assert!(made.contains(shows), "{made}");
         assert_eq!(verify(&made, "CRYPT", "x"), Ok(true), "{made}");
     }
-    for (scheme, rounds) in
-        [("BLF-CRYPT", 3), ("BLF-CRYPT", 17), ("SCRAM-SHA-1", 4095), ("SHA256-CRYPT", 999), ("YESCRYPT", 12), ("ARGON2ID", 0)]
-    {
+    for (scheme, rounds) in [
+        ("BLF-CRYPT", 3),
+        ("BLF-CRYPT", 17),
+        ("SCRAM-SHA-1", 4095),
+        ("SHA256-CRYPT", 999),
+        ("YESCRYPT", 10),
+        ("ARGON2ID", 0),
+        ("ARGON2ID", 54),
+    ] {
         assert!(matches!(hash(scheme, "x", Some(rounds)), Err(Unusable::Rounds(..))), "{scheme} {rounds}");
     }
 }
@@ -202,4 +218,21 @@ fn a_form_of_nothing_is_no_password() {
     }
     // The same as a column's default scheme.
     assert_eq!(keys("", "PLAIN", Wanted::HmacMd5), Ok(None));
+}
+
+#[test]
+fn the_memory_of_a_check_is_known_before_it() {
+    let argon2 = "$argon2id$v=19$m=65536,t=3,p=1$G9ouLJQmnCrXIYCBUYTRSg$cjJog081zNk57MasjcJ3fXKvjxyuGWY6S7PCmk0qKTU";
+    for (stored, want) in [
+        (argon2.to_owned(), 64 << 20),
+        (format!("{{ARGON2ID}}{argon2}"), 64 << 20),
+        (format!("{{CRYPT.B64}}{}", STANDARD.encode(argon2)), 64 << 20),
+        (format!("{{PLAIN}}{argon2}"), 0),
+        (argon2.replace("65536", "4194304"), 0),
+        ("{YESCRYPT}$y$j9T$abcdefgh$mirroKygM3dtpn0ZfYL13XOfbw1RiEPibpabVmb/GK/".into(), 16 << 20),
+        ("{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH".into(), 0),
+        ("{NOSUCH}x".into(), 0),
+    ] {
+        assert_eq!(memory_bytes(&stored, "CRYPT"), want, "{stored}");
+    }
 }

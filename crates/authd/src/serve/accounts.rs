@@ -160,7 +160,7 @@ async fn stored(state: &State, password: NewPassword) -> Result<Zeroizing<String
         if !text.starts_with('{') {
             return refused("a hash has to name its scheme, such as {SHA512-CRYPT}$6$…");
         }
-        return match passwords::check_usable(text, "CRYPT") {
+        return match state.desk.check_usable(text).await {
             Ok(()) => Ok(Zeroizing::new(text.to_owned())),
             Err(error) => refused(format!("this hash cannot be used: {error}")),
         };
