@@ -27,8 +27,11 @@ pub struct Desk {
     failure_delay: Duration,
     verbose: bool,
     /// What the password of a user who is not there is compared with.
-    nobody: Arc<str>,
+    nobody: Kept<(String, Option<u32>), String>,
     salts: Arc<Salts>,
+    scram_iterations: u32,
+    /// What new passwords shall cost, where a setting says so.
+    new_rounds: Option<u32>,
     pub new_scheme: String,
 }
 
@@ -135,12 +138,14 @@ impl Desk {
     pub fn new(config: &Config, directory: Directory, previous: Option<&Desk>) -> anyhow::Result<Desk> {
         let authd = &config.authd;
         let new_scheme = authd.default_pass_scheme.to_ascii_uppercase();
-        let nobody = match previous.filter(|previous| previous.new_scheme == new_scheme) {
-            Some(previous) => previous.nobody.clone(),
-            None => nobody(&new_scheme)?,
-        };
+        let new_rounds = new_scheme.starts_with("SCRAM-").then_some(authd.auth_scram_iterations);
         Ok(Desk {
             directory,
+            nobody: Kept::get((new_scheme.clone(), new_rounds), previous.map(|previous| &previous.nobody), |(scheme, rounds)| {
+                passwords::hash(scheme, &random_text()?, *rounds).map_err(|e| anyhow::anyhow!("authd.default_pass_scheme: {e}"))
+            })?,
+            scram_iterations: authd.auth_scram_iterations,
+            new_rounds,
             pool: Kept::get(
                 (authd.auth_worker_max_count, authd.auth_worker_queue_limit),
                 previous.map(|previous| &previous.pool),
@@ -158,7 +163,6 @@ impl Desk {
             )?,
             failure_delay: authd.auth_failure_delay,
             verbose: authd.auth_verbose,
-            nobody,
             salts: match previous {
                 Some(previous) => previous.salts.clone(),
                 None => Arc::new(Salts::open(&config.main.state_directory)?),
@@ -244,16 +248,18 @@ impl Desk {
             Some(user) => self.directory.stored(user, &attempt.service, attempt.remote).await?,
             None => None,
         };
-        let salt = self.salts.of(entry.user.as_deref().unwrap_or(&entry.counted));
+        let (salts, iterations) = (self.salts.clone(), self.scram_iterations);
+        let name = entry.user.clone().unwrap_or_else(|| entry.counted.clone());
         let text = stored.as_ref().map(|stored| (stored.password.clone(), stored.default_scheme.clone()));
-        // Deriving keys takes its time, so it is done for everybody, whether it is needed or not.
-        let derive = move || -> Result<(Option<Found>, Found), passwords::Unusable> {
-            let (nobody, wanted) = match kind {
-                Kind::Scram(hash) => (
-                    Found::Scram(sasl::scram::Keys::derive(hash, &random_text()?, &salt, sasl::scram::ITERATIONS)),
-                    Wanted::Scram { hash, salt: &salt },
-                ),
-                Kind::HmacMd5 => (Found::HmacMd5(sasl::cram_md5::Key::derive(&random_text()?)), Wanted::HmacMd5),
+        // Deriving keys takes its time, so it is done once for everybody: with the password, with nobody's where there is none.
+        let derive = move || -> Result<(bool, Found), passwords::Unusable> {
+            let salt = match kind {
+                Kind::Scram(hash) => salts.of(hash, &name).to_vec(),
+                Kind::HmacMd5 => Vec::new(),
+            };
+            let wanted = match kind {
+                Kind::Scram(hash) => Wanted::Scram { hash, salt: &salt, iterations },
+                Kind::HmacMd5 => Wanted::HmacMd5,
             };
             let found = match &text {
                 // Nothing in the column: no scheme, and no password.
@@ -261,14 +267,21 @@ impl Desk {
                 Some((text, scheme)) => passwords::keys(text, scheme, wanted)?,
                 None => None,
             };
-            Ok((found, nobody))
+            match found {
+                Some(found) => Ok((true, found)),
+                None => {
+                    let nobody = passwords::keys(&random_text()?, "PLAIN", wanted)?;
+                    Ok((false, nobody.ok_or(passwords::Unusable::Failed("the random generator"))?))
+                }
+            }
         };
-        let (found, nobody) = self.pool.run(0, derive).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))?;
-        Ok(match (found, &stored) {
-            (Some(found), _) => (stored, None, found),
-            (None, None) => (None, Some(Fault::UnknownUser), nobody),
-            (None, Some(_)) => (stored, Some(Fault::OtherForm), nobody),
-        })
+        let (usable, found) = self.pool.run(0, derive).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))?;
+        let fault = match &stored {
+            _ if usable => None,
+            None => Some(Fault::UnknownUser),
+            Some(_) => Some(Fault::OtherForm),
+        };
+        Ok((stored, fault, found))
     }
 
     /// Lets an attempt in when its turn has come.
@@ -371,10 +384,10 @@ impl Desk {
 
     /// Hashes a new password on the pool.
     pub async fn hash(&self, password: Secret) -> anyhow::Result<String> {
-        let scheme = self.new_scheme.clone();
+        let (scheme, rounds) = (self.new_scheme.clone(), self.new_rounds);
         // Nobody's is of the same scheme and cost.
         let memory_bytes = passwords::memory_bytes(&self.nobody, "CRYPT");
-        Ok(self.pool.run(memory_bytes, move || passwords::hash(&scheme, password.reveal(), None)).await??)
+        Ok(self.pool.run(memory_bytes, move || passwords::hash(&scheme, password.reveal(), rounds)).await??)
     }
 
     /// Whether a hash made elsewhere can be used; costs as much as a login with it, so this is done on the pool too.
@@ -396,11 +409,6 @@ impl Desk {
             );
         }
     }
-}
-
-/// The hash of a password that nobody knows.
-fn nobody(scheme: &str) -> anyhow::Result<Arc<str>> {
-    Ok(passwords::hash(scheme, &random_text()?, None).map_err(|e| anyhow::anyhow!("authd.default_pass_scheme: {e}"))?.into())
 }
 
 /// Nobody's password.

@@ -1,11 +1,11 @@
 //! Salts of SCRAM for those who have none stored: users with a plain password, and users who are not there.
 //!
 //! A salt is told to whoever asks for it, so it must not tell who exists: it is the same at each question, also after a restart, and different for
-//! each name. So it is made from the name with a secret, which is kept in `scram-secret` in the state directory.
+//! each name and each hash, as stored ones are. So it is made from both with a secret, which is kept in `scram-secret` in the state directory.
 
 use anyhow::Context;
 use aws_lc_rs::hmac;
-use sasl::scram::SALT_BYTES;
+use sasl::scram::{Hash, SALT_BYTES};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -42,9 +42,10 @@ impl Salts {
         Ok(secret)
     }
 
-    /// The salt of a name.
-    pub fn of(&self, name: &str) -> [u8; SALT_BYTES] {
-        let tag = hmac::sign(&self.0, name.as_bytes());
+    /// The salt of a name for keys of this hash.
+    pub fn of(&self, hash: Hash, name: &str) -> [u8; SALT_BYTES] {
+        // No name of a hash has a NUL.
+        let tag = hmac::sign(&self.0, format!("{}\0{name}", hash.mechanism()).as_bytes());
         let mut salt = [0; SALT_BYTES];
         salt.copy_from_slice(&tag.as_ref()[..SALT_BYTES]);
         salt
@@ -60,11 +61,14 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let first = Salts::open(directory.path()).expect("made");
         let again = Salts::open(directory.path()).expect("read");
-        assert_eq!(first.of("ann@x.org"), again.of("ann@x.org"));
-        assert_ne!(first.of("ann@x.org"), first.of("bob@x.org"));
+        let ann = |salts: &Salts| salts.of(Hash::Sha256, "ann@x.org");
+        assert_eq!(ann(&first), ann(&again));
+        assert_ne!(ann(&first), first.of(Hash::Sha256, "bob@x.org"));
+        // A user whose keys are stored for both has two, so everybody has.
+        assert_ne!(ann(&first), first.of(Hash::Sha1, "ann@x.org"));
         std::fs::write(directory.path().join(FILE), "short").expect("write");
         let other = Salts::open(directory.path()).expect("made anew");
-        assert_ne!(first.of("ann@x.org"), other.of("ann@x.org"));
+        assert_ne!(ann(&first), ann(&other));
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(directory.path().join(FILE)).expect("file").permissions().mode() & 0o777, 0o600);
     }

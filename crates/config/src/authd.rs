@@ -138,6 +138,8 @@ settings! {
         default_pass_scheme: String = "ARGON2ID", was "Dovecot default_pass_scheme";
         /// The scheme of stored passwords that name none. `CRYPT` tells it from the shape of the hash (`$1$`, `$2y$`, `$5$`, `$6$`, `$y$`, `$argon2id$`, 32 hex digits, 13 characters of DES); where another is set, a hash with `$` is recognised all the same, unless that is `PLAIN`.
         stored_pass_scheme: String = "CRYPT", was "Dovecot default_pass_scheme";
+        /// Iterations of SCRAM for new keys, for keys that are made from plain passwords, and for users who are not there. Users whose stored keys have another number can be told from those who are not there.
+        auth_scram_iterations: u32 = 4096u32, in 4096..=1_000_000;
         /// Threads that check passwords. 0: one per processor.
         auth_worker_max_count: u32 = 0u32, in 0..=64, was "Dovecot auth_worker_max_count";
         /// Password checks that may wait for a thread; more are answered with a temporary failure.

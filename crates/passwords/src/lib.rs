@@ -165,16 +165,17 @@ pub fn can_make(name: &str) -> bool {
 /// What a mechanism that never shows the password needs to know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted<'a> {
-    /// SCRAM with this hash; `salt` for keys that have to be made from a plain password.
+    /// SCRAM with this hash; `salt` and `iterations` for keys that have to be made from a plain password.
     Scram {
         hash: sasl::scram::Hash,
         salt: &'a [u8],
+        iterations: u32,
     },
     HmacMd5,
 }
 
 /// Keys from a stored password, when it is one of that kind or plain. `None`: it is stored otherwise, or there is no password behind
-/// it, and the mechanism cannot serve this user. For SCRAM as slow as the derivation of keys.
+/// it, and the mechanism cannot serve this user. Keys of SCRAM cost one derivation, of whatever they come.
 pub fn keys(stored: &str, default_scheme: &str, wanted: Wanted<'_>) -> Result<Option<sasl::server::Found>, Unusable> {
     use sasl::cram_md5::Key;
     use sasl::scram::Keys;
@@ -184,7 +185,7 @@ pub fn keys(stored: &str, default_scheme: &str, wanted: Wanted<'_>) -> Result<Op
     if matches!(name, "PLAIN" | "CLEAR" | "CLEARTEXT") {
         let text = stored.as_text()?;
         return Ok((!text.is_empty()).then(|| match wanted {
-            Wanted::Scram { hash, salt } => Found::Scram(Keys::derive(hash, &text, salt, sasl::scram::ITERATIONS)),
+            Wanted::Scram { hash, salt, iterations } => Found::Scram(Keys::derive(hash, &text, salt, iterations)),
             Wanted::HmacMd5 => Found::HmacMd5(Key::derive(&text)),
         }));
     }

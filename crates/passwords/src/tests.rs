@@ -183,10 +183,10 @@ fn rounds_are_as_asked_for_and_within_limits() {
 fn keys_come_from_plain_passwords_and_from_those_stored_as_keys() {
     use sasl::scram::Hash;
     use sasl::server::Found;
-    let scram = |stored: &str, hash| keys(stored, "CRYPT", Wanted::Scram { hash, salt: b"salt" });
+    let scram = |stored: &str, hash| keys(stored, "CRYPT", Wanted::Scram { hash, salt: b"salt", iterations: 5000 });
     for stored in ["{PLAIN}clé 42", "{CLEARTEXT}clé 42", "{PLAIN.b64}Y2zDqSA0Mg=="] {
         let Ok(Some(Found::Scram(keys))) = scram(stored, Hash::Sha256) else { panic!("{stored}") };
-        assert!(keys.are_of("clé 42") && keys.salt == b"salt");
+        assert!(keys.are_of("clé 42") && keys.salt == b"salt" && keys.iterations == 5000);
     }
     let stored = STORED.iter().find(|s| s.starts_with("{SCRAM-SHA-1}")).expect("one");
     let Ok(Some(Found::Scram(found))) = scram(stored, Hash::Sha1) else { panic!("{stored}") };
@@ -212,7 +212,7 @@ fn a_form_of_nothing_is_no_password() {
     for stored in stored {
         assert_eq!(verify(&stored, "CRYPT", ""), Ok(false), "{stored}");
         assert_eq!(check_usable(&stored, "CRYPT"), Err(Unusable::Empty), "{stored}");
-        for wanted in [Wanted::Scram { hash: Hash::Sha256, salt: b"salt" }, Wanted::HmacMd5] {
+        for wanted in [Wanted::Scram { hash: Hash::Sha256, salt: b"salt", iterations: 4096 }, Wanted::HmacMd5] {
             assert_eq!(keys(&stored, "CRYPT", wanted), Ok(None), "{stored}");
         }
     }

@@ -90,6 +90,26 @@ async fn a_salt_does_not_tell_who_exists() {
 }
 
 #[tokio::test]
+async fn neither_the_hash_nor_the_iterations_tell_who_exists() {
+    let authd = start("auth_scram_iterations = 5000\n").await;
+    let client = authd.auth();
+    let told = async |mechanism: &str, user: &str| {
+        let first = format!("n,,n={user},r=c");
+        let step = client.begin(AuthRequest { initial: Some(first.into_bytes().into()), ..begin(mechanism) }).await;
+        let AuthStep::Continue(pending) = step else { panic!("{user}: {step:?}") };
+        let text = String::from_utf8(pending.challenge().to_vec()).expect("text");
+        text.split_once(",s=").expect("a salt").1.to_owned()
+    };
+    for user in ["ann@x.org", "bob@x.org", "nobody@x.org", "a/b"] {
+        let (one, other) = (told("SCRAM-SHA-1", user).await, told("SCRAM-SHA-256", user).await);
+        assert!(one.ends_with(",i=5000") && other.ends_with(",i=5000"), "{user}: {one} {other}");
+        assert_ne!(one, other, "{user}");
+    }
+    assert_eq!(word(&log_in(&client, "SCRAM-SHA-256", "ann@x.org", "pass word").await), "ann@x.org");
+    authd.stop().await;
+}
+
+#[tokio::test]
 async fn who_sees_the_exchange_cannot_use_it_again() {
     let authd = start("").await;
     let client = authd.auth();

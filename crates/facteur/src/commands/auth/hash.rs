@@ -48,12 +48,18 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> anyhow::Result<ExitCode>
     if password.len() > 72 && arguments.scheme.to_ascii_uppercase().starts_with("BLF-CRYPT") {
         bail!("BLF-CRYPT looks at 72 bytes of a password only");
     }
-    let hash = passwords::hash(&arguments.scheme, &password, arguments.rounds)?;
+    let hash = passwords::hash(&arguments.scheme, &password, arguments.rounds.or_else(|| usual_rounds(globals, &arguments.scheme)))?;
     match globals.json {
         true => println!("{}", json!({ "hash": hash })),
         false => println!("{hash}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the settings say, so that users hashed here look like all others; hashes can be made without a server as well.
+fn usual_rounds(globals: &Globals, scheme: &str) -> Option<u32> {
+    let is_scram = scheme.to_ascii_uppercase().starts_with("SCRAM-");
+    is_scram.then(|| globals.settings().ok().map(|settings| settings.authd.auth_scram_iterations)).flatten()
 }
 
 fn given(arguments: &Arguments, ask: impl FnOnce() -> anyhow::Result<Zeroizing<String>>) -> anyhow::Result<Zeroizing<String>> {
