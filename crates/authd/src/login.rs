@@ -221,6 +221,9 @@ impl Desk {
     /// What became of the client's proof.
     pub async fn conclude_search(&self, attempt: &Attempt, mut search: Search, proven: bool) -> Result<String, AuthFail> {
         search.owed.settled = true;
+        // A client may take its time, and another may have failed meanwhile: what holds for a password holds for a proof.
+        self.turn(attempt, &search.entry.name, &search.entry.counted).await?;
+        search.entry.looked_at = Instant::now();
         let verdict = match (search.stored, search.fault) {
             (Some(stored), None) if proven => self.allowed(stored, &search.authorization),
             (_, Some(fault)) => Err(fault),
@@ -289,17 +292,25 @@ impl Desk {
         let user = self.directory.names.normal(name);
         // A name nobody can have is counted as it came, so that guessing such names is no way around waiting.
         let counted = user.clone().unwrap_or_else(|| printable(name));
-        if !attempt.no_penalty {
-            match self.penalty.wait(attempt.remote, &counted, Instant::now()) {
-                Ok(Duration::ZERO) => {}
-                Ok(wait) => tokio::time::sleep(wait).await,
-                Err(_) => {
-                    self.log_failure(attempt, name, "too many failed logins; the password was not looked at");
-                    return Err(temporary(Some(counted)));
-                }
+        self.turn(attempt, name, &counted).await?;
+        Ok(Entry { name: name.to_owned(), user, counted, looked_at: Instant::now() })
+    }
+
+    /// Waits as long as former failures want it.
+    async fn turn(&self, attempt: &Attempt, name: &str, counted: &str) -> Result<(), AuthFail> {
+        if attempt.no_penalty {
+            return Ok(());
+        }
+        match self.penalty.wait(attempt.remote, counted, Instant::now()) {
+            Ok(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Err(_) => {
+                self.log_failure(attempt, name, "too many failed logins; the password was not looked at");
+                Err(temporary(Some(counted.to_owned())))
             }
         }
-        Ok(Entry { name: name.to_owned(), user, counted, looked_at: Instant::now() })
     }
 
     /// Counts and logs a verdict; a failure is answered late.

@@ -163,9 +163,9 @@ async fn who_breaks_off_after_the_challenge_has_failed() {
     for way in ["cancelled", "malformed"] {
         let authd = start_with("auth_penalty_after = 1\n").await;
         let client = authd.auth();
-        let first = |n: u32| {
+        let first = |n: u16| {
             let initial = Some(b"n,,n=nobody,r=c".to_vec().into());
-            let remote = Some(([192, 0, 2, 1], 1000 + n as u16).into());
+            let remote = Some(([192, 0, 2, 1], 1000 + n).into());
             client.begin(AuthRequest { initial, remote, ..begin("SCRAM-SHA-256") })
         };
         let mut put_off = false;
@@ -189,4 +189,30 @@ async fn who_breaks_off_after_the_challenge_has_failed() {
         assert!(put_off, "{way}");
         authd.stop().await;
     }
+}
+
+/// However long the client takes over its proof.
+#[tokio::test]
+async fn the_answer_to_a_wrong_proof_is_as_late_as_to_a_wrong_password() {
+    let authd = start_with("auth_penalty_after = 2\n").await;
+    let mut config = (*authd.ctx.config.get()).clone();
+    config.authd.auth_failure_delay = Duration::from_millis(100);
+    let state = State::open(&config, None).await.expect("state");
+    let attempt = crate::login::Attempt { service: "imap".into(), mechanism: "SCRAM-SHA-256", ..Default::default() };
+    let find = async || {
+        let identity = sasl::server::Identity { authorization: String::new(), authentication: "ann@x.org".into() };
+        state.desk.find(&attempt, identity, sasl::server::Kind::Scram(sasl::scram::Hash::Sha256)).await.expect("keys").0
+    };
+    let search = find().await;
+    tokio::time::sleep(config.authd.auth_failure_delay).await;
+    let proof_came = std::time::Instant::now();
+    assert!(state.desk.conclude_search(&attempt, search, false).await.is_err());
+    assert!(proof_came.elapsed() >= config.authd.auth_failure_delay);
+    // Another fails while this one makes its proof, which has to wait its turn then.
+    let (search, other) = (find().await, find().await);
+    drop(other);
+    let proof_came = std::time::Instant::now();
+    assert!(state.desk.conclude_search(&attempt, search, true).await.is_ok());
+    assert!(proof_came.elapsed() >= Duration::from_millis(500));
+    authd.stop().await;
 }
