@@ -39,6 +39,8 @@ pub enum Unusable {
     NotMade(&'static str),
     #[error("{0}: from {1} to {2} rounds are possible")]
     Rounds(&'static str, u32, u32),
+    #[error("{0} looks at {1} bytes of a password only; choose a shorter one, or another scheme")]
+    TooLong(&'static str, usize),
     #[error("there is no password behind it")]
     Empty,
 }

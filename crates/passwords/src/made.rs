@@ -10,6 +10,8 @@ use std::num::NonZeroU32;
 
 /// Cost of new hashes where none is asked for. The most expensive one still checks in well below a tenth of a second.
 const BCRYPT_COST: u32 = 10;
+/// What bcrypt hashes; it passes over the rest without a word.
+const BCRYPT_PASSWORD_LIMIT_BYTES: usize = 72;
 const PBKDF2_ROUNDS: u32 = 100_000;
 
 /// A hash before its scheme's name is set before it.
@@ -79,6 +81,9 @@ pub(crate) fn yescrypt(password: &str, rounds: Option<u32>) -> Result<Made, Unus
 }
 
 pub(crate) fn bcrypt(password: &str, rounds: Option<u32>) -> Result<Made, Unusable> {
+    if password.len() > BCRYPT_PASSWORD_LIMIT_BYTES {
+        return Err(Unusable::TooLong("BLF-CRYPT", BCRYPT_PASSWORD_LIMIT_BYTES));
+    }
     let cost = rounds_of("BLF-CRYPT", rounds, BCRYPT_COST, 4, crate::crypt::BCRYPT_COST_LIMIT)?;
     let parts = bcrypt::hash_with_result(password, cost).map_err(|_| Unusable::Failed("BLF-CRYPT"))?;
     // `$2y$`: PHP, and with it PostfixAdmin, knows no `$2b$`.

@@ -134,6 +134,11 @@ fn a_long_password_is_compared_whole_where_the_scheme_can() {
     let stored = hash("ARGON2ID", &long, None).expect("hash");
     assert_eq!(verify(&stored, "CRYPT", &long), Ok(true));
     assert_eq!(verify(&stored, "CRYPT", &long[1..]), Ok(false));
+    // And where it cannot, none is made: CRYPT makes bcrypt as well.
+    for scheme in ["BLF-CRYPT", "CRYPT", "crypt.b64"] {
+        assert_eq!(hash(scheme, &long[..73], Some(4)), Err(Unusable::TooLong("BLF-CRYPT", 72)), "{scheme}");
+        assert!(hash(scheme, &long[..72], Some(4)).is_ok(), "{scheme}");
+    }
 }
 
 #[test]

@@ -165,9 +165,6 @@ async fn stored(state: &State, password: NewPassword) -> Result<Zeroizing<String
             Err(error) => refused(format!("this hash cannot be used: {error}")),
         };
     }
-    if state.desk.new_scheme == "BLF-CRYPT" && text.len() > 72 {
-        return refused("BLF-CRYPT looks at 72 bytes of a password only; choose a shorter one");
-    }
     let hash = state.desk.hash(Secret::new(text)).await.map_err(|e| WriteError::Refused(format!("the password cannot be hashed: {e}")))?;
     Ok(Zeroizing::new(hash))
 }

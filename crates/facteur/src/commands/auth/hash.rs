@@ -45,9 +45,6 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> anyhow::Result<ExitCode>
     if password.chars().any(char::is_control) {
         bail!("the password has a control character");
     }
-    if password.len() > 72 && arguments.scheme.to_ascii_uppercase().starts_with("BLF-CRYPT") {
-        bail!("BLF-CRYPT looks at 72 bytes of a password only");
-    }
     let hash = passwords::hash(&arguments.scheme, &password, arguments.rounds.or_else(|| usual_rounds(globals, &arguments.scheme)))?;
     match globals.json {
         true => println!("{}", json!({ "hash": hash })),
