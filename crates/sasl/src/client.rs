@@ -29,6 +29,12 @@ pub trait Mechanism: Send {
 
     /// The answer to a challenge (already out of base64).
     fn respond(&mut self, challenge: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error>;
+
+    /// Whether a server's word that the login succeeded may be believed. Not before a server that has to prove itself has done so
+    /// (RFC 5802 §3): such a success is a failure.
+    fn finished(&self) -> bool {
+        true
+    }
 }
 
 /// The mechanism to use of those a server offers, names in any case. `None`: none that we speak. `nonce` as in [`Scram::new`].
@@ -230,7 +236,7 @@ mod tests {
                         Step::Find(_, wanted) => {
                             prop_assert_eq!(wanted, kind);
                             server.found(match kind {
-                                Kind::Scram(hash) => Found::Scram(Keys::derive(hash, &known, b"salt", 1)),
+                                Kind::Scram(hash) => Found::Scram(Keys::derive(hash, &known, b"salty salt", 4096)),
                                 Kind::HmacMd5 => Found::HmacMd5(Key::derive(&known)),
                             }).expect("step")
                         }
@@ -241,6 +247,7 @@ mod tests {
                     }
                 };
                 prop_assert_eq!(proven, right, "{}", name);
+                prop_assert!(!proven || client.finished(), "{}", name);
             }
         }
 

@@ -1,13 +1,16 @@
 //! SCRAM (RFC 5802, RFC 7677), the client's side, without channel binding.
 
 use super::{Error, Mechanism};
-use crate::scram::{Hash, ITERATIONS_LIMIT};
+use crate::scram::{Hash, ITERATIONS, ITERATIONS_LIMIT};
 use aws_lc_rs::constant_time;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mail_types::Secret;
 use std::num::NonZeroU32;
 use zeroize::Zeroizing;
+
+/// With less salt, keys of all passwords could be had from a table.
+const SALT_LEAST_BYTES: usize = 8;
 
 pub struct Scram {
     hash: Hash,
@@ -20,7 +23,11 @@ pub struct Scram {
 enum State {
     Fresh,
     Sent,
-    Proved { signature: Vec<u8> },
+    Proved {
+        signature: Vec<u8>,
+    },
+    /// The server has shown that it knows the password.
+    Known,
     Over,
 }
 
@@ -55,7 +62,9 @@ impl Scram {
         }
         let salt = BASE64.decode(salt).map_err(|_| Error::Misbehaved)?;
         let iterations: NonZeroU32 = iterations.parse().map_err(|_| Error::Misbehaved)?;
-        if iterations.get() > ITERATIONS_LIMIT {
+        // Our proof is a hash of the password for whoever asked: one iteration and no salt would make it cheap to guess
+        // (RFC 5802 §9; RFC 7677 §4 has the least).
+        if salt.len() < SALT_LEAST_BYTES || !(ITERATIONS..=ITERATIONS_LIMIT).contains(&iterations.get()) {
             return Err(Error::Misbehaved);
         }
         let salted = self.hash.salted(self.password.reveal(), &salt, iterations);
@@ -88,12 +97,19 @@ impl Mechanism for Scram {
             State::Proved { signature } => {
                 let told = challenge.strip_prefix(b"v=").and_then(|v| BASE64.decode(v.split(|b| *b == b',').next()?).ok());
                 match told.is_some_and(|told| constant_time::verify_slices_are_equal(&told, &signature).is_ok()) {
-                    true => Ok(Zeroizing::default()),
+                    true => {
+                        self.state = State::Known;
+                        Ok(Zeroizing::default())
+                    }
                     false => Err(Error::Misbehaved),
                 }
             }
-            State::Over => Err(Error::OutOfTurn),
+            State::Known | State::Over => Err(Error::OutOfTurn),
         }
+    }
+
+    fn finished(&self) -> bool {
+        matches!(self.state, State::Known)
     }
 }
 
@@ -122,7 +138,9 @@ mod tests {
             let mut scram = Scram::new(hash, "user", Secret::new("pencil"), nonce);
             assert_eq!(scram.initial().expect("first").as_slice(), format!("n,,n=user,r={nonce}").as_bytes());
             assert_eq!(scram.respond(challenge.as_bytes()).expect("proof").as_slice(), want.as_bytes());
+            assert!(!scram.finished());
             assert_eq!(scram.respond(last.as_bytes()).expect("the server is known").as_slice(), b"");
+            assert!(scram.finished());
             assert_eq!(scram.respond(b""), Err(Error::OutOfTurn));
         }
     }
@@ -134,15 +152,26 @@ mod tests {
             assert_eq!(scram.respond(b"").expect("first").as_slice(), b"n,,n=a=3Db=2Cc,r=x");
             scram
         };
-        for challenge in
-            ["r=y,s=AAAA,i=1", "r=x,s=AAAA,i=1", "r=xy,s=!,i=1", "r=xy,s=AAAA,i=0", "r=xy,s=AAAA,i=4000000000", "m=1,r=xy,s=AAAA,i=1", ""]
-        {
+        for challenge in [
+            "r=y,s=AAAAAAAAAAA=,i=4096",
+            "r=x,s=AAAAAAAAAAA=,i=4096",
+            "r=xy,s=!,i=4096",
+            "r=xy,s=AAAAAAAAAAA=,i=0",
+            "r=xy,s=AAAAAAAAAAA=,i=1",
+            "r=xy,s=AAAAAAAAAAA=,i=4095",
+            "r=xy,s=AAAAAAAAAAA=,i=4000000000",
+            "r=xy,s=AAAAAAAAAA==,i=4096",
+            "r=xy,s=,i=4096",
+            "m=1,r=xy,s=AAAAAAAAAAA=,i=4096",
+            "",
+        ] {
             assert_eq!(begun().respond(challenge.as_bytes()), Err(Error::Misbehaved), "{challenge}");
         }
         for last in ["v=AAAA", "e=other-error", "", "v=rmF9pqV8S7suAoZWja4dJRkFsKQ="] {
             let mut scram = begun();
-            scram.respond(b"r=xy,s=AAAA,i=1").expect("proof");
+            scram.respond(b"r=xy,s=AAAAAAAAAAA=,i=4096").expect("proof");
             assert_eq!(scram.respond(last.as_bytes()), Err(Error::Misbehaved), "{last}");
+            assert!(!scram.finished());
         }
     }
 }

@@ -33,7 +33,10 @@ async fn log_in(client: &AuthClient, mechanism: &str, user: &str, password: &str
                 let answer = side.respond(pending.challenge()).expect("the server keeps to the mechanism");
                 pending.answer(&answer).await
             }
-            AuthStep::Ok(ok) => return Ok(ok.user),
+            AuthStep::Ok(ok) => {
+                assert!(side.finished(), "the server has not proved itself");
+                return Ok(ok.user);
+            }
             AuthStep::Fail(fail) => return Err(fail),
         };
     }
