@@ -9,6 +9,11 @@ use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+use tokio::task::JoinSet;
 
 /// What `doveadm auth test` ends with when the login fails.
 const EXIT_REFUSED: u8 = 77;
@@ -16,7 +21,7 @@ const EXIT_REFUSED: u8 = 77;
 const EXIT_TEMPORARY: u8 = 75;
 
 /// Try a login as a mail program would; exit code 77: it is refused, 75: nobody can tell now
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     user: String,
     /// Asked for, or read from standard input, when it is not given; other users of this machine can see it while the command runs
@@ -32,6 +37,12 @@ pub struct Arguments {
     /// The client's address, for users that may log in from some only
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
+    /// Log in so often, and tell how many logins a second that makes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// With --count: so many logins at a time, over one connection
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    parallel: u32,
     /// The socket [default: `auth` in run_directory]
     #[arg(short = 'a', long, value_name = "SOCKET")]
     socket: Option<PathBuf>,
@@ -46,7 +57,11 @@ pub async fn run(globals: &Globals, arguments: &Arguments) -> anyhow::Result<Exi
         Some(password) => Secret::new(password.clone()),
         None => Secret::new(&**password::known("Password: ")?),
     };
-    let verdict = log_in(&AuthClient::new(socket), arguments, &password).await?;
+    let client = AuthClient::new(socket);
+    if arguments.count > 1 {
+        return measure(globals, &client, arguments, &password).await;
+    }
+    let verdict = log_in(&client, arguments, &password).await?;
     let code = match &verdict {
         Ok(_) => ExitCode::SUCCESS,
         Err(fail) if fail.temporary => ExitCode::from(EXIT_TEMPORARY),
@@ -96,6 +111,39 @@ async fn log_in(client: &AuthClient, arguments: &Arguments, password: &Secret) -
             AuthStep::Fail(fail) => return Ok(Err(fail)),
         };
     }
+}
+
+/// Many logins, some at a time. Fails when some succeeded and others did not.
+async fn measure(globals: &Globals, client: &AuthClient, arguments: &Arguments, password: &Secret) -> anyhow::Result<ExitCode> {
+    let shared = Arc::new((arguments.clone(), AtomicU32::new(arguments.count)));
+    let began = Instant::now();
+    let mut workers = JoinSet::new();
+    for _ in 0..arguments.parallel {
+        let (shared, client, password) = (shared.clone(), client.clone(), password.clone());
+        workers.spawn(async move {
+            let (arguments, left) = &*shared;
+            let mut counts = (0u32, 0u32);
+            while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                match log_in(&client, arguments, &password).await? {
+                    Ok(_) => counts.0 += 1,
+                    Err(_) => counts.1 += 1,
+                }
+            }
+            anyhow::Ok(counts)
+        });
+    }
+    let (mut succeeded, mut failed) = (0, 0);
+    for counts in workers.join_all().await {
+        let (more, lost) = counts?;
+        (succeeded, failed) = (succeeded + more, failed + lost);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = f64::from(arguments.count) / seconds.max(1e-9);
+    match globals.json {
+        true => println!("{}", json!({ "succeeded": succeeded, "failed": failed, "seconds": seconds, "per_second": rate })),
+        false => println!("{succeeded} logins succeeded and {failed} failed in {seconds:.2} s: {rate:.0} a second"),
+    }
+    Ok(if failed == 0 || succeeded == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tell(user: &str, verdict: &Result<AuthOk, AuthFail>) {
