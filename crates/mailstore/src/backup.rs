@@ -1,7 +1,7 @@
 //! Mailboxes on their way to a backup and back: whole, with UIDVALIDITY, UIDs, flags and keywords, in the files they have here, so that a
 //! backup that lies in a folder is a Maildir that Dovecot can serve as well.
 //!
-//! Not part of it: `facteur.log`, `facteur.cache` and `maildirsize`, which are made anew. MODSEQs begin anew, so clients with CONDSTORE ask for all flags once.
+//! Not part of it: `facteur.log`, `facteur.cache`, `facteur.index` and `maildirsize`, which are made anew. MODSEQs begin anew, so clients with CONDSTORE ask for all flags once.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,7 +16,7 @@ use crate::mailbox::{Mailbox, State};
 use crate::name::MailboxName;
 use crate::snapshot::{Message, Snapshot, file_name};
 use crate::uidlist::{self, UidList};
-use crate::{acl, cache, changelog, keywords, lock, metadata, uidvalidity};
+use crate::{acl, cache, changelog, index, keywords, lock, metadata, uidvalidity};
 
 /// Small files that belong to a mailbox, as they are.
 const SMALL_FILES: [&str; 2] = [acl::FILE, metadata::OF_MAILBOX];
@@ -216,8 +216,9 @@ impl Restoring {
                 from.rename(&name, &to, &name)?;
             }
         }
-        root.unlink(changelog::FILE)?;
-        root.unlink(cache::FILE)?;
+        for name in [changelog::FILE, cache::FILE, index::FILE] {
+            root.unlink(name)?;
+        }
         for name in SMALL_FILES.into_iter().chain([keywords::FILE]) {
             match self.dir.is_file(name)? {
                 true => self.dir.rename(name, root, name)?,

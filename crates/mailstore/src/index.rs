@@ -47,7 +47,7 @@ use crate::mailbox::is_message_name;
 use crate::snapshot::{Core, Message, Snapshot};
 use crate::uidlist;
 
-const FILE: &str = "facteur.index";
+pub(crate) const FILE: &str = "facteur.index";
 const TEMPORARY: &str = "facteur.index.tmp";
 const MAGIC: &[u8; 8] = b"facteurI";
 const VERSION: u32 = 1;
