@@ -167,7 +167,7 @@ mod tests {
         let mechanism = |name: &str, plaintext, anonymous| Mechanism { name: name.into(), plaintext, anonymous, ..Mechanism::default() };
         let scram = Mechanism { mutual: true, ..mechanism("SCRAM-SHA-256", false, false) };
         let cram = Mechanism { dictionary: true, ..mechanism("CRAM-MD5", false, false) };
-        let plus = Mechanism { private: true, binds: true, ..mechanism("SCRAM-SHA-256-PLUS", false, false) };
+        let plus = Mechanism { private: true, binds: true, mutual: true, ..mechanism("SCRAM-SHA-256-PLUS", false, false) };
         let list = [mechanism("PLAIN", true, false), mechanism("ANONYMOUS", false, true), plus, scram, cram];
         for (barred, want) in [
             (&[SaslOption::NoAnonymous][..], "PLAIN SCRAM-SHA-256 CRAM-MD5"),

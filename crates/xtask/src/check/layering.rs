@@ -14,10 +14,12 @@ const LAYERS: [&[&str]; 11] = [
     &["daemon", "durable"],
     &["tables", "dns", "spool", "mailstore", "sendmail"],
     &["routing", "policy", "outbound"],
-    &["smtpd", "qmgr", "deliver", "imapd", "pop3d", "authd", "facteur"],
+    PROGRAMS,
     &["testkit"],
     &["e2e", "xtask"],
 ];
+
+const PROGRAMS: &[&str] = &["smtpd", "qmgr", "deliver", "imapd", "pop3d", "authd", "facteur"];
 
 /// Machines and grammars that fuzzers and tests run as they are.
 const PURE: [&str; 6] = ["mail-types", "message", "smtp-proto", "imap-proto", "pop3-proto", "sasl"];
@@ -85,7 +87,7 @@ fn judge(uses: &BTreeMap<String, Vec<Dependency>>) -> Vec<String> {
             continue;
         };
         for used in dependencies {
-            let program = LAYERS[7].contains(&used.name.as_str());
+            let program = PROGRAMS.contains(&used.name.as_str());
             match layer(&used.name) {
                 Some(_) if program => problems.push(format!("{name} uses the program {}", used.name)),
                 Some(below) if below >= own => problems.push(format!("{name} uses {}, which does not stand above it", used.name)),
