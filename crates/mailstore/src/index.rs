@@ -89,6 +89,11 @@ pub(crate) fn read(dir: &Dir) -> Result<Option<State>> {
     Ok(dir.read_small(FILE, LARGEST_BYTES)?.and_then(|bytes| decode(&bytes)))
 }
 
+/// Removes it: what it says is in doubt.
+pub(crate) fn remove(dir: &Dir) -> Result<()> {
+    dir.unlink(FILE).map(drop)
+}
+
 fn encode(known: &Known) -> Vec<u8> {
     let count = known.snapshot.len();
     let mut out = Vec::with_capacity(HEADER_BYTES + FACT_BYTES + count * (MESSAGE_BYTES + 64));

@@ -2,6 +2,7 @@
 
 use crate::dir::Dir;
 use crate::error::Result;
+use crate::index;
 use crate::lock;
 use crate::mailbox::Mailbox;
 use crate::mailbox::sync::PATIENCE;
@@ -16,9 +17,10 @@ impl Mailbox {
     /// in `tmp/` goes. UIDs that clients know stay. Returns how many files went. Blocking.
     pub fn resync(&self) -> Result<usize> {
         let mut state = self.state.lock();
-        state.looked = None;
-        self.look(&mut state, PATIENCE)?;
         let folder = self.folder()?;
+        index::remove(&folder.dir)?;
+        (state.looked, state.position) = (None, None);
+        self.look_in(&mut state, &folder, PATIENCE)?;
         let lock = lock::lock(&folder.dir, uidlist::LOCK, PATIENCE)?;
         self.introduce_locked(&mut state, &folder, Vec::new(), &lock)?;
         self.rewrite(&mut state, &folder, &lock)?;
