@@ -368,6 +368,8 @@ mod tests {
     #[test]
     fn an_open_inbox_follows_what_is_restored_by_another_process() {
         let world = world();
+        // made in the same second both would have the same one
+        std::fs::write(world.other.root().join(uidlist::FILE), "3 V1234567 N1 G3085f01b7f11094c501100008c4a11c1\n").expect("list");
         let (from, open) = (fill(&world.account, "INBOX"), fill(&world.other, "INBOX"));
         // two stores are two processes
         let other = Store::new(Settings::default());
