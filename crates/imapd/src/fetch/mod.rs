@@ -189,9 +189,7 @@ impl Job {
         let arrived = self.items.contains(&FetchItem::InternalDate).then_some(()).map(arrived).transpose()?;
         let size = |_| facts.map_or_else(|| mailbox.size(message), |facts| Ok(facts.size()));
         let size = self.items.contains(&FetchItem::Size).then_some(()).map(size).transpose()?;
-        out.extend_from_slice(b"* ");
-        encode::number(out, u64::from(target.number));
-        out.extend_from_slice(b" FETCH (");
+        selected.write_fetch_start(out, target);
         let items = self.items.clone();
         for (at, item) in items.iter().enumerate() {
             if at > 0 {
