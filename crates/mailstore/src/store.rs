@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -133,13 +133,9 @@ impl Store {
         recent
     }
 
-    /// For a program that ends: waits until no file is behind the flags of its message, no longer than `patience`, and writes down what is known
-    /// of mailboxes that were kept. What is left then is done by who opens the mailbox next. Blocking.
-    pub fn finish(&self, patience: Duration) {
-        let begun = Instant::now();
-        while self.notifier.is_renaming() && begun.elapsed() < patience {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// For a program that ends: writes down what is known of mailboxes that were kept. Whatever was answered is in the Maildir by then, so there
+    /// is nothing to wait for. Blocking.
+    pub fn finish(&self, _patience: Duration) {
         if let Some(recent) = self.recent() {
             recent.save_all();
         }

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -62,21 +62,11 @@ pub(crate) struct Notifier {
     inotify: Option<Inotify>,
     targets: Mutex<HashMap<WatchDescriptor, Vec<Target>>>,
     polled: Mutex<Vec<Weak<Mailbox>>>,
-    queue: Mutex<VecDeque<Task>>,
+    queue: Mutex<VecDeque<Weak<Mailbox>>>,
     wake: Condvar,
     started: AtomicBool,
     stopping: AtomicBool,
-    /// Mailboxes in which files are to be renamed.
-    renaming: AtomicUsize,
     poll_interval: Duration,
-}
-
-/// What a worker is to do.
-enum Task {
-    /// Bring a mailbox up to date, if anybody has it open.
-    Look(Weak<Mailbox>),
-    /// Give files the names they are to have, whether or not anybody has the mailbox open.
-    Rename(Arc<Mailbox>),
 }
 
 /// Whom the events of a watch are for.
@@ -159,7 +149,6 @@ impl Notifier {
             wake: Condvar::new(),
             started: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
-            renaming: AtomicUsize::new(0),
             poll_interval,
         })
     }
@@ -283,25 +272,9 @@ impl Notifier {
 
     fn enqueue(&self, mailbox: &Arc<Mailbox>) {
         if !std::mem::replace(&mut mailbox.pending().lock().queued, true) {
-            self.add(Task::Look(Arc::downgrade(mailbox)));
+            self.queue.lock().push_back(Arc::downgrade(mailbox));
+            self.wake.notify_one();
         }
-    }
-
-    fn add(&self, task: Task) {
-        self.queue.lock().push_back(task);
-        self.wake.notify_one();
-    }
-
-    /// Has files renamed that are behind what is known of their messages.
-    pub fn rename_later(self: &Arc<Notifier>, mailbox: Arc<Mailbox>) {
-        self.start();
-        self.renaming.fetch_add(1, Ordering::AcqRel);
-        self.add(Task::Rename(mailbox));
-    }
-
-    /// True while files are to be renamed.
-    pub fn is_renaming(&self) -> bool {
-        self.renaming.load(Ordering::Acquire) > 0
     }
 
     fn start(self: &Arc<Notifier>) {
@@ -413,40 +386,18 @@ fn work(notifier: &Weak<Notifier>) {
             }
             queue.pop_front()
         };
-        match next {
-            Some(Task::Look(mailbox)) => mailbox.upgrade().iter().for_each(|mailbox| look(&notifier, mailbox)),
-            Some(Task::Rename(mailbox)) => rename(&notifier, mailbox),
-            None => {}
+        let Some(mailbox) = next.and_then(|next| next.upgrade()) else { continue };
+        mailbox.pending().lock().queued = false;
+        match mailbox.refresh_briefly() {
+            Ok(()) | Err(Error::NoSuchMailbox) => {}
+            Err(Error::Locked { .. }) => {
+                // the pause keeps a lock held for long from making us spin
+                std::thread::sleep(Duration::from_millis(100));
+                notifier.enqueue(&mailbox);
+            }
+            Err(error) => tracing::warn!(mailbox = %mailbox.name(), %error, "cannot look at a mailbox"),
         }
     }
-}
-
-/// Keeps a lock held for long from making us spin.
-const PAUSE: Duration = Duration::from_millis(100);
-
-fn look(notifier: &Notifier, mailbox: &Arc<Mailbox>) {
-    mailbox.pending().lock().queued = false;
-    match mailbox.refresh_briefly() {
-        Ok(()) | Err(Error::NoSuchMailbox) => {}
-        Err(Error::Locked { .. }) => {
-            std::thread::sleep(PAUSE);
-            notifier.enqueue(mailbox);
-        }
-        Err(error) => tracing::warn!(mailbox = %mailbox.name(), %error, "cannot look at a mailbox"),
-    }
-}
-
-fn rename(notifier: &Notifier, mailbox: Arc<Mailbox>) {
-    match mailbox.rename_some() {
-        Ok(true) => return notifier.add(Task::Rename(mailbox)),
-        Err(Error::Locked { .. }) => {
-            std::thread::sleep(PAUSE);
-            return notifier.add(Task::Rename(mailbox));
-        }
-        Ok(false) | Err(Error::NoSuchMailbox) => {}
-        Err(error) => tracing::warn!(mailbox = %mailbox.name(), %error, "files do not get the names for their flags yet"),
-    }
-    notifier.renaming.fetch_sub(1, Ordering::AcqRel);
 }
 
 #[cfg(test)]

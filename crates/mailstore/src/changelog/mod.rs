@@ -35,8 +35,9 @@
 //!
 //! Written under flock(2) on the file itself. Whoever has it waits for the uidlist's lock briefly only, as the holder of that may wait for
 //! this one. Changes of flags are
-//! synced before the files are renamed and before anybody is told, and many files are renamed when the client has its answer: after a crash in
-//! between, records above `settled` win over file names. Otherwise file names win: what another program did gets its record when it is noticed, settled before it is written. Records of messages that
+//! synced before the files are renamed, and files are renamed before anybody is told: a flag that was acknowledged is in the file's name, and
+//! losing the log loses no flag. After a crash in between, or where the crash took renames back, records above `settled` win over file names.
+//! Otherwise file names win: what another program did gets its record when it is noticed, settled before it is written. Records of messages that
 //! appeared need no sync: lost in a crash, the messages are found again, with a higher MODSEQ, or the uidlist knows that they were there.
 //!
 //! Reading needs no lock. A record cut short at the end of the file, or zeros there, are what a crash left (with the lock held) or what

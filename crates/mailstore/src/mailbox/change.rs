@@ -7,13 +7,12 @@ use crate::changelog::Bits;
 use crate::error::{Error, Result};
 use crate::flags::{FlagMode, FlagSet, Info, KeywordBits};
 use crate::keywords;
-use crate::mailbox::late::FEW;
 use crate::mailbox::state::{Found, State};
 use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Folder, Mailbox, Stored};
 use crate::snapshot::{Message, file_name};
 
-pub(super) const TRIES: usize = 5;
+const TRIES: usize = 5;
 
 /// How long the uidlist's lock is waited for with the log locked: whoever has the one may be waiting for the other.
 const BRIEFLY: Duration = Duration::from_secs(1);
@@ -66,16 +65,6 @@ impl Mailbox {
             None => HashMap::new(),
         };
         let change = |uid: u32, old: Info| judged.get(&uid).is_none_or(|bits| *bits == Bits::of(old)).then(|| wanted(old));
-        if let Some(modseq) = modseq
-            && unchanged_since.is_none()
-            && changes.len() > FEW
-        {
-            changes.iter().for_each(|(uid, info)| state.put_off(*uid, *info, modseq));
-            drop(log);
-            self.publish(&mut state);
-            self.rename_later(&mut state);
-            return Ok(stored);
-        }
         let (renamed, result) = self.rename_messages(&mut state, &folder, &changes, change, &mut stored);
         if let (Some(log), Some(modseq)) = (&mut log, modseq) {
             changes.iter().for_each(|(uid, info)| state.announced(*uid, *info, modseq, renamed.contains(uid)));
@@ -220,14 +209,9 @@ impl Mailbox {
             if dir.unlink(&name)? {
                 return Ok(size);
             }
-            self.look_briefly(state, folder)?;
+            self.look_in(state, folder, BRIEFLY)?;
         }
         Err(Error::Expunged)
-    }
-
-    /// With the log locked.
-    pub(super) fn look_briefly(&self, state: &mut State, folder: &Folder) -> Result<()> {
-        self.look_in(state, folder, BRIEFLY)
     }
 
     /// Renames a message to the flags `change` makes of its present ones; false when it makes none. The new name is in `cur/` when the flags
@@ -250,14 +234,10 @@ impl Mailbox {
             let new = Found { name: file_name(message.base_name(), info, false), in_new: false };
             match folder.part(message.in_new).rename(&old, &folder.cur, &new.name) {
                 Ok(()) => {
-                    if state.behind.remove(&uid) {
-                        // its flags are those that the file was to get
-                        state.snapshot.update(uid, |message| message.odd_name = None);
-                    }
                     state.note(uid, &new);
                     return Ok(true);
                 }
-                Err(error) if error.is_not_found() => self.look_briefly(state, folder)?,
+                Err(error) if error.is_not_found() => self.look_in(state, folder, BRIEFLY)?,
                 Err(error) => return Err(error),
             }
         }

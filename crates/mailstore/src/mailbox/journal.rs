@@ -62,12 +62,7 @@ enum Failed {
 impl Journal {
     /// True when something has to be written.
     pub fn is_due(&self) -> bool {
-        self.is_due_for_files() || !self.gone.is_empty()
-    }
-
-    /// True when what has to be written tells what files are named: not that they are no more.
-    pub fn is_due_for_files(&self) -> bool {
-        self.position.is_none() || self.anew || self.poisoned || !self.unlogged.is_empty()
+        self.position.is_none() || self.anew || self.poisoned || !self.unlogged.is_empty() || !self.gone.is_empty()
     }
 
     /// UIDs that only the log knows.
@@ -207,7 +202,6 @@ impl State {
             message.info = entry.bits.onto(message.info);
             (message.in_new, message.odd_name, message.modseq) = (false, None, message.modseq.max(entry.modseq));
         });
-        self.behind.remove(&uid);
         self.changed = true;
     }
 

@@ -7,7 +7,6 @@
 mod append;
 mod change;
 mod journal;
-mod late;
 mod listing;
 mod read;
 mod recall;
@@ -58,8 +57,6 @@ pub struct Mailbox {
     /// Kernel events not yet applied.
     pending: Mutex<Pending>,
     watching: Mutex<Option<WatchHandle>>,
-    /// Held while files are found by names that nobody here may change meanwhile; never waited for with the state locked.
-    names: RwLock<()>,
     /// Where readers of this mailbox's messages stopped.
     places: Arc<Places>,
     held: recall::Held,
@@ -138,7 +135,6 @@ impl Mailbox {
             unclaimed: AtomicBool::new(false),
             pending: Mutex::new(Pending::default()),
             watching: Mutex::new(None),
-            names: RwLock::default(),
             places: Arc::default(),
             held: recall::Held::default(),
             cache: Cache::new(account.store().cache_room().clone()),
@@ -266,15 +262,8 @@ impl Mailbox {
         let highest_modseq = state.shown_modseq();
         let is_same = self.published.read().highest_modseq == highest_modseq;
         if !std::mem::take(&mut state.changed) && is_same {
-            if std::mem::take(&mut state.renamed) {
-                // for who reads messages; there is nothing to tell anybody
-                let mut snapshot = state.snapshot.clone();
-                snapshot.highest_modseq = highest_modseq;
-                *self.published.write() = Arc::new(snapshot);
-            }
             return;
         }
-        state.renamed = false;
         state.snapshot.generation += 1;
         let mut snapshot = state.snapshot.clone();
         snapshot.highest_modseq = highest_modseq;

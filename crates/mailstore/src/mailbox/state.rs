@@ -1,7 +1,7 @@
 //! What a mailbox is known to hold, and how findings on disk change it. No I/O here.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -43,12 +43,6 @@ pub(crate) struct State {
     pub keywords_stamp: Option<Stamp>,
     /// `new/` and `cur/` as they were at the last look, and when that was.
     pub looked: Option<(Stamp, Stamp, SystemTime)>,
-    /// Messages whose flags are in the log, and whose files still have names of before.
-    pub behind: BTreeSet<u32>,
-    /// A worker was asked to rename them.
-    pub renaming: bool,
-    /// Files got other names, and nothing else changed, since the last publication.
-    pub renamed: bool,
     /// Where the log of changes says something else.
     pub journal: Journal,
 }
@@ -132,10 +126,6 @@ impl State {
         if message.in_new == found.in_new && message.is_named(&found.name) {
             return false;
         }
-        if self.behind.contains(&uid) {
-            self.catch_up_with(uid, found);
-            return true;
-        }
         let was_new = message.in_new;
         let (old, modseq) = (message.info, message.modseq);
         self.snapshot.update(uid, |message| describe(message, found));
@@ -164,7 +154,6 @@ impl State {
                 }
             }
             self.fields.remove(uid);
-            self.behind.remove(uid);
         }
         self.snapshot.remove(gone);
         self.unlinked(gone);
@@ -174,8 +163,7 @@ impl State {
     /// Forgets everything because the UIDVALIDITY became another.
     pub fn reset(&mut self) {
         let keep = self.snapshot.emptied();
-        let renaming = self.renaming;
-        *self = State { snapshot: keep, changed: true, renaming, keywords_stamp: self.keywords_stamp, ..State::default() };
+        *self = State { snapshot: keep, changed: true, keywords_stamp: self.keywords_stamp, ..State::default() };
         self.snapshot.uid_next = 1;
     }
 

@@ -133,7 +133,7 @@ impl Mailbox {
         }
         let (Some(list), Some((log, settled, last_uid))) = (state.position, state.journal.at_rest()) else { return Ok(None) };
         let is_ahead = state.unmatched.values().any(|line| line.uid > state.highest);
-        if state.rewrite || state.unsynced || is_ahead || !state.behind.is_empty() || state.snapshot.uid_validity == 0 {
+        if state.rewrite || state.unsynced || is_ahead || state.snapshot.uid_validity == 0 {
             return Ok(None);
         }
         Ok(Some(Known {
@@ -239,7 +239,7 @@ impl Mailbox {
     }
 
     /// Applies what the kernel told: the usual case of a delivery costs no reading of directories.
-    pub(super) fn apply(&self, state: &mut State, folder: &Folder, events: &[Event], patience: Duration) -> Result<()> {
+    fn apply(&self, state: &mut State, folder: &Folder, events: &[Event], patience: Duration) -> Result<()> {
         let (mut new, mut vanished): (Vec<Found>, Vec<Found>) = (Vec::new(), Vec::new());
         for event in events.iter().filter(|event| is_message_name(&event.name)) {
             let file = Found { name: event.name.clone(), in_new: event.in_new };

@@ -103,8 +103,6 @@ impl Mailbox {
     /// Gives the files of messages second names in `to`, after `charge` let their bytes and number pass.
     fn link_into(&self, uids: &[u32], to: &Mailbox, gone: Gone, kept: Kept, charge: impl Fn(u64, u64) -> Result<()>) -> Result<Added> {
         for _ in 0..5 {
-            // as long as the names in the snapshot are used
-            let names = self.names.read();
             let snapshot = self.snapshot();
             let messages: Vec<Message> = uids.iter().filter_map(|uid| snapshot.find(*uid)).map(|(_, message)| message.clone()).collect();
             if gone == Gone::Refuse && messages.len() < uids.len() {
@@ -130,7 +128,6 @@ impl Mailbox {
                 }
             }
             // renamed or removed under us: see what is left
-            drop(names);
             let mut state = self.state.lock();
             self.look(&mut state, PATIENCE)?;
             self.publish(&mut state);

@@ -282,6 +282,49 @@ fn a_rename_that_a_crash_prevented_is_made_up_for() {
     }
 }
 
+/// What was answered is in the Maildir, for other programs and without the log.
+#[test]
+fn a_store_of_many_has_named_all_files_when_it_returns() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    for _ in 0..40 {
+        home.append(&mailbox, "x\r\n", Flags::DRAFT);
+    }
+    let all = uids(&mailbox.snapshot());
+    let done = mailbox.store_flags(&all, FlagMode::Add, &Flags::SEEN.into(), None).unwrap().done;
+    let names = home.names("cur");
+    assert!(done == all && names.iter().all(|name| name.ends_with(":2,DS")), "{names:?}");
+    home.remove("facteur.log");
+    let again = inbox(&home.again()).snapshot();
+    assert!(again.len() == 40 && again.iter().all(|message| message.flags() == Flags::DRAFT | Flags::SEEN));
+}
+
+/// A name that cannot get longer: the client hears of it, the other messages are changed, and everybody agrees on what is so.
+#[test]
+fn a_file_that_cannot_be_renamed_holds_nothing_else_up() {
+    let home = Home::new();
+    inbox(&home);
+    for number in 0..30 {
+        let long = if number == 7 { "x".repeat(252 - 4) } else { String::new() };
+        home.write(&format!("cur/1{number:02}.{long}"), "x\n");
+    }
+    let mailbox = inbox(&home);
+    mailbox.refresh().unwrap();
+    let all = uids(&mailbox.snapshot());
+    let before = highest(&mailbox);
+    assert!(mailbox.store_flags(&all, FlagMode::Add, &Flags::SEEN.into(), None).is_err());
+    home.append(&mailbox, "x\r\n", Flags::SEEN);
+    let (snapshot, again) = (mailbox.snapshot(), inbox(&home.again()));
+    assert!(snapshot.has_modseqs() && highest(&mailbox) > before);
+    let unseen = |mailbox: &Mailbox| -> Vec<u32> {
+        let snapshot = mailbox.snapshot();
+        snapshot.iter().filter(|message| !message.flags().contains(Flags::SEEN)).map(|message| message.uid()).collect()
+    };
+    assert_eq!((unseen(&mailbox), unseen(&again)), (vec![8], vec![8]));
+    assert_eq!((modseqs(&mailbox), highest(&mailbox)), (modseqs(&again), highest(&again)));
+    assert_eq!(home.names("cur").iter().filter(|name| name.ends_with(":2,S")).count(), 30);
+}
+
 #[test]
 fn a_long_log_is_made_short_and_forgets_the_oldest_removals_only() {
     let home = Home::new();

@@ -123,10 +123,6 @@ impl Mailbox {
 
     /// Brings log and state together. The log is locked and was read to its end.
     pub(in crate::mailbox) fn even_out(&self, state: &mut State, folder: &Folder, log: &mut Locked) -> Result<()> {
-        if !state.behind.is_empty() && (state.journal.is_due_for_files() || self.is_long(state)) {
-            // what is written next settles all that is before it
-            self.carry_out(state, folder, usize::MAX)?;
-        }
         if state.journal.anew || state.journal.poisoned {
             return self.begin_log(state, folder, log);
         }
@@ -164,9 +160,7 @@ impl Mailbox {
         if !what.is_empty() {
             // files have what these records say already: settled first, so that they never win over what another program makes of a file
             let modseq = next_modseq(state.snapshot.highest_modseq, now());
-            if state.behind.is_empty() {
-                self.settle_log(state, log, modseq)?;
-            }
+            self.settle_log(state, log, modseq)?;
             let modseq = self.append_log(state, log, &what, modseq, sync)?;
             changed.iter().for_each(|uid| state.set_modseq(*uid, modseq));
             let journal = &mut state.journal;
@@ -175,9 +169,6 @@ impl Mailbox {
         }
         state.journal.unlogged.clear();
         state.journal.owed.clear();
-        if !state.behind.is_empty() {
-            return Ok(());
-        }
         self.settle_log(state, log, state.snapshot.highest_modseq)?;
         self.shorten(state, log)
     }
@@ -233,15 +224,13 @@ impl Mailbox {
         Ok(())
     }
 
-    /// The log has become much longer than what it says.
-    fn is_long(&self, state: &State) -> bool {
-        let messages = (state.snapshot.len() + state.journal.entries.len()) as u64;
-        state.journal.position.is_some_and(|position| position.offset > SHORT_BYTES + messages * BYTES_PER_MESSAGE)
-    }
-
     /// Replaces a log that has become much longer than what it says. State and log are the same.
     fn shorten(&self, state: &mut State, log: &mut Locked) -> Result<()> {
-        let Some(position) = state.journal.position.filter(|_| self.is_long(state)) else { return Ok(()) };
+        let Some(position) = state.journal.position else { return Ok(()) };
+        let messages = (state.snapshot.len() + state.journal.entries.len()) as u64;
+        if position.offset <= SHORT_BYTES + messages * BYTES_PER_MESSAGE {
+            return Ok(());
+        }
         let Found::Whole { records, .. } = log.read(None)? else {
             state.journal.anew = true;
             return Ok(());
