@@ -35,6 +35,9 @@ pub(crate) struct Journal {
     unlogged: BTreeSet<u32>,
     /// Those of `unlogged` that get a record whatever the log says: their flags were shown, or the file got them, otherwise than it has it.
     owed: BTreeSet<u32>,
+    /// Those of `unlogged` that were shown otherwise than a record above `settled` has them, which is still carried out: a further one then
+    /// tells of the change.
+    to_come: BTreeSet<u32>,
     /// UIDs of removed messages that the log still has.
     gone: BTreeSet<u32>,
     /// The highest UID that the log has or had.
@@ -43,8 +46,8 @@ pub(crate) struct Journal {
     anew: bool,
     /// A sync failed: the file is given up.
     poisoned: bool,
-    /// The file is new, and its name may not be on the disk.
-    is_new: bool,
+    /// The file's name is known to be on the disk. Whoever made the file may not have seen to that.
+    is_named: bool,
     /// Why the log cannot be written was told.
     complained: bool,
     /// The log could not be written.
@@ -123,6 +126,7 @@ impl State {
         for uid in uids {
             self.journal.unlogged.remove(uid);
             self.journal.owed.remove(uid);
+            self.journal.to_come.remove(uid);
             self.journal.entries.remove(uid);
             self.journal.gone.insert(*uid);
         }
@@ -148,7 +152,7 @@ impl State {
     /// Log and message are compared once more.
     fn compare(&mut self, uid: u32) {
         let Some(entry) = self.journal.entries.get(&uid).copied() else { return };
-        let is_owed = self.journal.owed.contains(&uid);
+        let is_owed = self.journal.owed.contains(&uid) || self.journal.to_come.contains(&uid);
         if !is_owed && self.snapshot.find(uid).is_some_and(|(_, message)| Bits::of(message.info) == entry.bits) {
             self.journal.entries.remove(&uid);
             self.journal.unlogged.remove(&uid);
@@ -260,6 +264,7 @@ impl State {
             Found::Whole { mut records, position, settled } => {
                 without_living(&mut records);
                 self.journal.settled = settled;
+                self.journal.is_named = false;
                 // what it does not name is not in it
                 self.journal.entries.clear();
                 self.journal.unlogged = self.snapshot.iter().map(|message| message.uid()).collect();

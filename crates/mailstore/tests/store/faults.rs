@@ -261,6 +261,15 @@ fn without_room_for_the_log_flags_can_be_set() {
     assert_eq!((modseqs, snapshot.has_modseqs()), (vec![true, true, false], true));
 }
 
+/// What is synced in the log counts only when the log's name is on the disk as well, which whoever made it may have left to the system.
+#[test]
+fn a_log_that_may_have_no_name_after_a_crash_is_not_relied_on() {
+    let home = three_messages();
+    let Some(text) = under_strace(&home, "child_marks_two_messages", &["-e", "inject=fsync:error=EIO"]) else { return };
+    assert!(text.contains("done [1, 2], lasting false"), "{text}");
+    assert_eq!(seen(&home), [1, 2]);
+}
+
 /// What a failed sync left of the log nobody knows: it is given up.
 #[test]
 fn a_log_whose_sync_failed_is_made_anew() {

@@ -86,7 +86,12 @@ impl Mailbox {
             let State { journal, snapshot, .. } = state;
             let is_behind = |uid: &u32, entry: &Entry| snapshot.find(*uid).is_some_and(|(_, message)| message.modseq < entry.modseq);
             let shown = journal.unlogged.iter().filter(|uid| journal.entries.get(uid).is_none_or(|entry| !is_behind(uid, entry)));
-            journal.owed.extend(shown);
+            // but not against a record whose file may not have its name: who asked for that was told it is done, or will be
+            let is_to_come = |uid: &u32| journal.entries.get(uid).is_some_and(|entry| entry.modseq > journal.settled);
+            let (to_come, owed): (Vec<u32>, Vec<u32>) =
+                shown.filter(|uid| !journal.owed.contains(uid)).copied().partition(|uid| is_to_come(uid));
+            journal.to_come.extend(to_come);
+            journal.owed.extend(owed);
         }
         state.changed |= state.snapshot.lasting != is_lasting;
         state.snapshot.lasting = is_lasting;
@@ -138,12 +143,13 @@ impl Mailbox {
             let given = file_name(&message.core.base, entry.bits.onto(message.info), false);
             let is_stale = !dir.is_file(&message.file_name())?;
             let is_owed = state.journal.owed.contains(&uid);
+            let was_shown = is_owed || state.journal.to_come.contains(&uid);
             // above what is settled: whoever wrote it was stopped before the rename
             let is_due = entry.modseq > state.journal.settled && !is_owed;
             if is_stale || is_due && dir.rename(&message.file_name(), &folder.cur, &given).is_ok() {
                 state.take_over(uid, entry);
                 state.compare(uid);
-                flags.extend(is_owed.then_some((uid, entry.bits)));
+                flags.extend(was_shown.then_some((uid, entry.bits)));
             } else {
                 flags.push((uid, bits));
             }
@@ -169,6 +175,7 @@ impl Mailbox {
         }
         state.journal.unlogged.clear();
         state.journal.owed.clear();
+        state.journal.to_come.clear();
         self.settle_log(state, log, state.snapshot.highest_modseq)?;
         self.shorten(state, log)
     }
@@ -186,8 +193,9 @@ impl Mailbox {
     fn append_log(&self, state: &mut State, log: &mut Locked, what: &[What], modseq: u64, sync: bool) -> Result<u64> {
         let position = state.journal.position.ok_or(Error::NotAllowed("the mailbox has no log"))?;
         let records: Vec<Record> = what.iter().map(|what| Record { modseq, what: what.clone() }).collect();
-        if sync && std::mem::take(&mut state.journal.is_new) {
-            log.sync_name().inspect_err(|_| state.journal.is_new = true)?;
+        if sync && !state.journal.is_named {
+            log.sync_name()?;
+            state.journal.is_named = true;
         }
         let appended = log.append(&position, &records, sync);
         state.journal.poisoned |= log.is_broken();
@@ -219,7 +227,7 @@ impl Mailbox {
         state.changed = true;
         let complained = state.journal.complained;
         let last_uid = state.snapshot.uid_next.saturating_sub(1);
-        state.journal = Journal { position: Some(position), settled: modseq, is_new: !sync, last_uid, complained, ..Journal::default() };
+        state.journal = Journal { position: Some(position), settled: modseq, is_named: sync, last_uid, complained, ..Journal::default() };
         tracing::debug!(mailbox = %self.name, modseq, "the mailbox has a new log");
         Ok(())
     }

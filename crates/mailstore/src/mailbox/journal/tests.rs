@@ -165,6 +165,30 @@ fn a_directory_in_the_place_of_a_temporary_file_is_no_reason_to_have_no_modseqs(
     assert!(mailbox.snapshot().has_modseqs());
 }
 
+/// The names that a crash took back are in the log only. Who cannot lock it at first does not write down that the flags are gone.
+#[test]
+fn a_first_look_without_the_log_takes_no_flags_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_one, first) = process(&temp);
+    append(&first, 2);
+    let before = first.snapshot().highest_modseq();
+    let mut held = lock(&first);
+    let Found::Whole { position, .. } = held.read(None).unwrap() else { panic!("no log") };
+    let record = Record { modseq: before + 5, what: What::Flags(vec![(1, Bits::of(Info::parse("DS")))]) };
+    held.append(&position, &[record], true).unwrap();
+    let (_two, second) = process(&temp);
+    assert!(!second.snapshot().has_modseqs());
+    drop(held);
+    second.refresh().unwrap();
+    let (_three, third) = process(&temp);
+    for mailbox in [&second, &third] {
+        assert_eq!(mailbox.snapshot().get(0).unwrap().flags(), Flags::DRAFT | Flags::SEEN);
+    }
+    // it was shown otherwise meanwhile
+    assert!(modseq(&second, 1) > before + 5);
+    assert_eq!((modseq(&second, 1), second.snapshot().has_modseqs()), (modseq(&third, 1), true));
+}
+
 /// The one whose UIDVALIDITY is no longer that of the uidlist leaves the log alone.
 #[test]
 fn a_log_is_not_replaced_by_one_of_an_old_uidvalidity() {
