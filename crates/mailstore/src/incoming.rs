@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::dir::Dir;
 use crate::error::{Error, Result};
+use crate::file_system;
 use crate::flags::FlagSet;
 use crate::message_file::{bare_line_feeds, to_crlf};
 use crate::store::{LineEnds, Store};
@@ -154,14 +155,17 @@ impl Incoming {
     }
 
     /// Writes what is left, and waits until the bytes are with the disk: a name that the file gets from here on cannot outlive a crash that its
-    /// bytes do not. Durable it is by [`Incoming::sync`] only. The time of the file is the internal date.
+    /// bytes do not. Durable it is by [`Incoming::sync`] only, which is done here where the file system gives no such order. The time of the
+    /// file is the internal date.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.encoder.finish(&mut self.buffer);
         self.flush()?;
         if let Some(date) = self.internal_date {
             self.file.set_modified(system_time(date)).map_err(|e| Error::io("set time of", self.tmp.at(&self.name), e))?;
         }
-        write_out(&self.file).map_err(|e| Error::io("write", self.tmp.at(&self.name), e))
+        let is_out =
+            file_system::keeps_order(&self.file) && write_out(&self.file).map_err(|e| Error::io("write", self.tmp.at(&self.name), e))?;
+        if is_out { Ok(()) } else { self.sync() }
     }
 
     /// Makes the file durable. On a file system with a journal that costs next to nothing when another file was synced after this one was
@@ -193,16 +197,16 @@ impl Drop for Incoming {
     }
 }
 
-/// Hands the file's bytes to the disk and waits for it, without making it flush them.
-fn write_out(file: &File) -> std::io::Result<()> {
+/// Hands the file's bytes to the disk and waits for it, without making it flush them. False where that cannot be done.
+fn write_out(file: &File) -> std::io::Result<bool> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: a descriptor that is open, and numbers; the call touches no memory of ours.
     if unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) } == 0 {
-        return Ok(());
+        return Ok(true);
     }
     match std::io::Error::last_os_error() {
-        // a file system or a sandbox that does not know the call: then the sync does all
-        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::EOPNOTSUPP)) => Ok(()),
+        // a file system or a sandbox that does not know the call
+        error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EPERM | libc::EOPNOTSUPP)) => Ok(false),
         error => Err(error),
     }
 }

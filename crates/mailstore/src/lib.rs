@@ -21,6 +21,7 @@ mod changelog;
 mod delivery;
 mod dir;
 mod error;
+mod file_system;
 mod flags;
 mod incoming;
 mod index;

@@ -2,7 +2,8 @@
 //! mailboxes somebody waits on, one thread that reads events and a few that act on them (acting can mean waiting for a lock).
 //!
 //! The kernel queues an event before the system call that caused it returns, so a session that asks ([`Notifier::drain`]) sees
-//! everything that happened before. Where the kernel has no watches left, mailboxes are looked at every `poll_interval`.
+//! everything that happened before. Where the kernel has no watches left, mailboxes are looked at every `poll_interval`; so they are where
+//! another host may write to the file system, of which the kernel here does not tell.
 //!
 //! A watch is on a directory, not on its path: [`Mailbox::refresh`] compares the two, and so does the reading thread now and then, so that a
 //! mailbox restored from a backup under idle sessions is noticed.
@@ -19,6 +20,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::dir::Dir;
 use crate::error::Error;
+use crate::file_system;
 use crate::listener::{Ear, Place};
 use crate::mailbox::{Directories, Folder, Mailbox};
 
@@ -90,6 +92,8 @@ pub(crate) struct WatchHandle {
     mailbox: Weak<Mailbox>,
     /// The directories being watched.
     directories: Option<Directories>,
+    /// Others may change them of which the kernel does not tell: it is looked at from time to time as well.
+    is_shared: bool,
     /// The kernel has ended a watch: its directory is gone. One that is made in its place may get its number.
     lost: Arc<AtomicBool>,
 }
@@ -103,6 +107,11 @@ impl WatchHandle {
     /// True when the kernel reports changes, false when the mailbox is only looked at from time to time.
     pub fn is_live(&self) -> bool {
         !self.watches.is_empty()
+    }
+
+    /// True when the kernel reports all changes there are.
+    pub fn tells_all(&self) -> bool {
+        self.is_live() && !self.is_shared
     }
 }
 
@@ -161,6 +170,7 @@ impl Notifier {
             watches: Vec::new(),
             mailbox: Arc::downgrade(mailbox),
             directories: None,
+            is_shared: file_system::is_shared(&folder.cur),
             lost: Arc::default(),
         };
         for in_new in [true, false] {
@@ -180,6 +190,7 @@ impl Notifier {
                     return WatchHandle {
                         watches: Vec::new(),
                         directories: None,
+                        is_shared: handle.is_shared,
                         lost: Arc::default(),
                         notifier: handle.notifier.clone(),
                         mailbox: handle.mailbox.clone(),
@@ -188,6 +199,9 @@ impl Notifier {
             }
         }
         handle.directories = folder.directories().ok();
+        if handle.is_shared {
+            self.polled.lock().push(handle.mailbox.clone());
+        }
         mailbox.pending().lock().everything = true;
         self.enqueue(mailbox);
         handle
@@ -300,14 +314,14 @@ impl Notifier {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Queues the mailboxes that have no watch.
+    /// Queues the mailboxes of whose changes the kernel does not tell, where a session waits: who comes to another looks first.
     fn poll_unwatched(&self) {
         let mut alive = Vec::new();
         self.polled.lock().retain(|mailbox| {
             alive.extend(mailbox.upgrade());
             mailbox.strong_count() > 0
         });
-        alive.iter().filter(|mailbox| !mailbox.is_deleted()).for_each(|mailbox| self.enqueue(mailbox));
+        alive.iter().filter(|mailbox| mailbox.is_awaited() && !mailbox.is_deleted()).for_each(|mailbox| self.enqueue(mailbox));
     }
 
     /// Queues the mailboxes that have a watch.

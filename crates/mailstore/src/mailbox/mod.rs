@@ -305,8 +305,13 @@ impl Mailbox {
         Ok(())
     }
 
-    /// True when the kernel tells us of changes.
+    /// True when the kernel tells us of all changes.
     fn is_watched(&self) -> bool {
-        self.watching.lock().as_ref().is_some_and(WatchHandle::is_live)
+        self.watching.lock().as_ref().is_some_and(WatchHandle::tells_all)
+    }
+
+    /// True when somebody waits for changes.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.notify.receiver_count() > 0
     }
 }

@@ -270,6 +270,51 @@ fn a_log_that_may_have_no_name_after_a_crash_is_not_relied_on() {
     assert_eq!(seen(&home), [1, 2]);
 }
 
+#[test]
+fn child_appends() {
+    let Some(account) = account() else { return };
+    let mailbox = account.open(&MailboxName::inbox()).unwrap();
+    let mut incoming = mailbox.incoming(3).unwrap();
+    incoming.write(b"x\r\n").unwrap();
+    mailbox.append(vec![incoming]).unwrap();
+}
+
+/// Where the file system does not keep order (this one says that it is a btrfs), or the call for it is not there.
+#[test]
+fn a_message_has_no_name_before_its_bytes_are_on_the_disk() {
+    for inject in ["inject=fstatfs:poke_exit=@arg2=3e68239100000000", "inject=sync_file_range:error=ENOSYS"] {
+        let home = Home::new();
+        drop(inbox(&home));
+        let all = ["-e", inject, "-e", "inject=fsync:signal=KILL:when=1"];
+        let Some(text) = under_strace(&home, "child_appends", &all) else { return };
+        assert_eq!((home.count("tmp"), home.count("new"), home.count("cur")), (1, 0, 0), "{inject}: {text}");
+    }
+}
+
+#[test]
+fn child_comes_back_after_mail_came() {
+    let Some(root) = std::env::var_os("MAILSTORE_FAULTS_ROOT").map(std::path::PathBuf::from) else { return };
+    let store = Store::new(Settings::default());
+    let _recent = store.keep_mailboxes(1 << 20, std::time::Duration::from_secs(3600));
+    let account = store.account(&Location::maildir(root.clone()).unwrap()).unwrap();
+    let open = || account.open(&MailboxName::inbox()).unwrap();
+    for _ in 0..3 {
+        open();
+    }
+    std::fs::write(root.join("new/1.host"), "new\n").unwrap();
+    println!("found {:?}", uids(&open().snapshot()));
+}
+
+/// Of what another host does (here nothing is watched, and the file system says that it is NFS) the kernel tells nothing.
+#[test]
+fn mail_that_another_host_delivered_is_seen() {
+    let home = Home::new();
+    home.append(&inbox(&home), "x\r\n", Flags::SEEN);
+    let all = ["-e", "inject=fstatfs:poke_exit=@arg2=6969000000000000", "-e", "inject=inotify_add_watch:retval=1"];
+    let Some(text) = under_strace(&home, "child_comes_back_after_mail_came", &all) else { return };
+    assert!(text.contains("found [1, 2]"), "{text}");
+}
+
 /// What a failed sync left of the log nobody knows: it is given up.
 #[test]
 fn a_log_whose_sync_failed_is_made_anew() {
