@@ -17,7 +17,7 @@ use crate::mailbox::{Gone, Mailbox};
 use crate::name::MailboxName;
 use crate::quota::{self, Limits, Terms};
 use crate::snapshot::Snapshot;
-use crate::store::Store;
+use crate::store::{Store, prepare};
 use crate::subscriptions;
 use crate::uidlist::UidList;
 use crate::{changelog, metadata, uidlist, uidvalidity};
@@ -114,6 +114,20 @@ impl Account {
 
     pub(crate) fn open_root(&self) -> Result<Dir> {
         Dir::open_root(&self.root)
+    }
+
+    /// For who comes to an account that others have open: what was removed under them is made anew, as it would be without them.
+    pub(crate) fn make_sure(&self) -> Result<()> {
+        match self.open_root() {
+            Err(error) if error.is_not_found() => {
+                tracing::warn!(path = %self.root.display(), "the Maildir was removed, it is made anew");
+                let names: Vec<MailboxName> = self.mailboxes.lock().keys().cloned().collect();
+                names.iter().for_each(|name| self.forget(name));
+                self.counts.lock().clear();
+                prepare(&Dir::create_root(&self.root)?)
+            }
+            other => other.map(drop),
+        }
     }
 
     /// All mailboxes and the levels above them, sorted by name, INBOX first.
@@ -313,29 +327,29 @@ impl Account {
 
     /// The mailbox's shared state, loaded from disk when nobody in this process has it open. `NoSuchMailbox`.
     pub fn open(self: &Arc<Account>, name: &MailboxName) -> Result<Arc<Mailbox>> {
-        let recent = self.store.recent();
-        // held while loading: two states of one mailbox must never be
-        let mut mailboxes = self.mailboxes.lock();
-        let mailbox = match mailboxes.get(name).and_then(Weak::upgrade).filter(|mailbox| !mailbox.is_deleted()) {
-            Some(mailbox) => {
-                drop(mailboxes);
-                if recent.is_some() {
-                    // who came back once comes back again: from here on a change costs what changed, not a look at everything
-                    mailbox.start_watching();
-                }
-                mailbox.look_again()?;
-                mailbox
-            }
-            None => {
-                mailboxes.retain(|_, mailbox| mailbox.strong_count() > 0);
-                let mailbox = Mailbox::load(self, name)?;
-                mailboxes.insert(name.clone(), Arc::downgrade(&mailbox));
-                mailbox
-            }
-        };
-        if let Some(recent) = recent {
+        let mailbox = self.open_unkept(name)?;
+        if let Some(recent) = self.store.recent() {
             recent.note(&mailbox);
         }
+        Ok(mailbox)
+    }
+
+    /// As [`Account::open`], for a glance, which is no reason to keep this mailbox instead of another.
+    fn open_unkept(self: &Arc<Account>, name: &MailboxName) -> Result<Arc<Mailbox>> {
+        // held while loading: two states of one mailbox must never be
+        let mut mailboxes = self.mailboxes.lock();
+        if let Some(mailbox) = mailboxes.get(name).and_then(Weak::upgrade).filter(|mailbox| !mailbox.is_deleted()) {
+            drop(mailboxes);
+            if self.store.recent().is_some() {
+                // who came back once comes back again: from here on a change costs what changed, not a look at everything
+                mailbox.start_watching();
+            }
+            mailbox.look_again()?;
+            return Ok(mailbox);
+        }
+        mailboxes.retain(|_, mailbox| mailbox.strong_count() > 0);
+        let mailbox = Mailbox::load(self, name)?;
+        mailboxes.insert(name.clone(), Arc::downgrade(&mailbox));
         Ok(mailbox)
     }
 
@@ -358,7 +372,7 @@ impl Account {
             return Ok(known.status);
         }
         let before = SystemTime::now();
-        let mailbox = self.open(name)?;
+        let mailbox = self.open_unkept(name)?;
         let status = count(&mailbox.snapshot());
         let is_settled = |stamp: &Stamp| UNIX_EPOCH + Duration::from_secs(stamp.modified.0.max(0) as u64 + 1) < before;
         if mailbox.snapshot().has_modseqs()
@@ -382,7 +396,7 @@ impl Account {
         };
         match uidlist::read_id(&dir)? {
             Some(id) => Ok(id),
-            None => self.open(name)?.mailbox_id(),
+            None => self.open_unkept(name)?.mailbox_id(),
         }
     }
 

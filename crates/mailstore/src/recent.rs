@@ -206,6 +206,19 @@ mod tests {
         assert!(open("a").upgrade().is_none());
     }
 
+    /// Clients ask for the STATUS of each mailbox there is.
+    #[test]
+    fn a_glance_at_a_mailbox_takes_no_room() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::new(Settings::default());
+        let _recent = store.keep_mailboxes(BYTES_PER_MAILBOX, Duration::from_secs(3600));
+        let kept = weak(&store, &temp.path().join("a"));
+        let other = store.account(&Location::maildir(temp.path().join("b")).unwrap()).unwrap();
+        other.status(&MailboxName::inbox()).unwrap();
+        other.mailbox_id(&MailboxName::inbox()).unwrap();
+        assert!(kept.upgrade().is_some());
+    }
+
     #[test]
     fn what_nobody_comes_back_to_is_freed() {
         let temp = tempfile::tempdir().unwrap();

@@ -110,7 +110,9 @@ impl Store {
     /// The account at `location`; the same one for all who ask while somebody holds it. Its Maildir is created when missing.
     pub fn account(self: &Arc<Store>, location: &Location) -> Result<Arc<Account>> {
         let known = |accounts: &HashMap<Location, Weak<Account>>| accounts.get(location).and_then(Weak::upgrade);
-        if let Some(account) = known(&self.accounts.lock()) {
+        let account = known(&self.accounts.lock());
+        if let Some(account) = account {
+            account.make_sure()?;
             return Ok(account);
         }
         let root = Dir::create_root(location.root())?;

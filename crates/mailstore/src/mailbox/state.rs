@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::dir::Stamp;
-use crate::flags::Info;
+use crate::flags::{Info, KeywordBits};
 use crate::mailbox::journal::Journal;
 use crate::snapshot::{Core, Message, Snapshot, file_name};
 use crate::uidlist::{Line, Position};
@@ -41,6 +41,8 @@ pub(crate) struct State {
     /// Highest UID ever shown: a UID at or below it can no longer be introduced.
     pub highest: u32,
     pub keywords_stamp: Option<Stamp>,
+    /// Letters of keywords that files had.
+    pub letters: KeywordBits,
     /// `new/` and `cur/` as they were at the last look, and when that was.
     pub looked: Option<(Stamp, Stamp, SystemTime)>,
     /// Where the log of changes says something else.
@@ -113,6 +115,7 @@ impl State {
         let modseq = self.modseq_for(uid, found.info());
         let mut message = Message { core, info: Info::default(), in_new: false, odd_name: None, modseq };
         describe(&mut message, found);
+        self.letters.0 |= message.info.keywords.0;
         self.unclaimed += usize::from(message.in_new);
         self.snapshot.push(message);
         self.highest = uid;
@@ -130,6 +133,7 @@ impl State {
         let (old, modseq) = (message.info, message.modseq);
         self.snapshot.update(uid, |message| describe(message, found));
         let info = found.info();
+        self.letters.0 |= info.keywords.0;
         if (old.flags, old.keywords) != (info.flags, info.keywords) {
             self.renamed(uid, old, modseq);
         }

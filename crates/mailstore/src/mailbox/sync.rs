@@ -37,12 +37,14 @@ impl Mailbox {
     }
 
     fn look_again_at(&self, state: &mut State) -> Result<()> {
-        if let Ok(folder) = self.folder()
-            && state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)?
-        {
-            self.read_list(state, &folder, None)?;
-            state.looked = None;
-            self.pending.lock().everything = true;
+        if let Ok(folder) = self.folder() {
+            if state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)? {
+                self.read_list(state, &folder, None)?;
+                state.looked = None;
+                self.pending.lock().everything = true;
+            }
+            // a keyword that no message has yet comes without any event
+            self.check_keywords(state, &folder)?;
         }
         self.refresh_locked(state, PATIENCE)
     }
@@ -84,6 +86,7 @@ impl Mailbox {
         if !pending.events.is_empty() {
             self.apply(state, &folder, &pending.events, patience)?;
         }
+        self.check_names(state, &folder)?;
         // a file that the log tells of and no event did was gone again at once, or is among events still to come
         self.pending.lock().everything |= !state.journal.unseen().is_empty();
         Ok(())
@@ -98,7 +101,6 @@ impl Mailbox {
                 let looked = known.looked;
                 *state = known;
                 state.changed = true;
-                self.check_keywords(&mut state, &folder)?;
                 self.look_again_at(&mut state)?;
                 if state.looked == looked {
                     self.saved.store(self.generation(), Ordering::Release);
@@ -156,7 +158,7 @@ impl Mailbox {
         if let Some((new, cur, when)) = state.looked.filter(|_| state.journal.unseen().is_empty()) {
             let same = folder.new.stamp(".")? == Some(new) && folder.cur.stamp(".")? == Some(cur);
             if same && is_settled(&new, when) && is_settled(&cur, when) {
-                return Ok(());
+                return self.check_names(state, &folder);
             }
         }
         self.look_in(state, &folder, patience)
@@ -222,6 +224,12 @@ impl Mailbox {
             }
             done => done.map(|()| true),
         }
+    }
+
+    /// Looks for the names of letters that have none: another program may give them to files before it writes the names.
+    fn check_names(&self, state: &mut State, folder: &Folder) -> Result<()> {
+        let nameless = state.letters.iter().any(|letter| state.snapshot.keywords.name(letter).is_none());
+        if nameless { self.check_keywords(state, folder) } else { Ok(()) }
     }
 
     /// Reads `dovecot-keywords` when it changed.

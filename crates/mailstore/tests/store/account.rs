@@ -110,6 +110,20 @@ fn status_is_right_after_every_change_whether_the_mailbox_is_open_or_not() {
     assert_eq!((status().messages, status().uid_next), (2, 4));
 }
 
+/// As for somebody who was not there: logins find an account, and programs that hold the old mailboxes learn that they are no more.
+#[test]
+fn a_maildir_removed_under_an_account_is_made_anew() {
+    let home = Home::new();
+    let (account, sent) = (home.account(), home.mailbox("Sent"));
+    home.append(&sent, "x\r\n", Flags::SEEN);
+    std::fs::remove_dir_all(home.path("")).unwrap();
+    assert!(std::sync::Arc::ptr_eq(&home.account(), &account));
+    assert!(sent.is_deleted());
+    assert_eq!(account.list().unwrap().len(), 1);
+    home.append(&home.mailbox("INBOX"), "x\r\n", Flags::SEEN);
+    assert_eq!((home.count("cur"), home.exists(".Sent")), (1, false));
+}
+
 #[test]
 fn subscriptions_need_no_mailbox() {
     let home = Home::new();

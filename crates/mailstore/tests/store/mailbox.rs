@@ -315,6 +315,26 @@ fn a_mailbox_with_links_in_it_is_refused_and_nothing_outside_is_touched() {
     assert_eq!(std::fs::read(home.beside("outside/secret")).unwrap(), b"secret");
 }
 
+/// No message tells of a name: it may come before the first message with the letter, and after.
+#[test]
+fn names_of_keywords_are_found_without_an_event() {
+    let home = Home::new();
+    let mailbox = inbox(&home);
+    home.append(&mailbox, "x\r\n", Flags::SEEN);
+    let _changes = mailbox.changes();
+    mailbox.refresh().unwrap();
+    let names = || mailbox.snapshot().keywords().iter().map(str::to_owned).collect::<Vec<_>>();
+    home.write("dovecot-keywords", "0 first\n");
+    inbox(&home);
+    assert_eq!(names(), ["first"]);
+    let name = home.names("cur").remove(0);
+    home.rename(&format!("cur/{name}"), &format!("cur/{name}b"));
+    mailbox.refresh().unwrap();
+    home.write("dovecot-keywords", "0 first\n1 second\n");
+    mailbox.refresh().unwrap();
+    assert_eq!(names(), ["first", "second"]);
+}
+
 #[test]
 fn more_keywords_than_letters_are_refused() {
     let home = Home::new();
