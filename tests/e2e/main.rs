@@ -27,3 +27,4 @@ mod sendmail;
 mod soak;
 mod submission;
 mod tls_levels;
+mod webmail;

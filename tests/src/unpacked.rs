@@ -24,7 +24,7 @@ impl Unpacked {
         }
         let folder = tempfile::Builder::new().prefix("facteur-peer-").tempdir().expect("temporary folder");
         crate::open_to_all(folder.path());
-        for name in ["etc", "run", "var/lib", "var/spool", "mail"] {
+        for name in ["etc", "run", "var/lib", "var/spool", "var/cache", "mail"] {
             std::fs::create_dir_all(folder.path().join(name)).expect("folder");
         }
         let mut passwd = std::fs::read_to_string("/etc/passwd").expect("passwd");
@@ -46,9 +46,14 @@ impl Unpacked {
         Some(peer)
     }
 
-    /// Where its files are: `etc`, `run`, `var/lib` and `var/spool` are what it sees under these names, the rest is at this path.
+    /// Where its files are: `etc`, `run`, `var/lib`, `var/spool` and `var/cache` are what it sees under these names, the rest is at this path.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Where the package lies.
+    pub fn package(&self) -> &Path {
+        &self.package
     }
 
     pub fn file(&self, name: &str, text: &str) {

@@ -111,7 +111,9 @@ fn install_libraries() -> anyhow::Result<()> {
 
 /// Of a list of dependencies those that a program needs to run, each with a comma behind it.
 fn libraries(depends: &str) -> String {
-    let parts = depends.trim().split(", ").filter(|part| part.starts_with("lib") || part.starts_with("perl"));
+    // Where something else would do as well, as php-fpm for libapache2-mod-php, that is a matter of services.
+    let wanted = |part: &&str| part.split(" | ").all(|name| name.starts_with("lib") || name.starts_with("perl"));
+    let parts = depends.trim().split(", ").filter(wanted);
     parts.map(|part| format!("{part}, ")).collect()
 }
 
@@ -128,7 +130,8 @@ mod tests {
 
     #[test]
     fn only_libraries_are_installed_for_what_is_unpacked() {
-        let depends = "adduser, exim4-config (>= 4.94) | exim4-config-2, libc6 (>= 2.34), libdb5.3, perl:any\n";
+        let depends =
+            "adduser, libapache2-mod-php | php-fpm, exim4-config (>= 4.94) | exim4-config-2, libc6 (>= 2.34), libdb5.3, perl:any\n";
         assert_eq!(libraries(depends), "libc6 (>= 2.34), libdb5.3, perl:any, ");
     }
 }
