@@ -1,6 +1,7 @@
 //! Who there is: passdbs and userdbs in the order of the settings.
 
 use crate::accounts::Accounts;
+use crate::chain::Rules;
 use crate::names::{Names, below, expand};
 use crate::passwd_file::{Network, PasswdFile};
 use crate::sql::{Fields, SqlSource};
@@ -10,12 +11,21 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
+/// Why somebody in a deny list is refused.
+pub const DENIED: &str = "the user is in a deny list";
+
 pub struct Directory {
     pub names: Names,
-    passdbs: Vec<Passdb>,
+    passdbs: Vec<Source>,
     userdbs: Vec<Userdb>,
     mail: Mail,
     stored_scheme: String,
+}
+
+/// A passdb, and what its answers mean.
+pub struct Source {
+    passdb: Passdb,
+    pub rules: Rules,
 }
 
 enum Passdb {
@@ -70,17 +80,19 @@ impl Directory {
         let mail = Mail::of(config)?;
         let mut passdbs = Vec::new();
         for passdb in &config.authd.passdb {
-            passdbs.push(match passdb.driver {
+            let rules = Rules::of(passdb)?;
+            let opened = match passdb.driver {
                 PassdbDriver::Accounts => Passdb::Accounts(accounts.clone()),
                 PassdbDriver::PasswdFile => {
                     let (scheme, path) = file_args(&passdb.args, config).context("authd.passdb")?;
                     Passdb::File { file: open_file(&path, &names)?, scheme }
                 }
                 PassdbDriver::Sql => Passdb::Sql(password_queries(&passdb.args, config)?),
-            });
+            };
+            passdbs.push(Source { passdb: opened, rules });
         }
-        if passdbs.is_empty() {
-            passdbs.push(Passdb::Accounts(accounts.clone()));
+        if passdbs.iter().all(|source| source.rules.deny || source.rules.master) {
+            passdbs.push(Source { passdb: Passdb::Accounts(accounts.clone()), rules: Rules::default() });
         }
         let mut userdbs = Vec::new();
         for userdb in &config.authd.userdb {
@@ -111,6 +123,7 @@ impl Directory {
         let mail = Mail::of(config)?;
         mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
         for passdb in &config.authd.passdb {
+            Rules::of(passdb)?;
             match passdb.driver {
                 PassdbDriver::Accounts => {}
                 PassdbDriver::PasswdFile => drop(open_file(&file_args(&passdb.args, config).context("authd.passdb")?.1, &names)?),
@@ -130,40 +143,59 @@ impl Directory {
         Ok(())
     }
 
-    /// The stored password of a user (a normal name) for a client at `remote`.
+    /// The passdbs of ordinary users, or those of master users, in their order. Both have the deny lists.
+    pub fn sources(&self, master: bool) -> impl Iterator<Item = &Source> {
+        self.passdbs.iter().filter(move |source| source.rules.deny || source.rules.master == master)
+    }
+
+    /// Whether anybody may log in as somebody else.
+    pub fn has_masters(&self) -> bool {
+        self.passdbs.iter().any(|source| source.rules.master)
+    }
+
+    /// What the first passdb that knows a user has of it, for a client at `remote`. `barred` where a deny list has it.
     pub async fn stored(&self, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
-        for passdb in &self.passdbs {
-            match passdb {
-                Passdb::Accounts(accounts) => {
-                    if let Some(row) = accounts.mailbox(user).await? {
-                        let default_scheme = self.stored_scheme.clone();
-                        return Ok(Some(Stored { user: row.username, password: row.password, default_scheme, barred: None }));
-                    }
-                }
-                Passdb::File { file, scheme } => {
-                    if let Some(entry) = file.users().get(user) {
-                        let barred = match entry {
-                            _ if entry.nologin => Some("the user may not log in"),
-                            _ if entry.password.is_empty() => Some("the user has no password"),
-                            _ if !entry.allows(remote) => Some("the user may not log in from this address"),
-                            _ => None,
-                        };
-                        return Ok(Some(Stored {
-                            user: entry.user.clone(),
-                            password: entry.password.clone(),
-                            default_scheme: scheme.clone().unwrap_or_else(|| self.stored_scheme.clone()),
-                            barred,
-                        }));
-                    }
-                }
-                Passdb::Sql(queries) => {
-                    if let Some(fields) = queries.password(user, service, remote).await? {
-                        return self.stored_by_query(user, remote, queries, &fields).map(Some);
-                    }
-                }
+        let mut denied = false;
+        for source in self.sources(false) {
+            let found = self.stored_at(source, user, service, remote).await?;
+            match found {
+                Some(_) if source.rules.deny => denied = true,
+                Some(stored) => return Ok(Some(Stored { barred: denied.then_some(DENIED).or(stored.barred), ..stored })),
+                None => {}
             }
         }
         Ok(None)
+    }
+
+    /// What one passdb has of a user (a normal name).
+    pub async fn stored_at(&self, source: &Source, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
+        match &source.passdb {
+            Passdb::Accounts(accounts) => {
+                let Some(row) = accounts.mailbox(user).await? else { return Ok(None) };
+                let default_scheme = self.stored_scheme.clone();
+                Ok(Some(Stored { user: row.username, password: row.password, default_scheme, barred: None }))
+            }
+            Passdb::File { file, scheme } => {
+                let users = file.users();
+                let Some(entry) = users.get(user) else { return Ok(None) };
+                let barred = match entry {
+                    _ if entry.nologin => Some("the user may not log in"),
+                    _ if entry.password.is_empty() => Some("the user has no password"),
+                    _ if !entry.allows(remote) => Some("the user may not log in from this address"),
+                    _ => None,
+                };
+                Ok(Some(Stored {
+                    user: entry.user.clone(),
+                    password: entry.password.clone(),
+                    default_scheme: scheme.clone().unwrap_or_else(|| self.stored_scheme.clone()),
+                    barred,
+                }))
+            }
+            Passdb::Sql(queries) => match queries.password(user, service, remote).await? {
+                Some(fields) => self.stored_by_query(user, remote, queries, &fields).map(Some),
+                None => Ok(None),
+            },
+        }
     }
 
     fn stored_by_query(&self, user: &str, remote: Option<IpAddr>, queries: &SqlSource, fields: &Fields) -> anyhow::Result<Stored> {
@@ -257,8 +289,8 @@ impl Directory {
 
     /// The fields `userdb_…` of the password query that knows the user. Unlike in Dovecot they are there without a login too.
     async fn prefetched(&self, user: &str) -> anyhow::Result<Option<(String, Fields)>> {
-        for passdb in &self.passdbs {
-            let Passdb::Sql(queries) = passdb else { continue };
+        for source in self.sources(false).filter(|source| !source.rules.deny) {
+            let Passdb::Sql(queries) = &source.passdb else { continue };
             let Some(fields) = queries.password(user, "", None).await? else { continue };
             let name = fields.get("user").and_then(|name| self.names.normal(name)).unwrap_or_else(|| user.to_owned());
             return Ok(fields.prefetched().map(|fields| (name, fields)));
@@ -280,8 +312,8 @@ impl Directory {
         }
         if is_static {
             // Unlike Dovecot we can: they are the users of the passdbs.
-            for passdb in &self.passdbs {
-                match passdb {
+            for source in self.sources(false).filter(|source| !source.rules.deny) {
+                match &source.passdb {
                     Passdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
                     Passdb::File { file, .. } => names.extend(file.users().keys().cloned()),
                     Passdb::Sql(queries) => names.extend(queries.users(&self.names).await?),

@@ -1,6 +1,7 @@
 //! `authd`: passwords, the user database, and tables that live in databases. See `main.rs` for the manual.
 
 mod accounts;
+mod chain;
 mod directory;
 mod exchange;
 mod login;
@@ -13,6 +14,7 @@ mod serve;
 mod sql;
 mod state;
 mod tables;
+mod tokens;
 mod verified;
 
 use anyhow::Context as _;

@@ -4,11 +4,15 @@
 //! (`auth_failure_delay`), so neither time nor words tell who exists. Whatever is not certain (database away, hash unreadable,
 //! too many checks waiting) is a temporary failure, never a verdict about the password.
 
-use crate::directory::{Directory, Stored};
+use crate::chain::{Chain, Outcome};
+use crate::directory::{DENIED, Directory, Source, Stored};
+use crate::passwd_file::Network;
 use crate::penalty::Penalty;
 use crate::pool::Pool;
 use crate::salts::Salts;
+use crate::tokens::Tokens;
 use crate::verified::Verified;
+use anyhow::Context;
 use config::Config;
 use ipc::auth::AuthFail;
 use mail_types::{Secret, printable};
@@ -23,7 +27,9 @@ pub struct Desk {
     pub directory: Directory,
     pool: Kept<(u32, u32), Pool>,
     verified: Kept<(u32, Duration), Verified>,
-    penalty: Kept<(u32, Duration), Penalty>,
+    penalty: Kept<(u32, Duration, Vec<String>), Penalty>,
+    master_separator: String,
+    tokens: Option<Tokens>,
     failure_delay: Duration,
     verbose: bool,
     /// What the password of a user who is not there is compared with.
@@ -110,7 +116,7 @@ impl Drop for Owed {
 
 /// Why a login failed, for our log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
+pub enum Fault {
     UnknownUser,
     Mismatch,
     OtherIdentity,
@@ -157,10 +163,12 @@ impl Desk {
                 |(limit, ttl)| Verified::new(*limit as usize, *ttl),
             )?,
             penalty: Kept::get(
-                (authd.auth_penalty_after, authd.auth_penalty_window),
+                (authd.auth_penalty_after, authd.auth_penalty_window, authd.login_trusted_networks.clone()),
                 previous.map(|previous| &previous.penalty),
-                |(after, window)| anyhow::Ok(Penalty::new(*after, *window)),
+                |(after, window, trusted)| anyhow::Ok(Penalty::new(*after, *window, trusted_networks(trusted)?)),
             )?,
+            master_separator: authd.auth_master_user_separator.clone(),
+            tokens: Tokens::open(config)?,
             failure_delay: authd.auth_failure_delay,
             verbose: authd.auth_verbose,
             salts: match previous {
@@ -173,12 +181,50 @@ impl Desk {
 
     /// Checks a password; the name of the account, or why not. A failure is answered late on purpose.
     pub async fn check(&self, attempt: &Attempt, credentials: Credentials) -> Result<String, AuthFail> {
+        if let Some((user, credentials)) = self.master(&credentials) {
+            let entry = self.admit(attempt, &credentials.authentication).await?;
+            let verdict = match self.verdict(attempt, entry.user.as_deref(), &credentials, true).await {
+                Ok(Ok(master)) => self.opened_by(attempt, &user, &master).await,
+                other => other,
+            };
+            return self.conclude(attempt, entry, verdict).await;
+        }
         let entry = self.admit(attempt, &credentials.authentication).await?;
-        let verdict = match &entry.user {
-            Some(user) => self.verdict(attempt, user, &credentials).await,
-            None => self.compare(None, &credentials).await.map(|_| Err(Fault::UnknownUser)),
-        };
+        let verdict = self.verdict(attempt, entry.user.as_deref(), &credentials, false).await;
         self.conclude(attempt, entry, verdict).await
+    }
+
+    /// As whom a master user wants to log in, and the master's own credentials. `None`: it is no such login.
+    fn master(&self, credentials: &Credentials) -> Option<(String, Credentials)> {
+        if !self.directory.has_masters() {
+            return None;
+        }
+        let own = |authentication: &str| Credentials {
+            authorization: String::new(),
+            authentication: authentication.to_owned(),
+            password: credentials.password.clone(),
+        };
+        let name = credentials.authentication.as_str();
+        if !self.master_separator.is_empty()
+            && let Some((user, master)) = name.split_once(self.master_separator.as_str())
+        {
+            return Some((user.to_owned(), own(master)));
+        }
+        let names = &self.directory.names;
+        let other = !credentials.authorization.is_empty() && names.normal(&credentials.authorization) != names.normal(name);
+        other.then(|| (credentials.authorization.clone(), own(name)))
+    }
+
+    /// A master user opens what belongs to a user, who has to be there, and not switched off.
+    async fn opened_by(&self, attempt: &Attempt, user: &str, master: &str) -> anyhow::Result<Result<String, Fault>> {
+        let Some(user) = self.directory.names.normal(user) else { return Ok(Err(Fault::OtherIdentity)) };
+        match self.directory.stored(&user, &attempt.service, attempt.remote).await? {
+            Some(Stored { barred: Some(_), .. }) | None => Ok(Err(Fault::OtherIdentity)),
+            Some(stored) => {
+                tracing::info!(user = %stored.user, master, "a master user logs in");
+                Ok(Ok(stored.user))
+            }
+        }
     }
 
     /// Looks for the keys of a user, for mechanisms that do not show the password. Somebody who is not there, or whose password is
@@ -198,10 +244,24 @@ impl Desk {
         }
     }
 
-    /// Checks a token of OAuth 2.0.
+    /// Checks a token of OAuth 2.0: it has to be good, of a user who is there, and of the one that the client says it is.
     pub async fn check_token(&self, attempt: &Attempt, token: sasl::server::Token) -> Result<String, AuthFail> {
         let entry = self.admit(attempt, &token.user).await?;
-        self.conclude(attempt, entry, Ok(Err(Fault::Barred("tokens are not taken here")))).await
+        let verdict = self.token_verdict(attempt, &token).await;
+        self.conclude(attempt, entry, verdict).await
+    }
+
+    async fn token_verdict(&self, attempt: &Attempt, token: &sasl::server::Token) -> anyhow::Result<Result<String, Fault>> {
+        let Some(tokens) = &self.tokens else { return Ok(Err(Fault::Barred("tokens are not taken here"))) };
+        let name = match tokens.user(token.token.reveal()).await? {
+            Ok(name) => name,
+            Err(why) => return Ok(Err(Fault::Barred(why))),
+        };
+        let Some(user) = self.directory.names.normal(&name) else { return Ok(Err(Fault::UnknownUser)) };
+        Ok(match self.directory.stored(&user, &attempt.service, attempt.remote).await? {
+            Some(stored) => self.allowed_by(&stored, &token.user),
+            None => Err(Fault::UnknownUser),
+        })
     }
 
     /// Lets in whom the client's certificate names.
@@ -209,7 +269,7 @@ impl Desk {
         let entry = self.admit(attempt, attempt.certificate.as_deref().unwrap_or_default()).await?;
         let verdict = match &entry.user {
             Some(user) => match self.directory.stored(user, &attempt.service, attempt.remote).await {
-                Ok(Some(stored)) => Ok(self.allowed(stored, &authorization)),
+                Ok(Some(stored)) => Ok(self.allowed_by(&stored, &authorization)),
                 Ok(None) => Ok(Err(Fault::UnknownUser)),
                 Err(error) => Err(error),
             },
@@ -225,7 +285,7 @@ impl Desk {
         self.turn(attempt, &search.entry.name, &search.entry.counted).await?;
         search.entry.looked_at = Instant::now();
         let verdict = match (search.stored, search.fault) {
-            (Some(stored), None) if proven => self.allowed(stored, &search.authorization),
+            (Some(stored), None) if proven => self.allowed_by(&stored, &search.authorization),
             (_, Some(fault)) => Err(fault),
             _ => Err(Fault::Mismatch),
         };
@@ -342,33 +402,86 @@ impl Desk {
         }
     }
 
-    async fn verdict(&self, attempt: &Attempt, user: &str, credentials: &Credentials) -> anyhow::Result<Result<String, Fault>> {
-        let stored = self.directory.stored(user, &attempt.service, attempt.remote).await?;
-        let mark = stored
-            .as_ref()
-            .map(|stored| self.verified.mark(&attempt.service, &stored.user, &stored.password, credentials.password.reveal()));
-        let known = mark.is_some_and(|mark| self.verified.holds(&mark, Instant::now()));
-        let matches = known || self.compare(stored.as_ref(), credentials).await?;
-        let Some(stored) = stored else { return Ok(Err(Fault::UnknownUser)) };
-        if !matches {
-            return Ok(Err(Fault::Mismatch));
+    /// Asks the passdbs, as their rules say.
+    async fn verdict(
+        &self,
+        attempt: &Attempt,
+        user: Option<&str>,
+        credentials: &Credentials,
+        master: bool,
+    ) -> anyhow::Result<Result<String, Fault>> {
+        let mut chain = Chain::default();
+        let mut compared = false;
+        if let Some(user) = user {
+            for source in self.directory.sources(master) {
+                if !chain.asks(&source.rules) {
+                    continue;
+                }
+                let proven = chain.is_proven();
+                let outcome = match self.ask(attempt, source, user, (!proven).then_some(credentials), &mut compared).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => Outcome::Unknown(error),
+                };
+                if !chain.take(&source.rules, outcome) {
+                    break;
+                }
+            }
         }
-        if let (Some(mark), false) = (mark, known) {
-            self.verified.remember(mark, Instant::now());
+        if !compared {
+            self.compare(None, credentials).await?;
         }
-        Ok(self.allowed(stored, &credentials.authorization))
+        Ok(match chain.verdict()? {
+            Ok(user) => self.allowed(&user, &credentials.authorization),
+            Err(fault) => Err(fault),
+        })
     }
 
-    /// Who proved to be the user: whether the user may log in, and as whom was asked for.
-    fn allowed(&self, stored: Stored, authorization: &str) -> Result<String, Fault> {
-        if let Some(why) = stored.barred {
-            return Err(Fault::Barred(why));
+    /// Asks one passdb; without credentials only whether it knows the user.
+    async fn ask(
+        &self,
+        attempt: &Attempt,
+        source: &Source,
+        user: &str,
+        credentials: Option<&Credentials>,
+        compared: &mut bool,
+    ) -> anyhow::Result<Outcome> {
+        let stored = self.directory.stored_at(source, user, &attempt.service, attempt.remote).await?;
+        let Some(stored) = stored else { return Ok(Outcome::Wrong(Fault::UnknownUser)) };
+        if source.rules.deny {
+            return Ok(Outcome::Refused(Fault::Barred(DENIED)));
         }
+        if let Some(credentials) = credentials {
+            let mark = self.verified.mark(&attempt.service, &stored.user, &stored.password, credentials.password.reveal());
+            let known = self.verified.holds(&mark, Instant::now());
+            *compared = true;
+            if !known && !self.compare(Some(&stored), credentials).await? {
+                return Ok(Outcome::Wrong(Fault::Mismatch));
+            }
+            if !known {
+                self.verified.remember(mark, Instant::now());
+            }
+        }
+        Ok(match stored.barred {
+            Some(why) => Outcome::Refused(Fault::Barred(why)),
+            None => Outcome::Right(stored.user),
+        })
+    }
+
+    /// Who proved to be the user: whether it is the one that was asked for.
+    fn allowed(&self, user: &str, authorization: &str) -> Result<String, Fault> {
         // Nobody may act as somebody else; the same person in other letters may.
-        if !authorization.is_empty() && self.directory.names.normal(authorization).as_deref() != Some(&stored.user) {
+        if !authorization.is_empty() && self.directory.names.normal(authorization).as_deref() != Some(user) {
             return Err(Fault::OtherIdentity);
         }
-        Ok(stored.user)
+        Ok(user.to_owned())
+    }
+
+    /// The same of somebody whose password nobody looked at.
+    fn allowed_by(&self, stored: &Stored, authorization: &str) -> Result<String, Fault> {
+        match stored.barred {
+            Some(why) => Err(Fault::Barred(why)),
+            None => self.allowed(&stored.user, authorization),
+        }
     }
 
     /// Compares on the pool. Without a user, with nobody's password, which takes as long and is never right.
@@ -414,12 +527,19 @@ impl Desk {
 
     fn log_failure(&self, attempt: &Attempt, name: &str, reason: &str) {
         if self.verbose {
+            // The address first, before what the client sent: etc/fail2ban reads this line.
             tracing::info!(
-                user = %printable(name), remote = %shown(attempt.remote), service = %printable(&attempt.service), mechanism = attempt.mechanism,
+                remote = %shown(attempt.remote), user = %printable(name), service = %printable(&attempt.service), mechanism = attempt.mechanism,
                 session = %printable(&attempt.session), reason, "login failed"
             );
         }
     }
+}
+
+/// The networks of `login_trusted_networks`.
+pub fn trusted_networks(texts: &[String]) -> anyhow::Result<Vec<Network>> {
+    let network = |text: &String| Network::parse(text).with_context(|| format!("authd.login_trusted_networks: {text:?} is no network"));
+    texts.iter().map(network).collect()
 }
 
 /// Nobody's password.

@@ -35,9 +35,33 @@
 //! - SCRAM-SHA-256, SCRAM-SHA-1: stored as `{SCRAM-SHA-256}`, `{SCRAM-SHA-1}` or `{PLAIN}`; others are told the password is wrong. With
 //!   `-PLUS` bound to the TLS connection (tls-exporter, tls-server-end-point); these are offered by our own programs only.
 //! - CRAM-MD5: stored as `{CRAM-MD5}` or `{PLAIN}`. For old devices.
-//! - EXTERNAL: the name in the client's TLS certificate, where the program has checked one.
+//! - EXTERNAL: the name in the client's TLS certificate, where the program has checked one (ours ask for none yet).
+//! - OAUTHBEARER, XOAUTH2: a token that is a JWT signed with a key of `oauth2_key_file`, or that the provider at `oauth2_introspection_url` calls
+//!   active; made for `oauth2_audience`, by one of `oauth2_issuers`, with `oauth2_scope`. The user has to be in a passdb; the password there does not matter.
 //!
 //! Somebody who is not there gets a salt too, always the same one: made from the name with a secret in `scram-secret`.
+//!
+//! SEVERAL SOURCES
+//!
+//! `[[authd.passdb]]` are asked in order, by default until one finds the password right; `skip` and the three `result_…` settings are Dovecot's. One with
+//! `deny = true` refuses whom it lists, and has to stand first. One with `master = true` has master users: with `auth_master_user_separator = "*"`
+//! `ann*root` and root's password open ann's mail, as does PLAIN with ann as authorization identity. A database that is away decides nothing
+//! unless another passdb says yes. For SCRAM and CRAM-MD5 the first passdb that knows the user decides, and there are no master users.
+//!
+//! ```toml
+//! [authd]
+//! auth_master_user_separator = "*"
+//! [[authd.passdb]]
+//! driver = "passwd-file"
+//! args = "denied"
+//! deny = true
+//! [[authd.passdb]]
+//! driver = "passwd-file"
+//! args = "masters"
+//! master = true
+//! [[authd.passdb]]
+//! driver = "accounts"
+//! ```
 //!
 //! SCHEMES
 //!
@@ -78,7 +102,7 @@
 //! STANDARDS
 //!
 //! RFC 4422 (SASL, EXTERNAL), RFC 4616 (PLAIN), RFC 5802 and RFC 7677 (SCRAM), RFC 9266 and RFC 5929 (channel bindings), RFC 2195
-//! (CRAM-MD5), RFC 4013 (SASLprep), RFC 8018 (PBKDF2), RFC 9106 (Argon2). Dovecot's auth protocol as of 2.3.
+//! (CRAM-MD5), RFC 7628 (OAUTHBEARER), RFC 7519 and RFC 7515 (JWT), RFC 7662 (introspection), RFC 4013 (SASLprep), RFC 8018 (PBKDF2), RFC 9106 (Argon2). Dovecot's auth protocol as of 2.3.
 //!
 //! DIAGNOSTICS
 //!
@@ -87,6 +111,8 @@
 //!
 //! A database that is away, or starts again, is a temporary failure for whoever asks meanwhile: it is tried again by itself, at most four
 //! connections at a time and with growing pauses up to three seconds. A query has four seconds.
+//!
+//! `etc/fail2ban/filter.d/facteur.conf` is a filter of fail2ban for `login failed`, whichever program the client spoke to.
 //!
 //! SIGHUP reads the settings again; what is wrong keeps the old ones in force. Sockets are opened at start only. Text files are read
 //! again by themselves when they change.

@@ -63,7 +63,7 @@ pub struct Network {
 }
 
 impl Network {
-    fn parse(text: &str) -> Option<Network> {
+    pub fn parse(text: &str) -> Option<Network> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address.parse::<IpAddr>().ok()?, bits.parse().ok()?),
             None => {

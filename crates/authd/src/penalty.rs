@@ -4,8 +4,10 @@
 //! further attempt waits its turn: one at a time, spaced by a delay that grows from half a second to two and a half. Attempts that would
 //! have to wait longer than that are answered with a temporary failure without looking at the password. So guessing from one place comes
 //! down to some 25 tries a minute however many connections it uses, and the owner at another address notices
-//! nothing. A right password ends the count of its user and address. Addresses of this machine (webmail) are not counted over all users.
+//! nothing. A right password ends the count of its user and address. Addresses of this machine and of trusted networks (webmail) are not
+//! counted over all users: many people are behind them.
 
+use crate::passwd_file::Network;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -18,6 +20,8 @@ const ADDRESS_FACTOR: u32 = 4;
 const ENTRIES_LIMIT: usize = 100_000;
 
 pub struct Penalty {
+    /// Programs that log in for many people.
+    trusted: Vec<Network>,
     after: u32,
     window: Duration,
     failed: Mutex<HashMap<(Option<IpAddr>, String), Failures>>,
@@ -37,8 +41,8 @@ pub struct TooMany;
 
 impl Penalty {
     /// `after` failures within `window` before attempts have to wait.
-    pub fn new(after: u32, window: Duration) -> Penalty {
-        Penalty { after, window, failed: Mutex::default() }
+    pub fn new(after: u32, window: Duration, trusted: Vec<Network>) -> Penalty {
+        Penalty { trusted, after, window, failed: Mutex::default() }
     }
 
     /// How long an attempt that comes now has to wait.
@@ -99,7 +103,8 @@ impl Penalty {
 
     fn keys(&self, remote: Option<IpAddr>, user: &str) -> Vec<((Option<IpAddr>, String), u32)> {
         let mut keys = Vec::with_capacity(2);
-        if let Some(ip) = remote.filter(|ip| !ip.to_canonical().is_loopback()) {
+        let many = |ip: &IpAddr| ip.to_canonical().is_loopback() || self.trusted.iter().any(|net| net.holds(ip.to_canonical()));
+        if let Some(ip) = remote.filter(|ip| !many(ip)) {
             keys.push(((Some(network(ip)), String::new()), self.after.saturating_mul(ADDRESS_FACTOR)));
         }
         if !user.is_empty() {
@@ -127,7 +132,7 @@ mod tests {
 
     #[test]
     fn attempts_wait_longer_and_longer_and_in_turn() {
-        let penalty = Penalty::new(3, Duration::from_secs(60));
+        let penalty = Penalty::new(3, Duration::from_secs(60), Vec::new());
         let now = Instant::now();
         for _ in 0..3 {
             assert_eq!(penalty.wait(ip("192.0.2.1"), "ann", now), Ok(Duration::ZERO));
@@ -147,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_attacker_does_not_lock_the_owner_out() {
-        let penalty = Penalty::new(3, Duration::from_secs(60));
+        let penalty = Penalty::new(3, Duration::from_secs(60), Vec::new());
         let now = Instant::now();
         for _ in 0..100 {
             penalty.failure(ip("192.0.2.1"), "ann", now);
@@ -160,7 +165,7 @@ mod tests {
 
     #[test]
     fn failures_of_nobody_count_for_their_address() {
-        let penalty = Penalty::new(1, Duration::from_secs(60));
+        let penalty = Penalty::new(1, Duration::from_secs(60), Vec::new());
         let now = Instant::now();
         for _ in 0..ADDRESS_FACTOR {
             assert_eq!(penalty.wait(ip("192.0.2.1"), "ann", now), Ok(Duration::ZERO));
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_address_and_mapped_ipv4_is_ipv4() {
-        let penalty = Penalty::new(1, Duration::from_secs(60));
+        let penalty = Penalty::new(1, Duration::from_secs(60), Vec::new());
         let now = Instant::now();
         penalty.failure(ip("2001:db8::1"), "ann", now);
         assert_eq!(penalty.wait(ip("2001:db8::ffff:1"), "ann", now), Ok(SHORTEST));
@@ -184,7 +189,7 @@ mod tests {
 
     #[test]
     fn success_and_time_end_the_count_and_webmail_is_not_one_address() {
-        let penalty = Penalty::new(1, Duration::from_secs(60));
+        let penalty = Penalty::new(1, Duration::from_secs(60), Vec::new());
         let now = Instant::now();
         penalty.failure(ip("192.0.2.1"), "ann", now);
         penalty.success(ip("192.0.2.1"), "ann");
@@ -197,5 +202,17 @@ mod tests {
         assert_eq!(penalty.wait(ip("127.0.0.1"), "bob", now), Ok(Duration::ZERO));
         penalty.failure(None, "ann", now);
         assert_eq!(penalty.wait(None, "ann", now), Ok(SHORTEST));
+    }
+
+    #[test]
+    fn people_behind_one_webmail_do_not_wait_for_each_other() {
+        let trusted = vec![Network::parse("192.0.2.0/24").expect("network")];
+        let penalty = Penalty::new(1, Duration::from_secs(60), trusted);
+        let now = Instant::now();
+        for _ in 0..100 {
+            penalty.failure(ip("192.0.2.1"), "ann", now);
+        }
+        assert_eq!(penalty.wait(ip("192.0.2.1"), "bob", now), Ok(Duration::ZERO));
+        assert_ne!(penalty.wait(ip("192.0.2.1"), "ann", now), Ok(Duration::ZERO));
     }
 }

@@ -4,6 +4,7 @@ use crate::accounts::{Accounts, Source};
 use crate::directory::Directory;
 use crate::login::Desk;
 use crate::tables::Tables;
+use crate::tokens::Tokens;
 use anyhow::Context;
 use config::Config;
 use ipc::auth::Mechanism;
@@ -17,6 +18,8 @@ pub struct State {
     pub tables: Tables,
     pub offers: Vec<&'static Offer>,
     hostname: String,
+    /// What a client without a good token is told: scope, and where to learn more.
+    oauth: (String, String),
 }
 
 impl State {
@@ -38,6 +41,7 @@ impl State {
             tables,
             offers,
             hostname: config.main.hostname.clone(),
+            oauth: (config.authd.oauth2_scope.clone(), config.authd.oauth2_openid_configuration_url.clone()),
         })
     }
 
@@ -53,7 +57,8 @@ impl State {
             now_seconds: now.as_secs(),
             bindings,
             plus_offered,
-            ..Setup::default()
+            oauth_scope: self.oauth.0.clone(),
+            oauth_configuration: self.oauth.1.clone(),
         })
     }
 
@@ -82,6 +87,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     let known = passwords::strength_of_scheme(stored).is_some();
     anyhow::ensure!(known, "authd.stored_pass_scheme: {stored:?} is none of {}", names(false));
     Source::of(config)?;
+    crate::login::trusted_networks(&config.authd.login_trusted_networks)?;
     Directory::check(config)
 }
 
@@ -90,8 +96,9 @@ fn offers(config: &Config) -> anyhow::Result<Vec<&'static Offer>> {
     let offer =
         |name: &String| sasl::server::offer(name).with_context(|| format!("authd.auth_mechanisms: {name:?} is none of {}", known()));
     let offers: Vec<_> = config.authd.auth_mechanisms.iter().map(offer).collect::<anyhow::Result<_>>()?;
-    if let Some(offer) = offers.iter().find(|offer| matches!(offer.name, "OAUTHBEARER" | "XOAUTH2")) {
-        anyhow::bail!("authd.auth_mechanisms: {} needs to be told whose tokens to take", offer.name);
+    let wants_tokens = offers.iter().find(|offer| matches!(offer.name, "OAUTHBEARER" | "XOAUTH2"));
+    if let (Some(offer), None) = (wants_tokens, Tokens::open(config)?) {
+        anyhow::bail!("authd.auth_mechanisms: {} needs oauth2_key_file or oauth2_introspection_url", offer.name);
     }
     anyhow::ensure!(!offers.is_empty(), "authd.auth_mechanisms is empty: nobody could log in");
     Ok(offers)

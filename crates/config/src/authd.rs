@@ -81,13 +81,42 @@ settings! {
     }
 }
 
+choices! {
+    /// What an answer of a passdb means, and whether the next one is asked.
+    pub enum PassdbResult {
+        ReturnOk = "return-ok",
+        ReturnFail = "return-fail",
+        Return = "return",
+        ContinueOk = "continue-ok",
+        ContinueFail = "continue-fail",
+        Continue = "continue",
+    }
+}
+
+choices! {
+    /// When a passdb is not asked.
+    pub enum PassdbSkip { Never = "never", Authenticated = "authenticated", Unauthenticated = "unauthenticated" }
+}
+
 settings! {
-    /// A source of passwords. They are asked in order; the first that knows the user decides.
+    /// A source of passwords. They are asked in order; by default until one finds the password right.
     pub struct Passdb in "authd.passdb" {
         /// `accounts`: the accounts database. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`.
         driver: PassdbDriver = PassdbDriver::Accounts, was "Dovecot driver";
         /// For `passwd-file`: the file, lines `user:password:uid:gid:gecos:home:shell:extra_fields`; the password as `{SCHEME}hash`. `scheme=CRYPT` before the file names the scheme of passwords without one. Read again when it changed. For `sql`: the file with `driver`, `connect` and `password_query`, as Dovecot's `dovecot-sql.conf.ext`.
         args: String = "", was "Dovecot args";
+        /// Whoever is in it is refused, whatever other passdbs say; passwords in it do not matter. It has to stand before those.
+        deny: bool = false, was "Dovecot deny";
+        /// Its users may log in as anybody who is in another passdb: as `user*master` (see `auth_master_user_separator`), or with PLAIN's authorization identity.
+        master: bool = false, was "Dovecot master";
+        /// Whether it is passed over: `authenticated`: when a passdb before it has said yes; `unauthenticated`: when none has.
+        skip: PassdbSkip = PassdbSkip::Never, was "Dovecot skip";
+        /// After a right password: say yes or no (`return-ok`, `return-fail`) and ask nobody else, or say what passdbs before it said (`return`); the same with `continue…` when the next one is to be asked, which then needs no password.
+        result_success: PassdbResult = PassdbResult::ReturnOk, was "Dovecot result_success";
+        /// After a wrong password or an unknown user. The results that end in `-ok` are refused: they would let everybody in.
+        result_failure: PassdbResult = PassdbResult::Continue, was "Dovecot result_failure";
+        /// When the passdb could not be asked.
+        result_internalfail: PassdbResult = PassdbResult::Continue, was "Dovecot result_internalfail";
     }
 }
 
@@ -120,10 +149,28 @@ settings! {
         accounts_database: PathBuf = "";
         /// Tables that may be asked for over the lookup socket beside `accounts:`, such as `sqlite:/etc/facteur/domains.cf`. Empty: every `sqlite:`, `mysql:` and `pgsql:` file in the folder of `facteur.toml`.
         lookup_tables: Vec<String> = Vec::<String>::new(), was "Postfix proxy_read_maps";
-        /// Mechanisms offered for login: `plain`, `login`.
+        /// Mechanisms offered for login: `plain`, `login`, `scram-sha-256`, `scram-sha-256-plus`, `scram-sha-1`, `scram-sha-1-plus`, `cram-md5`, `external`, `oauthbearer`, `xoauth2`.
         auth_mechanisms: Vec<String> = ["plain", "login"].map(String::from), was "Dovecot auth_mechanisms";
+        /// For `oauthbearer` and `xoauth2`: the keys that tokens (JWT) are signed with, a JWK Set as providers publish it. Keys for RS256, ES256, EdDSA and HS256 are used.
+        oauth2_key_file: PathBuf = "", was "Dovecot local_validation_key_dict";
+        /// Where the provider is asked about tokens that the keys do not decide (RFC 7662): `http://[user:password@]host:port/path`. authd speaks no TLS, so this is on this machine, or a proxy there.
+        oauth2_introspection_url: String = "", was "Dovecot introspection_url";
+        /// For whom tokens have to be made (`aud`). Needed where tokens are taken.
+        oauth2_audience: String = "", was "Dovecot client_id";
+        /// Who may have made tokens (`iss`). Empty: whoever has the key.
+        oauth2_issuers: Vec<String> = Vec::<String>::new(), was "Dovecot issuers";
+        /// What tokens have to be good for (`scope`), words with spaces between. Clients without a token are told.
+        oauth2_scope: String = "", was "Dovecot scope";
+        /// The claim that names the user.
+        oauth2_username_attribute: String = "email", was "Dovecot username_attribute";
+        /// Where clients find out about the provider; they are told when a token is refused.
+        oauth2_openid_configuration_url: String = "", was "Dovecot openid_configuration_url";
         /// The domain of users who log in without one.
         auth_default_realm: String = "$mydomain", was "Dovecot auth_default_realm";
+        /// What stands between the user to log in as and the master user whose password it is: `*` for `user*master`. Empty: there are no such names.
+        auth_master_user_separator: String = "", was "Dovecot auth_master_user_separator";
+        /// Networks of webmail and other programs that log in for many people: failed logins from there count for each user, but not over all users. Addresses of this machine always do.
+        login_trusted_networks: Vec<String> = Vec::<String>::new(), was "Dovecot login_trusted_networks";
         /// Characters that user names may have beside letters and digits outside ASCII. Empty: all but control characters.
         auth_username_chars: String = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@+=&'", was "Dovecot auth_username_chars";
         /// Whether failed logins are logged with their reason.

@@ -1,6 +1,7 @@
 //! authd as a whole, asked over its sockets.
 
 mod mechanisms;
+mod several;
 
 use super::*;
 use ipc::accounts::{AccountsClient, AccountsError, NewPassword, Request};

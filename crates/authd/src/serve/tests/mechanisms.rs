@@ -219,3 +219,49 @@ async fn the_answer_to_a_wrong_proof_is_as_late_as_to_a_wrong_password() {
     assert!(proof_came.elapsed() >= Duration::from_millis(500));
     authd.stop().await;
 }
+
+#[tokio::test]
+async fn a_token_lets_in_whom_it_names_and_nobody_else() {
+    use aws_lc_rs::hmac;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+    let secret = [7; 32];
+    let dir = Arc::new(tempfile::tempdir().expect("directory"));
+    std::fs::write(dir.path().join("users"), USERS).expect("write");
+    let keys = format!("{{\"keys\":[{{\"kty\":\"oct\",\"k\":\"{}\"}}]}}", BASE64URL.encode(secret));
+    std::fs::write(dir.path().join("keys.json"), keys).expect("write");
+    let settings = "auth_penalty_after = 1000\nauth_mechanisms = [\"oauthbearer\", \"xoauth2\"]\noauth2_key_file = \"keys.json\"\noauth2_audience = \"mail\"\n";
+    let authd = Running::start_in(dir, &format!("{settings}{FILE}")).await;
+    let client = authd.auth();
+    let token = |user: &str, audience: &str| {
+        let claims = format!("{{\"email\":\"{user}\",\"aud\":\"{audience}\",\"exp\":99999999999}}");
+        let signed = format!("{}.{}", BASE64URL.encode("{\"alg\":\"HS256\"}"), BASE64URL.encode(claims));
+        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), signed.as_bytes());
+        format!("{signed}.{}", BASE64URL.encode(signature.as_ref()))
+    };
+    let bearer = async |user: &str, token: String| {
+        let message = format!("n,a={user},\u{1}auth=Bearer {token}\u{1}\u{1}");
+        let step = client.begin(AuthRequest { initial: Some(message.into_bytes().into()), ..begin("OAUTHBEARER") }).await;
+        match step {
+            AuthStep::Ok(ok) => ok.user,
+            AuthStep::Continue(pending) => {
+                assert_eq!(pending.challenge(), b"{\"status\":\"invalid_token\"}");
+                match pending.answer(b"\x01").await {
+                    AuthStep::Fail(fail) if !fail.temporary => "refused".to_owned(),
+                    step => panic!("{step:?}"),
+                }
+            }
+            AuthStep::Fail(fail) => panic!("{fail:?}"),
+        }
+    };
+    assert_eq!(bearer("ann@x.org", token("ann@x.org", "mail")).await, "ann@x.org");
+    assert_eq!(bearer("Ann", token("ann@x.org", "mail")).await, "ann@x.org");
+    assert_eq!(bearer("bob@x.org", token("ann@x.org", "mail")).await, "refused");
+    assert_eq!(bearer("ann@x.org", token("ann@x.org", "web")).await, "refused");
+    assert_eq!(bearer("nobody@x.org", token("nobody@x.org", "mail")).await, "refused");
+    assert_eq!(bearer("ann@x.org", token("ann@x.org", "mail").replace('.', "..")).await, "refused");
+    let message = format!("user=ann@x.org\u{1}auth=Bearer {}\u{1}\u{1}", token("ann@x.org", "mail"));
+    let request = AuthRequest { initial: Some(message.into_bytes().into()), ..begin("XOAUTH2") };
+    assert_eq!(word(&client.login(request).await.map(|ok| ok.user)), "ann@x.org");
+    authd.stop().await;
+}

@@ -1,0 +1,74 @@
+//! Several passdbs: deny lists, master users, one after the other.
+
+use super::*;
+
+async fn start(settings: &str, files: &[(&str, &str)]) -> Running {
+    let dir = Arc::new(tempfile::tempdir().expect("directory"));
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).expect("write");
+    }
+    Running::start_in(dir, &format!("auth_penalty_after = 1000\n{settings}[[authd.userdb]]\ndriver = \"static\"\n")).await
+}
+
+fn file(name: &str, more: &str) -> String {
+    format!("[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"{name}\"\n{more}\n")
+}
+
+#[tokio::test]
+async fn a_deny_list_refuses_whatever_others_say() {
+    let settings = file("denied", "deny = true") + &file("users", "");
+    let authd = start(&settings, &[("denied", "eve@x.org:\n"), ("users", "ann@x.org:{PLAIN}a\neve@x.org:{PLAIN}e\n")]).await;
+    let client = authd.auth();
+    assert_eq!(word(&verdict(&client, "ann", "a").await), "ann@x.org");
+    assert_eq!(word(&verdict(&client, "eve", "e").await), "refused");
+    authd.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_in_one_passdb_may_be_right_in_the_next() {
+    let files = [("first", "ann@x.org:{PLAIN}one\n"), ("second", "ann@x.org:{PLAIN}two\nbob@x.org:{PLAIN}b\n")];
+    let authd = start(&(file("first", "") + &file("second", "")), &files).await;
+    let client = authd.auth();
+    for (user, password, want) in [
+        ("ann", "one", "ann@x.org"),
+        ("ann", "two", "ann@x.org"),
+        ("bob", "b", "bob@x.org"),
+        ("ann", "three", "refused"),
+        ("eve", "b", "refused"),
+    ] {
+        assert_eq!(word(&verdict(&client, user, password).await), want, "{user} {password}");
+    }
+    authd.stop().await;
+    let authd = start(&(file("first", "result_failure = \"return-fail\"") + &file("second", "")), &files).await;
+    assert_eq!(word(&verdict(&authd.auth(), "ann", "two").await), "refused");
+    authd.stop().await;
+}
+
+#[tokio::test]
+async fn a_master_user_logs_in_as_those_who_are_there_and_as_nobody_else() {
+    let settings = "auth_master_user_separator = \"*\"\n".to_owned() + &file("masters", "master = true") + &file("users", "");
+    let files = [("masters", "root@x.org:{PLAIN}m\n"), ("users", "ann@x.org:{PLAIN}a\nbob@x.org:{PLAIN}b::::::nologin\n")];
+    let authd = start(&settings, &files).await;
+    let client = authd.auth();
+    for (user, password, want) in [
+        ("ann@x.org*root@x.org", "m", "ann@x.org"),
+        ("ann*root", "m", "ann@x.org"),
+        ("ann*root", "a", "refused"),
+        ("ann*ann", "a", "refused"),
+        ("nobody*root", "m", "refused"),
+        ("bob*root", "m", "refused"),
+        ("*root", "m", "refused"),
+        ("ann*", "m", "refused"),
+        ("root@x.org", "m", "refused"),
+        ("ann", "a", "ann@x.org"),
+    ] {
+        assert_eq!(word(&verdict(&client, user, password).await), want, "{user} {password}");
+    }
+    for (message, want) in
+        [("ann@x.org\0root@x.org\0m", "ann@x.org"), ("ann@x.org\0bob@x.org\0b", "refused"), ("root@x.org\0ann@x.org\0a", "refused")]
+    {
+        let request = AuthRequest { initial: Some(message.as_bytes().to_vec().into()), ..login("", "") };
+        assert_eq!(word(&client.login(request).await.map(|ok| ok.user)), want, "{message:?}");
+    }
+    authd.stop().await;
+}
