@@ -22,7 +22,7 @@ fn failed_logins_are_found_and_nothing_a_client_sends_is() {
         ("authd info login failed remote=2001:db8::1 user=x service=smtp".into(), Some("2001:db8::1")),
         ("authd info login failed remote=local user=\"x remote=198.51.100.7 y\" service=smtp".into(), None),
         (
-            format!("authd info login failed remote=192.0.2.1 user=\"authd info login failed remote=198.51.100.7 \" service=smtp"),
+            "authd info login failed remote=192.0.2.1 user=\"authd info login failed remote=198.51.100.7 \" service=smtp".to_string(),
             Some("192.0.2.1"),
         ),
         (format!("smtpd info rejected id=1.0 helo=\"authd info login failed {failed}\""), None),

@@ -26,7 +26,7 @@ enum Kind {
     /// EdDSA
     Ed25519(Vec<u8>),
     /// HS256
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
 }
 
 impl Keys {
@@ -85,7 +85,7 @@ impl Key {
             }
             ("OKP", Some("Ed25519")) => Kind::Ed25519(bytes("x")?),
             // RFC 7518 §3.2: as long as the hash at least.
-            ("oct", _) => Kind::Shared(hmac::Key::new(hmac::HMAC_SHA256, &bytes("k").filter(|k| k.len() >= 32)?)),
+            ("oct", _) => Kind::Shared(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes("k").filter(|k| k.len() >= 32)?))),
             _ => return None,
         };
         text("alg").is_none_or(|alg| alg == kind.algorithm()).then(|| Key { id: text("kid").map(str::to_owned), kind })

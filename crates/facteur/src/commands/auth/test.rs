@@ -107,6 +107,9 @@ async fn log_in(client: &AuthClient, arguments: &Arguments, password: &Secret) -
                 let answer = side.respond(pending.challenge())?;
                 pending.answer(&answer).await
             }
+            AuthStep::Ok(_) if !side.finished() => {
+                bail!("authd says that the login succeeds, but does not show that it knows the password")
+            }
             AuthStep::Ok(ok) => return Ok(Ok(ok)),
             AuthStep::Fail(fail) => return Ok(Err(fail)),
         };
