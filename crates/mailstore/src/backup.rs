@@ -12,6 +12,7 @@ use crate::account::{Account, is_mailbox, prepare_inside};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::flags::Keywords;
+use crate::layout::{Layout, is_part};
 use crate::mailbox::{Mailbox, State};
 use crate::name::MailboxName;
 use crate::snapshot::{Message, Snapshot, file_name};
@@ -113,6 +114,7 @@ impl Account {
         list.take(LIST_BYTES).read_to_end(&mut text).map_err(|e| Error::io("read", uidlist::FILE, e))?;
         let list = uidlist::parse(&text).ok_or(Error::NotAllowed("the list of UIDs in the backup cannot be read"))?;
         let root = self.open_root()?;
+        self.layout().allows(name)?;
         let place = format!("..restored.{}", self.store().unique_name());
         let dir = prepare_inside(&root, &place)?;
         Ok(Restoring { account: self.clone(), name: name.clone(), root, place, dir, list, files: Default::default(), bytes: 0 })
@@ -157,7 +159,7 @@ impl Restoring {
         nix::unistd::syncfs(&self.dir).map_err(|e| Error::io("sync", self.dir.path(), e))?;
         let (account, name) = (self.account.clone(), self.name.clone());
         account.restructure(|root| {
-            let directory = name.directory();
+            let directory = account.directory_of(&name);
             if is_mailbox(root, &directory) && !replace && !account.open(&name)?.snapshot().is_empty() {
                 return Err(Error::AlreadyExists);
             }
@@ -193,14 +195,22 @@ impl Restoring {
     fn show(&mut self, root: &Dir, directory: &str) -> Result<()> {
         let doomed = format!("..deleted.{}", self.account.store().unique_name());
         let had = is_mailbox(root, directory);
-        if had {
-            root.rename_new(directory, root, &doomed)?;
+        let layout = self.account.layout();
+        layout.make_above(root, directory)?;
+        let (holder, leaf) = root.holder(directory)?;
+        // where mailboxes lie in each other, those below would be lost with it
+        if layout == Layout::Fs && holder.stat(leaf)?.is_some() && holder.open_dir(leaf)?.dir_names()?.iter().any(|name| !is_part(name)) {
+            return Err(Error::NotAllowed("mailboxes lie below this one, so it cannot be replaced as a whole"));
         }
-        let shown = root.rename_new(&self.place, root, directory);
+        if had {
+            holder.rename_new(leaf, root, &doomed)?;
+        }
+        let shown = root.rename_new(&self.place, &holder, leaf);
         if shown.is_err() && had {
-            root.rename_new(&doomed, root, directory)?;
+            root.rename_new(&doomed, &holder, leaf)?;
         }
         shown?;
+        holder.sync()?;
         root.sync()?;
         if had { root.remove_tree(&doomed) } else { Ok(()) }
     }
@@ -346,6 +356,24 @@ mod tests {
             carry(&from, &world.other, from.name(), true).expect("restored");
             assert_eq!(seen(&world.other.open(from.name()).expect("there")), seen(&from), "{mailbox}");
         }
+    }
+
+    #[test]
+    fn where_mailboxes_lie_in_each_other_none_is_lost_with_the_one_above() {
+        let world = world();
+        let from = fill(&world.account, "Box");
+        let temp = tempfile::tempdir().expect("folder");
+        let place = format!("maildir:{}/fs:LAYOUT=fs", temp.path().display());
+        let account = Store::new(Settings::default()).account(&Location::expand(&place, "ann", None).expect("location")).expect("account");
+        carry(&from, &account, &name("A.B"), false).expect("restored");
+        assert_eq!(seen(&account.open(&name("A.B")).expect("there")), seen(&from));
+        assert!(temp.path().join("fs/A/B/cur").is_dir());
+        for replace in [false, true] {
+            assert!(matches!(carry(&from, &account, &name("A"), replace), Err(Error::NotAllowed(_))));
+        }
+        assert!(matches!(carry(&from, &account, &name("A.cur"), false), Err(Error::NotAllowed(_))));
+        carry(&from, &account, &name("A.B"), true).expect("replaced");
+        assert_eq!(seen(&account.open(&name("A.B")).expect("there")), seen(&from));
     }
 
     #[test]
