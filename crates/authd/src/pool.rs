@@ -213,6 +213,9 @@ mod tests {
         for task in tasks {
             assert!(task.await.expect("task") <= 2);
         }
-        assert_eq!(pool.queue.state.lock().memory_bytes, 0);
+        // The last one's is given back after its answer, by a thread that lets others go first.
+        while pool.queue.state.lock().memory_bytes > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }
