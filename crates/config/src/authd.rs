@@ -1,6 +1,6 @@
 use crate::report::Source;
 use crate::setting::{hours, minutes, secs};
-use crate::value::{Value, quote};
+use crate::value::{DatabaseUrl, Value, quote};
 use crate::{choices, settings};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -142,7 +142,7 @@ settings! {
         /// Whose tables the accounts are in. `own`: the SQLite file `accounts_database`. `postfixadmin`: the database of PostfixAdmin at `accounts_url`, whose tables stay as they are.
         accounts: AccountsKind = AccountsKind::Own;
         /// PostfixAdmin's database: `mysql://postfix_user@localhost/postfix_db`, `postgresql://user@host:5432/postfix` or `sqlite:/path`. In `localhost` MySQL's socket is used. What is odd in a name or password is written as %XX.
-        accounts_url: String = "";
+        accounts_url: DatabaseUrl = "";
         /// The file whose first line is the password for `accounts_url`, so that the settings may be read by all. Empty: it is in `accounts_url`, or there is none.
         accounts_password_file: PathBuf = "";
         /// With `accounts = "own"`: an SQLite file with PostfixAdmin's tables, made when it is not there. Empty: `accounts.sqlite` in `state_directory`.

@@ -125,6 +125,67 @@ impl Value for Secret {
     }
 }
 
+/// Where a database is, with the name and perhaps the password to log in with; the password is never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The same without the password.
+    pub fn shown(&self) -> String {
+        match self.password() {
+            Some(password) => format!("{}<secret>{}", &self.0[..password.start], &self.0[password.end..]),
+            None => self.0.clone(),
+        }
+    }
+
+    /// Where the password stands, if there is one.
+    pub fn password(&self) -> Option<std::ops::Range<usize>> {
+        let begin = self.0.find("://")? + 3;
+        // an @ in a password should be %40; what stands before the last one is hidden in any case
+        let end = begin + self.0[begin..].rfind('@')?;
+        let colon = begin + self.0[begin..end].find(':')?;
+        (colon + 1 < end).then_some(colon + 1..end)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown())
+    }
+}
+
+impl std::ops::Deref for DatabaseUrl {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for DatabaseUrl {
+    fn from(text: &str) -> DatabaseUrl {
+        DatabaseUrl(text.to_owned())
+    }
+}
+
+impl Value for DatabaseUrl {
+    fn kind() -> String {
+        "text (a password in it is never shown)".into()
+    }
+    fn read(value: &Spanned<DeValue<'_>>, name: &str, source: &mut Source<'_>) -> Option<DatabaseUrl> {
+        match value.get_ref().as_str() {
+            Some(s) if !s.contains(char::is_control) => Some(DatabaseUrl(s.to_owned())),
+            _ => {
+                source.fault(Some(value.span().start), format!("{name}: this must be a text in quotes"), None);
+                None
+            }
+        }
+    }
+    fn write(&self) -> String {
+        quote(&self.shown())
+    }
+}
+
 impl Value for PathBuf {
     fn kind() -> String {
         "path (relative ones start from the folder of the settings file)".into()
@@ -396,6 +457,22 @@ macro_rules! choices {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_database_url_the_password_is_never_shown() {
+        for (url, shown) in [
+            ("mysql://u:pw@h/db", "mysql://u:<secret>@h/db"),
+            ("mysql://u:p@w@h/db", "mysql://u:<secret>@h/db"),
+            ("mysql://u:p:w@h:3306/db", "mysql://u:<secret>@h:3306/db"),
+            ("mysql://u@h:3306/db", "mysql://u@h:3306/db"),
+            ("mysql://h:3306/db", "mysql://h:3306/db"),
+            ("sqlite:/path", "sqlite:/path"),
+            ("", ""),
+        ] {
+            let url = DatabaseUrl::from(url);
+            assert_eq!((url.shown().as_str(), url.write(), format!("{url:?}")), (shown, quote(shown), quote(shown)));
+        }
+    }
     use std::path::Path;
 
     fn read<T: Value>(text: &str) -> Result<T, String> {

@@ -206,6 +206,41 @@ mod tests {
         assert!(open("a").upgrade().is_none());
     }
 
+    /// As a backup that is put back has it: under the same UIDVALIDITY UIDs that we know to be gone.
+    #[test]
+    fn a_mailbox_that_got_another_uidlist_meanwhile_has_the_uids_of_that() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("a");
+        let store = Store::new(Settings::default());
+        let _recent = store.keep_mailboxes(1 << 20, Duration::from_secs(3600));
+        let account = store.account(&Location::maildir(&root).unwrap()).unwrap();
+        let uids = || -> Vec<u32> {
+            let mailbox = account.open(&MailboxName::inbox()).unwrap();
+            mailbox.view(crate::Access::ReadOnly).unwrap().snapshot().iter().map(crate::Message::uid).collect()
+        };
+        let mailbox = account.open(&MailboxName::inbox()).unwrap();
+        for _ in 0..4 {
+            let mut incoming = mailbox.incoming(3).unwrap();
+            incoming.describe(crate::FlagSet::new(crate::Flags::SEEN), None);
+            incoming.write(b"x\r\n").unwrap();
+            mailbox.append(vec![incoming]).unwrap();
+        }
+        mailbox.expunge(&[3]).unwrap();
+        drop(mailbox);
+        assert_eq!(uids(), [1, 2, 4]);
+        let list = std::fs::read(root.join("dovecot-uidlist")).unwrap();
+        let files: Vec<_> = std::fs::read_dir(root.join("cur")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        // once with the watch that a second opening begins, and once without
+        for _ in 0..2 {
+            files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+            assert_eq!(uids(), [0; 0]);
+            std::fs::write(root.join("new-list"), &list).unwrap();
+            std::fs::rename(root.join("new-list"), root.join("dovecot-uidlist")).unwrap();
+            files.iter().for_each(|file| std::fs::write(file, "x\n").unwrap());
+            assert_eq!(uids(), [1, 2, 4]);
+        }
+    }
+
     /// Clients ask for the STATUS of each mailbox there is.
     #[test]
     fn a_glance_at_a_mailbox_takes_no_room() {

@@ -1,6 +1,7 @@
 //! One session's look at a mailbox: what its sequence numbers mean, and what changed since it last looked.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::Result;
 use crate::mailbox::Mailbox;
@@ -55,7 +56,7 @@ impl Changes {
 
 /// A session's numbering of a mailbox. Small: the messages are shared with all other sessions.
 pub struct View {
-    mailbox: Arc<Mailbox>,
+    mailbox: Open,
     snapshot: Arc<Snapshot>,
     /// Generation of the mailbox's snapshot this view is made from (a view that holds expunges back has one of its own).
     seen: u64,
@@ -70,21 +71,48 @@ pub struct View {
     recent: Vec<(u32, u32)>,
 }
 
+/// A mailbox that a session has open.
+struct Open(Arc<Mailbox>);
+
+impl Open {
+    fn new(mailbox: Arc<Mailbox>) -> Open {
+        mailbox.views.fetch_add(1, Ordering::AcqRel);
+        Open(mailbox)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.views.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl std::ops::Deref for Open {
+    type Target = Mailbox;
+
+    fn deref(&self) -> &Mailbox {
+        &self.0
+    }
+}
+
 impl View {
     pub(crate) fn new(mailbox: Arc<Mailbox>, access: Access) -> Result<View> {
+        // from here on the numbers of messages have to stay
+        let open = Open::new(mailbox);
+        let mailbox = &open.0;
         let recent = match access {
             Access::ReadWrite => mailbox.claim_recent()?,
             Access::ReadOnly => Vec::new(),
         };
         let snapshot = mailbox.snapshot();
         let (seen, told) = (snapshot.generation, snapshot.highest_modseq());
-        let mut view = View { mailbox, seen, snapshot, held: Vec::new(), frozen: None, told, access, recent: Vec::new() };
+        let mut view = View { mailbox: open, seen, snapshot, held: Vec::new(), frozen: None, told, access, recent: Vec::new() };
         view.add_recent(&recent);
         Ok(view)
     }
 
     pub fn mailbox(&self) -> &Arc<Mailbox> {
-        &self.mailbox
+        &self.mailbox.0
     }
 
     pub fn access(&self) -> Access {

@@ -152,6 +152,8 @@ impl Desk {
         self.channel = channel;
         self.tls = tls.as_ref().map(describe);
         self.tls_info = tls;
+        // RFC 3207 §4.2: who logged in before is nobody again
+        self.login = None;
         let Some(tls) = self.tls.as_deref() else { return };
         if self.service.smtpd.smtpd_tls_loglevel > 0 {
             tracing::info!(tls, "TLS started");
@@ -236,6 +238,8 @@ impl Desk {
             Answer::Authenticated(user) => {
                 tracing::info!(user = %printable(user), "logged in");
                 let tls = self.tls_info.is_some();
+                // the old entry goes first: both have this session's name
+                self.login = None;
                 self.login = Some(self.server.logins.enter(&self.session, user, &self.service.name, &self.peer, tls, &self.end));
             }
             _ => {}

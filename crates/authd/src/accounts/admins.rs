@@ -94,7 +94,7 @@ impl Accounts {
     pub async fn admin_delete(&self, username: &Address) -> Result<(), WriteError> {
         let mut change = self.change().await?;
         let username = database_name(&username.to_lowercase())?;
-        if change.run("DELETE FROM admin WHERE username = ?", &[username.as_str().into()]).await? == 0 {
+        if !change.delete("admin", ("username", &username)).await? {
             return refused(format!("the admin {username} is not there"));
         }
         change.run("DELETE FROM domain_admins WHERE username = ?", &[username.into()]).await?;

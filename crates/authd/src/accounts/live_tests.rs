@@ -129,6 +129,22 @@ async fn postfixadmins_tables_are_read_and_changed_as_they_are() {
         let refused = accounts.mailbox_add(&mailbox("ann@example.org")).await;
         assert!(matches!(refused, Err(WriteError::Refused(_))), "{told}: {refused:?}");
 
+        // Nor are they the same to who changes something.
+        for refused in [
+            accounts.mailbox_delete(&address("änn@example.org")).await,
+            accounts.mailbox_change(&address("änn@example.org"), Some("{PLAIN}other"), None, None, None).await,
+            accounts.alias_delete("ïnfo", &domain("example.org")).await,
+        ] {
+            assert!(matches!(refused, Err(WriteError::Refused(_))), "{told}: {refused:?}");
+        }
+        // PostfixAdmin has alias domains in `domain` too.
+        server.run_sql("INSERT INTO domain (domain, description, active) VALUES ('off.example', '', FALSE)");
+        accounts.alias_domain_add(&domain("off.example"), &domain("example.org")).await.expect("alias domain");
+        assert_eq!(lookup(AccountsTable::AliasDomains, "off.example").await, None, "{told}");
+        accounts.domain_delete(&domain("off.example"), false).await.unwrap_or_else(|e| panic!("{told}: {e}"));
+        let left = accounts.list_alias_domains(None).await.expect("list");
+        assert!(matches!(&left[..], [_]), "{told}: {left:?}");
+
         // As its own pages would see it.
         let row = server.query("SELECT username, local_part, domain, name, active FROM mailbox").trim().replace("\tt", "\t1");
         assert_eq!(row, "ann@example.org\tann\texample.org\tAnn Lee\t1", "{told}");

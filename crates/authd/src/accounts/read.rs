@@ -63,7 +63,11 @@ impl AccountsTable {
                  WHERE a.active = TRUE AND COALESCE(d.active, TRUE) = TRUE AND a.address = ?"
                 .into(),
             AccountsTable::AliasDomains => {
-                "SELECT alias_domain, target_domain FROM alias_domain WHERE active = TRUE AND alias_domain = ?".into()
+                // PostfixAdmin has alias domains in `domain` too, and switches them off there.
+                "SELECT a.alias_domain, a.target_domain FROM alias_domain a
+                 LEFT JOIN domain d ON d.domain = a.alias_domain LEFT JOIN domain t ON t.domain = a.target_domain
+                 WHERE a.active = TRUE AND COALESCE(d.active, TRUE) = TRUE AND COALESCE(t.active, TRUE) = TRUE AND a.alias_domain = ?"
+                    .into()
             }
         }
     }

@@ -81,13 +81,24 @@ impl Change<'_> {
         Ok(self.transaction.execute(text, values).await?)
     }
 
-    /// Changes the columns that have a new value, and the time of the change; the number of rows that were there.
+    /// Deletes the row of this name; false when there is none. What a collation takes for the name is not it, and stays.
+    pub(super) async fn delete(&mut self, table: &str, key: (&str, &str)) -> Result<bool, WriteError> {
+        let (column, name) = key;
+        let is_there = self.there(&format!("SELECT {column} FROM {table} WHERE {column} = ?"), name).await?;
+        Ok(is_there && self.run(&format!("DELETE FROM {table} WHERE {column} = ?"), &[name.into()]).await? > 0)
+    }
+
+    /// Changes the columns that have a new value, and the time of the change; the number of rows that were there. What a collation takes
+    /// for the name is not it, and stays as it is.
     pub(super) async fn update(
         &mut self,
         table: &str,
         key: (&str, &str),
         columns: impl IntoIterator<Item = (&str, Option<Value>)>,
     ) -> Result<u64, WriteError> {
+        if !self.there(&format!("SELECT {0} FROM {table} WHERE {0} = ?", key.0), key.1).await? {
+            return Ok(0);
+        }
         let mut statement = format!("UPDATE {table} SET modified = CURRENT_TIMESTAMP");
         let mut values = Vec::new();
         for (column, value) in columns {
@@ -150,6 +161,9 @@ impl Accounts {
     pub async fn domain_delete(&self, domain: &Domain, all: bool) -> Result<(), WriteError> {
         let mut change = self.change().await?;
         let name = domain.as_str();
+        if !change.domain(name).await? {
+            return refused(format!("the domain {domain} is not there"));
+        }
         if !all {
             let query = change.transaction.kind().placeholders(
                 "SELECT (SELECT COUNT(*) FROM mailbox WHERE domain = ?), (SELECT COUNT(*) FROM alias WHERE domain = ?),
@@ -168,6 +182,7 @@ impl Accounts {
             "DELETE FROM mailbox WHERE domain = ?",
             "DELETE FROM alias WHERE domain = ?",
             "DELETE FROM alias_domain WHERE target_domain = ?",
+            "DELETE FROM alias_domain WHERE alias_domain = ?",
             "DELETE FROM domain_admins WHERE domain = ?",
         ] {
             change.run(statement, &[name.into()]).await?;
@@ -237,13 +252,12 @@ impl Accounts {
     pub async fn mailbox_delete(&self, address: &Address) -> Result<(), WriteError> {
         let mut change = self.change().await?;
         let username = database_name(&address.to_lowercase())?;
-        if change.run("DELETE FROM mailbox WHERE username = ?", &[username.as_str().into()]).await? == 0 {
+        if !change.delete("mailbox", ("username", &username)).await? {
             return refused(format!("the mailbox {username} is not there"));
         }
         self.logins.forget(&mut change, &username).await?;
-        for statement in ["DELETE FROM alias WHERE address = ?", "DELETE FROM quota2 WHERE username = ?"] {
-            change.run(statement, &[username.as_str().into()]).await?;
-        }
+        change.delete("alias", ("address", &username)).await?;
+        change.delete("quota2", ("username", &username)).await?;
         change.done().await
     }
 
@@ -286,7 +300,7 @@ impl Accounts {
         if change.mailbox(&name).await? {
             return refused(format!("{name} is a mailbox; its alias goes with it"));
         }
-        if change.run("DELETE FROM alias WHERE address = ?", &[name.as_str().into()]).await? == 0 {
+        if !change.delete("alias", ("address", &name)).await? {
             return refused(format!("the alias {name} is not there"));
         }
         change.done().await
@@ -318,7 +332,7 @@ impl Accounts {
 
     pub async fn alias_domain_delete(&self, alias: &Domain) -> Result<(), WriteError> {
         let mut change = self.change().await?;
-        if change.run("DELETE FROM alias_domain WHERE alias_domain = ?", &[alias.as_str().into()]).await? == 0 {
+        if !change.delete("alias_domain", ("alias_domain", alias.as_str())).await? {
             return refused(format!("the alias domain {alias} is not there"));
         }
         change.done().await

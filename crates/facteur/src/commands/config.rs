@@ -107,20 +107,30 @@ fn check(globals: &Globals) -> anyhow::Result<ExitCode> {
 
 /// Settings are read by everybody who runs `sendmail`: they must let themselves be read, and have nothing to hide.
 fn warnings(file: &Path) -> Vec<String> {
-    let advice = "put the password into a file that only qmgr may read (outbound.relayhost_password_file, or smtp_sasl_password_maps)";
+    const RELAY: (&str, &str) = (
+        "relayhost_password",
+        "put the password into a file that only qmgr may read (outbound.relayhost_password_file, or smtp_sasl_password_maps)",
+    );
+    const ACCOUNTS: (&str, &str) = ("accounts_url", "put the password into a file that only authd may read (authd.accounts_password_file)");
     let mut warnings = Vec::new();
     // What cannot be read at all is a mistake, and told as such.
     for (path, text) in Config::texts(file).unwrap_or_default() {
         let Ok(found) = std::fs::metadata(&path) else { continue };
         let (shown, readable) = (path.display(), found.permissions().mode() & 0o004 != 0);
-        let secret = text.lines().any(|line| line.trim_start().starts_with("relayhost_password") && !line.contains("password_file"));
-        match (readable, secret) {
-            (true, true) => warnings.push(format!("{shown}: everybody on this machine can read relayhost_password; {advice}")),
-            (false, true) => {
+        let has = |(name, _): &(&str, &str)| {
+            text.lines().map(str::trim_start).filter(|line| line.starts_with(name) && !line.contains("password_file")).any(|line| {
+                // of a URL the password only
+                let value = line.split_once('"').map_or("", |(_, rest)| rest.rsplit_once('"').map_or(rest, |(value, _)| value));
+                !value.contains("://") || config::DatabaseUrl::from(value).password().is_some()
+            })
+        };
+        match (readable, [RELAY, ACCOUNTS].into_iter().find(has)) {
+            (true, Some((name, advice))) => warnings.push(format!("{shown}: everybody on this machine can read {name}; {advice}")),
+            (false, Some((_, advice))) => {
                 warnings.push(format!("{shown}: not everybody can read it, so that sendmail fails for cron and others; {advice}"))
             }
-            (false, false) => warnings.push(format!("{shown}: not everybody can read it, so that sendmail fails for cron and others")),
-            (true, false) => {}
+            (false, None) => warnings.push(format!("{shown}: not everybody can read it, so that sendmail fails for cron and others")),
+            (true, None) => {}
         }
     }
     warnings
@@ -215,10 +225,13 @@ mod tests {
     fn a_password_that_everybody_reads_and_settings_that_not_everybody_reads_are_told() {
         let secret = "[outbound]\nrelayhost_password = \"pw\"\n";
         let file = "[outbound]\nrelayhost_password_file = \"password\"\n";
+        let url = "[authd]\naccounts_url = \"mysql://u:pw@h/db\"\n";
         for (text, mode, want) in [
             (secret, 0o644, "everybody on this machine"),
             (secret, 0o640, "not everybody"),
             (file, 0o644, ""),
+            (url, 0o644, "everybody on this machine can read accounts_url"),
+            ("[authd]\naccounts_url = \"mysql://u@h/db\"\naccounts_password_file = \"pw\"\n", 0o644, ""),
             ("", 0o640, "not everybody"),
         ] {
             let (_dir, globals) = globals(text);

@@ -75,7 +75,7 @@ fn errors(globals: &Globals, answers: &[(&str, String)]) -> anyhow::Result<()> {
         let row = |(second, daemon, line): &(i64, &str, &str)| json!({ "time": second, "daemon": daemon, "line": line });
         println!("{}", serde_json::to_string_pretty(&lines.iter().map(row).collect::<Vec<_>>())?);
     } else {
-        lines.iter().for_each(|(second, _, line)| println!("{} {}", crate::table::moment(*second), printable(line)));
+        lines.iter().for_each(|(second, daemon, line)| println!("{} {daemon} {}", crate::table::moment(*second), printable(line)));
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ mod state;
 mod sync;
 mod transfer;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ pub struct Mailbox {
     watching: Mutex<Option<WatchHandle>>,
     /// Where readers of this mailbox's messages stopped.
     places: Arc<Places>,
+    /// Sessions that have it open.
+    pub(crate) views: AtomicUsize,
     held: recall::Held,
     /// What is remembered of messages.
     cache: Cache,
@@ -136,6 +138,7 @@ impl Mailbox {
             pending: Mutex::new(Pending::default()),
             watching: Mutex::new(None),
             places: Arc::default(),
+            views: AtomicUsize::new(0),
             held: recall::Held::default(),
             cache: Cache::new(account.store().cache_room().clone()),
             saved: AtomicU64::new(0),

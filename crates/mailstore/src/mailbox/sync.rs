@@ -33,12 +33,23 @@ impl Mailbox {
     /// As [`Mailbox::refresh`], for a mailbox that may have been open without a session: meanwhile another program may have given it another
     /// uidlist, and another UIDVALIDITY, without a message to tell that by.
     pub(crate) fn look_again(&self) -> Result<()> {
-        self.look_again_at(&mut self.state.lock())
+        match self.look_again_at(&mut self.state.lock()) {
+            // it got another uidlist while we looked
+            Err(Error::Locked { .. }) => self.look_again_at(&mut self.state.lock()),
+            other => other,
+        }
+    }
+
+    /// True when another uidlist stands in the place of the one we read, and no session has numbers that it would have to agree with: UIDs
+    /// that we know to be given may then stand for other messages, or come back with the old ones, as when a backup is restored.
+    fn was_replaced(&self, state: &State, folder: &Folder) -> Result<bool> {
+        let Some(known) = state.position.filter(|_| self.views.load(Ordering::Acquire) == 0) else { return Ok(false) };
+        Ok(folder.dir.stamp(uidlist::FILE)?.is_some_and(|now| !now.same_file(&known.stamp)))
     }
 
     fn look_again_at(&self, state: &mut State) -> Result<()> {
         if let Ok(folder) = self.folder() {
-            if state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)? {
+            if state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)? && !self.was_replaced(state, &folder)? {
                 self.read_list(state, &folder, None)?;
                 state.looked = None;
                 self.pending.lock().everything = true;
@@ -52,6 +63,10 @@ impl Mailbox {
     /// As [`Mailbox::refresh`], but gives up soon on a lock, and on a command that changes the mailbox: for the threads that follow many
     /// mailboxes.
     pub(crate) fn refresh_briefly(&self) -> Result<()> {
+        if self.views.load(Ordering::Acquire) == 0 {
+            // nobody waits for it; who opens it looks at all that has come together, not at one file of many that are being put there
+            return Ok(());
+        }
         let busy = || Error::Locked { path: self.account.root().join(self.account.directory_of(&self.name)) };
         let mut state = self.state.try_lock_for(BRIEFLY).ok_or_else(busy)?;
         self.refresh_locked(&mut state, BRIEFLY)
@@ -61,7 +76,19 @@ impl Mailbox {
         if self.is_deleted() {
             return Err(Error::NoSuchMailbox);
         }
-        let result = if self.is_watched() { self.refresh_watched(state, patience) } else { self.look_if_changed(state, patience) };
+        let folder = self.folder()?;
+        let result = if self.was_replaced(state, &folder)? {
+            tracing::debug!(mailbox = %self.name, "another uidlist is there, the mailbox is read anew");
+            let generation = state.snapshot.generation;
+            *state = State::default();
+            state.snapshot.generation = generation;
+            state.changed = true;
+            self.look_in(state, &folder, patience)
+        } else if self.is_watched() {
+            self.refresh_watched(state, patience)
+        } else {
+            self.look_if_changed(state, patience)
+        };
         self.publish_within(state, patience);
         if result.is_err() {
             // what was taken from the queue is not applied: look at everything next time
@@ -302,6 +329,10 @@ impl Mailbox {
 
     /// As `introduce`, with the lock held. Also brings in whatever others listed meanwhile, so that UIDs given next are above.
     pub(super) fn introduce_locked(&self, state: &mut State, folder: &Folder, new: Vec<Found>, lock: &DotLock) -> Result<()> {
+        // while the lock was waited for
+        if self.was_replaced(state, folder)? {
+            return Err(Error::Locked { path: folder.dir.path().into() });
+        }
         let mut files: HashMap<Box<str>, Found> = new.into_iter().map(|file| (file.base().into(), file)).collect();
         self.read_list(state, folder, Some(lock))?;
         let unseen = |state: &State, files: &HashMap<Box<str>, Found>| {

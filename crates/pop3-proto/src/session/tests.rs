@@ -206,6 +206,7 @@ fn only_quit_deletes() {
 fn exchanges_that_are_broken_off_are_counted() {
     let mut world = World::new();
     world.session.settings.tls = true;
+    world.talk(b"CAPA\r\n");
     for _ in 0..9 {
         assert_eq!(world.talk(b"AUTH LOGIN\r\n*\r\n"), "+ VXNlcm5hbWU6\r\n-ERR Authentication cancelled.\r\n");
     }

@@ -140,8 +140,10 @@ impl Database {
                     lease.servers[lease.server].leave_alone(error.to_string());
                     Ok(())
                 }
-                Meaning::Answer { is_there_already } => {
-                    lease.give_back();
+                Meaning::Answer { is_there_already, keep } => {
+                    if keep {
+                        lease.give_back();
+                    }
                     Err(Fault::Statement { why: error.to_string(), is_there_already })
                 }
             },
@@ -308,7 +310,7 @@ impl Broken {
             Broken::Late => Fault::Away(format!("no answer within {QUERY_TIMEOUT:?}")),
             Broken::Sql(error) => match Meaning::of(&error) {
                 Meaning::Gone => Fault::Away(error.to_string()),
-                Meaning::Answer { is_there_already } => Fault::Statement { why: error.to_string(), is_there_already },
+                Meaning::Answer { is_there_already, .. } => Fault::Statement { why: error.to_string(), is_there_already },
             },
         }
     }
@@ -316,7 +318,12 @@ impl Broken {
 
 enum Meaning {
     Gone,
-    Answer { is_there_already: bool },
+    /// `keep`: the fault is the statement's or the row's. Else the connection may say the same to every question, as PostgreSQL does of a
+    /// statement that was prepared before a column changed, or a server that has become read-only: a new one is asked the next time.
+    Answer {
+        is_there_already: bool,
+        keep: bool,
+    },
 }
 
 impl Meaning {
@@ -327,10 +334,12 @@ impl Meaning {
                 // PostgreSQL: connection exceptions, too many connections, shutting down, starting up. MySQL: too many connections,
                 // server shutdown, killed.
                 let gone = code.starts_with("08") || matches!(&*code, "53300" | "57P01" | "57P02" | "57P03" | "08S01" | "70100");
-                if gone { Meaning::Gone } else { Meaning::Answer { is_there_already: error.is_unique_violation() } }
+                // SQLSTATE: data, integrity, syntax or access; SQLite has numbers of its own
+                let keep = ["22", "23", "42"].iter().any(|class| code.starts_with(class)) || code.len() != 5;
+                if gone { Meaning::Gone } else { Meaning::Answer { is_there_already: error.is_unique_violation(), keep } }
             }
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Meaning::Gone,
-            _ => Meaning::Answer { is_there_already: false },
+            _ => Meaning::Answer { is_there_already: false, keep: true },
         }
     }
 }

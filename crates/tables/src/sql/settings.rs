@@ -20,7 +20,7 @@ const KNOWN: &[&str] = &[
     "where_field",
     "additional_conditions",
 ];
-/// Names that Postfix knows and that change nothing here.
+/// Names that Postfix knows and that change nothing here, with the values that change nothing.
 const PASSED_OVER: &[&str] =
     &["option_file", "option_group", "tls_verify_cert", "idle_interval", "retry_interval", "require_result_set", "charset"];
 
@@ -47,6 +47,14 @@ impl Settings {
             let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
             if !KNOWN.contains(&name.as_str()) && !PASSED_OVER.contains(&name.as_str()) {
                 return Err((number, format!("{} is not known here", mail_types::printable(&name))));
+            }
+            // What asks for safety must not be passed over.
+            let yes = ["yes", "true", "1", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes));
+            if name == "tls_verify_cert" && yes || name == "option_file" && !value.is_empty() {
+                return Err((
+                    number,
+                    format!("{name} is not obeyed here: leave it out, and reach the server by its socket or by a tunnel"),
+                ));
             }
             last = Some(name.clone());
             values.insert(name, value);

@@ -116,8 +116,8 @@ fn source(words: &[String]) -> anyhow::Result<(Option<&str>, &[String])> {
 
 fn transfer(post: &mut Post, of: &Person, account: &Arc<Account>, query: &Query, to: &Mailbox, moves: bool) -> anyhow::Result<()> {
     meant(post, of, account, query, |post, mailbox, _, found| {
-        if std::ptr::eq(Arc::as_ptr(mailbox), to) && moves {
-            // they are there
+        if std::ptr::eq(Arc::as_ptr(mailbox), to) {
+            // they are there, some since a moment ago
             return Ok(());
         }
         let mut done = 0;
