@@ -41,6 +41,9 @@ fuzz_target!(|data: &[u8]| {
             plaintext_login: true,
             implementation: "fuzz".into(),
             error_limit: 10,
+            expire_days: None,
+            login_delay_seconds: 0,
+            last: true,
         };
         let mut session = Session::new(settings);
         let mut said = Vec::new();
