@@ -138,7 +138,7 @@ async fn postfixadmins_tables_are_read_and_changed_as_they_are() {
             assert!(matches!(refused, Err(WriteError::Refused(_))), "{told}: {refused:?}");
         }
         // PostfixAdmin has alias domains in `domain` too.
-        server.run_sql("INSERT INTO domain (domain, description, active) VALUES ('off.example', '', FALSE)");
+        server.run_sql("INSERT INTO domain (domain, description, transport, active) VALUES ('off.example', '', '', FALSE)");
         accounts.alias_domain_add(&domain("off.example"), &domain("example.org")).await.expect("alias domain");
         assert_eq!(lookup(AccountsTable::AliasDomains, "off.example").await, None, "{told}");
         accounts.domain_delete(&domain("off.example"), false).await.unwrap_or_else(|e| panic!("{told}: {e}"));

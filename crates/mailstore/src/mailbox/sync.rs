@@ -33,17 +33,23 @@ impl Mailbox {
     /// As [`Mailbox::refresh`], for a mailbox that may have been open without a session: meanwhile another program may have given it another
     /// uidlist, and another UIDVALIDITY, without a message to tell that by.
     pub(crate) fn look_again(&self) -> Result<()> {
-        match self.look_again_at(&mut self.state.lock()) {
+        let mut state = self.state.lock();
+        match self.look_again_at(&mut state) {
             // it got another uidlist while we looked
-            Err(Error::Locked { .. }) => self.look_again_at(&mut self.state.lock()),
+            Err(Error::Locked { .. }) => self.look_again_at(&mut state),
             other => other,
         }
+    }
+
+    /// No session has it open; it is kept for who comes back.
+    fn is_only_kept(&self) -> bool {
+        self.views.load(Ordering::Acquire) == 0 && self.account.store().recent().is_some()
     }
 
     /// True when another uidlist stands in the place of the one we read, and no session has numbers that it would have to agree with: UIDs
     /// that we know to be given may then stand for other messages, or come back with the old ones, as when a backup is restored.
     fn was_replaced(&self, state: &State, folder: &Folder) -> Result<bool> {
-        let Some(known) = state.position.filter(|_| self.views.load(Ordering::Acquire) == 0) else { return Ok(false) };
+        let Some(known) = state.position.filter(|_| self.is_only_kept()) else { return Ok(false) };
         Ok(folder.dir.stamp(uidlist::FILE)?.is_some_and(|now| !now.same_file(&known.stamp)))
     }
 
@@ -63,7 +69,7 @@ impl Mailbox {
     /// As [`Mailbox::refresh`], but gives up soon on a lock, and on a command that changes the mailbox: for the threads that follow many
     /// mailboxes.
     pub(crate) fn refresh_briefly(&self) -> Result<()> {
-        if self.views.load(Ordering::Acquire) == 0 {
+        if self.is_only_kept() {
             // nobody waits for it; who opens it looks at all that has come together, not at one file of many that are being put there
             return Ok(());
         }
