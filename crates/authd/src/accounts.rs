@@ -43,6 +43,8 @@ pub struct Accounts {
     /// Our writes come one after the other; they need not meet in the database's locks.
     writer: Arc<tokio::sync::Mutex<()>>,
     logins: Arc<usage::LastLogins>,
+    /// PostfixAdmin lists an alias domain among the domains, and in PostgreSQL its table refers to theirs.
+    has_alias_domains_as_domains: bool,
 }
 
 impl Source {
@@ -86,7 +88,12 @@ impl Accounts {
             Source::Own(_) => usage::LastLogins::kept(),
             Source::PostfixAdmin { .. } => usage::LastLogins::default(),
         };
-        let accounts = Accounts { database: Arc::new(database), writer: Arc::default(), logins: Arc::new(logins) };
+        let accounts = Accounts {
+            database: Arc::new(database),
+            writer: Arc::default(),
+            logins: Arc::new(logins),
+            has_alias_domains_as_domains: matches!(source, Source::PostfixAdmin { .. }),
+        };
         if let Source::Own(path) = source {
             schema::bring_up_to_date(&accounts.database).await.with_context(|| format!("accounts database {}", path.display()))?;
         }

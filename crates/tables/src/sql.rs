@@ -15,6 +15,7 @@
 
 mod database;
 mod link;
+mod pgsql;
 mod place;
 mod query;
 mod settings;

@@ -30,11 +30,19 @@ fn postfixadmin_tables(peer: Peer) -> String {
          CREATE TABLE domain_admins (username varchar(255) NOT NULL, domain varchar(255) NOT NULL, created {time} NOT NULL DEFAULT {begun},
            active {flag} NOT NULL DEFAULT {yes});
          CREATE TABLE quota2 (username varchar(100) NOT NULL PRIMARY KEY, bytes bigint NOT NULL DEFAULT 0, messages integer NOT NULL DEFAULT 0);
+         CREATE TABLE vacation (email varchar(255) NOT NULL PRIMARY KEY, domain varchar(255) NOT NULL, {times});
+         CREATE TABLE vacation_notification (on_vacation varchar(255) NOT NULL REFERENCES vacation (email), notified varchar(255) NOT NULL);
          INSERT INTO domain (domain, description, transport) VALUES ('ALL', '', '');"
     );
     if peer == Peer::Postgres {
         text.push_str(
-            "CREATE FUNCTION merge_quota2() RETURNS TRIGGER AS $$
+            "ALTER TABLE mailbox ADD FOREIGN KEY (domain) REFERENCES domain (domain);
+             ALTER TABLE alias ADD FOREIGN KEY (domain) REFERENCES domain (domain);
+             ALTER TABLE alias_domain ADD FOREIGN KEY (alias_domain) REFERENCES domain (domain),
+               ADD FOREIGN KEY (target_domain) REFERENCES domain (domain);
+             ALTER TABLE domain_admins ADD FOREIGN KEY (domain) REFERENCES domain (domain);
+             ALTER TABLE vacation ADD FOREIGN KEY (domain) REFERENCES domain (domain);
+             CREATE FUNCTION merge_quota2() RETURNS TRIGGER AS $$
              BEGIN
                IF NEW.messages < 0 OR NEW.messages IS NULL THEN
                  IF NEW.messages IS NULL THEN NEW.messages = 0; ELSE NEW.messages = -NEW.messages; END IF;
@@ -166,8 +174,17 @@ async fn postfixadmins_tables_are_read_and_changed_as_they_are() {
         assert_eq!(lookup(AccountsTable::Domains, "example.org").await, None, "{told}");
         accounts.mailbox_change(&address("ann@example.org"), Some("{PLAIN}new"), None, Some(7), Some(false)).await.expect("change");
         assert_eq!(lookup(AccountsTable::Aliases, "ann@example.org").await, None, "{told}");
-        accounts.domain_delete(&domain("example.org"), true).await.expect("delete");
-        assert_eq!(server.query("SELECT COUNT(*) FROM alias").trim(), "0", "{told}");
+        server.run_sql(
+            "INSERT INTO vacation (email, domain) VALUES ('ann@example.org', 'example.org'), ('bob@example.org', 'example.org');
+             INSERT INTO vacation_notification VALUES ('ann@example.org', 'x@else.org'), ('bob@example.org', 'x@else.org');",
+        );
+        accounts.mailbox_add(&mailbox("bob@example.org")).await.expect("add");
+        accounts.mailbox_delete(&address("bob@example.org")).await.unwrap_or_else(|e| panic!("{told}: {e}"));
+        assert_eq!(server.query("SELECT email FROM vacation").trim(), "ann@example.org", "{told}");
+        accounts.domain_delete(&domain("example.org"), true).await.unwrap_or_else(|e| panic!("{told}: {e}"));
+        for table in ["alias", "vacation", "vacation_notification", "alias_domain"] {
+            assert_eq!(server.query(&format!("SELECT COUNT(*) FROM {table}")).trim(), "0", "{told} {table}");
+        }
         accounts.close().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Accounts, read};
 use mail_types::{Address, Domain};
-use tables::sql::{Fault, Transaction, Value};
+use tables::sql::{Fault, Kind, Transaction, Value};
 use tokio::sync::MutexGuard;
 use zeroize::Zeroizing;
 
@@ -112,10 +112,36 @@ impl Change<'_> {
         self.run(&statement, &values).await
     }
 
+    /// Whether the database has a table that not every PostfixAdmin makes.
+    async fn has_table(&mut self, table: &str) -> Result<bool, WriteError> {
+        let query = match self.transaction.kind() {
+            Kind::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?",
+            Kind::Mysql => "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
+            Kind::Pgsql => {
+                "SELECT CAST(table_name AS text) FROM information_schema.tables
+                 WHERE table_schema = ANY (current_schemas(false)) AND CAST(table_name AS text) = ?"
+            }
+        };
+        self.there(query, table).await
+    }
+
+    /// Deletes what belongs to mailboxes in the tables that are not ours; `whose` is a condition on their names with one parameter.
+    async fn delete_belongings(&mut self, whose: &str, value: &str) -> Result<(), WriteError> {
+        for (table, column) in BELONGINGS {
+            if self.has_table(table).await? {
+                self.run(&format!("DELETE FROM {table} WHERE {column} {whose}"), &[value.into()]).await?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) async fn done(self) -> Result<(), WriteError> {
         Ok(self.transaction.commit().await?)
     }
 }
+
+/// Where PostfixAdmin keeps more about a mailbox, and under which column; in an order that PostgreSQL's references allow.
+const BELONGINGS: [(&str, &str); 3] = [("vacation_notification", "on_vacation"), ("vacation", "email"), ("fetchmail", "mailbox")];
 
 impl Accounts {
     pub(super) async fn change(&self) -> Result<Change<'_>, WriteError> {
@@ -135,9 +161,7 @@ impl Accounts {
         if change.alias_domain(domain.as_str()).await? {
             return refused(format!("{domain} is an alias domain"));
         }
-        let statement = "INSERT INTO domain (domain, description, transport, created, modified)
-             VALUES (?, ?, 'virtual', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
-        change.run(statement, &[domain.as_str().into(), description.into()]).await?;
+        change.run(INSERT_DOMAIN, &[domain.as_str().into(), description.into()]).await?;
         change.done().await
     }
 
@@ -177,6 +201,7 @@ impl Accounts {
             }
         }
         self.logins.forget_domain(&mut change, name).await?;
+        change.delete_belongings("IN (SELECT username FROM mailbox WHERE domain = ?)", name).await?;
         for statement in [
             "DELETE FROM quota2 WHERE username IN (SELECT username FROM mailbox WHERE domain = ?)",
             "DELETE FROM mailbox WHERE domain = ?",
@@ -256,6 +281,7 @@ impl Accounts {
             return refused(format!("the mailbox {username} is not there"));
         }
         self.logins.forget(&mut change, &username).await?;
+        change.delete_belongings("= ?", &username).await?;
         change.delete("alias", ("address", &username)).await?;
         change.delete("quota2", ("username", &username)).await?;
         change.done().await
@@ -312,7 +338,7 @@ impl Accounts {
             return refused("a domain cannot be its own alias");
         }
         change.need_domain(target).await?;
-        // PostfixAdmin has alias domains in `domain` too; ours need not be, but if it is, it may have nothing of its own.
+        // if it is in `domain` too, it may have nothing of its own
         let own = change.there("SELECT DISTINCT domain FROM mailbox WHERE domain = ?", alias.as_str()).await?
             || change.there("SELECT DISTINCT domain FROM alias WHERE domain = ?", alias.as_str()).await?;
         if own {
@@ -323,6 +349,9 @@ impl Accounts {
         }
         if change.alias_domain(target.as_str()).await? {
             return refused(format!("{target} is an alias domain itself"));
+        }
+        if self.has_alias_domains_as_domains && !change.domain(alias.as_str()).await? {
+            change.run(INSERT_DOMAIN, &[alias.as_str().into(), "".into()]).await?;
         }
         let statement = "INSERT INTO alias_domain (alias_domain, target_domain, created, modified)
              VALUES (?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
@@ -338,6 +367,9 @@ impl Accounts {
         change.done().await
     }
 }
+
+const INSERT_DOMAIN: &str = "INSERT INTO domain (domain, description, transport, created, modified)
+     VALUES (?, ?, 'virtual', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";
 
 const INSERT_ALIAS: &str = "INSERT INTO alias (address, goto, domain, created, modified)
      VALUES (?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";

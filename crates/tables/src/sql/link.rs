@@ -1,16 +1,18 @@
 //! One connection to a database, and its rows as texts.
 
-use super::Place;
+use super::{Place, pgsql};
+use futures_util::{Stream, TryStreamExt};
 use sqlx::mysql::{MySqlConnection, MySqlDatabaseError, MySqlRow};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Column, ColumnIndex, ConnectOptions, Connection, Decode, Row as _, Type};
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// More rows than this are left away: no list of ours is longer, and a query without a condition shall not fill our memory.
-const ROWS_LIMIT: usize = 1_000_000;
+/// A query whose rows take more memory than this is a fault: no list of ours is longer, and one without a condition shall not fill our memory.
+const MEMORY_LIMIT: usize = 256 << 20;
 /// SQLite looks so often, in steps of its machine, whether anybody still waits for it.
 const PROGRESS_STEPS: i32 = 10_000;
 
@@ -18,6 +20,9 @@ const PROGRESS_STEPS: i32 = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     Text(String),
+    /// A text in an administrator's query, compared as a literal in its place would be: PostgreSQL has no `integer = text`, and knows no
+    /// upper and lower case in `citext = text` any more.
+    Key(String),
     Number(i64),
     Flag(bool),
 }
@@ -82,21 +87,21 @@ pub fn is_true(text: &str) -> bool {
 pub(super) enum Link {
     Sqlite { connection: SqliteConnection, given_up: Arc<AtomicBool> },
     Mysql(MySqlConnection),
-    Pgsql(PgConnection),
+    Pgsql { connection: PgConnection, typed: HashMap<Arc<str>, Arc<str>> },
 }
 
-/// Binds the values and runs `$method`.
-macro_rules! run {
-    ($connection:expr, $text:expr, $values:expr, $method:ident) => {{
+/// Binds the values.
+macro_rules! bound {
+    ($text:expr, $values:expr) => {{
         let mut query = sqlx::query(AssertSqlSafe($text));
         for value in $values {
             query = match value {
-                Value::Text(text) => query.bind(text.as_str()),
+                Value::Text(text) | Value::Key(text) => query.bind(text.as_str()),
                 Value::Number(number) => query.bind(*number),
                 Value::Flag(flag) => query.bind(*flag),
             };
         }
-        query.$method(&mut *$connection).await
+        query
     }};
 }
 
@@ -112,28 +117,35 @@ impl Link {
                 Ok(Link::Sqlite { connection, given_up })
             }),
             Place::Mysql(options) => Box::pin(async move { Ok(Link::Mysql(options.connect().await?)) }),
-            Place::Pgsql(options) => Box::pin(async move { Ok(Link::Pgsql(options.connect().await?)) }),
+            Place::Pgsql(options) => {
+                Box::pin(async move { Ok(Link::Pgsql { connection: options.connect().await?, typed: HashMap::new() }) })
+            }
         }
     }
 
     pub async fn fetch(&mut self, text: Arc<str>, values: &[Value]) -> Result<Vec<Row>, sqlx::Error> {
         match self {
-            Link::Sqlite { connection, .. } => run!(connection, text, values, fetch_all).and_then(|found| rows(&found, sqlite_text)),
-            Link::Mysql(connection) => match run!(connection, text, values, fetch_all) {
-                Ok(found) => rows(&found, mysql_text),
+            Link::Sqlite { connection, .. } => rows(bound!(text, values).fetch(&mut *connection), sqlite_text).await,
+            Link::Mysql(connection) => match rows(bound!(text, values).fetch(&mut *connection), mysql_text).await {
                 Err(error) if cannot_be_in_a_column(&error, values) => Ok(Vec::new()),
-                Err(error) => Err(error),
+                done => done,
             },
-            Link::Pgsql(connection) => run!(connection, text, values, fetch_all).and_then(|found| rows(&found, pgsql_text)),
+            Link::Pgsql { connection, typed } => {
+                let text = match values.iter().any(|value| matches!(value, Value::Key(_))) {
+                    true => pgsql::typed(connection, typed, text).await?,
+                    false => text,
+                };
+                rows(bound!(text, values).fetch(&mut *connection), pgsql_text).await
+            }
         }
     }
 
     /// The number of rows that were touched (in MySQL too those that had the new values already).
     pub async fn execute(&mut self, text: Arc<str>, values: &[Value]) -> Result<u64, sqlx::Error> {
         Ok(match self {
-            Link::Sqlite { connection, .. } => run!(connection, text, values, execute)?.rows_affected(),
-            Link::Mysql(connection) => run!(connection, text, values, execute)?.rows_affected(),
-            Link::Pgsql(connection) => run!(connection, text, values, execute)?.rows_affected(),
+            Link::Sqlite { connection, .. } => bound!(text, values).execute(&mut *connection).await?.rows_affected(),
+            Link::Mysql(connection) => bound!(text, values).execute(&mut *connection).await?.rows_affected(),
+            Link::Pgsql { connection, .. } => bound!(text, values).execute(&mut *connection).await?.rows_affected(),
         })
     }
 
@@ -142,7 +154,7 @@ impl Link {
         match self {
             Link::Sqlite { connection, .. } => sqlx::raw_sql(text).execute(&mut *connection).await.map(drop),
             Link::Mysql(connection) => sqlx::raw_sql(text).execute(&mut *connection).await.map(drop),
-            Link::Pgsql(connection) => sqlx::raw_sql(text).execute(&mut *connection).await.map(drop),
+            Link::Pgsql { connection, .. } => sqlx::raw_sql(text).execute(&mut *connection).await.map(drop),
         }
     }
 
@@ -151,7 +163,7 @@ impl Link {
         let _ = match self {
             Link::Sqlite { connection, .. } => connection.close().await,
             Link::Mysql(connection) => connection.close().await,
-            Link::Pgsql(connection) => connection.close().await,
+            Link::Pgsql { connection, .. } => connection.close().await,
         };
     }
 
@@ -168,18 +180,33 @@ impl Link {
 fn cannot_be_in_a_column(error: &sqlx::Error, values: &[Value]) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     let number = error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
-    number == Some(1267) && values.iter().any(|value| matches!(value, Value::Text(text) if !text.is_ascii()))
+    number == Some(1267) && values.iter().any(|value| matches!(value, Value::Text(text) | Value::Key(text) if !text.is_ascii()))
 }
 
-fn rows<R: sqlx::Row>(found: &[R], text: fn(&R, usize) -> Option<Option<String>>) -> Result<Vec<Row>, sqlx::Error> {
-    let Some(first) = found.first() else { return Ok(Vec::new()) };
-    let names: Arc<[String]> = first.columns().iter().map(|column| column.name().to_owned()).collect();
+/// Rows as they come, so that a limit holds before they are all here.
+async fn rows<R: sqlx::Row>(
+    mut found: impl Stream<Item = Result<R, sqlx::Error>> + Unpin,
+    text: fn(&R, usize) -> Option<Option<String>>,
+) -> Result<Vec<Row>, sqlx::Error> {
     let wrong_type = |name: &String| sqlx::Error::Decode(format!("column {name} is neither text nor number; CAST it to one").into());
-    let row = |row: &R| {
-        let values = names.iter().enumerate().map(|(n, name)| text(row, n).ok_or_else(|| wrong_type(name)));
-        Ok(Row { names: names.clone(), values: values.collect::<Result<_, sqlx::Error>>()? })
-    };
-    found.iter().take(ROWS_LIMIT).map(row).collect()
+    let (mut rows, mut memory): (Vec<Row>, usize) = (Vec::new(), 0);
+    while let Some(row) = found.try_next().await? {
+        let names = match rows.first() {
+            Some(first) => first.names.clone(),
+            None => row.columns().iter().map(|column| column.name().to_owned()).collect(),
+        };
+        let values = names.iter().enumerate().map(|(n, name)| text(&row, n).ok_or_else(|| wrong_type(name)));
+        let values: Vec<Option<String>> = values.collect::<Result<_, sqlx::Error>>()?;
+        memory += size_of::<Row>()
+            + values.iter().map(|value| size_of::<Option<String>>() + value.as_ref().map_or(0, String::len)).sum::<usize>();
+        if memory > MEMORY_LIMIT {
+            return Err(sqlx::Error::Decode(
+                format!("the rows take more than {} MiB; the query lacks a condition", MEMORY_LIMIT >> 20).into(),
+            ));
+        }
+        rows.push(Row { names, values });
+    }
+    Ok(rows)
 }
 
 /// A column as `T`, written as text; `None` when it is of another type.

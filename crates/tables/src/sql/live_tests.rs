@@ -22,6 +22,8 @@ async fn the_guides_files_work_against_real_servers() {
         server.run_sql(&format!(
             "CREATE TABLE alias (address varchar(255), goto text, active {flag});
              INSERT INTO alias VALUES ('info@x.org', 'ann@x.org,bob@x.org', {yes}), ('été@x.org', 'ann@x.org', {yes});
+             CREATE TABLE numbered (id integer, host varchar(50), small smallint, name text);
+             INSERT INTO numbered VALUES (42, '192.0.2.7', 3, 'forty-two');
              CREATE TABLE mailbox (username varchar(255), quota bigint, share decimal(6,2), small smallint, made timestamp);
              INSERT INTO mailbox VALUES ('ann@x.org', 3221225472, 12.50, 7, '2026-01-02 03:04:05'), ('bob@x.org', NULL, NULL, NULL, NULL);"
         ));
@@ -42,6 +44,16 @@ async fn the_guides_files_work_against_real_servers() {
         let quota = table(&server, &format!("127.0.0.1:1, {tcp}"), "query = SELECT quota, small FROM mailbox WHERE username='%u@%d'");
         assert_eq!(quota.lookup("ann@x.org").await, Ok(Some("3221225472,7".into())), "{told}");
         assert_eq!(quota.lookup("bob@x.org").await, Ok(None), "{told}");
+        // A key is compared as the literal it stands in place of would be.
+        let numbered = table(&server, &tcp, "query = SELECT name FROM numbered WHERE id = '%s' OR small = %s + 1");
+        assert_eq!(numbered.lookup("42").await, Ok(Some("forty-two".into())), "{told}");
+        assert_eq!(numbered.lookup("2").await, Ok(Some("forty-two".into())), "{told}");
+        assert_eq!(numbered.lookup("43").await, Ok(None), "{told}");
+        if kind == Peer::Postgres {
+            let address = table(&server, &tcp, "query = SELECT name FROM numbered WHERE CAST(host AS inet) = '%s' AND name <> '$1'");
+            assert_eq!(address.lookup("192.0.2.7").await, Ok(Some("forty-two".into())));
+            assert_eq!(address.lookup("192.0.2.8").await, Ok(None));
+        }
         // By the socket; and types that are neither text nor whole numbers.
         let socket = match kind {
             Peer::Mariadb => format!("unix:{}", server.socket().display()),

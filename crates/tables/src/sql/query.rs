@@ -162,7 +162,7 @@ impl Query {
 
     /// The parameters for a key; `None` when the query does not concern such a key.
     pub(super) fn parameters(&self, key: &Key<'_>) -> Option<Vec<Value>> {
-        self.parameters.iter().map(|pieces| fill(pieces, key, "").map(Value::Text)).collect()
+        self.parameters.iter().map(|pieces| fill(pieces, key, "").map(Value::Key)).collect()
     }
 
     /// The parameters for a user.
@@ -271,6 +271,10 @@ fn dovecot_piece(letter: char, chars: &mut std::str::Chars<'_>) -> Result<Piece,
 mod tests {
     use super::*;
 
+    fn bound(text: &str) -> Value {
+        Value::Key(text.to_owned())
+    }
+
     #[test]
     fn strings_become_parameters_and_the_rest_stays() {
         for (kind, query, text, key, parameters) in [
@@ -294,7 +298,7 @@ mod tests {
         ] {
             let compiled = Query::compile(query, kind).expect(query);
             assert_eq!(&*compiled.text(), text, "{query}");
-            let want = parameters.map(|p| p.into_iter().map(Value::from).collect::<Vec<_>>());
+            let want = parameters.map(|p| p.into_iter().map(bound).collect::<Vec<_>>());
             assert_eq!(compiled.parameters(&Key::of(key)), want, "{query}");
         }
         for bad in ["SELECT '%x'", "SELECT 'a", "SELECT ?", "SELECT %"] {
@@ -317,11 +321,11 @@ mod tests {
         ] {
             let compiled = Query::dovecot(query, Kind::Mysql).expect(query);
             assert_eq!(&*compiled.text(), text, "{query}");
-            assert_eq!(compiled.parameters_for(&asker), Some(parameters.into_iter().map(Value::from).collect()), "{query}");
+            assert_eq!(compiled.parameters_for(&asker), Some(parameters.into_iter().map(bound).collect()), "{query}");
         }
         let without_domain = Asker { user: "ann", service: "", remote: "" };
         let compiled = Query::dovecot("SELECT a WHERE b = '%d'", Kind::Sqlite).expect("query");
-        assert_eq!(compiled.parameters_for(&without_domain), Some(vec!["".into()]));
+        assert_eq!(compiled.parameters_for(&without_domain), Some(vec![bound("")]));
         for bad in ["SELECT '%w'", "SELECT '%{pw'", "SELECT %{", "SELECT '%L'"] {
             assert!(Query::dovecot(bad, Kind::Sqlite).is_err(), "{bad}");
         }
