@@ -20,7 +20,7 @@ use anyhow::Context;
 use config::{AccountsKind, Config};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tables::sql::{Database, Fault, Kind, Place, Row, Value};
+use tables::sql::{Database, Fault, Place, Row, Value};
 use zeroize::Zeroizing;
 
 pub use admins::NewAdmin;
@@ -43,8 +43,7 @@ pub struct Accounts {
     /// Our writes come one after the other; they need not meet in the database's locks.
     writer: Arc<tokio::sync::Mutex<()>>,
     logins: Arc<usage::LastLogins>,
-    /// PostfixAdmin lists an alias domain among the domains, and in PostgreSQL its table refers to theirs.
-    has_alias_domains_as_domains: bool,
+    is_own: bool,
 }
 
 impl Source {
@@ -92,7 +91,7 @@ impl Accounts {
             database: Arc::new(database),
             writer: Arc::default(),
             logins: Arc::new(logins),
-            has_alias_domains_as_domains: matches!(source, Source::PostfixAdmin { .. }),
+            is_own: matches!(source, Source::Own(_)),
         };
         if let Source::Own(path) = source {
             schema::bring_up_to_date(&accounts.database).await.with_context(|| format!("accounts database {}", path.display()))?;
@@ -105,9 +104,10 @@ impl Accounts {
         self.database.close().await;
     }
 
-    /// Whether an answer comes from this machine's disk.
+    /// Whether an answer comes from this machine's disk, and waits for nobody's lock: readers of our file never do, those of PostfixAdmin's
+    /// SQLite wait while it writes.
     pub fn is_local(&self) -> bool {
-        self.database.kind() == Kind::Sqlite
+        self.is_own
     }
 
     async fn ask(&self, statement: &str, values: &[Value]) -> Result<Vec<Row>, Fault> {

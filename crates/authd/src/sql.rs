@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tables::sql::{Asker, Database, Kind, Login, Place, Query, Row, is_true};
+use tables::sql::{Asker, Database, Kind, Login, Place, Query, Row, Tls, TlsLevel, is_true};
 use zeroize::Zeroizing;
 
 /// An open file of queries. Cheap to clone.
@@ -189,6 +189,7 @@ fn places(kind: Kind, connect: &str, file: &Path) -> anyhow::Result<Vec<Place>> 
         return Ok(vec![Place::file(&file.parent().unwrap_or(Path::new("/")).join(connect))]);
     }
     let (mut hosts, mut port, mut database, mut user, mut password) = (Vec::new(), None, None, None, None);
+    let (mut ca, mut cert, mut key, mut level, mut compare_name) = (None, None, None, None, false);
     for word in words(connect)? {
         let (name, value) = word.split_once('=').context("connect has a word that is not name=value")?;
         let value = Zeroizing::new(value.to_owned());
@@ -198,6 +199,12 @@ fn places(kind: Kind, connect: &str, file: &Path) -> anyhow::Result<Vec<Place>> 
             "dbname" => database = Some(value),
             "user" => user = Some(value),
             "password" => password = Some(value),
+            // MySQL's words, then PostgreSQL's
+            "ssl_ca" | "sslrootcert" => ca = Some(value),
+            "ssl_cert" | "sslcert" => cert = Some(value),
+            "ssl_key" | "sslkey" => key = Some(value),
+            "ssl_verify_server_cert" => compare_name = value.as_str() == "yes",
+            "sslmode" if kind == Kind::Pgsql => level = Some(tls_level(&value)?),
             // Waiting and the number of connections are bounded here in any case.
             "connect_timeout" | "maxconns" | "client_flags" | "connect_attempts" => {}
             other => bail!("connect: {} is not known here", mail_types::printable(other)),
@@ -206,10 +213,13 @@ fn places(kind: Kind, connect: &str, file: &Path) -> anyhow::Result<Vec<Place>> 
     if hosts.is_empty() {
         hosts.push(Zeroizing::new("localhost".to_owned()));
     }
+    let [ca, cert, key] = [&ca, &cert, &key].map(|file| file.as_ref().map(|file| file.as_str()));
+    let tls = Tls::of_files(ca, cert, key, compare_name);
     let login = Login {
         database: database.as_ref().context("connect has no dbname")?,
         user: user.as_ref().context("connect has no user")?,
         password: password.as_ref().map(|password| password.as_str()),
+        tls: Tls { level: level.unwrap_or(tls.level), ..tls },
     };
     let place = |host: &Zeroizing<String>| {
         let host = match (host.starts_with('/'), &port) {
@@ -221,6 +231,18 @@ fn places(kind: Kind, connect: &str, file: &Path) -> anyhow::Result<Vec<Place>> 
         Place::server(kind, &host, login).map_err(|why| anyhow::anyhow!("connect: {why}"))
     };
     hosts.iter().map(place).collect()
+}
+
+/// libpq's `sslmode`.
+fn tls_level(mode: &str) -> anyhow::Result<TlsLevel> {
+    Ok(match mode {
+        "disable" => TlsLevel::Off,
+        "allow" | "prefer" => TlsLevel::IfOffered,
+        "require" => TlsLevel::Required,
+        "verify-ca" => TlsLevel::Certified,
+        "verify-full" => TlsLevel::Named,
+        other => bail!("connect: sslmode={} is not known here", mail_types::printable(other)),
+    })
 }
 
 /// Words with white space between them; `'…'` holds some together, with `\` before a quote of its own, as in libpq.

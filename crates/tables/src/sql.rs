@@ -23,7 +23,7 @@ mod settings;
 use crate::Unavailable;
 pub use database::{Database, Fault, Transaction};
 pub use link::{Row, Value, is_true};
-pub use place::{Login, Place};
+pub use place::{Login, Place, Tls, TlsLevel};
 pub use query::{Asker, Query};
 use query::{Key, ResultFormat};
 use settings::Settings;
@@ -131,6 +131,12 @@ fn places(kind: Kind, settings: &Settings, file: &Path) -> Result<Vec<Place>, St
         database: settings.get("dbname").ok_or("has no dbname")?,
         user: settings.get("user").unwrap_or("postfix"),
         password: settings.get("password"),
+        tls: Tls::of_files(
+            settings.get("tls_CAfile"),
+            settings.get("tls_cert_file"),
+            settings.get("tls_key_file"),
+            settings.is_on("tls_verify_cert"),
+        ),
     };
     let hosts = crate::split_list(settings.get("hosts").unwrap_or("localhost"));
     hosts.into_iter().map(|host| Place::server(kind, host, login)).collect()

@@ -1,7 +1,7 @@
 //! MariaDB and PostgreSQL of the machine, each with a data directory of its own in a temporary folder, on a socket and a port of the
 //! loopback interface. They end with the value. Programs that are unpacked in `target/peers` (tests/peers.txt) are found as well.
 
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -72,6 +72,9 @@ impl Server {
                 // What it keeps need not outlive the machine.
                 let fast = ["--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=0", "--sync-frm=0"];
                 arguments.extend(fast.map(str::to_owned));
+                certify(&data);
+                arguments
+                    .extend([format!("--ssl-cert={}", text(&data.join("tls.pem"))), format!("--ssl-key={}", text(&data.join("tls.key")))]);
                 (program, arguments)
             }
             Kind::Postgres => {
@@ -82,6 +85,7 @@ impl Server {
                 }
                 let arguments = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-locale", "--no-sync", "-D", &text(&data)];
                 run(as_nobody(Command::new(initdb).args(arguments).current_dir(folder.path())));
+                certify(&data);
                 // Whoever comes with a password shall need it.
                 std::fs::write(
                     data.join("pg_hba.conf"),
@@ -90,7 +94,15 @@ impl Server {
                 .expect("pg_hba.conf");
                 let socket = format!("unix_socket_directories={}", text(folder.path()));
                 let mut arguments = vec!["-D".to_owned(), text(&data)];
-                for setting in [&socket, "listen_addresses=127.0.0.1", &format!("port={port}"), "fsync=off"] {
+                for setting in [
+                    &socket,
+                    "listen_addresses=127.0.0.1",
+                    &format!("port={port}"),
+                    "fsync=off",
+                    "ssl=on",
+                    "ssl_cert_file=tls.pem",
+                    "ssl_key_file=tls.key",
+                ] {
                     arguments.extend(["-c".to_owned(), setting.to_owned()]);
                 }
                 (program, arguments)
@@ -129,6 +141,11 @@ impl Server {
             Kind::Mariadb => self.folder.path().join("mysqld.sock"),
             Kind::Postgres => self.folder.path().to_owned(),
         }
+    }
+
+    /// The file of the server's certificate, which has signed itself and is for 127.0.0.1 only.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join("data/tls.pem")
     }
 
     /// `accounts_url` without the password.
@@ -244,6 +261,20 @@ fn run(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().expect("the program starts");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}\n{out}\n{err}");
+}
+
+/// Makes a certificate for 127.0.0.1 that has signed itself, in `data/tls.pem` and `tls.key`, for the owner of the folder.
+pub fn certify(data: &Path) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate can be made");
+    for (name, pem) in [("tls.pem", made.cert.pem()), ("tls.key", made.signing_key.serialize_pem())] {
+        let path = data.join(name);
+        std::fs::write(&path, pem).expect("write");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        if is_root() {
+            let owner = std::fs::metadata(data).expect("data");
+            chown(&path, Some(owner.uid()), Some(owner.gid())).expect("chown");
+        }
+    }
 }
 
 fn find(program: &str) -> Option<PathBuf> {

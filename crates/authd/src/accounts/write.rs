@@ -350,7 +350,8 @@ impl Accounts {
         if change.alias_domain(target.as_str()).await? {
             return refused(format!("{target} is an alias domain itself"));
         }
-        if self.has_alias_domains_as_domains && !change.domain(alias.as_str()).await? {
+        // PostfixAdmin lists an alias domain among the domains, and in PostgreSQL its table refers to theirs.
+        if !self.is_own && !change.domain(alias.as_str()).await? {
             change.run(INSERT_DOMAIN, &[alias.as_str().into(), "".into()]).await?;
         }
         let statement = "INSERT INTO alias_domain (alias_domain, target_domain, created, modified)

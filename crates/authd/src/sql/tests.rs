@@ -29,7 +29,10 @@ async fn the_guides_file_is_understood() {
     let asker = Asker { user: "ann@x.org", service: "imap", remote: "" };
     let query = source.password.expect("a password query");
     assert!(query.text().ends_with("FROM mailbox WHERE username = ? AND active = '1'"), "{}", query.text());
-    assert_eq!(query.parameters_for(&asker), Some(vec!["/home/vmail/ann@x.org".into(), "ann@x.org".into()]));
+    assert_eq!(
+        query.parameters_for(&asker),
+        Some(["/home/vmail/ann@x.org", "ann@x.org"].map(|text| tables::sql::Value::Key(text.into())).to_vec())
+    );
     assert!(source.user.is_some() && source.iterate.is_none());
 }
 
@@ -44,6 +47,7 @@ async fn faults_of_the_file_are_told_and_never_show_the_password() {
         ("driver = mysql\nconnect = dbname=x user=u secret", "not name=value"),
         ("driver = mysql\nconnect = dbname=x user=u wrong=geheim", "wrong is not known"),
         ("driver = pgsql\nconnect = dbname='x user=u", "does not end"),
+        ("driver = pgsql\nconnect = dbname=x user=u sslmode=verify", "sslmode=verify is not known"),
         ("driver = sqlite\nconnect = x\npassword_query = SELECT '%w'", "password_query: %w"),
         ("pasword_query = SELECT 1", "line 1: pasword_query"),
         ("nonsense", "line 1"),

@@ -54,6 +54,23 @@ async fn the_guides_files_work_against_real_servers() {
             assert_eq!(address.lookup("192.0.2.7").await, Ok(Some("forty-two".into())));
             assert_eq!(address.lookup("192.0.2.8").await, Ok(None));
         }
+        // The server has to be the one that the file of certificates vouches for.
+        let folder = testkit::temp_dir();
+        testkit::databases::certify(folder.path());
+        let other = folder.path().join("tls.pem");
+        let quota = "query = SELECT quota FROM mailbox WHERE username='%s'";
+        let by_name = format!("localhost:{}", server.port());
+        for (host, files, verify, is_believed) in [
+            (&tcp, &server.certificate(), "no", true),
+            (&tcp, &server.certificate(), "yes", true),
+            (&by_name, &server.certificate(), "no", true),
+            (&by_name, &server.certificate(), "yes", false),
+            (&tcp, &other, "no", false),
+        ] {
+            let text = format!("{quota}\ntls_CAfile = {}\ntls_verify_cert = {verify}", files.display());
+            let answer = table(&server, host, &text).lookup("ann@x.org").await;
+            assert_eq!(answer.is_ok(), is_believed, "{told} {host} {}, {verify}: {answer:?}", files.display());
+        }
         // By the socket; and types that are neither text nor whole numbers.
         let socket = match kind {
             Peer::Mariadb => format!("unix:{}", server.socket().display()),

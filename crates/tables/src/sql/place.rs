@@ -1,8 +1,8 @@
 //! Where a database is, and as whom we log in there.
 
 use super::Kind;
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use std::path::Path;
 use std::str::FromStr;
@@ -28,6 +28,77 @@ pub struct Login<'a> {
     pub database: &'a str,
     pub user: &'a str,
     pub password: Option<&'a str>,
+    pub tls: Tls<'a>,
+}
+
+/// How the connection to a server is encrypted, and what the server has to prove.
+#[derive(Clone, Copy, Default)]
+pub struct Tls<'a> {
+    pub level: TlsLevel,
+    /// PEM files: whom we trust to certify servers (else whom everybody trusts), and what we show of ourselves.
+    pub ca: Option<&'a str>,
+    pub cert: Option<&'a str>,
+    pub key: Option<&'a str>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsLevel {
+    Off,
+    /// Where the server offers it.
+    #[default]
+    IfOffered,
+    Required,
+    /// Certified by one of `ca`.
+    Certified,
+    /// And with the name that we connect to.
+    Named,
+}
+
+impl<'a> Tls<'a> {
+    /// As Postfix and MySQL's own library mean it: with a file of certificates TLS is a must, and its name is compared when asked for.
+    pub fn of_files(ca: Option<&'a str>, cert: Option<&'a str>, key: Option<&'a str>, compare_name: bool) -> Tls<'a> {
+        let level = match (compare_name, ca, cert) {
+            (true, ..) => TlsLevel::Named,
+            (false, Some(_), _) => TlsLevel::Certified,
+            (false, None, Some(_)) => TlsLevel::Required,
+            (false, None, None) => TlsLevel::IfOffered,
+        };
+        Tls { level, ca, cert, key }
+    }
+
+    fn of_mysql(&self, mut options: MySqlConnectOptions) -> MySqlConnectOptions {
+        options = options.ssl_mode(match self.level {
+            TlsLevel::Off => MySqlSslMode::Disabled,
+            TlsLevel::IfOffered => MySqlSslMode::Preferred,
+            TlsLevel::Required => MySqlSslMode::Required,
+            TlsLevel::Certified => MySqlSslMode::VerifyCa,
+            TlsLevel::Named => MySqlSslMode::VerifyIdentity,
+        });
+        if let Some(ca) = self.ca {
+            options = options.ssl_ca(ca);
+        }
+        match (self.cert, self.key) {
+            (Some(cert), Some(key)) => options.ssl_client_cert(cert).ssl_client_key(key),
+            _ => options,
+        }
+    }
+
+    fn of_pgsql(&self, mut options: PgConnectOptions) -> PgConnectOptions {
+        options = options.ssl_mode(match self.level {
+            TlsLevel::Off => PgSslMode::Disable,
+            TlsLevel::IfOffered => PgSslMode::Prefer,
+            TlsLevel::Required => PgSslMode::Require,
+            TlsLevel::Certified => PgSslMode::VerifyCa,
+            TlsLevel::Named => PgSslMode::VerifyFull,
+        });
+        if let Some(ca) = self.ca {
+            options = options.ssl_root_cert(ca);
+        }
+        match (self.cert, self.key) {
+            (Some(cert), Some(key)) => options.ssl_client_cert(cert).ssl_client_key(key),
+            _ => options,
+        }
+    }
 }
 
 impl Place {
@@ -55,7 +126,7 @@ impl Place {
         Ok(match kind {
             Kind::Sqlite => return Err("an SQLite database is a file".into()),
             Kind::Mysql => {
-                let mut options = mysql(MySqlConnectOptions::new()).username(login.user).database(login.database);
+                let mut options = login.tls.of_mysql(mysql(MySqlConnectOptions::new())).username(login.user).database(login.database);
                 if let Some(password) = login.password {
                     options = options.password(password);
                 }
@@ -66,7 +137,7 @@ impl Place {
                 Place::Mysql(Box::new(options))
             }
             Kind::Pgsql => {
-                let mut options = PgConnectOptions::new_without_pgpass().username(login.user).database(login.database);
+                let mut options = login.tls.of_pgsql(PgConnectOptions::new_without_pgpass()).username(login.user).database(login.database);
                 if let Some(password) = login.password {
                     options = options.password(password);
                 }

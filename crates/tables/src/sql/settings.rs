@@ -19,10 +19,13 @@ const KNOWN: &[&str] = &[
     "select_field",
     "where_field",
     "additional_conditions",
+    "tls_CAfile",
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_verify_cert",
 ];
 /// Names that Postfix knows and that change nothing here, with the values that change nothing.
-const PASSED_OVER: &[&str] =
-    &["option_file", "option_group", "tls_verify_cert", "idle_interval", "retry_interval", "require_result_set", "charset"];
+const PASSED_OVER: &[&str] = &["option_file", "option_group", "idle_interval", "retry_interval", "require_result_set", "charset"];
 
 impl Settings {
     /// A fault comes with its line.
@@ -48,13 +51,9 @@ impl Settings {
             if !KNOWN.contains(&name.as_str()) && !PASSED_OVER.contains(&name.as_str()) {
                 return Err((number, format!("{} is not known here", mail_types::printable(&name))));
             }
-            // What asks for safety must not be passed over.
-            let yes = ["yes", "true", "1", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes));
-            if name == "tls_verify_cert" && yes || name == "option_file" && !value.is_empty() {
-                return Err((
-                    number,
-                    format!("{name} is not obeyed here: leave it out, and reach the server by its socket or by a tunnel"),
-                ));
+            // What may ask for safety must not be passed over.
+            if name == "option_file" && !value.is_empty() {
+                return Err((number, format!("{name} is not read here: write its settings into this file")));
             }
             last = Some(name.clone());
             values.insert(name, value);
@@ -68,6 +67,10 @@ impl Settings {
 
     pub fn number(&self, name: &str) -> Result<usize, String> {
         self.get(name).map_or(Ok(0), |value| value.parse().map_err(|_| format!("{name} is no number")))
+    }
+
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| ["yes", "true", "1", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes)))
     }
 
     /// The query, or the one that the older settings describe.
@@ -103,6 +106,7 @@ mod tests {
         let Ok(settings) = Settings::parse(text) else { panic!("sound") };
         assert_eq!(settings.get("query"), Some("SELECT x FROM y WHERE z = '%s'"));
         assert_eq!(settings.get("password"), Some("p = q"));
+        assert_eq!(Settings::parse("option_file = /etc/my.cnf").err().map(|(line, _)| line), Some(1));
         assert_eq!(Settings::parse("quety = x").err(), Some((1, "quety is not known here".into())));
         assert_eq!(Settings::parse("user").err().map(|(line, _)| line), Some(1));
         assert_eq!(Settings::parse("  x").err().map(|(line, _)| line), Some(1));
