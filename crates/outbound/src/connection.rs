@@ -17,7 +17,12 @@ use tokio::time::timeout;
 /// Octets read from a file at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// For replies.
+const BUFFER: usize = 4 * 1024;
+
 pub(crate) struct Connection {
+    /// Not in the futures, which are moved.
+    buffer: Box<[u8]>,
     wire: Wire,
     session: Session,
     /// For people: `mx.x.org[192.0.2.1]:25`, `unix:/run/facteur/lmtp`.
@@ -86,7 +91,15 @@ impl Connection {
         let wrapped = choices.tls == client::TlsUse::Wrapped;
         // A partner on our side answers soon or is ill; a socket unit may hold its place while nobody is behind it.
         let answer = if choices.lmtp { settings.connect_timeout } else { settings.command_timeout };
-        let mut connection = Connection { wire, session: Session::new(choices), host, tls: None, used: 0, idle_since: Instant::now() };
+        let mut connection = Connection {
+            wire,
+            buffer: vec![0; BUFFER].into(),
+            session: Session::new(choices),
+            host,
+            tls: None,
+            used: 0,
+            idle_since: Instant::now(),
+        };
         if wrapped {
             connection = connection.start_tls(settings, &tls).await?;
         }
@@ -180,14 +193,13 @@ impl Connection {
 
     /// Carries out steps until one of them is news for the caller.
     async fn drive(&mut self, driving: &mut Driving<'_>) -> Ended {
-        let mut buffer = [0; 4096];
         let mut deadline = tokio::time::Instant::now() + driving.answer;
         loop {
             match self.session.step() {
                 Step::Send(bytes) => {
                     match self.write(&bytes, driving).await {
                         Ok(Ok(())) => {}
-                        Ok(Err(_)) => self.last_words(&mut buffer).await,
+                        Ok(Err(_)) => self.last_words().await,
                         Err(_) => {
                             driving.timed_out = true;
                             self.session.closed();
@@ -195,10 +207,10 @@ impl Connection {
                     }
                     deadline = tokio::time::Instant::now() + driving.answer;
                 }
-                Step::NeedInput => match tokio::time::timeout_at(deadline, self.wire.read(&mut buffer)).await {
+                Step::NeedInput => match tokio::time::timeout_at(deadline, self.wire.read(&mut self.buffer)).await {
                     Ok(Ok(n)) if n > 0 => {
                         driving.transfer = driving.settings.data_xfer_timeout;
-                        self.session.receive(&buffer[..n]);
+                        self.session.receive(&self.buffer[..n]);
                     }
                     Ok(_) => self.session.closed(),
                     Err(_) => {
@@ -247,11 +259,11 @@ impl Connection {
     }
 
     /// The server closed while we were writing: it may have said why before.
-    async fn last_words(&mut self, buffer: &mut [u8]) {
-        if let Ok(Ok(n)) = timeout(Duration::from_secs(1), self.wire.read(buffer)).await
+    async fn last_words(&mut self) {
+        if let Ok(Ok(n)) = timeout(Duration::from_secs(1), self.wire.read(&mut self.buffer)).await
             && n > 0
         {
-            self.session.receive(&buffer[..n]);
+            self.session.receive(&self.buffer[..n]);
             // A reply is taken in before the end of the connection is.
             return;
         }

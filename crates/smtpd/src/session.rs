@@ -19,9 +19,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// Commands and small messages are read in pieces of the first size, large messages in growing ones.
+/// Commands are read in pieces of the first size, messages in pieces of the second, so that most come in one, large messages of the third.
 const COMMAND_BUFFER: usize = 4 * 1024;
-const MESSAGE_BUFFER: usize = 64 * 1024;
+const MESSAGE_BUFFER: usize = 16 * 1024;
+const LARGE_MESSAGE_BUFFER: usize = 64 * 1024;
 
 /// Serves one client of the service `name` to the end.
 pub(crate) async fn serve(server: Arc<Server>, name: Arc<str>, stream: Stream, peer: Peer) {
@@ -227,10 +228,13 @@ impl Connection {
 /// Makes the buffer ready for the next read: small between messages, so that idle sessions cost little, and larger while a client
 /// fills it.
 fn fit(buffer: &mut Vec<u8>, receiving: bool, filled: bool) {
-    if receiving && filled && buffer.len() < MESSAGE_BUFFER {
-        buffer.resize(buffer.len() * 4, 0);
-    } else if buffer.is_empty() || (!receiving && buffer.len() > COMMAND_BUFFER) {
-        *buffer = vec![0; COMMAND_BUFFER];
+    let wanted = match receiving {
+        false => COMMAND_BUFFER,
+        true if filled && buffer.len() >= MESSAGE_BUFFER => LARGE_MESSAGE_BUFFER,
+        true => buffer.len().max(MESSAGE_BUFFER),
+    };
+    if buffer.len() != wanted {
+        *buffer = vec![0; wanted];
     }
 }
 

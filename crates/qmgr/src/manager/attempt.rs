@@ -44,10 +44,11 @@ impl Manager {
             let recipients: Vec<_> = members.iter().map(|at| active.recipients[*at].recipient.clone()).collect();
             let (outbound, events) = (self.carriers.outbound.clone(), self.events.clone());
             self.in_flight += 1;
-            tokio::spawn(async move {
+            // Boxed: a task is moved several times on its way, and a delivery is some kilobytes.
+            tokio::spawn(Box::pin(async move {
                 let attempt = outbound.deliver(&to.to, &message, &recipients).await;
                 let _ = events.send(Event::Delivered { job, to, attempt });
-            });
+            }));
         }
     }
 
