@@ -1,7 +1,7 @@
 #!/bin/bash
 # Facteur beside Postfix and Dovecot, in one interleaved run. As root (the peers change uid). Driven by `cargo xtask bench`.
 #
-#   run.sh BIN [smtp|relay|rcpts|smtp-idle|queue|idle|imap]... [-- options of smtp_load.py, of imap_ops.py for idle and imap]
+#   run.sh BIN [smtp|relay|rcpts|smtp-idle|queue|idle|imap|login|pop3]... [-- options of smtp_load.py, of imap_ops.py for idle and imap]
 #
 # Environment: BENCH_DIR   folder for queues and mail (default: a new one below /var/tmp; put a journaled ext4 there)
 set -eu
@@ -20,6 +20,8 @@ smtp() { "$HERE/smtp_load.py" "$@" --target "postfix,2525,$DIR/p/vmail/example.t
            --target "facteur,3525,$DIR/f/mail/example.test,$ours" --scratch "$DIR"; }
 # Mail to what does not exist stays in a queue, so each server is asked for its own.
 queue() { "$HERE/smtp_load.py" queue --target "$1" --queue-cmd "$2" --scratch "$DIR" "${@:3}"; }
+imap() { "$HERE/imap_ops.py" "$@" --scratch "$DIR" --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
+           --target "facteur,3143,3110,$DIR/f/mail/example.test,$ours"; }
 for w in "${what[@]}"; do
   case $w in
     smtp) smtp deliver "$@" ;;
@@ -28,10 +30,8 @@ for w in "${what[@]}"; do
     smtp-idle) smtp idle --sessions 500 "$@" ;;
     queue) queue "postfix,2525,-,$postfix" "postqueue -c $DIR/p/postfix/etc -p" "$@"
            queue "facteur,3525,-,$ours" "$BIN/facteur --root $DIR/f queue list" "$@" ;;
-    idle) "$HERE/imap_ops.py" idle --scratch "$DIR" --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
-            --target "facteur,3143,3110,$DIR/f/mail/example.test,$ours" "$@" ;;
-    imap) "$HERE/imap_ops.py" ops --scratch "$DIR" --messages 10000 --target "dovecot,2143,2110,$DIR/p/vmail/example.test,$dovecot" \
-            --target "facteur,3143,3110,$DIR/f/mail/example.test,$ours" "$@" ;;
+    idle|login|pop3) imap "$w" "$@" ;;
+    imap) imap ops --messages 10000 "$@" ;;
     *) echo "unknown: $w" >&2; exit 2 ;;
   esac
 done

@@ -7,6 +7,7 @@
 //! that was asked for.
 
 mod admins;
+mod known;
 #[cfg(test)]
 mod live_tests;
 mod read;
@@ -43,7 +44,8 @@ pub struct Accounts {
     /// Our writes come one after the other; they need not meet in the database's locks.
     writer: Arc<tokio::sync::Mutex<()>>,
     logins: Arc<usage::LastLogins>,
-    is_own: bool,
+    /// Of our own file only: others' databases tell nobody when they change.
+    known: Option<Arc<known::Known>>,
 }
 
 impl Source {
@@ -91,7 +93,10 @@ impl Accounts {
             database: Arc::new(database),
             writer: Arc::default(),
             logins: Arc::new(logins),
-            is_own: matches!(source, Source::Own(_)),
+            known: match source {
+                Source::Own(path) => Some(Arc::new(known::Known::new(path))),
+                Source::PostfixAdmin { .. } => None,
+            },
         };
         if let Source::Own(path) = source {
             schema::bring_up_to_date(&accounts.database).await.with_context(|| format!("accounts database {}", path.display()))?;
@@ -107,10 +112,27 @@ impl Accounts {
     /// Whether an answer comes from this machine's disk, and waits for nobody's lock: readers of our file never do, those of PostfixAdmin's
     /// SQLite wait while it writes.
     pub fn is_local(&self) -> bool {
-        self.is_own
+        self.is_own()
+    }
+
+    fn is_own(&self) -> bool {
+        self.known.is_some()
     }
 
     async fn ask(&self, statement: &str, values: &[Value]) -> Result<Vec<Row>, Fault> {
         self.database.fetch(self.database.kind().placeholders(statement), values).await
+    }
+
+    /// The row whose first column is `name`, from memory where that holds. `question` is the number of the statement, which has one parameter.
+    async fn ask_named(&self, question: usize, statement: impl FnOnce() -> String, name: &str) -> Result<Option<Row>, Fault> {
+        let ask = async || Ok(read::named(self.ask(&statement(), &[name.into()]).await?, name));
+        let Some((known, stamp)) = self.known.as_ref().and_then(|known| Some((known, known.stamp()?))) else { return ask().await };
+        if let Some(row) = known.get(stamp, question, name) {
+            return Ok(row);
+        }
+        let asked = std::time::SystemTime::now();
+        let row = ask().await?;
+        known.keep(stamp, asked, question, name, row.clone());
+        Ok(row)
     }
 }

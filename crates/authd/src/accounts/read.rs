@@ -31,6 +31,9 @@ const A_DOMAIN: &str = "d.domain <> 'ALL'";
 const ACTIVE_MAILBOX: &str =
     "mailbox m LEFT JOIN domain d ON d.domain = m.domain WHERE m.active = TRUE AND COALESCE(d.active, TRUE) = TRUE";
 
+/// The number of the question for a mailbox, above those of the tables.
+const MAILBOX: usize = 100;
+
 impl AccountsTable {
     pub const NAMES: &str = "domains, relay_domains, mailboxes, aliases and alias_domains";
 
@@ -81,9 +84,8 @@ pub(super) fn named(found: Vec<Row>, name: &str) -> Option<Row> {
 impl Accounts {
     /// The active mailbox of this name, in an active domain.
     pub async fn mailbox(&self, username: &str) -> Result<Option<MailboxRow>, Fault> {
-        let query = format!("SELECT m.username, m.password, m.maildir, m.quota FROM {ACTIVE_MAILBOX} AND m.username = ?");
-        let found = self.ask(&query, &[username.into()]).await?;
-        Ok(named(found, username).map(|row| MailboxRow {
+        let query = || format!("SELECT m.username, m.password, m.maildir, m.quota FROM {ACTIVE_MAILBOX} AND m.username = ?");
+        Ok(self.ask_named(MAILBOX, query, username).await?.map(|row| MailboxRow {
             username: username.to_owned(),
             password: Zeroizing::new(row.text(1).to_owned()),
             maildir: row.text(2).to_owned(),
@@ -100,8 +102,8 @@ impl Accounts {
     /// The value of a key in one of the lookup tables.
     pub async fn lookup(&self, table: AccountsTable, key: &str) -> Result<Option<String>, Fault> {
         let key = key.to_lowercase();
-        let found = self.ask(&table.query(), &[key.as_str().into()]).await?;
-        Ok(named(found, &key).map(|row| row.text(1).to_owned()))
+        let found = self.ask_named(table as usize, || table.query(), &key).await?;
+        Ok(found.map(|row| row.text(1).to_owned()))
     }
 
     pub async fn list_domains(&self, domain: Option<&str>) -> Result<Vec<rows::Row>, Fault> {
