@@ -199,3 +199,34 @@ proptest::proptest! {
         add_messages(&mut state, Reader(&bytes), "some texts");
     }
 }
+
+/// As rsync(1) puts a backup back: under the same UIDVALIDITY messages that the index knows to be gone. Nobody keeps mailboxes open here.
+#[test]
+fn a_mailbox_that_got_another_uidlist_has_the_uids_of_that() {
+    let home = Home::new();
+    let (_account, mailbox) = home.process();
+    let all: Vec<u32> = mailbox.snapshot().iter().map(Message::uid).collect();
+    let list = std::fs::read(home.path("dovecot-uidlist")).unwrap();
+    let file = home.path(&format!("cur/{}", mailbox.snapshot().get(1).unwrap().file_name()));
+    let text = std::fs::read(&file).unwrap();
+    mailbox.expunge(&[all[1]]).unwrap();
+    save(&mailbox);
+    drop(mailbox);
+    std::fs::write(home.path("restored"), list).unwrap();
+    std::fs::rename(home.path("restored"), home.path("dovecot-uidlist")).unwrap();
+    std::fs::write(file, text).unwrap();
+    let (_other, again) = home.process();
+    assert_eq!(again.snapshot().iter().map(Message::uid).collect::<Vec<_>>(), all);
+}
+
+/// UIDs that were given since the index was written are not given again.
+#[test]
+fn without_a_uidlist_the_index_is_not_believed() {
+    let home = Home::new();
+    let (_account, mailbox) = home.process();
+    save(&mailbox);
+    let validity = mailbox.snapshot().uid_validity();
+    drop(mailbox);
+    std::fs::remove_file(home.path("dovecot-uidlist")).unwrap();
+    assert_ne!(home.process().1.snapshot().uid_validity(), validity);
+}

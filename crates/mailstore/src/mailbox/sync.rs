@@ -53,6 +53,15 @@ impl Mailbox {
         Ok(folder.dir.stamp(uidlist::FILE)?.is_some_and(|now| !now.same_file(&known.stamp)))
     }
 
+    /// The directories of a mailbox that has to be read anew, see [`Mailbox::was_replaced`]. Costs nothing where a session has it open.
+    fn replaced(&self, state: &State) -> Result<Option<Folder>> {
+        if !self.is_only_kept() {
+            return Ok(None);
+        }
+        let folder = self.folder()?;
+        Ok(self.was_replaced(state, &folder)?.then_some(folder))
+    }
+
     fn look_again_at(&self, state: &mut State) -> Result<()> {
         if let Ok(folder) = self.folder() {
             if state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)? && !self.was_replaced(state, &folder)? {
@@ -82,8 +91,7 @@ impl Mailbox {
         if self.is_deleted() {
             return Err(Error::NoSuchMailbox);
         }
-        let folder = self.folder()?;
-        let result = if self.was_replaced(state, &folder)? {
+        let result = if let Some(folder) = self.replaced(state)? {
             tracing::debug!(mailbox = %self.name, "another uidlist is there, the mailbox is read anew");
             let generation = state.snapshot.generation;
             *state = State::default();
@@ -129,7 +137,11 @@ impl Mailbox {
         let mut state = self.state.lock();
         let folder = self.folder()?;
         let known = index::read(&folder.dir).inspect_err(|error| tracing::debug!(mailbox = %self.name, %error, "the index cannot be read"));
-        match known.ok().flatten() {
+        // In another uidlist UIDs that the index knows to be given may stand for other messages, or come back with the old ones, as when a backup
+        // is restored. Without any, those that were given since the index was written are not known.
+        let list = folder.dir.stamp(uidlist::FILE)?;
+        let is_of_it = |known: &State| known.position.zip(list).is_some_and(|(position, now)| now.same_file(&position.stamp));
+        match known.ok().flatten().filter(is_of_it) {
             Some(known) => {
                 let looked = known.looked;
                 *state = known;
