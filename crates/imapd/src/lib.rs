@@ -66,8 +66,7 @@ pub async fn run(ctx: Context) -> anyhow::Result<()> {
     service.run(|_| ()).await?;
     // Sessions say goodbye at once; commands that are being carried out come to their end.
     ctx.shutdown.drained(config.main.shutdown_grace).await;
-    // Whatever program reads the mail next finds the flags in the names of the files.
-    let grace = config.main.shutdown_grace;
-    tokio::task::spawn_blocking(move || server.store.finish(grace)).await.ok();
+    // who opens these mailboxes next need not read them as a whole
+    tokio::task::spawn_blocking(move || server.store.finish()).await.ok();
     Ok(())
 }

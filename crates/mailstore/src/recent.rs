@@ -300,7 +300,7 @@ mod tests {
         std::fs::write(temp.path().join("cur/200.x.host:2,S"), "x\n").unwrap();
         drop(account.open(&MailboxName::inbox()).unwrap());
         std::thread::sleep(Duration::from_millis(100));
-        store.finish(Duration::from_secs(1));
+        store.finish();
         assert!(temp.path().join("facteur.index").exists());
         drop(recent);
     }

@@ -137,7 +137,7 @@ impl Store {
 
     /// For a program that ends: writes down what is known of mailboxes that were kept. Whatever was answered is in the Maildir by then, so there
     /// is nothing to wait for. Blocking.
-    pub fn finish(&self, _patience: Duration) {
+    pub fn finish(&self) {
         if let Some(recent) = self.recent() {
             recent.save_all();
         }
