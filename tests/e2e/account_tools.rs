@@ -8,11 +8,11 @@ use std::net::TcpStream;
 const ALICE: &str = "alice@example.test";
 const BOB: &str = "bob@example.test";
 
-/// All that an IMAP client remembers of a mailbox.
+/// All that an IMAP client remembers of a mailbox's messages.
 fn known(server: &Server, user: &str, mailbox: &str) -> Vec<String> {
     let mut imap = server.imap(user);
     let mut known: Vec<String> = imap.ok(&format!("EXAMINE \"{mailbox}\""));
-    known.retain(|line| line.contains("UIDVALIDITY") || line.contains("UIDNEXT"));
+    known.retain(|line| line.contains("UIDVALIDITY"));
     known.extend(imap.ok("UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[] EMAILID)"));
     known
 }
@@ -60,7 +60,9 @@ fn an_account_comes_back_as_it_was_from_a_tar_and_from_a_folder() {
     );
     assert_eq!(known(&server, BOB, "INBOX"), before[0]);
     server.send("x@y.test", &[BOB], "Subject: new\n\nx\n");
-    eventually("the next UID", || known(&server, BOB, "INBOX").iter().any(|line| line.contains("UID 5 ")).then_some(()), || server.log());
+    // its UID is above all that may have been given since the backup was made
+    let is_above = |line: &String| line.contains(&format!("UID {} ", 5 + (1 << 20)));
+    eventually("the next UID", || known(&server, BOB, "INBOX").iter().any(is_above).then_some(()), || server.log());
     let damaged = path("damaged.tar");
     let tar = std::fs::read(path("alice.tar")).expect("tar");
     std::fs::write(&damaged, &tar[..tar.len() - 2000]).expect("written");

@@ -223,6 +223,15 @@ impl Dir {
         }
     }
 
+    /// Two names for each other's, at once; false where the file system cannot do that.
+    pub fn exchange(&self, name: &str, other_dir: &Dir, other: &str) -> Result<bool> {
+        match renameat2(&*self.fd, name, &*other_dir.fd, other, RenameFlags::RENAME_EXCHANGE) {
+            Err(Errno::EINVAL | Errno::ENOSYS) => Ok(false),
+            Err(e) => Err(Error::io("rename", self.at(name), e)),
+            Ok(()) => Ok(true),
+        }
+    }
+
     /// Gives a file a second name; the plain system error, since callers fall back on several.
     pub fn link(&self, from: &str, to_dir: &Dir, to: &str) -> nix::Result<()> {
         linkat(&*self.fd, from, &*to_dir.fd, to, AtFlags::empty())

@@ -186,6 +186,11 @@ fn note(root: &Dir, more: Usage) -> Result<()> {
     file.write_all(format!("{} {}\n", more.bytes, more.messages).as_bytes()).map_err(|e| Error::io("write", root.at(FILE), e))
 }
 
+/// What is counted is wrong: it is counted anew when somebody asks.
+pub(crate) fn forget(root: &Dir) -> Result<()> {
+    root.unlink(FILE).map(drop)
+}
+
 /// Counts all mailboxes and writes the file anew (through `tmp/`, as Maildir++ wants).
 pub(crate) fn recount(root: &Dir, terms: Terms<'_>) -> Result<Usage> {
     let limits = terms.limits;

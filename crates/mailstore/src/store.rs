@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use crate::account::Account;
+use crate::backup;
 use crate::cache::Room;
 use crate::dir::{Dir, host_part};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::memory::Memory;
 use crate::message_file::LARGEST_WHOLE;
@@ -113,10 +114,12 @@ impl Store {
         let account = known(&self.accounts.lock());
         if let Some(account) = account {
             account.make_sure()?;
+            self.go_on(&account.open_root()?);
             return Ok(account);
         }
         let root = Dir::create_root(location.root())?;
         prepare(&root)?;
+        self.go_on(&root);
         let mut accounts = self.accounts.lock();
         if let Some(account) = known(&accounts) {
             return Ok(account);
@@ -125,6 +128,14 @@ impl Store {
         let account = Account::new(self.clone(), location.root().to_path_buf(), location.layout());
         accounts.insert(location.clone(), Arc::downgrade(&account));
         Ok(account)
+    }
+
+    /// What a restore that was interrupted left undone must not keep anybody from the rest of the mail.
+    fn go_on(&self, root: &Dir) {
+        match backup::go_on(self, root, Duration::ZERO) {
+            Ok(()) | Err(Error::Locked { .. }) => {}
+            Err(error) => tracing::error!(path = %root.path().display(), %error, "an INBOX stays half restored"),
+        }
     }
 
     /// From now on mailboxes stay open for `time` after their last use, as many as take no more than `limit_bytes` together; as long as what

@@ -62,6 +62,16 @@ impl Mailbox {
         Ok(self.was_replaced(state, &folder)?.then_some(folder))
     }
 
+    /// False when another directory has the mailbox's path by now, as when it is restored: UIDs given in this one would be given again there.
+    fn is_in_place(&self, folder: &Folder) -> Result<bool> {
+        let there = self.account.open_root()?.stamp(match &*self.account.directory_of(&self.name) {
+            "" => ".",
+            directory => directory,
+        })?;
+        let there = there.ok_or(Error::NoSuchMailbox)?;
+        Ok(folder.dir.stamp(".")?.is_some_and(|here| there.same_file(&here)))
+    }
+
     fn look_again_at(&self, state: &mut State) -> Result<()> {
         if let Ok(folder) = self.folder() {
             if state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)? && !self.was_replaced(state, &folder)? {
@@ -348,7 +358,7 @@ impl Mailbox {
     /// As `introduce`, with the lock held. Also brings in whatever others listed meanwhile, so that UIDs given next are above.
     pub(super) fn introduce_locked(&self, state: &mut State, folder: &Folder, new: Vec<Found>, lock: &DotLock) -> Result<()> {
         // while the lock was waited for
-        if self.was_replaced(state, folder)? {
+        if self.was_replaced(state, folder)? || !self.is_in_place(folder)? {
             return Err(Error::Locked { path: folder.dir.path().into() });
         }
         let mut files: HashMap<Box<str>, Found> = new.into_iter().map(|file| (file.base().into(), file)).collect();

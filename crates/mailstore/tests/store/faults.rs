@@ -328,3 +328,53 @@ fn a_log_whose_sync_failed_is_made_anew() {
     let snapshot = inbox(&home.again()).snapshot();
     assert!(snapshot.iter().all(|message| message.modseq() > before));
 }
+
+#[test]
+fn child_restores_an_inbox() {
+    let Some(account) = account() else { return };
+    let list = std::fs::read(account.root().join("../list")).unwrap();
+    let mut restoring = account.restore(&MailboxName::inbox(), &list[..]).unwrap();
+    for number in 1..=3 {
+        // the second is still there
+        restoring.message(number != 3, &format!("{number}.b.host"), &b"restored\n"[..], std::time::SystemTime::now()).unwrap();
+    }
+    println!("finished {}", restoring.finish(true).unwrap());
+}
+
+/// Killed at each step: the INBOX is the one of before, or the one of the backup with what came since, when it is opened next.
+#[test]
+fn an_inbox_that_is_half_restored_is_so_as_a_whole_when_somebody_comes() {
+    let text = "3 V1234567 N9 G3085f01b7f11094c501100008c4a11c1\n1 :1.b.host\n5 :2.b.host\n7 :3.b.host\n";
+    for calls in ["renameat,renameat2", "unlink,unlinkat"] {
+        let mut seen = (false, false);
+        for when in 1.. {
+            let home = Home::new();
+            home.account();
+            for name in ["cur/1.a.host:2,S", "new/2.b.host", "cur/4.a.host:2,F"] {
+                home.write(name, "old\n");
+            }
+            inbox(&home).refresh().unwrap();
+            std::fs::write(home.path("../list"), text).unwrap();
+            let inject = format!("inject={calls}:signal=KILL:when={when}");
+            let Some(output) = under_strace(&home, "child_restores_an_inbox", &["-e", &inject]) else { return };
+            home.write("new/9.late.host", "late\n");
+            let mailbox = inbox(&home.again());
+            let snapshot = mailbox.snapshot();
+            let texts: Vec<String> = snapshot
+                .iter()
+                .map(|m| String::from_utf8(mailbox.read(m.uid()).unwrap().read_all().unwrap().to_vec()).unwrap().trim().to_owned())
+                .collect();
+            let is_restored = texts == ["restored", "restored", "restored", "late"];
+            assert!(is_restored || texts == ["old", "old", "old", "late"], "{calls} {when}: {texts:?}");
+            if is_restored {
+                assert_eq!((snapshot.uid_validity(), &uids(&snapshot)[..3]), (1_234_567, &[1, 5, 7][..]), "{calls} {when}");
+            }
+            assert!(!home.exists("..inbox"), "{calls} {when}");
+            seen = (seen.0 || !is_restored, seen.1 || is_restored);
+            if output.contains("finished 3") {
+                break;
+            }
+        }
+        assert!(seen.1 && (seen.0 || calls.starts_with("unlink")));
+    }
+}
