@@ -18,6 +18,8 @@
 //! | line ends, sizes as if CRLF | [`crlf`] |
 //! | base subject, threads | [`Subject`], [`thread`] |
 //! | first words for a list | [`preview`] |
+//! | texts that a search looks at, what cannot be in them | [`texts`], [`signature`] |
+//! | words that are like others | [`fuzzy`] |
 //! | Received, Return-Path, Message-ID | [`trace`] |
 //! | bounces | [`dsn`] |
 
@@ -29,12 +31,16 @@ pub mod crlf;
 mod date;
 pub mod dsn;
 mod envelope;
+pub mod fuzzy;
 mod header;
 mod lexer;
 mod mime;
+mod pieces;
 mod preview;
 mod section;
+pub mod signature;
 mod subject;
+pub mod texts;
 pub mod thread;
 pub mod trace;
 pub mod transfer;
