@@ -22,6 +22,7 @@ mod deflate;
 mod facts;
 mod fetch;
 mod filter;
+mod lately;
 mod login;
 mod names;
 mod notify;

@@ -14,6 +14,7 @@ use ipc::userdb::User;
 use mail_types::Secret;
 use mailstore::{Account, Location, MailboxName, Person};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Logins on one connection that failed, whether the password was wrong or the exchange was broken off.
 const FAILURES: u32 = 6;
@@ -256,6 +257,12 @@ async fn open(connection: &Connection, user: &User, location: Location, share: &
     let groups = user.field("acl_groups").unwrap_or_default();
     let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned).collect();
     let person = Person { user: user.name.clone(), groups };
+    if config.imapd.public_mail_location.is_empty()
+        && let Some(account) = server.lately.get(&location, Instant::now())
+    {
+        account.set_quota_limits(bytes, messages);
+        return Ok(Arc::new(Realm { account, person, acl: config.imapd.imap_acl, public: None }));
+    }
     connection
         .server
         .access
@@ -265,6 +272,7 @@ async fn open(connection: &Connection, user: &User, location: Location, share: &
             if config.imapd.mailbox_auto != config::MailboxAuto::No && server.is_new_account(location.root()) {
                 prepare(&account, &config);
             }
+            server.lately.note(&location, &account, Instant::now());
             let public = public(&server, &config.imapd).unwrap_or_else(|error| {
                 // one's own mail is there all the same
                 tracing::error!(%error, "the public mailboxes cannot be opened");

@@ -1,5 +1,6 @@
 //! What all sessions of the program share.
 
+use crate::lately::Lately;
 use config::Config;
 use daemon::{Context, MailAccess};
 use mailstore::{Recent, Store};
@@ -17,6 +18,7 @@ pub struct Server {
     pub ctx: Context,
     pub access: MailAccess,
     pub store: Arc<Store>,
+    pub lately: Lately,
     /// Keeps mailboxes open for clients that come back.
     _recent: Option<Arc<Recent>>,
     logins: Mutex<HashMap<(String, IpAddr), u32>>,
@@ -39,6 +41,7 @@ impl Server {
             _recent: (size > 0).then(|| store.keep_mailboxes(size, imapd.imap_mailbox_cache_time)),
             access: MailAccess::new(&config, &imapd.auth_socket_path, &imapd.userdb_socket_path, imapd.io_threads),
             store,
+            lately: Lately::default(),
             logins: Mutex::default(),
             prepared: Mutex::default(),
             ctx,
