@@ -56,6 +56,8 @@ pub(crate) struct Pending {
     pub events: Vec<Event>,
     /// Events were lost, or too many: look at everything.
     pub everything: bool,
+    /// The watch has begun since the last look.
+    pub begun: bool,
     /// In the queue of the workers.
     queued: bool,
 }
@@ -202,7 +204,7 @@ impl Notifier {
         if handle.is_shared {
             self.polled.lock().push(handle.mailbox.clone());
         }
-        mailbox.pending().lock().everything = true;
+        mailbox.pending().lock().begun = true;
         self.enqueue(mailbox);
         handle
     }
@@ -349,6 +351,11 @@ fn all_lost<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<Arc<Mailbox>> 
 }
 
 impl Pending {
+    /// What is applied of it is all that happened.
+    pub fn is_complete(&self) -> bool {
+        !self.everything && !self.begun
+    }
+
     fn take(&mut self, event: &nix::sys::inotify::InotifyEvent, in_new: bool) {
         let appeared = event.mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO);
         match event.name.as_ref().map(|name| name.to_str()) {

@@ -134,6 +134,10 @@ impl Mailbox {
         if pending.everything {
             return self.look_in(state, &folder, patience);
         }
+        if pending.begun {
+            // the times of the directories tell whether there was anything between the last look and the watch
+            self.look_if_changed(state, patience)?;
+        }
         if !pending.events.is_empty() {
             self.apply(state, &folder, &pending.events, patience)?;
         }
@@ -182,7 +186,7 @@ impl Mailbox {
         }
         self.refresh_locked(&mut state, BRIEFLY)?;
         let is_sure = match self.is_watched() {
-            true => !self.pending.lock().everything,
+            true => self.pending.lock().is_complete(),
             false => state.looked.is_some_and(|(looked_new, looked_cur, _)| (looked_new, looked_cur) == (new, cur)),
         };
         if !is_sure || stamps()? != before {
