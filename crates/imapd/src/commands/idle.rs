@@ -14,12 +14,12 @@ pub async fn run(session: &mut Session) -> Outcome {
     // What is new since the last command comes first, also from the disk.
     if session.selected.is_some() {
         // A mailbox that cannot be looked at now is told of by the report.
-        let _ = session.with_selected(|selected| selected.view.mailbox().refresh()).await;
+        let _ = Box::pin(session.with_selected(|selected| selected.view.mailbox().refresh())).await;
     }
     let go_on = session.connection.machine.idle();
     session.connection.wire.out.extend_from_slice(&go_on);
-    session.report(Expunges::Report, false).await?;
-    notify::tell(session).await?;
+    Box::pin(session.report(Expunges::Report, false)).await?;
+    Box::pin(notify::tell(session)).await?;
     let imapd = &session.connection.config.imapd;
     let (longest, notify) = (imapd.imap_timeout, imapd.imap_idle_notify_interval);
     let end = Instant::now() + longest;
@@ -40,8 +40,8 @@ pub async fn run(session: &mut Session) -> Outcome {
             Woken::Input(Err(error)) => return Err(error.into()),
             Woken::Change => {
                 gather().await;
-                session.report(Expunges::Report, false).await?;
-                notify::tell(session).await?;
+                Box::pin(session.report(Expunges::Report, false)).await?;
+                Box::pin(notify::tell(session)).await?;
             }
             Woken::Clock if Instant::now() >= end => return Err(Gone::Idle),
             Woken::Clock => encode::status(&mut session.connection.wire.out, "*", imap_proto::Status::Ok, "", "Still here"),

@@ -27,7 +27,7 @@ pub mod store;
 use crate::answer::Answer;
 use crate::capability;
 use crate::connection::Gone;
-use crate::session::Session;
+use crate::session::{Outcome, Session};
 use imap_proto::{Command, Status};
 use mailstore::Expunges;
 
@@ -36,7 +36,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
     let expunges = if command.may_report_expunge() { Expunges::Report } else { Expunges::Hold };
     let mut uid = false;
     if session.enabled.uid_only && command.uses_numbers() {
-        return session.finish(&tag, &Answer::uid_required(), Expunges::Report, true).await;
+        return Box::pin(session.finish(&tag, &Answer::uid_required(), Expunges::Report, true)).await;
     }
     session.begin_progress(&tag);
     // SELECT leaves the open mailbox, whose HIGHESTMODSEQ interests nobody any more
@@ -45,6 +45,21 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
     }
     let deflates = matches!(command, Command::Compress(_));
     let answer = match command {
+        // Where sessions are most of the time, and a thousand of them should be small: what other commands need is not kept meanwhile.
+        Command::Idle => idle::run(session).await?,
+        command => Box::pin(answer(session, &tag, command, &mut uid)).await?,
+    };
+    let begins = deflates && answer.status == Status::Ok;
+    Box::pin(session.finish(&tag, &answer, expunges, uid)).await?;
+    if begins {
+        session.connection.wire.flush().await?;
+        session.connection.wire.start_deflate();
+    }
+    Ok(())
+}
+
+async fn answer(session: &mut Session, tag: &str, command: Command, uid: &mut bool) -> Outcome {
+    Ok(match command {
         Command::Capability => {
             let line = format!("* CAPABILITY {}\r\n", capability::after_login(&session.connection.config.imapd));
             session.connection.wire.out.extend_from_slice(line.as_bytes());
@@ -54,7 +69,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::Check => noop::run(session, "Check completed").await,
         Command::Logout => {
             session.connection.bye("Logging out");
-            session.connection.answer(&tag, &Answer::ok("Logout completed"));
+            session.connection.answer(tag, &Answer::ok("Logout completed"));
             return Err(Gone::Done("logout"));
         }
         Command::Id(fields) => id::run(&mut session.connection.wire.out, &fields),
@@ -63,7 +78,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
             // RFC 8437 §3: nothing of the session is left; what the client sent behind the command is for the login.
             session.selected = None;
             session.connection.machine.unauthenticated();
-            session.connection.answer(&tag, &Answer::ok("Unauthenticate completed"));
+            session.connection.answer(tag, &Answer::ok("Unauthenticate completed"));
             // RFC 8437 §4.1: the answer is the last that is compressed.
             if session.connection.wire.is_deflated() {
                 session.connection.wire.flush().await?;
@@ -99,27 +114,20 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         Command::Close => close::run(session, true).await,
         Command::Unselect => close::run(session, false).await,
         Command::Expunge(set) => expunge::run(session, set).await,
-        Command::Search(search) => search::run(session, &tag, search).await,
-        Command::MultiSearch { sources, search } => multisearch::run(session, &tag, sources, search).await?,
+        Command::Search(search) => search::run(session, tag, search).await,
+        Command::MultiSearch { sources, search } => multisearch::run(session, tag, sources, search).await?,
         Command::CancelUpdate(tags) => search::cancel_update(session, &tags),
-        Command::Sort(request) => sort::sort(session, &tag, request).await,
+        Command::Sort(request) => sort::sort(session, tag, request).await,
         Command::Thread { search, algorithm } => sort::thread(session, search, algorithm).await,
         Command::Fetch { set, uid: by_uid, items, modifiers } => {
-            uid = by_uid;
-            fetch::run(session, fetch::Request { set, uid, items, modifiers, samples: None }).await?
+            *uid = by_uid;
+            fetch::run(session, fetch::Request { set, uid: by_uid, items, modifiers, samples: None }).await?
         }
         Command::Store(store) => {
-            uid = store.uid;
+            *uid = store.uid;
             store::run(session, store).await
         }
         Command::Copy { set, uid, mailbox, remove } => copy::run(session, set, uid, &mailbox, remove).await,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => Answer::bad("Already logged in"),
-    };
-    let begins = deflates && answer.status == Status::Ok;
-    session.finish(&tag, &answer, expunges, uid).await?;
-    if begins {
-        session.connection.wire.flush().await?;
-        session.connection.wire.start_deflate();
-    }
-    Ok(())
+    })
 }
