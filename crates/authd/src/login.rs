@@ -72,6 +72,8 @@ pub struct Attempt {
     pub mechanism: &'static str,
     pub remote: Option<IpAddr>,
     pub session: String,
+    /// The domain of names without one; empty: `auth_default_realm`.
+    pub realm: String,
     pub no_penalty: bool,
     /// The name in the client's certificate, when it showed one that was checked.
     pub certificate: Option<String>,
@@ -181,7 +183,7 @@ impl Desk {
 
     /// Checks a password; the name of the account, or why not. A failure is answered late on purpose.
     pub async fn check(&self, attempt: &Attempt, credentials: Credentials) -> Result<String, AuthFail> {
-        if let Some((user, credentials)) = self.master(&credentials) {
+        if let Some((user, credentials)) = self.master(attempt, &credentials) {
             let entry = self.admit(attempt, &credentials.authentication).await?;
             let verdict = match self.verdict(attempt, entry.user.as_deref(), &credentials, true).await {
                 Ok(Ok(master)) => self.opened_by(attempt, &user, &master).await,
@@ -195,7 +197,7 @@ impl Desk {
     }
 
     /// As whom a master user wants to log in, and the master's own credentials. `None`: it is no such login.
-    fn master(&self, credentials: &Credentials) -> Option<(String, Credentials)> {
+    fn master(&self, attempt: &Attempt, credentials: &Credentials) -> Option<(String, Credentials)> {
         if !self.directory.has_masters() {
             return None;
         }
@@ -210,14 +212,14 @@ impl Desk {
         {
             return Some((user.to_owned(), own(master)));
         }
-        let names = &self.directory.names;
-        let other = !credentials.authorization.is_empty() && names.normal(&credentials.authorization) != names.normal(name);
+        let normal = |name: &str| self.normal(attempt, name);
+        let other = !credentials.authorization.is_empty() && normal(&credentials.authorization) != normal(name);
         other.then(|| (credentials.authorization.clone(), own(name)))
     }
 
     /// A master user opens what belongs to a user, who has to be there, and not switched off.
     async fn opened_by(&self, attempt: &Attempt, user: &str, master: &str) -> anyhow::Result<Result<String, Fault>> {
-        let Some(user) = self.directory.names.normal(user) else { return Ok(Err(Fault::OtherIdentity)) };
+        let Some(user) = self.normal(attempt, user) else { return Ok(Err(Fault::OtherIdentity)) };
         match self.directory.stored(&user, &attempt.service, attempt.remote).await? {
             Some(Stored { barred: Some(_), .. }) | None => Ok(Err(Fault::OtherIdentity)),
             Some(stored) => {
@@ -257,9 +259,9 @@ impl Desk {
             Ok(name) => name,
             Err(why) => return Ok(Err(Fault::Barred(why))),
         };
-        let Some(user) = self.directory.names.normal(&name) else { return Ok(Err(Fault::UnknownUser)) };
+        let Some(user) = self.normal(attempt, &name) else { return Ok(Err(Fault::UnknownUser)) };
         Ok(match self.directory.stored(&user, &attempt.service, attempt.remote).await? {
-            Some(stored) => self.allowed_by(&stored, &token.user),
+            Some(stored) => self.allowed_by(attempt, &stored, &token.user),
             None => Err(Fault::UnknownUser),
         })
     }
@@ -269,7 +271,7 @@ impl Desk {
         let entry = self.admit(attempt, attempt.certificate.as_deref().unwrap_or_default()).await?;
         let verdict = match &entry.user {
             Some(user) => match self.directory.stored(user, &attempt.service, attempt.remote).await {
-                Ok(Some(stored)) => Ok(self.allowed_by(&stored, &authorization)),
+                Ok(Some(stored)) => Ok(self.allowed_by(attempt, &stored, &authorization)),
                 Ok(None) => Ok(Err(Fault::UnknownUser)),
                 Err(error) => Err(error),
             },
@@ -285,7 +287,7 @@ impl Desk {
         self.turn(attempt, &search.entry.name, &search.entry.counted).await?;
         search.entry.looked_at = Instant::now();
         let verdict = match (search.stored, search.fault) {
-            (Some(stored), None) if proven => self.allowed_by(&stored, &search.authorization),
+            (Some(stored), None) if proven => self.allowed_by(attempt, &stored, &search.authorization),
             (_, Some(fault)) => Err(fault),
             _ => Err(Fault::Mismatch),
         };
@@ -347,9 +349,14 @@ impl Desk {
         Ok((stored, fault, found))
     }
 
+    /// A name as its client means it.
+    fn normal(&self, attempt: &Attempt, name: &str) -> Option<String> {
+        self.directory.names.normal_in(name, &attempt.realm)
+    }
+
     /// Lets an attempt in when its turn has come.
     async fn admit(&self, attempt: &Attempt, name: &str) -> Result<Entry, AuthFail> {
-        let user = self.directory.names.normal(name);
+        let user = self.normal(attempt, name);
         // A name nobody can have is counted as it came, so that guessing such names is no way around waiting.
         let counted = user.clone().unwrap_or_else(|| printable(name));
         self.turn(attempt, name, &counted).await?;
@@ -433,7 +440,7 @@ impl Desk {
             self.compare(None, credentials).await?;
         }
         Ok(match chain.verdict()? {
-            Ok(user) => self.allowed(&user, &credentials.authorization),
+            Ok(user) => self.allowed(attempt, &user, &credentials.authorization),
             Err(fault) => Err(fault),
         })
     }
@@ -470,19 +477,19 @@ impl Desk {
     }
 
     /// Who proved to be the user: whether it is the one that was asked for.
-    fn allowed(&self, user: &str, authorization: &str) -> Result<String, Fault> {
+    fn allowed(&self, attempt: &Attempt, user: &str, authorization: &str) -> Result<String, Fault> {
         // Nobody may act as somebody else; the same person in other letters may.
-        if !authorization.is_empty() && self.directory.names.normal(authorization).as_deref() != Some(user) {
+        if !authorization.is_empty() && self.normal(attempt, authorization).as_deref() != Some(user) {
             return Err(Fault::OtherIdentity);
         }
         Ok(user.to_owned())
     }
 
     /// The same of somebody whose password nobody looked at.
-    fn allowed_by(&self, stored: &Stored, authorization: &str) -> Result<String, Fault> {
+    fn allowed_by(&self, attempt: &Attempt, stored: &Stored, authorization: &str) -> Result<String, Fault> {
         match stored.barred {
             Some(why) => Err(Fault::Barred(why)),
-            None => self.allowed(&stored.user, authorization),
+            None => self.allowed(attempt, &stored.user, authorization),
         }
     }
 

@@ -21,16 +21,25 @@ impl Names {
 
     /// Lower case, with a domain. `None`: nobody can have this name.
     pub fn normal(&self, name: &str) -> Option<String> {
+        self.normal_in(name, "")
+    }
+
+    /// As `normal`; a name without a domain belongs to `realm`, unless that is empty.
+    pub fn normal_in(&self, name: &str, realm: &str) -> Option<String> {
+        let realm = if realm.is_empty() { &self.default_realm } else { realm };
+        let whole = match name.contains('@') || realm.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name}@{realm}"),
+        };
+        let name = whole.as_str();
         let allowed =
             |c: char| !c.is_control() && (self.allowed.is_empty() || self.allowed.contains(c) || (!c.is_ascii() && c.is_alphanumeric()));
         if name.is_empty() || name.len() > LIMIT_BYTES || !name.chars().all(allowed) || name.matches('@').count() > 1 {
             return None;
         }
-        let name = name.to_lowercase();
         match name.split_once('@') {
             Some(("", _) | (_, "")) => None,
-            None if !self.default_realm.is_empty() => Some(format!("{name}@{}", self.default_realm)),
-            _ => Some(name),
+            _ => Some(name.to_lowercase()),
         }
     }
 }
@@ -128,6 +137,17 @@ mod tests {
         }
         assert_eq!(names("").normal("ann").as_deref(), Some("ann"));
         assert_eq!(names("").normal(&"a".repeat(256)), None);
+        for (name, realm, want) in [
+            ("Ann", "X.org", Some("ann@x.org")),
+            ("ann@y.org", "x.org", Some("ann@y.org")),
+            ("ann", "", Some("ann@mon-domaine.fr")),
+            ("", "x.org", None),
+            ("ann", "x.org@y.org", None),
+            ("ann", "x.org\n", None),
+            ("ann", "../x", None),
+        ] {
+            assert_eq!(names("mon-domaine.fr").normal_in(name, realm).as_deref(), want, "{name:?} in {realm:?}");
+        }
     }
 
     #[test]

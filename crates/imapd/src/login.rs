@@ -139,6 +139,7 @@ async fn authenticate(connection: &mut Connection, mechanism: &str, initial: Opt
         secured: false,
         remote: None,
         local: None,
+        realm: String::new(),
         channel: Channel::default(),
         session: String::new(),
         initial: initial.map(|text| decoded(&text)),

@@ -7,6 +7,7 @@
 //! C: AUTH TAB <id> TAB PLAIN TAB service=smtp [TAB name=value | name]… [TAB resp=<base64>]
 //!      valid-client-cert, cert_username=<name>: the client showed a certificate of that name, and it was checked
 //!      channel-binding=<type>:<base64>: what its TLS connection is known by (ours; a Dovecot passes it over)
+//!      realm=<domain>: the domain of names that have none (ours; a Dovecot passes it over, and has `auth_default_realm`)
 //! S: CONT TAB <id> TAB <base64>            C: CONT TAB <id> TAB <base64>
 //! S: OK   TAB <id> TAB user=<name> [TAB name=value]…
 //! S: FAIL TAB <id> [TAB user=<name>] [TAB temp] [TAB authz] [TAB user_disabled] [TAB pass_expired] [TAB code=…] [TAB reason=…]
@@ -93,6 +94,8 @@ pub struct AuthRequest {
     pub secured: bool,
     pub remote: Option<SocketAddr>,
     pub local: Option<SocketAddr>,
+    /// The domain of names that the client writes without one. Empty: the partner's own.
+    pub realm: String,
     /// What is known of the client's TLS connection.
     pub channel: Channel,
     /// The session's id in our logs.
@@ -131,6 +134,7 @@ impl AuthRequest {
             secured: false,
             remote: None,
             local: None,
+            realm: String::new(),
             channel: Channel::default(),
             session: String::new(),
             initial: Some(message),
@@ -149,7 +153,8 @@ impl AuthRequest {
             .pair_if("lip", address(self.local))
             .pair_if("rip", address(self.remote))
             .pair_if("lport", port(self.local))
-            .pair_if("rport", port(self.remote));
+            .pair_if("rport", port(self.remote))
+            .pair_if("realm", (!self.realm.is_empty()).then_some(&self.realm));
         if let Some(name) = &self.channel.certificate {
             line = line.flag("valid-client-cert", true).pair("cert_username", name);
         }

@@ -67,6 +67,7 @@ impl Desk {
                     secured: false,
                     remote: None,
                     local: None,
+                    realm: String::new(),
                     channel: Channel::default(),
                     session: String::new(),
                     initial: initial.map(|bytes| bytes.0),

@@ -222,12 +222,13 @@ impl Desk {
             secured: machine.is_tls() || self.peer.addr.is_none(),
             remote: self.peer.addr,
             local: self.peer.local,
+            realm: self.service.smtpd.smtpd_sasl_local_domain.clone(),
             channel: self.channel.clone(),
             session: self.session.clone(),
             initial: None,
         };
         self.mechanism = Some(mechanism.clone());
-        let mut exchange = Exchange::new(mechanism, &self.service.smtpd.smtpd_sasl_local_domain);
+        let mut exchange = Exchange::new(mechanism);
         let answer = exchange.begin(&self.service.auth, request, initial).await;
         self.went_on(exchange, answer)
     }

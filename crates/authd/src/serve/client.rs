@@ -200,6 +200,7 @@ impl Conversation<'_> {
             mechanism: offer.name,
             remote: command.remote,
             session: command.session,
+            realm: command.realm,
             no_penalty: command.no_penalty,
             certificate: command.certificate,
         };

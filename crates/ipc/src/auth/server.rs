@@ -41,6 +41,8 @@ pub struct AuthCommand {
     pub local: Option<IpAddr>,
     pub remote_port: Option<u16>,
     pub session: String,
+    /// The domain of names that have none; empty: ours.
+    pub realm: String,
     /// What the client's TLS connection is known by: types of channel bindings, and their data.
     pub bindings: Vec<(String, Vec<u8>)>,
     /// The name in a certificate of the client, which was checked.
@@ -96,6 +98,7 @@ pub fn parse(line: &[u8]) -> Result<ClientLine, &'static str> {
                     "lip" => command.local = value.parse().ok().map(|ip: IpAddr| ip.to_canonical()),
                     "rport" => command.remote_port = value.parse().ok(),
                     "session" => command.session = value,
+                    "realm" => command.realm = value,
                     "valid-client-cert" => certificate_is_valid = true,
                     "cert_username" => command.certificate = Some(value),
                     "channel-binding" if command.bindings.len() < BINDINGS_LIMIT => {
@@ -187,9 +190,9 @@ mod tests {
         assert_eq!((command.id, command.mechanism.as_str(), command.service.as_str(), command.secured), (7, "PLAIN", "smtp", true));
         assert_eq!(command.remote, Some([192, 0, 2, 9].into()));
         assert_eq!(command.initial, Some(Response::Bytes(Zeroizing::new(b"\0tim\0pw".to_vec()))));
-        let line = b"AUTH\t7\tEXTERNAL\tservice=imap\tcert_username=ann\tvalid-client-cert\tchannel-binding=tls-exporter:AAEC";
+        let line = b"AUTH\t7\tEXTERNAL\tservice=imap\trealm=x.test\tcert_username=ann\tvalid-client-cert\tchannel-binding=tls-exporter:AAEC";
         let Ok(ClientLine::Auth(command)) = parse(line) else { panic!("AUTH") };
-        assert_eq!(command.certificate.as_deref(), Some("ann"));
+        assert_eq!((command.certificate.as_deref(), command.realm.as_str()), (Some("ann"), "x.test"));
         assert_eq!(command.bindings, [("tls-exporter".to_owned(), vec![0, 1, 2])]);
         let Ok(ClientLine::Auth(unsure)) = parse(b"AUTH\t7\tEXTERNAL\tservice=imap\tcert_username=ann") else { panic!("AUTH") };
         assert_eq!(unsure.certificate, None);

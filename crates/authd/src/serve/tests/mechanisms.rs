@@ -6,7 +6,7 @@ use sasl::client::choose;
 
 const USERS: &str = "ann@x.org:{PLAIN}pass word\nbob@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n\
     cat@x.org:{SCRAM-SHA-256}4096,rbLkIvSJRPc39c9BBN4vhQ==,4Vg8SJy/OcteDlyszsCTk4qGPRkBHeqvtSlvLCxQ4W8=,l09APc/Le/155ZmJmljAwFNwjxPs6L5AcpXIWTWVfQ8=\n\
-    dan@x.org:{CRAM-MD5}e6375315f3bc32a29f29724fca27208f863b87be908d51f621d80f0f948692f7\nempty@x.org:\nnone@x.org:{PLAIN}\n";
+    eve@other.test:{PLAIN}pass word\ndan@x.org:{CRAM-MD5}e6375315f3bc32a29f29724fca27208f863b87be908d51f621d80f0f948692f7\nempty@x.org:\nnone@x.org:{PLAIN}\n";
 
 async fn start(settings: &str) -> Running {
     start_with(&format!("auth_penalty_after = 1000\n{settings}")).await
@@ -25,8 +25,12 @@ fn begin(mechanism: &str) -> AuthRequest {
 
 /// A whole login by our own client.
 async fn log_in(client: &AuthClient, mechanism: &str, user: &str, password: &str) -> Result<String, AuthFail> {
-    let mut side = choose([mechanism], user, &mail_types::Secret::new(password), "client-nonce").expect("known");
-    let mut step = client.begin(AuthRequest { initial: side.initial(), ..begin(mechanism) }).await;
+    log_in_with(client, begin(mechanism), user, password).await
+}
+
+async fn log_in_with(client: &AuthClient, request: AuthRequest, user: &str, password: &str) -> Result<String, AuthFail> {
+    let mut side = choose([request.mechanism.as_str()], user, &mail_types::Secret::new(password), "client-nonce").expect("known");
+    let mut step = client.begin(AuthRequest { initial: side.initial(), ..request }).await;
     loop {
         step = match step {
             AuthStep::Continue(pending) => {
@@ -67,6 +71,38 @@ async fn passwords_that_are_stored_in_a_fitting_form_serve() {
         ("SCRAM-SHA-256", "a/b", "x", "refused"),
     ] {
         assert_eq!(word(&log_in(&client, mechanism, user, password).await), want, "{mechanism} {user} {password}");
+    }
+    authd.stop().await;
+}
+
+#[tokio::test]
+async fn the_front_end_says_to_which_domain_names_without_one_belong() {
+    let authd = start("").await;
+    let client = authd.auth();
+    let in_realm = |mechanism: &str, realm: &str| AuthRequest { realm: realm.into(), ..begin(mechanism) };
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-1", "CRAM-MD5"] {
+        for (realm, user, want) in [
+            ("other.test", "eve", "eve@other.test"),
+            ("OTHER.test", "Eve", "eve@other.test"),
+            ("other.test", "ann@x.org", "ann@x.org"),
+            ("other.test", "ann", "refused"),
+            ("", "ann", "ann@x.org"),
+            ("", "eve", "refused"),
+            ("other.test@x.org", "eve", "refused"),
+        ] {
+            let got = log_in_with(&client, in_realm(mechanism, realm), user, "pass word").await;
+            assert_eq!(word(&got), want, "{mechanism} {user} in {realm}");
+        }
+    }
+    // As whom to act is meant in the same domain.
+    for (identity, want) in [("eve", "eve@other.test"), ("eve@x.org", "refused"), ("ann", "refused")] {
+        let initial = Some(format!("{identity}\0eve\0pass word").into_bytes().into());
+        let got = client.login(AuthRequest { initial, ..in_realm("PLAIN", "other.test") }).await.map(|ok| ok.user);
+        assert_eq!(word(&got), want, "PLAIN as {identity}");
+        let channel = Channel { certificate: Some("eve".into()), ..Channel::default() };
+        let request = AuthRequest { initial: Some(identity.as_bytes().to_vec().into()), channel, ..in_realm("EXTERNAL", "other.test") };
+        let got = client.login(request).await.map(|ok| ok.user);
+        assert_eq!(word(&got), want, "EXTERNAL as {identity}");
     }
     authd.stop().await;
 }

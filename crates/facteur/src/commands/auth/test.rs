@@ -86,6 +86,7 @@ async fn log_in(client: &AuthClient, arguments: &Arguments, password: &Secret) -
         secured: true,
         remote: arguments.ip.map(|ip| SocketAddr::new(ip, 0)),
         local: None,
+        realm: String::new(),
         channel: Channel::default(),
         session: String::new(),
         initial,
