@@ -76,7 +76,7 @@ pub struct Found {
 impl Directory {
     /// Opens all that the settings name, and checks it. Blocks on files.
     pub fn open(config: &Config, accounts: &Accounts) -> anyhow::Result<Directory> {
-        let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm));
+        let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm))?;
         let mail = Mail::of(config)?;
         let mut passdbs = Vec::new();
         for passdb in &config.authd.passdb {
@@ -119,7 +119,17 @@ impl Directory {
 
     /// Finds what `open` would refuse, without a database.
     pub fn check(config: &Config) -> anyhow::Result<()> {
-        let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm));
+        let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm))?;
+        let (passdbs, userdbs) = (&config.authd.passdb, &config.authd.userdb);
+        let uses_accounts = passdbs.iter().any(|passdb| passdb.driver == PassdbDriver::Accounts)
+            || passdbs.iter().all(|passdb| passdb.deny || passdb.master)
+            || userdbs.iter().any(|userdb| userdb.driver == UserdbDriver::Accounts)
+            || userdbs.is_empty();
+        let format = &config.authd.auth_username_format;
+        anyhow::ensure!(
+            names.are_whole() || !uses_accounts,
+            "authd.auth_username_format: users of the accounts database have whole addresses, of which {format:?} leaves a part"
+        );
         let mail = Mail::of(config)?;
         mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
         for passdb in &config.authd.passdb {

@@ -1,5 +1,6 @@
 //! User names as clients write them, and variables in paths.
 
+use anyhow::{Context, ensure};
 use config::Authd;
 
 /// The longest user name.
@@ -12,25 +13,40 @@ pub struct Names {
     pub default_realm: String,
     /// Characters names may have; empty: all but control characters.
     allowed: String,
+    /// How databases have names, in variables of `fill`.
+    format: String,
 }
 
 impl Names {
-    pub fn new(authd: &Authd, default_realm: String) -> Names {
-        Names { default_realm: default_realm.to_lowercase(), allowed: authd.auth_username_chars.clone() }
+    pub fn new(authd: &Authd, default_realm: String) -> anyhow::Result<Names> {
+        let format = authd.auth_username_format.clone();
+        let names = Names { default_realm, allowed: authd.auth_username_chars.clone(), format };
+        // Who logged in is asked for by the name that the login gave, which has to mean the same user.
+        for name in ["User", "User@Example.org"] {
+            let once = written(&names.format, &names.in_realm(name, "")).context("authd.auth_username_format")?;
+            let twice = written(&names.format, &names.in_realm(&once, "")).context("authd.auth_username_format")?;
+            ensure!(
+                !once.is_empty() && once == twice,
+                "authd.auth_username_format: {:?} makes {once:?} of {name}, and {twice:?} of that: a name has to stay what it is",
+                names.format
+            );
+        }
+        Ok(names)
     }
 
-    /// Lower case, with a domain. `None`: nobody can have this name.
+    /// Whether databases have names as people write them, but for upper and lower case.
+    pub fn are_whole(&self) -> bool {
+        written(&self.format, "user@example.org").is_ok_and(|name| name.eq_ignore_ascii_case("user@example.org"))
+    }
+
+    /// With a domain where there is one to have, and as `auth_username_format` has it. `None`: nobody can have this name.
     pub fn normal(&self, name: &str) -> Option<String> {
         self.normal_in(name, "")
     }
 
     /// As `normal`; a name without a domain belongs to `realm`, unless that is empty.
     pub fn normal_in(&self, name: &str, realm: &str) -> Option<String> {
-        let realm = if realm.is_empty() { &self.default_realm } else { realm };
-        let whole = match name.contains('@') || realm.is_empty() {
-            true => name.to_owned(),
-            false => format!("{name}@{realm}"),
-        };
+        let whole = self.in_realm(name, realm);
         let name = whole.as_str();
         let allowed =
             |c: char| !c.is_control() && (self.allowed.is_empty() || self.allowed.contains(c) || (!c.is_ascii() && c.is_alphanumeric()));
@@ -39,9 +55,28 @@ impl Names {
         }
         match name.split_once('@') {
             Some(("", _) | (_, "")) => None,
-            _ => Some(name.to_lowercase()),
+            _ => written(&self.format, name).ok().filter(|name| !name.is_empty()),
         }
     }
+
+    fn in_realm(&self, name: &str, realm: &str) -> String {
+        let realm = if realm.is_empty() { &self.default_realm } else { realm };
+        match name.contains('@') || realm.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name}@{realm}"),
+        }
+    }
+}
+
+/// A name as `auth_username_format` has it.
+fn written(format: &str, name: &str) -> Result<String, ExpandError> {
+    let (local, domain) = name.split_once('@').unwrap_or((name, ""));
+    fill(format, |variable| match variable {
+        'u' => Ok(name),
+        'n' => Ok(local),
+        'd' => Ok(domain),
+        other => Err(ExpandError::Unknown(other.into())),
+    })
 }
 
 /// Why a template gives no path or text for this user.
@@ -55,34 +90,39 @@ pub enum ExpandError {
     Unsafe,
 }
 
-/// Replaces `%u` (whole name), `%n` (before the @), `%d` (behind it), `%h` (home), `%%`, with `%L…` in lower case, as in Dovecot.
-///
-/// What is put in is never looked at again, and may hold no `/`, nor be `.` or `..` as a whole: it cannot leave the folder it
-/// stands in.
-pub fn expand(template: &str, user: &str, home: Option<&str>) -> Result<String, ExpandError> {
-    let (local, domain) = user.split_once('@').unwrap_or((user, ""));
-    let mut out = String::with_capacity(template.len() + user.len());
+/// Replaces variables and `%%`; `%L…` is the value in lower case, `%U…` in upper, as in Dovecot.
+fn fill<'a>(template: &str, value: impl Fn(char) -> Result<&'a str, ExpandError>) -> Result<String, ExpandError> {
+    let mut out = String::with_capacity(template.len() + 32);
     let mut chars = template.chars();
+    let lone = || ExpandError::Unknown(String::new());
     while let Some(c) = chars.next() {
         if c != '%' {
             out.push(c);
             continue;
         }
-        let mut variable = chars.next();
-        // All names are lower case already.
-        if variable == Some('L') {
-            variable = chars.next();
-        }
-        match variable {
-            Some('%') => out.push('%'),
-            Some('u') => out.push_str(safe(user)?),
-            Some('n') => out.push_str(safe(local)?),
-            Some('d') => out.push_str(safe_or_empty(domain)?),
-            Some('h') => out.push_str(home.ok_or(ExpandError::NoHome)?),
-            other => return Err(ExpandError::Unknown(other.map(String::from).unwrap_or_default())),
+        match chars.next().ok_or_else(lone)? {
+            '%' => out.push('%'),
+            'L' => out.push_str(&value(chars.next().ok_or_else(lone)?)?.to_lowercase()),
+            'U' => out.push_str(&value(chars.next().ok_or_else(lone)?)?.to_uppercase()),
+            variable => out.push_str(value(variable)?),
         }
     }
     Ok(out)
+}
+
+/// Replaces `%u` (whole name), `%n` (before the @), `%d` (behind it) and `%h` (home), see `fill`.
+///
+/// What is put in is never looked at again, and may hold no `/`, nor be `.` or `..` as a whole: it cannot leave the folder it
+/// stands in.
+pub fn expand(template: &str, user: &str, home: Option<&str>) -> Result<String, ExpandError> {
+    let (local, domain) = user.split_once('@').unwrap_or((user, ""));
+    fill(template, |variable| match variable {
+        'u' => safe(user),
+        'n' => safe(local),
+        'd' => safe_or_empty(domain),
+        'h' => home.ok_or(ExpandError::NoHome),
+        other => Err(ExpandError::Unknown(other.into())),
+    })
 }
 
 fn safe(value: &str) -> Result<&str, ExpandError> {
@@ -109,7 +149,31 @@ mod tests {
     use super::*;
 
     fn names(realm: &str) -> Names {
-        Names::new(&Authd::default(), realm.into())
+        Names::new(&Authd::default(), realm.into()).expect("the defaults are sound")
+    }
+
+    #[test]
+    fn names_are_written_as_the_format_has_them() {
+        let named = |format: &str| Names::new(&Authd { auth_username_format: format.into(), ..Authd::default() }, "Home.org".into());
+        for (format, name, want) in [
+            ("%Lu", "Ann@X.org", "ann@x.org"),
+            ("%u", "Ann@X.org", "Ann@X.org"),
+            ("%u", "Ann", "Ann@Home.org"),
+            ("%n@%Ld", "Ann@X.ORG", "Ann@x.org"),
+            ("%Ln", "Ann@x.org", "ann"),
+            ("%n", "Ann", "Ann"),
+            ("%Uu", "ann@x.org", "ANN@X.ORG"),
+        ] {
+            let names = named(format).expect(format);
+            let got = names.normal(name);
+            assert_eq!(got.as_deref(), Some(want), "{format} {name}");
+            assert_eq!(names.normal(want), got, "{format}: twice");
+            assert_eq!(names.are_whole(), format.contains(['u', 'd']), "{format}");
+        }
+        // A name that changes with each reading, the same for all, none at all, and what is no variable.
+        for format in ["%n-AT-%d", "%d", "x%u", "", "%h", "%x", "%", "%L", "%u@%d"] {
+            assert!(named(format).is_err(), "{format:?}");
+        }
     }
 
     #[test]
@@ -156,7 +220,8 @@ mod tests {
             ("/home/vmail/%u", "ann@x.org", Ok("/home/vmail/ann@x.org")),
             ("/home/vmail/%d/%n", "ann@x.org", Ok("/home/vmail/x.org/ann")),
             ("maildir:%h/Maildir", "ann", Ok("maildir:/h/Maildir")),
-            ("/%Lu/100%%", "ann", Ok("/ann/100%")),
+            ("/%Lu/100%%", "Ann", Ok("/ann/100%")),
+            ("/%Ud", "ann@x.org", Ok("/X.ORG")),
             ("/v/%u", "..", Err(ExpandError::Unsafe)),
             ("/v/%d/%n", "..@..", Err(ExpandError::Unsafe)),
             ("/v/%u", "a/../b", Err(ExpandError::Unsafe)),

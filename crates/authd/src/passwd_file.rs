@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names::new(&config::Authd::default(), "localhost".into())
+        Names::new(&config::Authd::default(), "localhost".into()).expect("the defaults are sound")
     }
 
     #[test]

@@ -173,6 +173,8 @@ settings! {
         login_trusted_networks: Vec<String> = Vec::<String>::new(), was "Dovecot login_trusted_networks";
         /// Characters that user names may have beside letters and digits outside ASCII. Empty: all but control characters.
         auth_username_chars: String = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567890.-_@+=&'", was "Dovecot auth_username_chars";
+        /// How passdbs and userdbs have names: `%u` the whole name, `%n` what is before the @, `%d` what is behind it, with `%L` before the letter in lower case, with `%U` in upper case. `%u` keeps the case that the client writes, `%n` is for users without domains. A name that was written so has to stay the same when it is written so again.
+        auth_username_format: String = "%Lu", was "Dovecot auth_username_format";
         /// Whether failed logins are logged with their reason.
         auth_verbose: bool = true, was "Dovecot auth_verbose";
         /// How long the answer to a failed login is held back.

@@ -82,8 +82,9 @@ pub(super) fn named(found: Vec<Row>, name: &str) -> Option<Row> {
 }
 
 impl Accounts {
-    /// The active mailbox of this name, in an active domain.
+    /// The active mailbox of this name (of whatever case), in an active domain.
     pub async fn mailbox(&self, username: &str) -> Result<Option<MailboxRow>, Fault> {
+        let username = &username.to_lowercase();
         let query = || format!("SELECT m.username, m.password, m.maildir, m.quota FROM {ACTIVE_MAILBOX} AND m.username = ?");
         Ok(self.ask_named(MAILBOX, query, username).await?.map(|row| MailboxRow {
             username: username.to_owned(),

@@ -67,14 +67,15 @@ impl Accounts {
         let mut change = self.change().await?;
         let logins = self.logins.may_be_there();
         for note in notes {
-            if !change.mailbox(&note.user).await? {
+            let user = note.user.to_lowercase();
+            if !change.mailbox(&user).await? {
                 continue;
             }
             if let Some(stored) = note.stored {
-                keep_size(&mut change, &note.user, stored).await?;
+                keep_size(&mut change, &user, stored).await?;
             }
             if let Some(login) = note.login.as_ref().filter(|_| logins) {
-                keep_login(&mut change, &note.user, login).await?;
+                keep_login(&mut change, &user, login).await?;
             }
         }
         change.done().await

@@ -81,6 +81,31 @@ fn word(verdict: &Result<String, AuthFail>) -> &str {
 }
 
 #[tokio::test]
+async fn names_reach_the_databases_as_the_format_has_them() {
+    for (format, name, want) in [
+        ("%Lu", "ANN@x.org", "ann@x.org"),
+        ("%u", "ann@x.org", "ann@x.org"),
+        ("%u", "ANN@x.org", "refused"),
+        ("%n@%Ld", "ann@X.ORG", "ann@x.org"),
+        ("%n@%Ld", "Ann@x.org", "refused"),
+        ("%Ln", "Ann@elsewhere.test", "ann"),
+    ] {
+        let authd = Running::start(&format!("auth_username_format = \"{format}\"\n{FILE}")).await;
+        let got = verdict(&authd.auth(), name, "pass word").await;
+        assert_eq!(word(&got), want, "{format} {name}");
+        if let Ok(user) = got {
+            // The name that a login gave is the same user's everywhere else.
+            let found = UserdbClient::new(authd.socket("userdb")).ask(&user, "imap").await.expect("an answer");
+            assert_eq!(found.map(|found| found.name.clone()), Some(user), "{format}");
+        }
+        authd.stop().await;
+    }
+    let accounts = Running::start("auth_username_format = \"%Ln\"\n").await;
+    let error = accounts.task.await.expect("task").expect_err("users of the accounts have whole addresses");
+    assert!(format!("{error:#}").contains("auth_username_format"), "{error:#}");
+}
+
+#[tokio::test]
 async fn hostile_names_and_passwords_fail_or_match_exactly() {
     let authd = Running::start(&format!("auth_penalty_after = 1000\n{FILE}")).await;
     let client = authd.auth();

@@ -37,7 +37,7 @@ async fn the_guides_queries_work_against_real_servers() {
             assert!(queries.password(nobody, "imap", None).await.expect("answer").is_none(), "{kind:?} {nobody}");
         }
         assert!(queries.password("two@x.org", "imap", None).await.is_err(), "{kind:?}: two rows decide nothing");
-        let names = Names::new(&config::Authd::default(), "x.org".into());
+        let names = Names::new(&config::Authd::default(), "x.org".into()).expect("the defaults are sound");
         assert_eq!(queries.users(&names).await.expect("list"), ["ann@x.org", "off@x.org", "two@x.org"], "{kind:?}");
     }
 }
