@@ -10,6 +10,7 @@ mod admins;
 mod known;
 #[cfg(test)]
 mod live_tests;
+mod newer;
 mod read;
 mod schema;
 #[cfg(test)]
@@ -25,8 +26,9 @@ use tables::sql::{Database, Fault, Place, Row, Value};
 use zeroize::Zeroizing;
 
 pub use admins::NewAdmin;
+pub use newer::AppPassword;
 pub use read::AccountsTable;
-pub use write::{NewMailbox, WriteError};
+pub use write::{MailboxChange, NewMailbox, WriteError};
 
 /// Where the accounts are.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub struct Accounts {
     logins: Arc<usage::LastLogins>,
     /// Of our own file only: others' databases tell nobody when they change.
     known: Option<Arc<known::Known>>,
+    newer: Arc<newer::Newer>,
 }
 
 impl Source {
@@ -97,6 +100,7 @@ impl Accounts {
                 Source::Own(path) => Some(Arc::new(known::Known::new(path))),
                 Source::PostfixAdmin { .. } => None,
             },
+            newer: Arc::default(),
         };
         if let Source::Own(path) = source {
             schema::bring_up_to_date(&accounts.database).await.with_context(|| format!("accounts database {}", path.display()))?;

@@ -1,6 +1,6 @@
 //! Who there is: passdbs and userdbs in the order of the settings.
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, AppPassword};
 use crate::chain::Rules;
 use crate::names::{Names, below, expand};
 use crate::passwd_file::{Network, PasswdFile};
@@ -64,6 +64,8 @@ pub struct Stored {
     pub default_scheme: String,
     /// Set when this user may not log in (here), whatever the password.
     pub barred: Option<&'static str>,
+    /// A second factor is wanted from this address, which mail has no way to show: only passwords for apps will do.
+    pub second_factor: bool,
 }
 
 /// What a userdb has of a user.
@@ -182,8 +184,10 @@ impl Directory {
         match &source.passdb {
             Passdb::Accounts(accounts) => {
                 let Some(row) = accounts.mailbox(user).await? else { return Ok(None) };
+                let second_factor = row.has_second_factor && !accounts.is_excepted(&row.username, remote).await?;
+                let barred = (!row.may_use(service)).then_some("this service is switched off for the user");
                 let default_scheme = self.stored_scheme.clone();
-                Ok(Some(Stored { user: row.username, password: row.password, default_scheme, barred: None }))
+                Ok(Some(Stored { user: row.username, password: row.password, default_scheme, barred, second_factor }))
             }
             Passdb::File { file, scheme } => {
                 let users = file.users();
@@ -199,6 +203,7 @@ impl Directory {
                     password: entry.password.clone(),
                     default_scheme: scheme.clone().unwrap_or_else(|| self.stored_scheme.clone()),
                     barred,
+                    second_factor: false,
                 }))
             }
             Passdb::Sql(queries) => match queries.password(user, service, remote).await? {
@@ -230,7 +235,27 @@ impl Directory {
             password: Zeroizing::new(fields.get("password").unwrap_or_default().to_owned()),
             default_scheme: queries.scheme().unwrap_or(&self.stored_scheme).to_owned(),
             barred,
+            second_factor: false,
         })
+    }
+
+    /// The passwords for apps that a passdb has of a user it knows.
+    pub async fn app_passwords(&self, source: &Source, user: &str) -> anyhow::Result<Vec<AppPassword>> {
+        match &source.passdb {
+            Passdb::Accounts(accounts) => Ok(accounts.app_passwords(user).await?),
+            Passdb::File { .. } | Passdb::Sql(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Keeps that an app has logged in, when it can be kept; nobody waits for it.
+    pub fn app_password_used(&self, source: &Source, user: &str, id: u64, remote: Option<IpAddr>) {
+        let Passdb::Accounts(accounts) = &source.passdb else { return };
+        let (accounts, user) = (accounts.clone(), user.to_owned());
+        tokio::spawn(async move {
+            if let Err(error) = accounts.app_password_used(&user, id, remote).await {
+                tracing::warn!(user, %error, "the use of an app password was not kept");
+            }
+        });
     }
 
     /// A user as a query describes it.

@@ -124,6 +124,7 @@ pub enum Fault {
     OtherIdentity,
     OtherForm,
     NoCertificate,
+    SecondFactor,
     Barred(&'static str),
 }
 
@@ -134,6 +135,7 @@ impl Fault {
             Fault::Mismatch => "password mismatch",
             Fault::OtherIdentity => "the password is right, but not for the identity that was asked for",
             Fault::NoCertificate => "no certificate that names a user",
+            Fault::SecondFactor => "the user has a second factor: from this address only an app password will do",
             Fault::OtherForm => "there is no password, or it is stored in a form that this mechanism cannot use",
             Fault::Barred(why) => why,
         }
@@ -342,6 +344,7 @@ impl Desk {
         };
         let (usable, found) = self.pool.run(0, derive).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))?;
         let fault = match &stored {
+            Some(stored) if stored.second_factor => Some(Fault::SecondFactor),
             _ if usable => None,
             None => Some(Fault::UnknownUser),
             Some(_) => Some(Fault::OtherForm),
@@ -460,20 +463,53 @@ impl Desk {
             return Ok(Outcome::Refused(Fault::Barred(DENIED)));
         }
         if let Some(credentials) = credentials {
-            let mark = self.verified.mark(&attempt.service, &stored.user, &stored.password, credentials.password.reveal());
-            let known = self.verified.holds(&mark, Instant::now());
             *compared = true;
-            if !known && !self.compare(Some(&stored), credentials).await? {
-                return Ok(Outcome::Wrong(Fault::Mismatch));
-            }
-            if !known {
-                self.verified.remember(mark, Instant::now());
+            if !self.is_right(attempt, source, &stored, credentials).await? {
+                return Ok(Outcome::Wrong(if stored.second_factor { Fault::SecondFactor } else { Fault::Mismatch }));
             }
         }
         Ok(match stored.barred {
             Some(why) => Outcome::Refused(Fault::Barred(why)),
             None => Outcome::Right(stored.user),
         })
+    }
+
+    /// Whether this is the user's password, or one of those for apps.
+    async fn is_right(&self, attempt: &Attempt, source: &Source, stored: &Stored, credentials: &Credentials) -> anyhow::Result<bool> {
+        let given = credentials.password.reveal();
+        let mark = |text: &str| self.verified.mark(&attempt.service, &stored.user, text, given);
+        if !stored.second_factor && self.verified.holds(&mark(&stored.password), Instant::now()) {
+            return Ok(true);
+        }
+        let apps = self.directory.app_passwords(source, &stored.user).await?;
+        let mut candidates: Vec<(&str, Option<u64>)> = apps.iter().map(|app| (app.password.as_str(), Some(app.id))).collect();
+        if !stored.second_factor {
+            candidates.push((&stored.password, None));
+        }
+        if candidates.iter().any(|(text, _)| self.verified.holds(&mark(text), Instant::now())) {
+            return Ok(true);
+        }
+        // Cheap ones first: an app with a long random password does not have the slow hash of the mailbox's own computed each time.
+        candidates.sort_by_key(|(text, _)| passwords::strength(text, &stored.default_scheme));
+        if candidates.is_empty() {
+            self.compare(None, credentials).await?;
+        }
+        let mut verdict = Ok(false);
+        for (text, app) in candidates {
+            match self.compare(Some((text, &stored.default_scheme)), credentials).await {
+                Ok(false) => {}
+                // One that cannot be looked at keeps nobody from using the others.
+                Err(error) => verdict = Err(error),
+                Ok(true) => {
+                    self.verified.remember(mark(text), Instant::now());
+                    if let Some(id) = app {
+                        self.directory.app_password_used(source, &stored.user, id, attempt.remote);
+                    }
+                    return Ok(true);
+                }
+            }
+        }
+        verdict
     }
 
     /// Who proved to be the user: whether it is the one that was asked for.
@@ -493,13 +529,12 @@ impl Desk {
         }
     }
 
-    /// Compares on the pool. Without a user, with nobody's password, which takes as long and is never right.
-    async fn compare(&self, stored: Option<&Stored>, credentials: &Credentials) -> anyhow::Result<bool> {
-        let there = stored.is_some_and(|s| !s.password.is_empty());
-        let (text, scheme) = match stored {
-            Some(stored) if there => (stored.password.clone(), stored.default_scheme.clone()),
-            _ => (zeroize::Zeroizing::new(self.nobody.to_string()), "CRYPT".to_owned()),
-        };
+    /// Compares with a stored password and its scheme, on the pool. Without one, with nobody's password, which takes as long and is never right.
+    async fn compare(&self, stored: Option<(&str, &str)>, credentials: &Credentials) -> anyhow::Result<bool> {
+        let stored = stored.filter(|(text, _)| !text.is_empty());
+        let there = stored.is_some();
+        let (text, scheme) = stored.unwrap_or((&self.nobody, "CRYPT"));
+        let (text, scheme) = (zeroize::Zeroizing::new(text.to_owned()), scheme.to_owned());
         let password = credentials.password.clone();
         let prepared = credentials.prepared_password();
         let memory_bytes = passwords::memory_bytes(&text, &scheme);

@@ -17,7 +17,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// The conversation's frames.
-pub const ACCOUNTS: frame::Conversation = frame::Conversation { name: "accounts", kind: 4, version: 1, limit_bytes: 1 << 20 };
+pub const ACCOUNTS: frame::Conversation = frame::Conversation { name: "accounts", kind: 4, version: 2, limit_bytes: 1 << 20 };
 
 /// How long a change may take; hashing a password on a busy machine included.
 pub const DEADLINE: Duration = Duration::from_secs(30);
@@ -67,6 +67,7 @@ pub enum Request {
         name: Option<String>,
         quota_bytes: Option<u64>,
         active: Option<bool>,
+        services: Services,
     },
     /// Deletes the mailbox and its alias. The mail stays where it is.
     MailboxDelete {
@@ -74,6 +75,21 @@ pub enum Request {
     },
     /// All mailboxes, of one domain, or one (`of` with or without `@`).
     MailboxList {
+        of: Option<String>,
+    },
+
+    /// Adds a password for one app: it serves for IMAP, POP3 and SMTP beside the mailbox's own.
+    AppPasswordAdd {
+        address: String,
+        note: String,
+        password: NewPassword,
+    },
+    AppPasswordDelete {
+        address: String,
+        id: u64,
+    },
+    /// All passwords for apps, of one domain, or of a mailbox.
+    AppPasswordList {
         of: Option<String>,
     },
 
@@ -128,6 +144,14 @@ pub enum Request {
     },
 }
 
+/// Which services a mailbox may be used for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Services {
+    pub smtp: Option<bool>,
+    pub imap: Option<bool>,
+    pub pop3: Option<bool>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Answer {
     pub id: u32,
@@ -151,6 +175,7 @@ pub enum Row {
     Alias(Alias),
     AliasDomain(AliasDomain),
     Admin(Admin),
+    AppPassword(AppPassword),
 }
 
 /// A row of PostfixAdmin's table `domain`. Times are as the database has them, `YYYY-MM-DD HH:MM:SS`, UTC.
@@ -181,6 +206,20 @@ pub struct Mailbox {
     pub used_bytes: Option<u64>,
     pub created: String,
     pub modified: String,
+    /// Services that are switched off: `smtp`, `imap`, `pop3`.
+    pub off: Vec<String>,
+}
+
+/// A password for one app, without the password.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AppPassword {
+    pub username: String,
+    pub id: u64,
+    /// What it is for.
+    pub note: String,
+    /// Seconds since 1970, within `auth_cache_ttl`; and from where.
+    pub last_used: Option<u64>,
+    pub remote: String,
 }
 
 /// A row of `alias`.
@@ -339,6 +378,12 @@ impl AccountsClient {
     pub async fn aliases(&self, of: Option<&str>) -> Result<Vec<Alias>, AccountsError> {
         let rows = self.ask(Request::AliasList { of: of.map(str::to_owned) }).await?;
         Ok(rows.into_iter().filter_map(|row| if let Row::Alias(row) = row { Some(row) } else { None }).collect())
+    }
+
+    /// The passwords for apps, of one domain, or of a mailbox.
+    pub async fn app_passwords(&self, of: Option<&str>) -> Result<Vec<AppPassword>, AccountsError> {
+        let rows = self.ask(Request::AppPasswordList { of: of.map(str::to_owned) }).await?;
+        Ok(rows.into_iter().filter_map(|row| if let Row::AppPassword(row) = row { Some(row) } else { None }).collect())
     }
 
     /// The admins, or one.

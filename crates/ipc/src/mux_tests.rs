@@ -302,12 +302,13 @@ fn the_encoding_of_questions_and_answers_is_what_it_always_was() {
         name: None,
         quota_bytes: None,
         active: Some(true),
+        services: crate::accounts::Services { smtp: Some(false), ..Default::default() },
     };
     ACCOUNTS.encode(&crate::accounts::Question { id: 3, request: request.clone() }, &mut out).expect("fits");
     let (back, _) = ACCOUNTS.decode::<crate::accounts::Question>(&out).expect("sound").expect("whole");
     assert_eq!(back.request, request);
     assert!(!format!("{back:?}").contains("pw"));
-    assert_eq!(payload(out), [3, 5, 3, b'a', b'@', b'b', 1, 0, 2, b'p', b'w', 0, 0, 1, 1]);
+    assert_eq!(payload(out), [3, 5, 3, b'a', b'@', b'b', 1, 0, 2, b'p', b'w', 0, 0, 1, 1, 1, 0, 0, 0]);
     let mut out = Vec::new();
     let note = Note { user: "a".into(), stored: Some(Stored { bytes: 5, messages: 1 }), login: None };
     USAGE.encode(&note, &mut out).expect("fits");

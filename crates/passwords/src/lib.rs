@@ -10,6 +10,7 @@ mod digests;
 mod made;
 mod md5_crypt;
 mod pbkdf2;
+mod random;
 mod scheme;
 
 use aws_lc_rs::{constant_time, digest};
@@ -19,6 +20,7 @@ use scheme::{Kind, SCHEMES, Scheme};
 use zeroize::Zeroizing;
 
 pub use made::hash;
+pub use random::random_password;
 pub use scheme::Strength;
 
 /// The most memory that one hash may take. Hashes that take more are not checked.

@@ -140,7 +140,7 @@ async fn postfixadmins_tables_are_read_and_changed_as_they_are() {
         // Nor are they the same to who changes something.
         for refused in [
             accounts.mailbox_delete(&address("änn@example.org")).await,
-            accounts.mailbox_change(&address("änn@example.org"), Some("{PLAIN}other"), None, None, None).await,
+            accounts.mailbox_change(&address("änn@example.org"), &MailboxChange { password: Some("{PLAIN}other".to_owned().into()), ..MailboxChange::default() }).await,
             accounts.alias_delete("ïnfo", &domain("example.org")).await,
         ] {
             assert!(matches!(refused, Err(WriteError::Refused(_))), "{told}: {refused:?}");
@@ -172,7 +172,13 @@ async fn postfixadmins_tables_are_read_and_changed_as_they_are() {
         accounts.domain_change(&domain("example.org"), None, Some(true), Some(true)).await.expect("change");
         assert_eq!(lookup(AccountsTable::RelayDomains, "example.org").await.as_deref(), Some("example.org"), "{told}");
         assert_eq!(lookup(AccountsTable::Domains, "example.org").await, None, "{told}");
-        accounts.mailbox_change(&address("ann@example.org"), Some("{PLAIN}new"), None, Some(7), Some(false)).await.expect("change");
+        let change = MailboxChange {
+            password: Some("{PLAIN}new".to_owned().into()),
+            quota_bytes: Some(7),
+            active: Some(false),
+            ..MailboxChange::default()
+        };
+        accounts.mailbox_change(&address("ann@example.org"), &change).await.expect("change");
         assert_eq!(lookup(AccountsTable::Aliases, "ann@example.org").await, None, "{told}");
         server.run_sql(
             "INSERT INTO vacation (email, domain) VALUES ('ann@example.org', 'example.org'), ('bob@example.org', 'example.org');
@@ -184,6 +190,67 @@ async fn postfixadmins_tables_are_read_and_changed_as_they_are() {
         accounts.domain_delete(&domain("example.org"), true).await.unwrap_or_else(|e| panic!("{told}: {e}"));
         for table in ["alias", "vacation", "vacation_notification", "alias_domain"] {
             assert_eq!(server.query(&format!("SELECT COUNT(*) FROM {table}")).trim(), "0", "{told} {table}");
+        }
+        accounts.close().await;
+    }
+}
+
+/// What later versions add (`upgrade.php` 1849, and `smtp_active` of version 4).
+fn later_tables(peer: Peer) -> String {
+    let (id, flag, yes) = match peer {
+        Peer::Mariadb => ("integer NOT NULL AUTO_INCREMENT PRIMARY KEY", "tinyint(1)", "1"),
+        Peer::Postgres => ("SERIAL PRIMARY KEY", "boolean", "true"),
+    };
+    format!(
+        "ALTER TABLE mailbox ADD COLUMN totp_secret varchar(255) DEFAULT NULL;
+         ALTER TABLE mailbox ADD COLUMN smtp_active {flag} NOT NULL DEFAULT {yes};
+         CREATE TABLE totp_exception_address (id {id}, ip varchar(46) NOT NULL, username varchar(255) DEFAULT NULL,
+           description varchar(255) DEFAULT NULL);
+         CREATE TABLE mailbox_app_password (id {id}, username varchar(255) DEFAULT NULL, description varchar(255) DEFAULT NULL,
+           password_hash varchar(255) DEFAULT NULL);"
+    )
+}
+
+#[tokio::test]
+async fn what_later_versions_of_postfixadmin_have_is_used_where_it_is_there() {
+    for server in servers() {
+        let told = format!("{:?}", server.kind());
+        server.run_sql(&postfixadmin_tables(server.kind()));
+        let ann = address("ann@example.org");
+        let off = MailboxChange { services: [Some(false), None, None], ..MailboxChange::default() };
+        let accounts = open(&server).await;
+        accounts.domain_add(&domain("example.org"), "").await.expect("domain");
+        accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+        let row = async |accounts: &Accounts| accounts.mailbox("ann@example.org").await.expect("answer").expect("there");
+        assert!(row(&accounts).await.may_use("smtp") && !row(&accounts).await.has_second_factor, "{told}");
+        assert!(matches!(accounts.mailbox_change(&ann, &off).await, Err(WriteError::Refused(why)) if why.contains("smtp_active")), "{told}");
+        assert!(matches!(accounts.app_password_add(&ann, "phone", "{PLAIN}x").await, Err(WriteError::Refused(_))), "{told}");
+        assert!(accounts.app_passwords("ann@example.org").await.expect("answer").is_empty(), "{told}");
+        accounts.close().await;
+
+        server.run_sql(&later_tables(server.kind()));
+        let accounts = open(&server).await;
+        accounts.mailbox_change(&ann, &off).await.expect("change");
+        assert!(!row(&accounts).await.may_use("smtp") && row(&accounts).await.may_use("imap"), "{told}");
+        let imap = MailboxChange { services: [None, Some(false), None], ..MailboxChange::default() };
+        assert!(matches!(accounts.mailbox_change(&ann, &imap).await, Err(WriteError::Refused(_))), "{told}");
+        let AccountsRow::Mailbox(listed) = accounts.list_mailboxes(None).await.expect("list").remove(0) else { panic!("{told}") };
+        assert_eq!(listed.off, ["smtp"], "{told}");
+
+        accounts.app_password_add(&ann, "phone", "{PLAIN}x").await.expect("added");
+        let found = accounts.app_passwords("ann@example.org").await.expect("answer");
+        assert_eq!(found.iter().map(|app| app.password.as_str()).collect::<Vec<_>>(), ["{PLAIN}x"], "{told}");
+        accounts.app_password_used("ann@example.org", found[0].id, Some([192, 0, 2, 1].into())).await.expect("kept");
+        let listed = accounts.list_app_passwords(Some("example.org")).await.expect("list");
+        let AccountsRow::AppPassword(listed) = &listed[0] else { panic!("{told}") };
+        assert!(listed.last_used.is_some() && listed.note == "phone" && listed.remote == "192.0.2.1", "{told}: {listed:?}");
+        accounts.app_password_delete(&ann, found[0].id).await.expect("deleted");
+        assert!(accounts.app_passwords("ann@example.org").await.expect("answer").is_empty(), "{told}");
+
+        server.run_sql("UPDATE mailbox SET totp_secret = 'x'; INSERT INTO totp_exception_address (ip, username) VALUES ('192.0.2.9', NULL);");
+        assert!(row(&accounts).await.has_second_factor, "{told}");
+        for (ip, want) in [([192, 0, 2, 9], true), ([192, 0, 2, 8], false)] {
+            assert_eq!(accounts.is_excepted("ann@example.org", Some(ip.into())).await.expect("answer"), want, "{told}");
         }
         accounts.close().await;
     }

@@ -1,5 +1,6 @@
 //! Questions to the accounts database. Values are always bound, never put into the text of a query.
 
+use super::newer::{SERVICES, There, switch_of};
 use super::Accounts;
 use ipc::accounts as rows;
 use tables::sql::{Fault, Row, Value};
@@ -13,6 +14,17 @@ pub struct MailboxRow {
     pub maildir: String,
     /// 0: no limit.
     pub quota_bytes: u64,
+    /// Where a login needs a second factor, the password alone does not do.
+    pub has_second_factor: bool,
+    /// Which of the services are switched off.
+    off: [bool; SERVICES.len()],
+}
+
+impl MailboxRow {
+    /// Whether the user may log in for this service.
+    pub fn may_use(&self, service: &str) -> bool {
+        switch_of(service).is_none_or(|at| !self.off[at])
+    }
 }
 
 /// The tables of `accounts:…`.
@@ -85,12 +97,24 @@ impl Accounts {
     /// The active mailbox of this name (of whatever case), in an active domain.
     pub async fn mailbox(&self, username: &str) -> Result<Option<MailboxRow>, Fault> {
         let username = &username.to_lowercase();
-        let query = || format!("SELECT m.username, m.password, m.maildir, m.quota FROM {ACTIVE_MAILBOX} AND m.username = ?");
+        let there = self.newer().await?;
+        let second_factor = match there.second_factor {
+            true => "CASE WHEN COALESCE(m.totp_secret, '') = '' THEN 0 ELSE 1 END",
+            false => "0",
+        };
+        let query = || {
+            format!(
+                "SELECT m.username, m.password, m.maildir, m.quota, {second_factor}, {} FROM {ACTIVE_MAILBOX} AND m.username = ?",
+                off_columns(&there)
+            )
+        };
         Ok(self.ask_named(MAILBOX, query, username).await?.map(|row| MailboxRow {
             username: username.to_owned(),
             password: Zeroizing::new(row.text(1).to_owned()),
             maildir: row.text(2).to_owned(),
             quota_bytes: row.number(3),
+            has_second_factor: row.flag(4),
+            off: off_in(&row, 5),
         }))
     }
 
@@ -132,10 +156,11 @@ impl Accounts {
 
     /// Mailboxes: all, of a domain, or the one of an address.
     pub async fn list_mailboxes(&self, of: Option<&str>) -> Result<Vec<rows::Row>, Fault> {
+        let off = off_columns(&self.newer().await?);
         let (condition, values) = wanted(" WHERE m.username = ? OR m.domain = ?", of);
         let query = format!(
             "SELECT m.username, m.name, m.maildir, m.quota, m.active, m.password, q.bytes, CAST(m.created AS CHAR(19)),
-                 CAST(m.modified AS CHAR(19))
+                 CAST(m.modified AS CHAR(19)), {off}
              FROM mailbox m LEFT JOIN quota2 q ON q.username = m.username{condition} ORDER BY m.domain, m.username"
         );
         let row = |row: &Row| {
@@ -150,6 +175,7 @@ impl Accounts {
                 used_bytes: row.optional(6).map(|_| row.number(6)),
                 created: row.text(7).to_owned(),
                 modified: row.text(8).to_owned(),
+                off: SERVICES.iter().zip(off_in(row, 9)).filter(|(_, off)| *off).map(|(service, _)| (*service).to_owned()).collect(),
             })
         };
         Ok(self.ask(&query, &values).await?.iter().map(row).collect())
@@ -193,6 +219,19 @@ impl Accounts {
         };
         Ok(self.ask(&query, &values).await?.iter().map(row).collect())
     }
+}
+
+/// For each service whether it is switched off for a mailbox, as far as the tables know.
+fn off_columns(there: &There) -> String {
+    let column = |(service, there): (&&str, &bool)| match there {
+        true => format!("CASE WHEN m.{service}_active = TRUE THEN 0 ELSE 1 END"),
+        false => "0".to_owned(),
+    };
+    SERVICES.iter().zip(&there.switches).map(column).collect::<Vec<_>>().join(", ")
+}
+
+fn off_in(row: &Row, first: usize) -> [bool; SERVICES.len()] {
+    std::array::from_fn(|at| row.flag(first + at))
 }
 
 /// A condition and its values, when something is asked for.

@@ -3,7 +3,7 @@
 use tables::sql::Database;
 
 /// One step per version; step N brings a database of version N to N + 1. Steps are never changed once released.
-const STEPS: &[&[&str]] = &[FIRST, ADMINS];
+const STEPS: &[&[&str]] = &[FIRST, ADMINS, SERVICES];
 
 const FIRST: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS domain (
@@ -84,6 +84,20 @@ const ADMINS: &[&str] = &[
         created DATETIME NOT NULL DEFAULT '2000-01-01 00:00:00',
         active TINYINT NOT NULL DEFAULT 1)",
     "CREATE INDEX IF NOT EXISTS domain_admins_of ON domain_admins (username)",
+];
+
+/// Services that are switched off for a mailbox, and passwords for apps, as later versions of PostfixAdmin have them (`imap_active` and `pop3_active`
+/// are ours). Numbers are not used twice: they name an app in `last_login`.
+const SERVICES: &[&str] = &[
+    "ALTER TABLE mailbox ADD COLUMN smtp_active TINYINT NOT NULL DEFAULT 1",
+    "ALTER TABLE mailbox ADD COLUMN imap_active TINYINT NOT NULL DEFAULT 1",
+    "ALTER TABLE mailbox ADD COLUMN pop3_active TINYINT NOT NULL DEFAULT 1",
+    "CREATE TABLE mailbox_app_password (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        username VARCHAR(255) NOT NULL COLLATE NOCASE,
+        description VARCHAR(255) NOT NULL DEFAULT '',
+        password_hash VARCHAR(255) NOT NULL)",
+    "CREATE INDEX mailbox_app_password_of ON mailbox_app_password (username)",
 ];
 
 pub(super) async fn bring_up_to_date(database: &Database) -> anyhow::Result<()> {

@@ -56,7 +56,8 @@ async fn a_mailbox_has_an_alias_to_itself_and_goes_with_it() {
     let row = accounts.mailbox("ann@example.org").await.expect("answer").expect("there");
     assert_eq!((row.username.as_str(), row.quota_bytes), ("ann@example.org", 1 << 30));
 
-    accounts.mailbox_change(&address("ann@example.org"), None, None, None, Some(false)).await.expect("change");
+    let inactive = MailboxChange { active: Some(false), ..MailboxChange::default() };
+    accounts.mailbox_change(&address("ann@example.org"), &inactive).await.expect("change");
     assert_eq!(lookup(AccountsTable::Mailboxes, "ann@example.org").await, None);
     assert_eq!(lookup(AccountsTable::Aliases, "ann@example.org").await, None);
     assert!(accounts.mailbox("ann@example.org").await.expect("answer").is_none());

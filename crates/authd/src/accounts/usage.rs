@@ -52,6 +52,13 @@ impl LastLogins {
         Ok(())
     }
 
+    pub(super) async fn forget_service(&self, change: &mut Change<'_>, user: &str, service: &str) -> Result<(), WriteError> {
+        if self.may_be_there() {
+            change.run("DELETE FROM last_login WHERE username = ? AND service = ?", &[user.into(), service.into()]).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn forget_domain(&self, change: &mut Change<'_>, domain: &str) -> Result<(), WriteError> {
         if self.may_be_there() {
             let statement = "DELETE FROM last_login WHERE username IN (SELECT username FROM mailbox WHERE domain = ?)";

@@ -1,5 +1,6 @@
 //! Changes of the accounts database. Each is one transaction, checked first and committed when it returns.
 
+use super::newer::SERVICES;
 use super::{Accounts, read};
 use mail_types::{Address, Domain};
 use tables::sql::{Fault, Kind, Transaction, Value};
@@ -37,6 +38,17 @@ pub struct NewMailbox {
     pub name: String,
     pub maildir: String,
     pub quota_bytes: u64,
+}
+
+/// What is to be another in a mailbox; `None` leaves a column as it is, and the password is hashed already.
+#[derive(Default)]
+pub struct MailboxChange {
+    pub password: Option<Zeroizing<String>>,
+    pub name: Option<String>,
+    pub quota_bytes: Option<u64>,
+    pub active: Option<bool>,
+    /// In the order of `SERVICES`.
+    pub services: [Option<bool>; SERVICES.len()],
 }
 
 /// A transaction and the right to write; committed by `done`, undone when dropped.
@@ -141,7 +153,13 @@ impl Change<'_> {
 }
 
 /// Where PostfixAdmin keeps more about a mailbox, and under which column; in an order that PostgreSQL's references allow.
-const BELONGINGS: [(&str, &str); 3] = [("vacation_notification", "on_vacation"), ("vacation", "email"), ("fetchmail", "mailbox")];
+const BELONGINGS: [(&str, &str); 5] = [
+    ("vacation_notification", "on_vacation"),
+    ("vacation", "email"),
+    ("fetchmail", "mailbox"),
+    ("mailbox_app_password", "username"),
+    ("totp_exception_address", "username"),
+];
 
 impl Accounts {
     pub(super) async fn change(&self) -> Result<Change<'_>, WriteError> {
@@ -247,27 +265,27 @@ impl Accounts {
         change.done().await
     }
 
-    /// `None` leaves a column as it is; the password is hashed already.
-    pub async fn mailbox_change(
-        &self,
-        address: &Address,
-        password: Option<&str>,
-        name: Option<&str>,
-        quota_bytes: Option<u64>,
-        active: Option<bool>,
-    ) -> Result<(), WriteError> {
+    pub async fn mailbox_change(&self, address: &Address, new: &MailboxChange) -> Result<(), WriteError> {
+        let there = self.newer().await?;
         let mut change = self.change().await?;
         let username = database_name(&address.to_lowercase())?;
-        let columns = [
-            ("password", password.map(Value::from)),
-            ("name", name.map(Value::from)),
-            ("quota", quota_bytes.map(Value::from)),
-            ("active", active.map(Value::from)),
+        let switches = SERVICES.map(|service| format!("{service}_active"));
+        let mut columns = vec![
+            ("password", new.password.as_ref().map(|password| Value::from(password.as_str()))),
+            ("name", new.name.as_deref().map(Value::from)),
+            ("quota", new.quota_bytes.map(Value::from)),
+            ("active", new.active.map(Value::from)),
         ];
+        for ((column, switch), there) in switches.iter().zip(new.services).zip(there.switches) {
+            if switch.is_some() && !there {
+                return refused(format!("the accounts database has no column {column} in its table mailbox"));
+            }
+            columns.push((column, switch.map(Value::from)));
+        }
         if change.update("mailbox", ("username", &username), columns).await? == 0 {
             return refused(format!("the mailbox {username} is not there"));
         }
-        if let Some(active) = active {
+        if let Some(active) = new.active {
             // PostfixAdmin keeps the alias of a mailbox as active as the mailbox.
             change.run("UPDATE alias SET active = ? WHERE address = ?", &[active.into(), username.into()]).await?;
         }

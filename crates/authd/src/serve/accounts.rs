@@ -1,6 +1,6 @@
 //! Changes of domains, mailboxes and aliases ([`ipc::accounts`]).
 
-use crate::accounts::{NewAdmin, NewMailbox, WriteError};
+use crate::accounts::{MailboxChange, NewAdmin, NewMailbox, WriteError};
 use crate::state::State;
 use arc_swap::ArcSwap;
 use daemon::Peer;
@@ -51,6 +51,8 @@ fn told(request: &Request) -> Option<String> {
         Request::MailboxChange { address, password: Some(_), .. } => ("password changed", address),
         Request::MailboxChange { address, .. } => ("mailbox changed", address),
         Request::MailboxDelete { address } => ("mailbox deleted", address),
+        Request::AppPasswordAdd { address, .. } => ("app password added", address),
+        Request::AppPasswordDelete { address, .. } => ("app password deleted", address),
         Request::AliasAdd { address, .. } => ("alias added", address),
         Request::AliasChange { address, .. } => ("alias changed", address),
         Request::AliasDelete { address } => ("alias deleted", address),
@@ -61,6 +63,7 @@ fn told(request: &Request) -> Option<String> {
         Request::AdminDelete { username } => ("admin deleted", username),
         Request::DomainList { .. }
         | Request::MailboxList { .. }
+        | Request::AppPasswordList { .. }
         | Request::AliasList { .. }
         | Request::AliasDomainList { .. }
         | Request::AdminList { .. } => return None,
@@ -90,17 +93,25 @@ async fn act(state: &State, request: Request) -> Result<Vec<Row>, WriteError> {
             let new = NewMailbox { address, password, name: text(&name)?, maildir, quota_bytes };
             accounts.mailbox_add(&new).await?;
         }
-        Request::MailboxChange { address, password, name, quota_bytes, active } => {
+        Request::MailboxChange { address, password, name, quota_bytes, active, services } => {
             let address = an_address(&address)?;
             let name = name.as_deref().map(text).transpose()?;
             let password = match password {
                 Some(password) => Some(stored(state, password).await?),
                 None => None,
             };
-            accounts.mailbox_change(&address, password.as_ref().map(|p| p.as_str()), name.as_deref(), quota_bytes, active).await?;
+            let services = [services.smtp, services.imap, services.pop3];
+            accounts.mailbox_change(&address, &MailboxChange { password, name, quota_bytes, active, services }).await?;
         }
         Request::MailboxDelete { address } => accounts.mailbox_delete(&an_address(&address)?).await?,
         Request::MailboxList { of } => return Ok(accounts.list_mailboxes(lower(of).as_deref()).await?),
+
+        Request::AppPasswordAdd { address, note, password } => {
+            let (address, note) = (an_address(&address)?, text(&note)?);
+            accounts.app_password_add(&address, &note, &stored(state, password).await?).await?;
+        }
+        Request::AppPasswordDelete { address, id } => accounts.app_password_delete(&an_address(&address)?, id).await?,
+        Request::AppPasswordList { of } => return Ok(accounts.list_app_passwords(lower(of).as_deref()).await?),
 
         Request::AliasAdd { address, goto } => {
             let (local, domain) = an_alias(&address)?;

@@ -1,10 +1,11 @@
 //! authd as a whole, asked over its sockets.
 
+mod apps;
 mod mechanisms;
 mod several;
 
 use super::*;
-use ipc::accounts::{AccountsClient, AccountsError, NewPassword, Request};
+use ipc::accounts::{AccountsClient, AccountsError, NewPassword, Request, Services};
 use ipc::auth::{AuthClient, AuthFail, AuthRequest, AuthStep};
 use ipc::lookup::{Caching, LookupClient};
 use ipc::usage::UsageClient;
@@ -221,6 +222,7 @@ async fn a_changed_password_counts_at_once() {
         name: None,
         quota_bytes: None,
         active: None,
+        services: Services::default(),
     };
     accounts.ask(change(NewPassword::plain("new secret"))).await.expect("changed");
     assert_eq!(word(&verdict(&client, "ann@x.org", "old secret").await), "refused");
@@ -236,7 +238,7 @@ async fn a_changed_password_counts_at_once() {
         assert!(matches!(accounts.ask(change(NewPassword::plain(bad))).await, Err(AccountsError::Refused(_))));
     }
     let inactive =
-        Request::MailboxChange { address: "ann@x.org".into(), password: None, name: None, quota_bytes: None, active: Some(false) };
+        Request::MailboxChange { address: "ann@x.org".into(), password: None, name: None, quota_bytes: None, active: Some(false), services: Services::default() };
     accounts.ask(inactive).await.expect("changed");
     assert_eq!(word(&verdict(&client, "ann@x.org", "clé 42").await), "refused");
     authd.stop().await;

@@ -1,10 +1,11 @@
 //! `facteur domain`, `user`, `alias`, `alias-domain`: the accounts, through authd, their only writer.
 
+use super::app_password::{self, AppPasswordArguments};
 use crate::cli::Globals;
 use crate::{password, table};
 use anyhow::bail;
 use clap::{ArgAction, Args, Subcommand};
-use ipc::accounts::{AccountsClient, Alias, AliasDomain, Domain, Mailbox, NewPassword, Request};
+use ipc::accounts::{AccountsClient, Alias, AliasDomain, Domain, Mailbox, NewPassword, Request, Services};
 use ipc::userdb::UserdbClient;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -95,7 +96,17 @@ enum UserCommand {
         /// Whether the person may log in and mail is received
         #[arg(long, value_name = "true|false", action = ArgAction::Set)]
         active: Option<bool>,
+        /// Whether the person may log in to send mail
+        #[arg(long, value_name = "true|false", action = ArgAction::Set)]
+        smtp: Option<bool>,
+        /// Whether the person may log in to read mail by IMAP
+        #[arg(long, value_name = "true|false", action = ArgAction::Set)]
+        imap: Option<bool>,
+        /// Whether the person may log in to read mail by POP3
+        #[arg(long, value_name = "true|false", action = ArgAction::Set)]
+        pop3: Option<bool>,
     },
+    AppPassword(AppPasswordArguments),
     /// Set a new password; it holds at once
     Passwd {
         address: String,
@@ -240,15 +251,18 @@ pub async fn user(globals: Globals, arguments: UserArguments) -> anyhow::Result<
         UserCommand::Passwd { address, password } => {
             let password = Some(password.read(&address)?);
             let done = format!("{address}: the new password holds");
-            change(&globals, Request::MailboxChange { address, password, name: None, quota_bytes: None, active: None }, done).await
+            let services = Services::default();
+            change(&globals, Request::MailboxChange { address, password, name: None, quota_bytes: None, active: None, services }, done).await
         }
-        UserCommand::Change { address, name, quota, active } => {
-            if name.is_none() && quota.is_none() && active.is_none() {
-                bail!("say what to change: --name, --quota or --active");
+        UserCommand::Change { address, name, quota, active, smtp, imap, pop3 } => {
+            let services = Services { smtp, imap, pop3 };
+            if name.is_none() && quota.is_none() && active.is_none() && services == Services::default() {
+                bail!("say what to change: --name, --quota, --active, --smtp, --imap or --pop3");
             }
             let done = format!("{address}: changed");
-            change(&globals, Request::MailboxChange { address, password: None, name, quota_bytes: quota, active }, done).await
+            change(&globals, Request::MailboxChange { address, password: None, name, quota_bytes: quota, active, services }, done).await
         }
+        UserCommand::AppPassword(arguments) => app_password::run(globals, arguments).await,
         UserCommand::Delete { address } => {
             let done = format!("{address}: deleted; the mail on disk is still there");
             change(&globals, Request::MailboxDelete { address }, done).await
@@ -303,10 +317,14 @@ async fn lookup(globals: &Globals, users: &[String], field: Option<&str>) -> any
 fn user_row(row: &Mailbox) -> (Vec<String>, Value) {
     let used = row.used_bytes.map_or("-".into(), table::bytes);
     let quota = if row.quota_bytes == 0 { "-".into() } else { table::bytes(row.quota_bytes) };
-    let cells = vec![row.username.clone(), used, quota, yes(row.active), row.scheme.clone(), row.name.clone()];
+    let active = match (row.active, &row.off[..]) {
+        (true, [_, ..]) => format!("yes, no {}", row.off.join(" ")),
+        (active, _) => yes(active),
+    };
+    let cells = vec![row.username.clone(), used, quota, active, row.scheme.clone(), row.name.clone()];
     let value = json!({
         "address": row.username, "name": row.name, "maildir": row.maildir, "quota_bytes": row.quota_bytes, "used_bytes": row.used_bytes,
-        "active": row.active, "scheme": row.scheme, "created": row.created, "modified": row.modified,
+        "active": row.active, "off": row.off, "scheme": row.scheme, "created": row.created, "modified": row.modified,
     });
     (cells, value)
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod admin;
+mod app_password;
 pub mod auth;
 pub mod backup;
 pub mod completions;

@@ -19,7 +19,7 @@ async fn start_with(settings: &str) -> Running {
     Running::start_in(dir, &format!("auth_mechanisms = [{all}]\n{settings}{FILE}")).await
 }
 
-fn begin(mechanism: &str) -> AuthRequest {
+pub(super) fn begin(mechanism: &str) -> AuthRequest {
     AuthRequest { mechanism: mechanism.into(), initial: None, ..login("", "") }
 }
 
@@ -28,7 +28,7 @@ async fn log_in(client: &AuthClient, mechanism: &str, user: &str, password: &str
     log_in_with(client, begin(mechanism), user, password).await
 }
 
-async fn log_in_with(client: &AuthClient, request: AuthRequest, user: &str, password: &str) -> Result<String, AuthFail> {
+pub(super) async fn log_in_with(client: &AuthClient, request: AuthRequest, user: &str, password: &str) -> Result<String, AuthFail> {
     let mut side = choose([request.mechanism.as_str()], user, &mail_types::Secret::new(password), "client-nonce").expect("known");
     let mut step = client.begin(AuthRequest { initial: side.initial(), ..request }).await;
     loop {
