@@ -1,11 +1,12 @@
-//! Several passdbs, one after the other: Dovecot's rules for who is asked, and whose answer counts. Pure.
+//! Several passdbs or userdbs, one after the other: Dovecot's rules for who is asked, and whose answer counts. Pure.
 //!
 //! A login begins as failed. Each passdb that is asked may change that, and says whether the next one is asked: by default a
 //! right password ends the search, and a wrong one, an unknown user or a database that is away lets the next one try. What was proven to one
 //! passdb needs no proof to the next. When nobody says yes and somebody could not be asked, nothing is decided.
 
+use crate::directory::Found;
 use crate::login::Fault;
-use config::{Passdb, PassdbResult, PassdbSkip};
+use config::{Passdb, PassdbResult, PassdbSkip, Userdb, UserdbSkip};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
@@ -101,12 +102,7 @@ impl Chain {
                 rules.internalfail
             }
         };
-        match result {
-            PassdbResult::ReturnOk | PassdbResult::ContinueOk => self.authenticated = true,
-            PassdbResult::ReturnFail | PassdbResult::ContinueFail => self.authenticated = false,
-            PassdbResult::Return | PassdbResult::Continue => {}
-        }
-        matches!(result, PassdbResult::Continue | PassdbResult::ContinueOk | PassdbResult::ContinueFail)
+        apply(result, &mut self.authenticated)
     }
 
     pub fn verdict(self) -> anyhow::Result<Result<String, Fault>> {
@@ -114,6 +110,90 @@ impl Chain {
             (Some(user), _) if self.authenticated => Ok(Ok(user)),
             (_, Some(error)) => Err(error),
             _ => Ok(Err(self.fault.unwrap_or(Fault::UnknownUser))),
+        }
+    }
+}
+
+/// Says what a result means for the whole; `true`: the next one is to be asked.
+fn apply(result: PassdbResult, is_ok: &mut bool) -> bool {
+    match result {
+        PassdbResult::ReturnOk | PassdbResult::ContinueOk => *is_ok = true,
+        PassdbResult::ReturnFail | PassdbResult::ContinueFail => *is_ok = false,
+        PassdbResult::Return | PassdbResult::Continue => {}
+    }
+    matches!(result, PassdbResult::Continue | PassdbResult::ContinueOk | PassdbResult::ContinueFail)
+}
+
+/// The rules of a userdb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UserRules {
+    skip: UserdbSkip,
+    success: PassdbResult,
+    failure: PassdbResult,
+    internalfail: PassdbResult,
+}
+
+impl UserRules {
+    pub fn of(userdb: &Userdb) -> UserRules {
+        UserRules {
+            skip: userdb.skip,
+            success: userdb.result_success,
+            failure: userdb.result_failure,
+            internalfail: userdb.result_internalfail,
+        }
+    }
+}
+
+/// What userdbs know of a user together.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    is_ok: bool,
+    found: Option<Found>,
+    unknown: Option<anyhow::Error>,
+}
+
+impl Gathered {
+    /// Whether a userdb with these rules is to be asked.
+    pub fn asks(&self, rules: &UserRules) -> bool {
+        match rules.skip {
+            UserdbSkip::Never => true,
+            UserdbSkip::Found => !self.is_ok,
+            UserdbSkip::Notfound => self.is_ok,
+        }
+    }
+
+    /// Takes an answer; `true`: the next one is to be asked.
+    pub fn take(&mut self, rules: &UserRules, answer: anyhow::Result<Option<Found>>) -> bool {
+        let result = match answer {
+            Ok(Some(found)) => {
+                self.add(found);
+                rules.success
+            }
+            Ok(None) => rules.failure,
+            Err(error) => {
+                self.unknown = Some(error);
+                rules.internalfail
+            }
+        };
+        apply(result, &mut self.is_ok)
+    }
+
+    fn add(&mut self, new: Found) {
+        let Some(found) = &mut self.found else {
+            self.found = Some(new);
+            return;
+        };
+        found.name = new.name;
+        found.fields.retain(|(name, _)| !new.fields.iter().any(|(other, _)| other == name));
+        found.fields.extend(new.fields);
+    }
+
+    /// `None`: there is no such user. Nobody is certain of that while somebody could not be asked.
+    pub fn verdict(self) -> anyhow::Result<Option<Found>> {
+        match (self.found, self.unknown) {
+            (Some(found), _) if self.is_ok => Ok(Some(found)),
+            (_, Some(error)) => Err(error),
+            _ => Ok(None),
         }
     }
 }
@@ -195,6 +275,57 @@ mod tests {
         ] {
             let shown = format!("{steps:?}");
             assert_eq!(run(steps), want, "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_userdbs_know_is_added_up_as_their_rules_say() {
+        let found = |fields: &[(&str, &str)]| {
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Ok(Some(Found { name: "ann".into(), fields }))
+        };
+        let home = || found(&[("home", "/a"), ("quota_rule", "1")]);
+        let other = || found(&[("home", "/b")]);
+        let rules = |success, internalfail| UserRules {
+            success,
+            internalfail,
+            ..UserRules::of(&Userdb { driver: config::UserdbDriver::Accounts, ..Userdb::default() })
+        };
+        let usual = || UserRules::of(&Userdb::default());
+        let skip = |skip| UserRules { skip, ..usual() };
+        for (steps, want) in [
+            (vec![(usual(), home()), (usual(), other())], "quota_rule=1 home=/a"),
+            (vec![(usual(), Ok(None)), (usual(), other())], "home=/b"),
+            (vec![(rules(ContinueOk, Return), home()), (usual(), other())], "quota_rule=1 home=/b"),
+            (vec![(rules(ContinueOk, Return), home()), (usual(), Ok(None))], "quota_rule=1 home=/a"),
+            (vec![(rules(Continue, Return), home()), (usual(), Ok(None))], "nobody"),
+            (vec![(rules(ReturnFail, Return), home()), (usual(), other())], "nobody"),
+            (vec![(usual(), Ok(None))], "nobody"),
+            // Who is away might have known the user, and another place.
+            (vec![(usual(), Err(anyhow::anyhow!("away"))), (usual(), other())], "?"),
+            (vec![(rules(ReturnOk, Continue), Err(anyhow::anyhow!("away"))), (usual(), other())], "home=/b"),
+            (vec![(rules(ReturnOk, Continue), Err(anyhow::anyhow!("away"))), (usual(), Ok(None))], "?"),
+            (vec![(rules(ContinueOk, Return), home()), (skip(UserdbSkip::Found), other())], "quota_rule=1 home=/a"),
+            (vec![(skip(UserdbSkip::Notfound), home()), (usual(), other())], "home=/b"),
+            (vec![], "nobody"),
+        ] {
+            let shown = format!("{steps:?}");
+            let mut gathered = Gathered::default();
+            for (rules, answer) in steps {
+                if gathered.asks(&rules) && !gathered.take(&rules, answer) {
+                    break;
+                }
+            }
+            let got = match gathered.verdict() {
+                Ok(Some(found)) => {
+                    let mut fields: Vec<_> = found.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    fields.sort_unstable_by(|a, b| b.cmp(a));
+                    fields.join(" ")
+                }
+                Ok(None) => "nobody".into(),
+                Err(_) => "?".into(),
+            };
+            assert_eq!(got, want, "{shown}");
         }
     }
 

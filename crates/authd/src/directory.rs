@@ -1,12 +1,16 @@
 //! Who there is: passdbs and userdbs in the order of the settings.
 
+mod mail;
+
 use crate::accounts::{Accounts, AppPassword};
-use crate::chain::Rules;
+use crate::chain::{Chain, Gathered, Outcome, Rules, UserRules};
+use crate::login::Fault;
 use crate::names::{Names, below, expand};
 use crate::passwd_file::{Network, PasswdFile};
 use crate::sql::{Fields, SqlSource};
 use anyhow::{Context, anyhow, bail};
 use config::{Config, PassdbDriver, UserdbDriver};
+use mail::Mail;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -17,7 +21,7 @@ pub const DENIED: &str = "the user is in a deny list";
 pub struct Directory {
     pub names: Names,
     passdbs: Vec<Source>,
-    userdbs: Vec<Userdb>,
+    userdbs: Vec<(Userdb, UserRules)>,
     mail: Mail,
     stored_scheme: String,
 }
@@ -45,14 +49,6 @@ enum Userdb {
         mail: Option<String>,
         fields: Vec<(String, String)>,
     },
-}
-
-/// Where mail lies and whose it is.
-struct Mail {
-    location: String,
-    base: String,
-    uid: u32,
-    gid: u32,
 }
 
 /// What a passdb has of a user.
@@ -98,7 +94,7 @@ impl Directory {
         }
         let mut userdbs = Vec::new();
         for userdb in &config.authd.userdb {
-            userdbs.push(match userdb.driver {
+            let opened = match userdb.driver {
                 UserdbDriver::Accounts => Userdb::Accounts(accounts.clone()),
                 UserdbDriver::PasswdFile => {
                     let (_, path) = file_args(&userdb.args, config).context("authd.userdb")?;
@@ -109,10 +105,11 @@ impl Directory {
                 UserdbDriver::Static => {
                     static_args(&userdb.args, &mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?
                 }
-            });
+            };
+            userdbs.push((opened, UserRules::of(userdb)));
         }
         if userdbs.is_empty() {
-            userdbs.push(Userdb::Accounts(accounts.clone()));
+            userdbs.push((Userdb::Accounts(accounts.clone()), UserRules::of(&config::Userdb::default())));
         }
         // A template that fails for everybody shall fail at start.
         mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
@@ -165,15 +162,41 @@ impl Directory {
         self.passdbs.iter().any(|source| source.rules.master)
     }
 
-    /// What the first passdb that knows a user has of it, for a client at `remote`. `barred` where a deny list has it.
-    pub async fn stored(&self, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
-        let mut denied = false;
+    /// What the passdbs have of a user (a normal name), by their rules, without a look at a password; `serves` says whether what one has will do.
+    pub async fn find(
+        &self,
+        user: &str,
+        service: &str,
+        remote: Option<IpAddr>,
+        serves: impl Fn(&Stored) -> bool,
+    ) -> anyhow::Result<Result<Stored, Fault>> {
+        let mut chain = Chain::default();
+        let mut first = None;
         for source in self.sources(false) {
-            let found = self.stored_at(source, user, service, remote).await?;
-            match found {
-                Some(_) if source.rules.deny => denied = true,
-                Some(stored) => return Ok(Some(Stored { barred: denied.then_some(DENIED).or(stored.barred), ..stored })),
-                None => {}
+            if !chain.asks(&source.rules) {
+                continue;
+            }
+            let outcome = match self.stored_at(source, user, service, remote).await {
+                Ok(None) => Outcome::Wrong(Fault::UnknownUser),
+                Ok(Some(_)) if source.rules.deny => Outcome::Refused(Fault::Barred(DENIED)),
+                Ok(Some(Stored { barred: Some(why), .. })) => Outcome::Refused(Fault::Barred(why)),
+                // What the first one has serves for all, as one password would.
+                Ok(Some(stored)) if first.is_none() && !serves(&stored) => Outcome::Wrong(Fault::OtherForm),
+                Ok(Some(stored)) => Outcome::Right(first.get_or_insert(stored).user.clone()),
+                Err(error) => Outcome::Unknown(error),
+            };
+            if !chain.take(&source.rules, outcome) {
+                break;
+            }
+        }
+        Ok(chain.verdict()?.and_then(|_| first.ok_or(Fault::UnknownUser)))
+    }
+
+    /// The name of a user that some passdb knows, who may log in or not.
+    pub async fn known(&self, user: &str) -> anyhow::Result<Option<String>> {
+        for source in self.sources(false).filter(|source| !source.rules.deny) {
+            if let Some(stored) = self.stored_at(source, user, "", None).await? {
+                return Ok(Some(stored.user));
             }
         }
         Ok(None)
@@ -269,57 +292,65 @@ impl Directory {
     /// A user with uid, gid, home, mail location and what else is known. The name may be as a person writes it.
     pub async fn user(&self, name: &str) -> anyhow::Result<Option<Found>> {
         let Some(user) = self.names.normal(name) else { return Ok(None) };
-        for userdb in &self.userdbs {
-            match userdb {
-                Userdb::Accounts(accounts) => {
-                    let Some(row) = accounts.mailbox(&user).await? else { continue };
-                    let maildir = match row.maildir.as_str() {
-                        "" => None,
-                        column => Some(
-                            below(&self.mail.base, column).with_context(|| format!("maildir of {user} is no path below the mail root"))?,
-                        ),
-                    };
-                    let mail = maildir.as_ref().map(|path| format!("maildir:{path}"));
-                    let mut found = self.mail.found(&row.username, maildir.as_deref(), mail.as_deref())?;
-                    if row.quota_bytes > 0 {
-                        found.fields.push(("quota_rule".into(), format!("*:bytes={}", row.quota_bytes)));
-                    }
-                    return Ok(Some(found));
-                }
-                Userdb::File(file) => {
-                    let users = file.users();
-                    let Some(entry) = users.get(&user) else { continue };
-                    self.mail.check_owner(entry.uid.as_deref(), entry.gid.as_deref()).with_context(|| format!("user {user}"))?;
-                    let extra = |wanted: &str| entry.userdb.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-                    let home = extra("home").or(entry.home.as_deref());
-                    let mut found = self.mail.found(&entry.user, home, extra("mail"))?;
-                    let own = |name: &str| matches!(name, "uid" | "gid" | "home" | "mail");
-                    found.fields.extend(entry.userdb.iter().filter(|(name, _)| !own(name)).cloned());
-                    return Ok(Some(found));
-                }
-                Userdb::Sql(queries) => {
-                    let Some(fields) = queries.user(&user).await? else { continue };
-                    let user = match fields.get("user") {
-                        Some(name) => self.names.normal(name).with_context(|| format!("user_query: user of {user} is no name"))?,
-                        None => user,
-                    };
-                    return self.found_by_query(&user, &fields).map(Some);
-                }
-                Userdb::Prefetch => {
-                    let Some((user, fields)) = self.prefetched(&user).await? else { continue };
-                    return self.found_by_query(&user, &fields).map(Some);
-                }
-                Userdb::Static { home, mail, fields } => {
-                    // Users are those of the passdbs, or else every address would be one.
-                    let Some(stored) = self.stored(&user, "", None).await? else { continue };
-                    let home = home.as_ref().map(|template| expand(template, &stored.user, None)).transpose()?;
-                    let mut found = self.mail.found(&stored.user, home.as_deref(), mail.as_deref())?;
-                    found.fields.extend(fields.iter().cloned());
-                    return Ok(Some(found));
-                }
+        let mut gathered = Gathered::default();
+        for (userdb, rules) in &self.userdbs {
+            if gathered.asks(rules) && !gathered.take(rules, self.user_at(userdb, &user).await) {
+                break;
             }
         }
-        Ok(None)
+        gathered.verdict()
+    }
+
+    /// What one userdb has of a user (a normal name).
+    async fn user_at(&self, userdb: &Userdb, user: &str) -> anyhow::Result<Option<Found>> {
+        match userdb {
+            Userdb::Accounts(accounts) => {
+                let Some(row) = accounts.mailbox(user).await? else { return Ok(None) };
+                let maildir = match row.maildir.as_str() {
+                    "" => None,
+                    column => {
+                        Some(below(&self.mail.base, column).with_context(|| format!("maildir of {user} is no path below the mail root"))?)
+                    }
+                };
+                let mail = maildir.as_ref().map(|path| format!("maildir:{path}"));
+                let mut found = self.mail.found(&row.username, maildir.as_deref(), mail.as_deref())?;
+                if row.quota_bytes > 0 {
+                    found.fields.push(("quota_rule".into(), format!("*:bytes={}", row.quota_bytes)));
+                }
+                Ok(Some(found))
+            }
+            Userdb::File(file) => {
+                let users = file.users();
+                let Some(entry) = users.get(user) else { return Ok(None) };
+                self.mail.check_owner(entry.uid.as_deref(), entry.gid.as_deref()).with_context(|| format!("user {user}"))?;
+                let extra = |wanted: &str| entry.userdb.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+                let home = extra("home").or(entry.home.as_deref());
+                let mut found = self.mail.found(&entry.user, home, extra("mail"))?;
+                let own = |name: &str| matches!(name, "uid" | "gid" | "home" | "mail");
+                found.fields.extend(entry.userdb.iter().filter(|(name, _)| !own(name)).cloned());
+                Ok(Some(found))
+            }
+            Userdb::Sql(queries) => {
+                let Some(fields) = queries.user(user).await? else { return Ok(None) };
+                let user = match fields.get("user") {
+                    Some(name) => self.names.normal(name).with_context(|| format!("user_query: user of {user} is no name"))?,
+                    None => user.to_owned(),
+                };
+                self.found_by_query(&user, &fields).map(Some)
+            }
+            Userdb::Prefetch => {
+                let Some((user, fields)) = self.prefetched(user).await? else { return Ok(None) };
+                self.found_by_query(&user, &fields).map(Some)
+            }
+            Userdb::Static { home, mail, fields } => {
+                // Users are those of the passdbs, or else every address would be one.
+                let Some(user) = self.known(user).await? else { return Ok(None) };
+                let home = home.as_ref().map(|template| expand(template, &user, None)).transpose()?;
+                let mut found = self.mail.found(&user, home.as_deref(), mail.as_deref())?;
+                found.fields.extend(fields.iter().cloned());
+                Ok(Some(found))
+            }
+        }
     }
 
     /// The fields `userdb_…` of the password query that knows the user. Unlike in Dovecot they are there without a login too.
@@ -336,8 +367,8 @@ impl Directory {
     /// The names of all users. `None`: a static user database cannot list them, and no passdb can either.
     pub async fn list(&self) -> anyhow::Result<Vec<String>> {
         let mut names = std::collections::BTreeSet::new();
-        let is_static = self.userdbs.iter().any(|userdb| matches!(userdb, Userdb::Static { .. } | Userdb::Prefetch));
-        for userdb in &self.userdbs {
+        let is_static = self.userdbs.iter().any(|(userdb, _)| matches!(userdb, Userdb::Static { .. } | Userdb::Prefetch));
+        for (userdb, _) in &self.userdbs {
             match userdb {
                 Userdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
                 Userdb::File(file) => names.extend(file.users().keys().cloned()),
@@ -368,85 +399,6 @@ impl Directory {
             None => Ok(format!("{}/", expand("%d/%n", user, None)?)),
         }
     }
-}
-
-impl Mail {
-    fn of(config: &Config) -> anyhow::Result<Mail> {
-        let own = |id: u32, own: u32| if id == 0 { own } else { id };
-        let location = match config.mail.mail_location.split_once(':') {
-            Some(("maildir", path)) => path,
-            Some((kind, _)) if !kind.contains('/') => bail!("mail.mail_location: only maildir: is known, not {kind}:"),
-            _ => &config.mail.mail_location,
-        };
-        // The path may be relative to the settings, as all paths in them.
-        let location = match location.starts_with(['/', '~', '%']) {
-            true => location.to_owned(),
-            false => config.directory().join(location).display().to_string(),
-        };
-        Ok(Mail {
-            location: format!("maildir:{}", tidy(&location)),
-            base: tidy(&config.mail.virtual_mailbox_base.display().to_string()),
-            uid: own(config.mail.mail_uid, nix::unistd::geteuid().as_raw()),
-            gid: own(config.mail.mail_gid, nix::unistd::getegid().as_raw()),
-        })
-    }
-
-    fn location(&self, user: &str, home: Option<&str>) -> anyhow::Result<String> {
-        Ok(expand(&self.location, user, home)?)
-    }
-
-    /// All mail of an installation has one owner (docs/overview.md); anything else is a mistake that would show late.
-    fn check_owner(&self, uid: Option<&str>, gid: Option<&str>) -> anyhow::Result<()> {
-        if let Some(uid) = uid
-            && user_id(uid)? != self.uid
-        {
-            bail!("uid={uid} is not {}, to whom mail belongs (mail.mail_uid)", self.uid);
-        }
-        if let Some(gid) = gid
-            && group_id(gid)? != self.gid
-        {
-            bail!("gid={gid} is not {}, to whom mail belongs (mail.mail_gid)", self.gid);
-        }
-        Ok(())
-    }
-
-    fn found(&self, user: &str, home: Option<&str>, mail: Option<&str>) -> anyhow::Result<Found> {
-        let mail = mail.map(|template| expand(template, user, home)).transpose()?;
-        self.found_at(user, home, mail.as_deref())
-    }
-
-    /// As `found`; `mail` is the place itself.
-    fn found_at(&self, user: &str, home: Option<&str>, mail: Option<&str>) -> anyhow::Result<Found> {
-        let mail = match mail {
-            Some(place) => place.to_owned(),
-            None => self.location(user, home)?,
-        };
-        // Without a home of its own, the mail directory is the user's home.
-        let path = mail.strip_prefix("maildir:").unwrap_or(&mail).split(':').next().unwrap_or_default();
-        let home = home.unwrap_or(path);
-        if !home.starts_with('/') || home.split('/').any(|part| part == "..") || path.split('/').any(|part| part == "..") {
-            bail!("home or mail of {user} is no absolute path");
-        }
-        let fields = [("uid", self.uid.to_string()), ("gid", self.gid.to_string()), ("home", home.to_owned()), ("mail", mail)];
-        Ok(Found { name: user.to_owned(), fields: fields.map(|(name, value)| (name.to_owned(), value)).to_vec() })
-    }
-}
-
-/// An absolute path without `.` and `..` in it: settings such as `../mail` name the same folder in both forms, and have to
-/// compare as the same. Nothing that comes from a user goes through here.
-fn tidy(path: &str) -> String {
-    if !path.starts_with('/') {
-        return path.to_owned();
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 /// The file that `args` names, with the query that is needed.
@@ -503,20 +455,6 @@ fn static_args(args: &str, mail: &Mail) -> anyhow::Result<Userdb> {
         expand(template, "user@example.org", Some("/home"))?;
     }
     Ok(Userdb::Static { home, mail: location, fields })
-}
-
-fn user_id(name: &str) -> anyhow::Result<u32> {
-    if let Ok(id) = name.parse() {
-        return Ok(id);
-    }
-    Ok(nix::unistd::User::from_name(name)?.ok_or_else(|| anyhow!("there is no user {name}"))?.uid.as_raw())
-}
-
-fn group_id(name: &str) -> anyhow::Result<u32> {
-    if let Ok(id) = name.parse() {
-        return Ok(id);
-    }
-    Ok(nix::unistd::Group::from_name(name)?.ok_or_else(|| anyhow!("there is no group {name}"))?.gid.as_raw())
 }
 
 #[cfg(test)]

@@ -222,9 +222,9 @@ impl Desk {
     /// A master user opens what belongs to a user, who has to be there, and not switched off.
     async fn opened_by(&self, attempt: &Attempt, user: &str, master: &str) -> anyhow::Result<Result<String, Fault>> {
         let Some(user) = self.normal(attempt, user) else { return Ok(Err(Fault::OtherIdentity)) };
-        match self.directory.stored(&user, &attempt.service, attempt.remote).await? {
-            Some(Stored { barred: Some(_), .. }) | None => Ok(Err(Fault::OtherIdentity)),
-            Some(stored) => {
+        match self.directory.find(&user, &attempt.service, attempt.remote, |_| true).await? {
+            Err(_) => Ok(Err(Fault::OtherIdentity)),
+            Ok(stored) => {
                 tracing::info!(user = %stored.user, master, "a master user logs in");
                 Ok(Ok(stored.user))
             }
@@ -262,21 +262,18 @@ impl Desk {
             Err(why) => return Ok(Err(Fault::Barred(why))),
         };
         let Some(user) = self.normal(attempt, &name) else { return Ok(Err(Fault::UnknownUser)) };
-        Ok(match self.directory.stored(&user, &attempt.service, attempt.remote).await? {
-            Some(stored) => self.allowed_by(attempt, &stored, &token.user),
-            None => Err(Fault::UnknownUser),
-        })
+        let found = self.directory.find(&user, &attempt.service, attempt.remote, |_| true).await?;
+        Ok(found.and_then(|stored| self.allowed(attempt, &stored.user, &token.user)))
     }
 
     /// Lets in whom the client's certificate names.
     pub async fn check_certificate(&self, attempt: &Attempt, authorization: String) -> Result<String, AuthFail> {
         let entry = self.admit(attempt, attempt.certificate.as_deref().unwrap_or_default()).await?;
         let verdict = match &entry.user {
-            Some(user) => match self.directory.stored(user, &attempt.service, attempt.remote).await {
-                Ok(Some(stored)) => Ok(self.allowed_by(attempt, &stored, &authorization)),
-                Ok(None) => Ok(Err(Fault::UnknownUser)),
-                Err(error) => Err(error),
-            },
+            Some(user) => {
+                let found = self.directory.find(user, &attempt.service, attempt.remote, |_| true).await;
+                found.map(|found| found.and_then(|stored| self.allowed(attempt, &stored.user, &authorization)))
+            }
             None => Ok(Err(Fault::NoCertificate)),
         };
         self.conclude(attempt, entry, verdict).await
@@ -289,7 +286,7 @@ impl Desk {
         self.turn(attempt, &search.entry.name, &search.entry.counted).await?;
         search.entry.looked_at = Instant::now();
         let verdict = match (search.stored, search.fault) {
-            (Some(stored), None) if proven => self.allowed_by(attempt, &stored, &search.authorization),
+            (Some(stored), None) if proven => self.allowed(attempt, &stored.user, &search.authorization),
             (_, Some(fault)) => Err(fault),
             _ => Err(Fault::Mismatch),
         };
@@ -311,9 +308,14 @@ impl Desk {
     }
 
     async fn keys(&self, attempt: &Attempt, entry: &Entry, kind: Kind) -> anyhow::Result<(Option<Stored>, Option<Fault>, Found)> {
-        let stored = match &entry.user {
-            Some(user) => self.directory.stored(user, &attempt.service, attempt.remote).await?,
-            None => None,
+        let serves = |stored: &Stored| passwords::may_serve(&stored.password, &stored.default_scheme, kind);
+        let found = match &entry.user {
+            Some(user) => self.directory.find(user, &attempt.service, attempt.remote, serves).await?,
+            None => Err(Fault::UnknownUser),
+        };
+        let (stored, fault) = match found {
+            Ok(stored) => (Some(stored), None),
+            Err(fault) => (None, Some(fault)),
         };
         let (salts, iterations) = (self.salts.clone(), self.scram_iterations);
         let name = entry.user.clone().unwrap_or_else(|| entry.counted.clone());
@@ -343,12 +345,8 @@ impl Desk {
             }
         };
         let (usable, found) = self.pool.run(0, derive).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))?;
-        let fault = match &stored {
-            Some(stored) if stored.second_factor => Some(Fault::SecondFactor),
-            _ if usable => None,
-            None => Some(Fault::UnknownUser),
-            Some(_) => Some(Fault::OtherForm),
-        };
+        let second_factor = stored.as_ref().is_some_and(|stored| stored.second_factor).then_some(Fault::SecondFactor);
+        let fault = fault.or(second_factor).or((!usable).then_some(Fault::OtherForm));
         Ok((stored, fault, found))
     }
 
@@ -519,14 +517,6 @@ impl Desk {
             return Err(Fault::OtherIdentity);
         }
         Ok(user.to_owned())
-    }
-
-    /// The same of somebody whose password nobody looked at.
-    fn allowed_by(&self, attempt: &Attempt, stored: &Stored, authorization: &str) -> Result<String, Fault> {
-        match stored.barred {
-            Some(why) => Err(Fault::Barred(why)),
-            None => self.allowed(attempt, &stored.user, authorization),
-        }
     }
 
     /// Compares with a stored password and its scheme, on the pool. Without one, with nobody's password, which takes as long and is never right.

@@ -82,7 +82,7 @@ settings! {
 }
 
 choices! {
-    /// What an answer of a passdb means, and whether the next one is asked.
+    /// What an answer of a passdb or userdb means, and whether the next one is asked.
     pub enum PassdbResult {
         ReturnOk = "return-ok",
         ReturnFail = "return-fail",
@@ -96,6 +96,11 @@ choices! {
 choices! {
     /// When a passdb is not asked.
     pub enum PassdbSkip { Never = "never", Authenticated = "authenticated", Unauthenticated = "unauthenticated" }
+}
+
+choices! {
+    /// When a userdb is not asked.
+    pub enum UserdbSkip { Never = "never", Found = "found", Notfound = "notfound" }
 }
 
 settings! {
@@ -121,12 +126,20 @@ settings! {
 }
 
 settings! {
-    /// A source of uid, gid, home and mail location. They are asked in order; the first that knows the user decides.
+    /// A source of uid, gid, home and mail location. They are asked in order; by default the first that knows the user decides.
     pub struct Userdb in "authd.userdb" {
         /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`. `prefetch`: the fields `userdb_…` that a `password_query` has.
         driver: UserdbDriver = UserdbDriver::Accounts, was "Dovecot driver";
         /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file. For `sql`: the file with `driver`, `connect` and `user_query`.
         args: String = "", was "Dovecot args";
+        /// Whether it is passed over: `found`: when a userdb before it knows the user; `notfound`: when none does.
+        skip: UserdbSkip = UserdbSkip::Never, was "Dovecot skip";
+        /// When it knows the user: say yes or no (`return-ok`, `return-fail`) and ask nobody else, or say what userdbs before it said (`return`); the same with `continue…` when the next one is to be asked, whose fields are added, in place of those of the same names.
+        result_success: PassdbResult = PassdbResult::ReturnOk, was "Dovecot result_success";
+        /// When it does not. The results that end in `-ok` say yes for whom a userdb before it knows.
+        result_failure: PassdbResult = PassdbResult::Continue, was "Dovecot result_failure";
+        /// When it could not be asked: `return` and `return-fail` are a temporary failure, as mail of a user whom this one knows must not go elsewhere; with `continue` others may know the user.
+        result_internalfail: PassdbResult = PassdbResult::Return, was "Dovecot result_internalfail";
     }
 }
 

@@ -178,6 +178,17 @@ pub enum Wanted<'a> {
     HmacMd5,
 }
 
+/// Whether a stored password may serve a mechanism that never shows the password: it is of that kind, or plain. Quick. One that nobody can
+/// read is said to, for `keys` to say what is wrong with it.
+pub fn may_serve(stored: &str, default_scheme: &str, kind: sasl::server::Kind) -> bool {
+    let Ok(stored) = Stored::of(stored, default_scheme) else { return true };
+    match (stored.scheme.name, kind) {
+        ("PLAIN" | "CLEAR" | "CLEARTEXT", _) => !stored.text.is_empty(),
+        (name, sasl::server::Kind::Scram(hash)) => name == hash.mechanism(),
+        (name, sasl::server::Kind::HmacMd5) => matches!(name, "CRAM-MD5" | "HMAC-MD5"),
+    }
+}
+
 /// Keys from a stored password, when it is one of that kind or plain. `None`: it is stored otherwise, or there is no password behind
 /// it, and the mechanism cannot serve this user. Keys of SCRAM cost one derivation, of whatever they come.
 pub fn keys(stored: &str, default_scheme: &str, wanted: Wanted<'_>) -> Result<Option<sasl::server::Found>, Unusable> {

@@ -140,7 +140,12 @@ async fn postfixadmins_tables_are_read_and_changed_as_they_are() {
         // Nor are they the same to who changes something.
         for refused in [
             accounts.mailbox_delete(&address("änn@example.org")).await,
-            accounts.mailbox_change(&address("änn@example.org"), &MailboxChange { password: Some("{PLAIN}other".to_owned().into()), ..MailboxChange::default() }).await,
+            accounts
+                .mailbox_change(
+                    &address("änn@example.org"),
+                    &MailboxChange { password: Some("{PLAIN}other".to_owned().into()), ..MailboxChange::default() },
+                )
+                .await,
             accounts.alias_delete("ïnfo", &domain("example.org")).await,
         ] {
             assert!(matches!(refused, Err(WriteError::Refused(_))), "{told}: {refused:?}");
@@ -223,7 +228,10 @@ async fn what_later_versions_of_postfixadmin_have_is_used_where_it_is_there() {
         accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
         let row = async |accounts: &Accounts| accounts.mailbox("ann@example.org").await.expect("answer").expect("there");
         assert!(row(&accounts).await.may_use("smtp") && !row(&accounts).await.has_second_factor, "{told}");
-        assert!(matches!(accounts.mailbox_change(&ann, &off).await, Err(WriteError::Refused(why)) if why.contains("smtp_active")), "{told}");
+        assert!(
+            matches!(accounts.mailbox_change(&ann, &off).await, Err(WriteError::Refused(why)) if why.contains("smtp_active")),
+            "{told}"
+        );
         assert!(matches!(accounts.app_password_add(&ann, "phone", "{PLAIN}x").await, Err(WriteError::Refused(_))), "{told}");
         assert!(accounts.app_passwords("ann@example.org").await.expect("answer").is_empty(), "{told}");
         accounts.close().await;
@@ -247,7 +255,8 @@ async fn what_later_versions_of_postfixadmin_have_is_used_where_it_is_there() {
         accounts.app_password_delete(&ann, found[0].id).await.expect("deleted");
         assert!(accounts.app_passwords("ann@example.org").await.expect("answer").is_empty(), "{told}");
 
-        server.run_sql("UPDATE mailbox SET totp_secret = 'x'; INSERT INTO totp_exception_address (ip, username) VALUES ('192.0.2.9', NULL);");
+        server
+            .run_sql("UPDATE mailbox SET totp_secret = 'x'; INSERT INTO totp_exception_address (ip, username) VALUES ('192.0.2.9', NULL);");
         assert!(row(&accounts).await.has_second_factor, "{told}");
         for (ip, want) in [([192, 0, 2, 9], true), ([192, 0, 2, 8], false)] {
             assert_eq!(accounts.is_excepted("ann@example.org", Some(ip.into())).await.expect("answer"), want, "{told}");

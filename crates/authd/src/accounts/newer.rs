@@ -101,7 +101,11 @@ impl Accounts {
         let mut found = self.ask(query, &[username.into()]).await?;
         found.retain(|row| row.text(0).to_lowercase() == username && !row.text(2).is_empty());
         if found.len() > APP_PASSWORDS_LIMIT {
-            tracing::warn!(user = username, passwords = found.len(), "only the first {APP_PASSWORDS_LIMIT} passwords for apps are looked at");
+            tracing::warn!(
+                user = username,
+                passwords = found.len(),
+                "only the first {APP_PASSWORDS_LIMIT} passwords for apps are looked at"
+            );
             found.truncate(APP_PASSWORDS_LIMIT);
         }
         Ok(found.iter().map(|row| AppPassword { id: row.number(1), password: Zeroizing::new(row.text(2).to_owned()) }).collect())
@@ -178,7 +182,9 @@ impl Accounts {
         let found = self.ask(&query, &values).await?;
         let mut uses = std::collections::HashMap::new();
         if self.logins.are_kept(&self.database).await? {
-            for row in self.ask("SELECT l.username, l.service, l.time, l.remote FROM last_login l WHERE l.service LIKE 'app:%'", &[]).await? {
+            for row in
+                self.ask("SELECT l.username, l.service, l.time, l.remote FROM last_login l WHERE l.service LIKE 'app:%'", &[]).await?
+            {
                 uses.insert((row.text(0).to_lowercase(), row.text(1).to_owned()), (row.number(2), row.text(3).to_owned()));
             }
         }

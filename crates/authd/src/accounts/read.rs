@@ -1,7 +1,7 @@
 //! Questions to the accounts database. Values are always bound, never put into the text of a query.
 
-use super::newer::{SERVICES, There, switch_of};
 use super::Accounts;
+use super::newer::{SERVICES, There, switch_of};
 use ipc::accounts as rows;
 use tables::sql::{Fault, Row, Value};
 use zeroize::Zeroizing;

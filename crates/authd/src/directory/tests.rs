@@ -31,6 +31,10 @@ fn field<'a>(found: &'a Found, name: &str) -> Option<&'a str> {
 const GUIDE: &str = "[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"passwd\"\n\
                      [[authd.userdb]]\ndriver = \"static\"\nargs = \"uid=5000 gid=5000 home=/home/vmail/%u\"\n";
 
+async fn stored(directory: &Directory, user: &str, remote: Option<IpAddr>) -> Result<Stored, Fault> {
+    directory.find(user, "imap", remote, |_| true).await.expect("answer")
+}
+
 #[tokio::test]
 async fn the_guides_passwd_file_and_static_userdb_work() {
     let place = Place::new().await;
@@ -44,7 +48,7 @@ async fn the_guides_passwd_file_and_static_userdb_work() {
     assert_eq!(field(&found, "mail"), Some("maildir:/home/vmail/user1@mon-domaine.fr"));
     // Without a domain: the default realm, which is $mydomain.
     assert_eq!(directory.user("user3").await.expect("answer").expect("there").name, "user3@mon-domaine.fr");
-    assert_eq!(directory.stored("user3@mon-domaine.fr", "imap", None).await.expect("answer").expect("there").password.as_str(), "{PLAIN}x");
+    assert_eq!(stored(&directory, "user3@mon-domaine.fr", None).await.expect("there").password.as_str(), "{PLAIN}x");
     assert_eq!(directory.user("nobody@mon-domaine.fr").await.expect("answer"), None);
     assert_eq!(directory.user("../user1@mon-domaine.fr").await.expect("answer"), None);
     assert_eq!(directory.list().await.expect("list"), ["user1@mon-domaine.fr", "user3@mon-domaine.fr"]);
@@ -148,8 +152,9 @@ async fn users_of_a_passwd_file_can_have_homes_and_fields_of_their_own() {
         (Some("/srv/ann"), Some("maildir:~/Maildir"), Some("*:storage=5M"))
     );
     assert!(directory.user("bob@x.org").await.is_err(), "mail of root");
-    assert!(directory.stored("eve@x.org", "imap", None).await.expect("answer").expect("there").barred.is_some());
-    assert_eq!(directory.stored("ann@x.org", "imap", None).await.expect("answer").expect("there").default_scheme, "PLAIN");
+    assert!(matches!(stored(&directory, "eve@x.org", None).await, Err(Fault::Barred(_))));
+    assert_eq!(directory.known("eve@x.org").await.expect("answer").as_deref(), Some("eve@x.org"));
+    assert_eq!(stored(&directory, "ann@x.org", None).await.expect("there").default_scheme, "PLAIN");
 }
 
 #[tokio::test]
@@ -175,11 +180,10 @@ async fn queries_of_ones_own_give_passwords_and_users() {
     let sql = "driver = \"sql\"\nargs = \"sql.conf.ext\"\n";
     let directory = place.open(&format!("[[authd.passdb]]\n{sql}[[authd.userdb]]\n{sql}")).expect("directory");
     let ip = |text: &str| Some(text.parse().expect("address"));
-    let stored = directory.stored("ann@example.org", "imap", ip("192.0.2.7")).await.expect("answer").expect("there");
-    assert_eq!((stored.user.as_str(), stored.password.as_str(), stored.barred), ("ann@example.org", "{PLAIN}pw", None));
-    let stored = directory.stored("ann@example.org", "imap", ip("198.51.100.1")).await.expect("answer").expect("there");
-    assert!(stored.barred.is_some());
-    assert!(directory.stored("x' OR '1'='1", "imap", None).await.expect("answer").is_none());
+    let ann = stored(&directory, "ann@example.org", ip("192.0.2.7")).await.expect("there");
+    assert_eq!((ann.user.as_str(), ann.password.as_str(), ann.barred), ("ann@example.org", "{PLAIN}pw", None));
+    assert!(matches!(stored(&directory, "ann@example.org", ip("198.51.100.1")).await, Err(Fault::Barred(_))));
+    assert!(matches!(stored(&directory, "x' OR '1'='1", None).await, Err(Fault::UnknownUser)));
     let ann = directory.user("Ann@example.org").await.expect("answer").expect("there");
     assert_eq!((field(&ann, "home"), field(&ann, "quota_rule")), (Some("/srv/ann@example.org"), Some("*:bytes=2048")));
     assert_eq!(directory.list().await.expect("list"), ["ann@example.org"]);

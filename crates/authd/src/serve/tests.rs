@@ -237,8 +237,14 @@ async fn a_changed_password_counts_at_once() {
     for bad in ["", "a\tb", &"x".repeat(2000)] {
         assert!(matches!(accounts.ask(change(NewPassword::plain(bad))).await, Err(AccountsError::Refused(_))));
     }
-    let inactive =
-        Request::MailboxChange { address: "ann@x.org".into(), password: None, name: None, quota_bytes: None, active: Some(false), services: Services::default() };
+    let inactive = Request::MailboxChange {
+        address: "ann@x.org".into(),
+        password: None,
+        name: None,
+        quota_bytes: None,
+        active: Some(false),
+        services: Services::default(),
+    };
     accounts.ask(inactive).await.expect("changed");
     assert_eq!(word(&verdict(&client, "ann@x.org", "clé 42").await), "refused");
     authd.stop().await;

@@ -48,13 +48,13 @@ async fn answer(line: ClientLine, state: &State, out: &mut Vec<u8>, stream: &mut
             Err(error) => out.extend(failed(id, &name, &service, &error)),
         },
         ClientLine::Pass { id, name, service } => {
-            let stored = match directory.names.normal(&name) {
-                Some(user) => directory.stored(&user, &service, None).await,
+            let known = match directory.names.normal(&name) {
+                Some(user) => directory.known(&user).await,
                 None => Ok(None),
             };
-            match stored {
+            match known {
                 // Who may ask here may know that there is a password, but no one needs it.
-                Ok(Some(stored)) => out.extend(server::pass(id, &stored.user, &[])),
+                Ok(Some(user)) => out.extend(server::pass(id, &user, &[])),
                 Ok(None) => out.extend(server::not_found(id)),
                 Err(error) => out.extend(failed(id, &name, &service, &error)),
             }

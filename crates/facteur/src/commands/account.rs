@@ -114,7 +114,9 @@ enum UserCommand {
         password: PasswordArguments,
     },
     /// Delete a mailbox and its alias; the mail on disk stays
-    Delete { address: String },
+    Delete {
+        address: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -252,7 +254,8 @@ pub async fn user(globals: Globals, arguments: UserArguments) -> anyhow::Result<
             let password = Some(password.read(&address)?);
             let done = format!("{address}: the new password holds");
             let services = Services::default();
-            change(&globals, Request::MailboxChange { address, password, name: None, quota_bytes: None, active: None, services }, done).await
+            change(&globals, Request::MailboxChange { address, password, name: None, quota_bytes: None, active: None, services }, done)
+                .await
         }
         UserCommand::Change { address, name, quota, active, smtp, imap, pop3 } => {
             let services = Services { smtp, imap, pop3 };

@@ -190,7 +190,8 @@ mod tests {
         assert_eq!((command.id, command.mechanism.as_str(), command.service.as_str(), command.secured), (7, "PLAIN", "smtp", true));
         assert_eq!(command.remote, Some([192, 0, 2, 9].into()));
         assert_eq!(command.initial, Some(Response::Bytes(Zeroizing::new(b"\0tim\0pw".to_vec()))));
-        let line = b"AUTH\t7\tEXTERNAL\tservice=imap\trealm=x.test\tcert_username=ann\tvalid-client-cert\tchannel-binding=tls-exporter:AAEC";
+        let line =
+            b"AUTH\t7\tEXTERNAL\tservice=imap\trealm=x.test\tcert_username=ann\tvalid-client-cert\tchannel-binding=tls-exporter:AAEC";
         let Ok(ClientLine::Auth(command)) = parse(line) else { panic!("AUTH") };
         assert_eq!((command.certificate.as_deref(), command.realm.as_str()), (Some("ann"), "x.test"));
         assert_eq!(command.bindings, [("tls-exporter".to_owned(), vec![0, 1, 2])]);

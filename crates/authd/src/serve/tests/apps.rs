@@ -50,10 +50,10 @@ async fn an_app_password_serves_beside_the_own_one_until_it_is_deleted() {
         tokio::task::yield_now().await;
     }
     let rows = used().await;
-    assert_eq!(rows.iter().map(|row| (row.note.as_str(), row.remote.as_str())).collect::<Vec<_>>(), [
-        ("phone", "192.0.2.1"),
-        ("printer", "192.0.2.1")
-    ]);
+    assert_eq!(
+        rows.iter().map(|row| (row.note.as_str(), row.remote.as_str())).collect::<Vec<_>>(),
+        [("phone", "192.0.2.1"), ("printer", "192.0.2.1")]
+    );
     accounts.ask(Request::AppPasswordDelete { address: "ann@x.org".into(), id: rows[0].id }).await.expect("deleted");
     let again = Request::AppPasswordDelete { address: "ann@x.org".into(), id: rows[0].id };
     assert!(matches!(accounts.ask(again).await, Err(AccountsError::Refused(_))));

@@ -24,7 +24,7 @@ pub(super) fn begin(mechanism: &str) -> AuthRequest {
 }
 
 /// A whole login by our own client.
-async fn log_in(client: &AuthClient, mechanism: &str, user: &str, password: &str) -> Result<String, AuthFail> {
+pub(super) async fn log_in(client: &AuthClient, mechanism: &str, user: &str, password: &str) -> Result<String, AuthFail> {
     log_in_with(client, begin(mechanism), user, password).await
 }
 

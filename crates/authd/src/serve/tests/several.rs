@@ -72,3 +72,37 @@ async fn a_master_user_logs_in_as_those_who_are_there_and_as_nobody_else() {
     }
     authd.stop().await;
 }
+
+#[tokio::test]
+async fn keys_are_taken_from_the_first_passdb_that_has_them_as_the_rules_say() {
+    // One file has hashes that serve PLAIN only.
+    let files = [
+        ("hashes", "ann@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\nbob@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n"),
+        ("plain", "ann@x.org:{PLAIN}a\ncat@x.org:{PLAIN}c\n"),
+        ("denied", "cat@x.org:\n"),
+    ];
+    let mechanisms = "auth_mechanisms = [\"plain\", \"scram-sha-256\", \"cram-md5\"]\n".to_owned();
+    for (first, want) in [
+        ("", ["ann@x.org", "refused", "cat@x.org"]),
+        ("result_failure = \"return-fail\"", ["refused", "refused", "refused"]),
+        ("result_failure = \"continue-fail\"", ["ann@x.org", "refused", "cat@x.org"]),
+        ("skip = \"unauthenticated\"", ["ann@x.org", "refused", "cat@x.org"]),
+    ] {
+        let authd = start(&(mechanisms.clone() + &file("hashes", first) + &file("plain", "")), &files).await;
+        let client = authd.auth();
+        for mechanism in ["SCRAM-SHA-256", "CRAM-MD5"] {
+            for ((user, password), want) in [("ann", "a"), ("bob", "clé 42"), ("cat", "c")].into_iter().zip(want) {
+                assert_eq!(word(&mechanisms::log_in(&client, mechanism, user, password).await), want, "{mechanism} {user} {first}");
+            }
+        }
+        authd.stop().await;
+    }
+    let settings = mechanisms + &file("denied", "deny = true") + &file("hashes", "") + &file("plain", "");
+    let authd = start(&settings, &files).await;
+    assert_eq!(word(&mechanisms::log_in(&authd.auth(), "SCRAM-SHA-256", "cat", "c").await), "refused");
+    assert_eq!(word(&mechanisms::log_in(&authd.auth(), "SCRAM-SHA-256", "ann", "a").await), "ann@x.org");
+    // A denied user's mail is delivered all the same.
+    let userdb = UserdbClient::new(authd.socket("userdb"));
+    assert!(userdb.ask("cat@x.org", "lmtp").await.expect("an answer").is_some());
+    authd.stop().await;
+}
