@@ -22,6 +22,7 @@ use anyhow::Context;
 use config::{AccountsKind, Config};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tables::sql::{Database, Fault, Place, Row, Value};
 use zeroize::Zeroizing;
 
@@ -49,6 +50,7 @@ pub struct Accounts {
     /// Of our own file only: others' databases tell nobody when they change.
     known: Option<Arc<known::Known>>,
     newer: Arc<newer::Newer>,
+    changes: Arc<AtomicU64>,
 }
 
 impl Source {
@@ -101,6 +103,7 @@ impl Accounts {
                 Source::PostfixAdmin { .. } => None,
             },
             newer: Arc::default(),
+            changes: Arc::default(),
         };
         if let Source::Own(path) = source {
             schema::bring_up_to_date(&accounts.database).await.with_context(|| format!("accounts database {}", path.display()))?;
@@ -111,6 +114,11 @@ impl Accounts {
     /// Closes all connections, which also folds SQLite's WAL into the file.
     pub async fn close(&self) {
         self.database.close().await;
+    }
+
+    /// The number of changes that were made through us; what was read before is old when it is another.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Whether an answer comes from this machine's disk, and waits for nobody's lock: readers of our file never do, those of PostfixAdmin's

@@ -5,6 +5,7 @@ mod mail;
 use crate::accounts::{Accounts, AppPassword};
 use crate::chain::{Chain, Gathered, Outcome, Rules, UserRules};
 use crate::login::Fault;
+use crate::memory::Memory;
 use crate::names::{Names, below, expand};
 use crate::passwd_file::{Network, PasswdFile};
 use crate::sql::{Fields, SqlSource};
@@ -13,6 +14,7 @@ use config::{Config, PassdbDriver, UserdbDriver};
 use mail::Mail;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use zeroize::Zeroizing;
 
 /// Why somebody in a deny list is refused.
@@ -24,12 +26,15 @@ pub struct Directory {
     userdbs: Vec<(Userdb, UserRules)>,
     mail: Mail,
     stored_scheme: String,
+    accounts: Accounts,
 }
 
 /// A passdb, and what its answers mean.
 pub struct Source {
     passdb: Passdb,
     pub rules: Rules,
+    /// Who was not there lately, and how many changes our tools had made by then.
+    absent: Memory<String, u64>,
 }
 
 enum Passdb {
@@ -76,6 +81,12 @@ impl Directory {
     pub fn open(config: &Config, accounts: &Accounts) -> anyhow::Result<Directory> {
         let names = Names::new(&config.authd, config.expand(&config.authd.auth_default_realm))?;
         let mail = Mail::of(config)?;
+        let source = |passdb, rules: Rules| {
+            // Who is denied is so at once; a file is in memory anyway.
+            let remembers = !rules.deny && !matches!(passdb, Passdb::File { .. });
+            let limit = if remembers { config.authd.auth_cache_entries as usize } else { 0 };
+            Source { passdb, rules, absent: Memory::new(limit, config.authd.auth_cache_negative_ttl) }
+        };
         let mut passdbs = Vec::new();
         for passdb in &config.authd.passdb {
             let rules = Rules::of(passdb)?;
@@ -87,10 +98,10 @@ impl Directory {
                 }
                 PassdbDriver::Sql => Passdb::Sql(password_queries(&passdb.args, config)?),
             };
-            passdbs.push(Source { passdb: opened, rules });
+            passdbs.push(source(opened, rules));
         }
         if passdbs.iter().all(|source| source.rules.deny || source.rules.master) {
-            passdbs.push(Source { passdb: Passdb::Accounts(accounts.clone()), rules: Rules::default() });
+            passdbs.push(source(Passdb::Accounts(accounts.clone()), Rules::default()));
         }
         let mut userdbs = Vec::new();
         for userdb in &config.authd.userdb {
@@ -113,7 +124,8 @@ impl Directory {
         }
         // A template that fails for everybody shall fail at start.
         mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
-        Ok(Directory { names, passdbs, userdbs, mail, stored_scheme: config.authd.stored_pass_scheme.clone() })
+        let stored_scheme = config.authd.stored_pass_scheme.clone();
+        Ok(Directory { names, passdbs, userdbs, mail, stored_scheme, accounts: accounts.clone() })
     }
 
     /// Finds what `open` would refuse, without a database.
@@ -195,7 +207,8 @@ impl Directory {
     /// The name of a user that some passdb knows, who may log in or not.
     pub async fn known(&self, user: &str) -> anyhow::Result<Option<String>> {
         for source in self.sources(false).filter(|source| !source.rules.deny) {
-            if let Some(stored) = self.stored_at(source, user, "", None).await? {
+            // Mail is not to be refused because somebody was not there a moment ago.
+            if let Some(stored) = self.asked(source, user, "", None).await? {
                 return Ok(Some(stored.user));
             }
         }
@@ -204,6 +217,23 @@ impl Directory {
 
     /// What one passdb has of a user (a normal name).
     pub async fn stored_at(&self, source: &Source, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
+        // Queries may look at all of these.
+        let key = match source.passdb {
+            Passdb::Sql(_) => format!("{user}\0{service}\0{}", remote.map(|ip| ip.to_string()).unwrap_or_default()),
+            Passdb::Accounts(_) | Passdb::File { .. } => user.to_owned(),
+        };
+        let changes = self.accounts.changes();
+        if source.absent.get(key.as_str(), Instant::now()) == Some(changes) {
+            return Ok(None);
+        }
+        let found = self.asked(source, user, service, remote).await?;
+        if found.is_none() {
+            source.absent.insert(key, changes, Instant::now());
+        }
+        Ok(found)
+    }
+
+    async fn asked(&self, source: &Source, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
         match &source.passdb {
             Passdb::Accounts(accounts) => {
                 let Some(row) = accounts.mailbox(user).await? else { return Ok(None) };

@@ -5,6 +5,7 @@ mod chain;
 mod directory;
 mod exchange;
 mod login;
+mod memory;
 mod names;
 mod passwd_file;
 mod penalty;

@@ -4,8 +4,9 @@
 //! (`auth_failure_delay`), so neither time nor words tell who exists. Whatever is not certain (database away, hash unreadable,
 //! too many checks waiting) is a temporary failure, never a verdict about the password.
 
-use crate::chain::{Chain, Outcome};
-use crate::directory::{DENIED, Directory, Source, Stored};
+mod check;
+
+use crate::directory::{Directory, Stored};
 use crate::passwd_file::Network;
 use crate::penalty::Penalty;
 use crate::pool::Pool;
@@ -15,7 +16,7 @@ use crate::verified::Verified;
 use anyhow::Context;
 use config::Config;
 use ipc::auth::AuthFail;
-use mail_types::{Secret, printable};
+use mail_types::printable;
 use passwords::Wanted;
 use sasl::Credentials;
 use sasl::server::{Found, Identity, Kind};
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 pub struct Desk {
     pub directory: Directory,
     pool: Kept<(u32, u32), Pool>,
-    verified: Kept<(u32, Duration), Verified>,
+    verified: Kept<(u32, Duration, Duration), Verified>,
     penalty: Kept<(u32, Duration, Vec<String>), Penalty>,
     master_separator: String,
     tokens: Option<Tokens>,
@@ -162,9 +163,9 @@ impl Desk {
                 |(threads, limit)| Pool::new(*threads as usize, *limit as usize),
             )?,
             verified: Kept::get(
-                (authd.auth_cache_entries, authd.auth_cache_ttl),
+                (authd.auth_cache_entries, authd.auth_cache_ttl, authd.auth_cache_negative_ttl),
                 previous.map(|previous| &previous.verified),
-                |(limit, ttl)| Verified::new(*limit as usize, *ttl),
+                |(limit, ttl, negative_ttl)| Verified::new(*limit as usize, *ttl, *negative_ttl),
             )?,
             penalty: Kept::get(
                 (authd.auth_penalty_after, authd.auth_penalty_window, authd.login_trusted_networks.clone()),
@@ -412,104 +413,6 @@ impl Desk {
         }
     }
 
-    /// Asks the passdbs, as their rules say.
-    async fn verdict(
-        &self,
-        attempt: &Attempt,
-        user: Option<&str>,
-        credentials: &Credentials,
-        master: bool,
-    ) -> anyhow::Result<Result<String, Fault>> {
-        let mut chain = Chain::default();
-        let mut compared = false;
-        if let Some(user) = user {
-            for source in self.directory.sources(master) {
-                if !chain.asks(&source.rules) {
-                    continue;
-                }
-                let proven = chain.is_proven();
-                let outcome = match self.ask(attempt, source, user, (!proven).then_some(credentials), &mut compared).await {
-                    Ok(outcome) => outcome,
-                    Err(error) => Outcome::Unknown(error),
-                };
-                if !chain.take(&source.rules, outcome) {
-                    break;
-                }
-            }
-        }
-        if !compared {
-            self.compare(None, credentials).await?;
-        }
-        Ok(match chain.verdict()? {
-            Ok(user) => self.allowed(attempt, &user, &credentials.authorization),
-            Err(fault) => Err(fault),
-        })
-    }
-
-    /// Asks one passdb; without credentials only whether it knows the user.
-    async fn ask(
-        &self,
-        attempt: &Attempt,
-        source: &Source,
-        user: &str,
-        credentials: Option<&Credentials>,
-        compared: &mut bool,
-    ) -> anyhow::Result<Outcome> {
-        let stored = self.directory.stored_at(source, user, &attempt.service, attempt.remote).await?;
-        let Some(stored) = stored else { return Ok(Outcome::Wrong(Fault::UnknownUser)) };
-        if source.rules.deny {
-            return Ok(Outcome::Refused(Fault::Barred(DENIED)));
-        }
-        if let Some(credentials) = credentials {
-            *compared = true;
-            if !self.is_right(attempt, source, &stored, credentials).await? {
-                return Ok(Outcome::Wrong(if stored.second_factor { Fault::SecondFactor } else { Fault::Mismatch }));
-            }
-        }
-        Ok(match stored.barred {
-            Some(why) => Outcome::Refused(Fault::Barred(why)),
-            None => Outcome::Right(stored.user),
-        })
-    }
-
-    /// Whether this is the user's password, or one of those for apps.
-    async fn is_right(&self, attempt: &Attempt, source: &Source, stored: &Stored, credentials: &Credentials) -> anyhow::Result<bool> {
-        let given = credentials.password.reveal();
-        let mark = |text: &str| self.verified.mark(&attempt.service, &stored.user, text, given);
-        if !stored.second_factor && self.verified.holds(&mark(&stored.password), Instant::now()) {
-            return Ok(true);
-        }
-        let apps = self.directory.app_passwords(source, &stored.user).await?;
-        let mut candidates: Vec<(&str, Option<u64>)> = apps.iter().map(|app| (app.password.as_str(), Some(app.id))).collect();
-        if !stored.second_factor {
-            candidates.push((&stored.password, None));
-        }
-        if candidates.iter().any(|(text, _)| self.verified.holds(&mark(text), Instant::now())) {
-            return Ok(true);
-        }
-        // Cheap ones first: an app with a long random password does not have the slow hash of the mailbox's own computed each time.
-        candidates.sort_by_key(|(text, _)| passwords::strength(text, &stored.default_scheme));
-        if candidates.is_empty() {
-            self.compare(None, credentials).await?;
-        }
-        let mut verdict = Ok(false);
-        for (text, app) in candidates {
-            match self.compare(Some((text, &stored.default_scheme)), credentials).await {
-                Ok(false) => {}
-                // One that cannot be looked at keeps nobody from using the others.
-                Err(error) => verdict = Err(error),
-                Ok(true) => {
-                    self.verified.remember(mark(text), Instant::now());
-                    if let Some(id) = app {
-                        self.directory.app_password_used(source, &stored.user, id, attempt.remote);
-                    }
-                    return Ok(true);
-                }
-            }
-        }
-        verdict
-    }
-
     /// Who proved to be the user: whether it is the one that was asked for.
     fn allowed(&self, attempt: &Attempt, user: &str, authorization: &str) -> Result<String, Fault> {
         // Nobody may act as somebody else; the same person in other letters may.
@@ -517,41 +420,6 @@ impl Desk {
             return Err(Fault::OtherIdentity);
         }
         Ok(user.to_owned())
-    }
-
-    /// Compares with a stored password and its scheme, on the pool. Without one, with nobody's password, which takes as long and is never right.
-    async fn compare(&self, stored: Option<(&str, &str)>, credentials: &Credentials) -> anyhow::Result<bool> {
-        let stored = stored.filter(|(text, _)| !text.is_empty());
-        let there = stored.is_some();
-        let (text, scheme) = stored.unwrap_or((&self.nobody, "CRYPT"));
-        let (text, scheme) = (zeroize::Zeroizing::new(text.to_owned()), scheme.to_owned());
-        let password = credentials.password.clone();
-        let prepared = credentials.prepared_password();
-        let memory_bytes = passwords::memory_bytes(&text, &scheme);
-        let compare = move || -> Result<bool, passwords::Unusable> {
-            if passwords::verify(&text, &scheme, password.reveal())? {
-                return Ok(true);
-            }
-            match prepared {
-                Some(prepared) => passwords::verify(&text, &scheme, prepared.reveal()),
-                None => Ok(false),
-            }
-        };
-        Ok(self.pool.run(memory_bytes, compare).await?.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))? && there)
-    }
-
-    /// Hashes a new password on the pool.
-    pub async fn hash(&self, password: Secret) -> anyhow::Result<String> {
-        let (scheme, rounds) = (self.new_scheme.clone(), self.new_rounds);
-        // Nobody's is of the same scheme and cost.
-        let memory_bytes = passwords::memory_bytes(&self.nobody, "CRYPT");
-        Ok(self.pool.run(memory_bytes, move || passwords::hash(&scheme, password.reveal(), rounds)).await??)
-    }
-
-    /// Whether a hash made elsewhere can be used; costs as much as a login with it, so this is done on the pool too.
-    pub async fn check_usable(&self, stored: &str) -> anyhow::Result<()> {
-        let (stored, memory_bytes) = (zeroize::Zeroizing::new(stored.to_owned()), passwords::memory_bytes(stored, "CRYPT"));
-        Ok(self.pool.run(memory_bytes, move || passwords::check_usable(&stored, "CRYPT")).await??)
     }
 
     /// Passwords hashed since the start (or a reload that changed the threads), and those that wait for a thread.

@@ -1,32 +1,32 @@
-//! Passwords that were right lately.
+//! Passwords that were right or wrong lately.
 //!
-//! Webmail logs in for every page, phones for every folder; hashing each time would cost more than the mail. What is
-//! remembered is a keyed hash over service, user, stored password and given password, all of it, in memory only. So nothing can be read back,
-//! a changed password counts at once because its stored form is another, and no user can be let in by what another one
-//! did (CVE-2025-30189). Wrong passwords are not remembered: they cannot lock anybody out.
+//! Webmail logs in for every page, phones for every folder; hashing each time would cost more than the mail, and so would a phone that goes
+//! on with the password of last year. What is remembered is a keyed hash over service, user, stored password and given password, all of it, in
+//! memory only. So nothing can be read back, a changed password counts at once because its stored form is another, and no user can be let in by
+//! what another one did (CVE-2025-30189). Who is not there is compared with nobody's password and remembered in the same way. Right and wrong ones
+//! are remembered apart: who guesses makes nobody else's login slow.
 
+use crate::memory::Memory;
 use aws_lc_rs::hmac;
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 pub struct Verified {
     key: hmac::Key,
-    limit: usize,
-    ttl: Duration,
-    known: Mutex<HashMap<[u8; 32], Instant>>,
+    right: Memory<Mark, ()>,
+    wrong: Memory<Mark, ()>,
 }
 
 /// What a check was about, as it is remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mark([u8; 32]);
 
 impl Verified {
-    /// `limit` entries at most, each for `ttl`.
-    pub fn new(limit: usize, ttl: Duration) -> anyhow::Result<Verified> {
+    /// `limit` entries of each kind at most, right ones for `ttl`, wrong ones for `negative_ttl`.
+    pub fn new(limit: usize, ttl: Duration, negative_ttl: Duration) -> anyhow::Result<Verified> {
         let mut secret = zeroize::Zeroizing::new([0; 32]);
         getrandom::fill(&mut *secret)?;
-        Ok(Verified { key: hmac::Key::new(hmac::HMAC_SHA256, &*secret), limit, ttl, known: Mutex::default() })
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &*secret);
+        Ok(Verified { key, right: Memory::new(limit, ttl), wrong: Memory::new(limit, negative_ttl) })
     }
 
     pub fn mark(&self, service: &str, user: &str, stored: &str, password: &str) -> Mark {
@@ -39,27 +39,18 @@ impl Verified {
         Mark(context.sign().as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 
-    /// Whether this was found right not long ago.
-    pub fn holds(&self, mark: &Mark, now: Instant) -> bool {
-        self.known.lock().get(&mark.0).is_some_and(|since| now.saturating_duration_since(*since) < self.ttl)
+    /// Whether this was found right, or wrong, not long ago.
+    pub fn verdict(&self, mark: &Mark, now: Instant) -> Option<bool> {
+        match (self.right.get(mark, now), self.wrong.get(mark, now)) {
+            (Some(()), _) => Some(true),
+            (None, Some(())) => Some(false),
+            (None, None) => None,
+        }
     }
 
-    pub fn remember(&self, mark: Mark, now: Instant) {
-        if self.limit == 0 {
-            return;
-        }
-        let mut known = self.known.lock();
-        if known.len() >= self.limit {
-            known.retain(|_, since| now.saturating_duration_since(*since) < self.ttl);
-            if known.len() >= self.limit {
-                // Half of them go, the older half; sorting is rare and short.
-                let mut times: Vec<Instant> = known.values().copied().collect();
-                times.sort_unstable();
-                let middle = times[times.len() / 2];
-                known.retain(|_, since| *since > middle);
-            }
-        }
-        known.insert(mark.0, now);
+    pub fn remember(&self, mark: Mark, is_right: bool, now: Instant) {
+        let memory = if is_right { &self.right } else { &self.wrong };
+        memory.insert(mark, (), now);
     }
 }
 
@@ -69,31 +60,36 @@ mod tests {
 
     #[test]
     fn only_the_same_service_user_stored_and_given_password_hold() {
-        let verified = Verified::new(10, Duration::from_secs(60)).expect("random");
+        let verified = Verified::new(10, Duration::from_secs(60), Duration::from_secs(5)).expect("random");
         let now = Instant::now();
-        verified.remember(verified.mark("imap", "ann", "{PLAIN}pw", "pw"), now);
-        assert!(verified.holds(&verified.mark("imap", "ann", "{PLAIN}pw", "pw"), now));
-        for (service, user, stored, password) in [
-            ("smtp", "ann", "{PLAIN}pw", "pw"),
-            ("imap", "bob", "{PLAIN}pw", "pw"),
-            ("imap", "ann", "{PLAIN}new", "pw"),
-            ("imap", "ann", "{PLAIN}pw", "other"),
-            ("imapa", "nn", "{PLAIN}pw", "pw"),
-        ] {
-            assert!(!verified.holds(&verified.mark(service, user, stored, password), now), "{service} {user}");
+        for is_right in [true, false] {
+            let given = if is_right { "pw" } else { "wrong" };
+            verified.remember(verified.mark("imap", "ann", "{PLAIN}pw", given), is_right, now);
+            let at = |time| verified.verdict(&verified.mark("imap", "ann", "{PLAIN}pw", given), time);
+            assert_eq!(at(now), Some(is_right));
+            for (service, user, stored, password) in [
+                ("smtp", "ann", "{PLAIN}pw", given),
+                ("imap", "bob", "{PLAIN}pw", given),
+                ("imap", "ann", "{PLAIN}new", given),
+                ("imap", "ann", "{PLAIN}pw", "other"),
+                ("imapa", "nn", "{PLAIN}pw", given),
+            ] {
+                assert_eq!(verified.verdict(&verified.mark(service, user, stored, password), now), None, "{service} {user}");
+            }
+            assert_eq!(at(now + Duration::from_secs(5)), is_right.then_some(true));
+            assert_eq!(at(now + Duration::from_secs(60)), None);
         }
-        assert!(!verified.holds(&verified.mark("imap", "ann", "{PLAIN}pw", "pw"), now + Duration::from_secs(60)));
     }
 
     #[test]
-    fn the_number_of_entries_is_bounded() {
-        let verified = Verified::new(100, Duration::from_secs(60)).expect("random");
-        let start = Instant::now();
+    fn who_guesses_drives_nobody_out() {
+        let verified = Verified::new(100, Duration::from_secs(60), Duration::from_secs(60)).expect("random");
+        let now = Instant::now();
+        let right = verified.mark("imap", "ann", "", "");
+        verified.remember(right, true, now);
         for n in 0..1000 {
-            verified.remember(verified.mark("imap", &n.to_string(), "", ""), start + Duration::from_millis(n));
+            verified.remember(verified.mark("imap", &n.to_string(), "", ""), false, now);
         }
-        assert!(verified.known.lock().len() <= 100);
-        let last = verified.mark("imap", "999", "", "");
-        assert!(verified.holds(&last, start + Duration::from_secs(1)));
+        assert_eq!(verified.verdict(&right, now), Some(true));
     }
 }

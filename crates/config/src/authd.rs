@@ -206,10 +206,12 @@ settings! {
         auth_worker_max_count: u32 = 0u32, in 0..=64, was "Dovecot auth_worker_max_count";
         /// Password checks that may wait for a thread; more are answered with a temporary failure.
         auth_worker_queue_limit: u32 = 200u32, in 1..=10_000;
-        /// Passwords that were right lately and need no second hashing, in memory only; 0 turns this off. A changed password counts at once.
+        /// Passwords that were right lately and need no second hashing, in memory only; 0 turns this off, and `auth_cache_negative_ttl` too. A changed password counts at once.
         auth_cache_entries: u32 = 10_000u32, in 0..=1_000_000, was "Dovecot auth_cache_size";
         /// How long such a password is remembered.
         auth_cache_ttl: Duration = hours(1), in secs(1)..=hours(24), was "Dovecot auth_cache_ttl";
+        /// How long a wrong password is remembered, so that asking again with the same one costs no hashing, and that an SQL passdb or the accounts do not know a user. Users that `facteur` adds and new passwords count at once, users that others add within this time. Twice `auth_cache_entries` are kept at most. 0 turns this off.
+        auth_cache_negative_ttl: Duration = minutes(1), in secs(0)..=hours(24), was "Dovecot auth_cache_negative_ttl";
         /// Connections at the same time on each socket.
         client_limit: u32 = 1000u32, in 10..=100_000, was "Dovecot client_limit";
     }

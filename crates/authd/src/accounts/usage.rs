@@ -85,7 +85,7 @@ impl Accounts {
                 keep_login(&mut change, &user, login).await?;
             }
         }
-        change.done().await
+        change.kept().await
     }
 }
 

@@ -3,6 +3,7 @@
 use super::newer::SERVICES;
 use super::{Accounts, read};
 use mail_types::{Address, Domain};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tables::sql::{Fault, Kind, Transaction, Value};
 use tokio::sync::MutexGuard;
 use zeroize::Zeroizing;
@@ -54,6 +55,7 @@ pub struct MailboxChange {
 /// A transaction and the right to write; committed by `done`, undone when dropped.
 pub(super) struct Change<'a> {
     transaction: Transaction,
+    changes: &'a AtomicU64,
     _alone: MutexGuard<'a, ()>,
 }
 
@@ -148,6 +150,14 @@ impl Change<'_> {
     }
 
     pub(super) async fn done(self) -> Result<(), WriteError> {
+        let done = self.transaction.commit().await;
+        // Whatever was said of it, it may have been done.
+        self.changes.fetch_add(1, Ordering::Release);
+        Ok(done?)
+    }
+
+    /// As `done`, of what changes no account.
+    pub(super) async fn kept(self) -> Result<(), WriteError> {
         Ok(self.transaction.commit().await?)
     }
 }
@@ -165,7 +175,7 @@ impl Accounts {
     pub(super) async fn change(&self) -> Result<Change<'_>, WriteError> {
         let alone = self.writer.lock().await;
         self.logins.are_kept(&self.database).await?;
-        Ok(Change { transaction: self.database.begin().await?, _alone: alone })
+        Ok(Change { transaction: self.database.begin().await?, changes: &self.changes, _alone: alone })
     }
 
     pub async fn domain_add(&self, domain: &Domain, description: &str) -> Result<(), WriteError> {

@@ -1,6 +1,7 @@
 //! authd as a whole, asked over its sockets.
 
 mod apps;
+mod cache;
 mod mechanisms;
 mod several;
 

@@ -5,7 +5,7 @@ use crate::accounts::{Accounts, Source};
 use sqlx::Executor;
 use sqlx::sqlite::SqlitePool;
 
-async fn sql(dir: &Path, statement: &'static str) {
+pub(super) async fn sql(dir: &Path, statement: &'static str) {
     let file = dir.join("accounts.sqlite");
     let pool = SqlitePool::connect(&format!("sqlite:{}", file.display())).await.expect("opens");
     pool.execute(statement).await.expect(statement);

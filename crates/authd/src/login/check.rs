@@ -1,0 +1,212 @@
+//! A password against what the passdbs have.
+
+use super::{Attempt, Desk, Fault};
+use crate::chain::{Chain, Outcome};
+use crate::directory::{DENIED, Source, Stored};
+use mail_types::Secret;
+use sasl::Credentials;
+use std::time::Instant;
+
+impl Desk {
+    /// Asks the passdbs, as their rules say.
+    pub(super) async fn verdict(
+        &self,
+        attempt: &Attempt,
+        user: Option<&str>,
+        credentials: &Credentials,
+        master: bool,
+    ) -> anyhow::Result<Result<String, Fault>> {
+        let mut chain = Chain::default();
+        let mut compared = false;
+        if let Some(user) = user {
+            for source in self.directory.sources(master) {
+                if !chain.asks(&source.rules) {
+                    continue;
+                }
+                let proven = chain.is_proven();
+                let outcome = match self.ask(attempt, source, user, (!proven).then_some(credentials), &mut compared).await {
+                    Ok(outcome) => outcome,
+                    Err(error) => Outcome::Unknown(error),
+                };
+                if !chain.take(&source.rules, outcome) {
+                    break;
+                }
+            }
+        }
+        if !compared {
+            self.compare(attempt, user.unwrap_or_default(), None, credentials).await?;
+        }
+        Ok(match chain.verdict()? {
+            Ok(user) => self.allowed(attempt, &user, &credentials.authorization),
+            Err(fault) => Err(fault),
+        })
+    }
+
+    /// Asks one passdb; without credentials only whether it knows the user.
+    async fn ask(
+        &self,
+        attempt: &Attempt,
+        source: &Source,
+        user: &str,
+        credentials: Option<&Credentials>,
+        compared: &mut bool,
+    ) -> anyhow::Result<Outcome> {
+        let stored = self.directory.stored_at(source, user, &attempt.service, attempt.remote).await?;
+        let Some(stored) = stored else { return Ok(Outcome::Wrong(Fault::UnknownUser)) };
+        if source.rules.deny {
+            return Ok(Outcome::Refused(Fault::Barred(DENIED)));
+        }
+        if let Some(credentials) = credentials {
+            *compared = true;
+            if !self.is_right(attempt, source, &stored, credentials).await? {
+                return Ok(Outcome::Wrong(if stored.second_factor { Fault::SecondFactor } else { Fault::Mismatch }));
+            }
+        }
+        Ok(match stored.barred {
+            Some(why) => Outcome::Refused(Fault::Barred(why)),
+            None => Outcome::Right(stored.user),
+        })
+    }
+
+    /// Whether this is the user's password, or one of those for apps.
+    async fn is_right(&self, attempt: &Attempt, source: &Source, stored: &Stored, credentials: &Credentials) -> anyhow::Result<bool> {
+        let given = credentials.password.reveal();
+        let was_right = |text: &str| {
+            let mark = self.verified.mark(&attempt.service, &stored.user, text, given);
+            self.verified.verdict(&mark, Instant::now()) == Some(true)
+        };
+        if !stored.second_factor && was_right(&stored.password) {
+            return Ok(true);
+        }
+        let apps = self.directory.app_passwords(source, &stored.user).await?;
+        let mut candidates: Vec<(&str, Option<u64>)> = apps.iter().map(|app| (app.password.as_str(), Some(app.id))).collect();
+        if !stored.second_factor {
+            candidates.push((&stored.password, None));
+        }
+        if candidates.iter().any(|(text, _)| was_right(text)) {
+            return Ok(true);
+        }
+        // Cheap ones first: an app with a long random password does not have the slow hash of the mailbox's own computed each time.
+        candidates.sort_by_key(|(text, _)| passwords::strength(text, &stored.default_scheme));
+        if candidates.is_empty() {
+            self.compare(attempt, &stored.user, None, credentials).await?;
+        }
+        let mut verdict = Ok(false);
+        for (text, app) in candidates {
+            match self.compare(attempt, &stored.user, Some((text, &stored.default_scheme)), credentials).await {
+                Ok(false) => {}
+                // One that cannot be looked at keeps nobody from using the others.
+                Err(error) => verdict = Err(error),
+                Ok(true) => {
+                    if let Some(id) = app {
+                        self.directory.app_password_used(source, &stored.user, id, attempt.remote);
+                    }
+                    return Ok(true);
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Compares with a stored password and its scheme, on the pool. Without one, with nobody's password, which takes as long and is never right.
+    /// What was compared lately is known.
+    async fn compare(
+        &self,
+        attempt: &Attempt,
+        user: &str,
+        stored: Option<(&str, &str)>,
+        credentials: &Credentials,
+    ) -> anyhow::Result<bool> {
+        let stored = stored.filter(|(text, _)| !text.is_empty());
+        let there = stored.is_some();
+        let (text, scheme) = stored.unwrap_or((&self.nobody, "CRYPT"));
+        let mark = self.verified.mark(&attempt.service, user, text, credentials.password.reveal());
+        if let Some(verdict) = self.verified.verdict(&mark, Instant::now()) {
+            return Ok(verdict && there);
+        }
+        let (text, scheme) = (zeroize::Zeroizing::new(text.to_owned()), scheme.to_owned());
+        let password = credentials.password.clone();
+        let prepared = credentials.prepared_password();
+        let memory_bytes = passwords::memory_bytes(&text, &scheme);
+        let compare = move || -> Result<bool, passwords::Unusable> {
+            if passwords::verify(&text, &scheme, password.reveal())? {
+                return Ok(true);
+            }
+            match prepared {
+                Some(prepared) => passwords::verify(&text, &scheme, prepared.reveal()),
+                None => Ok(false),
+            }
+        };
+        let compared = self.pool.run(memory_bytes, compare).await?;
+        let is_right = compared.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))? && there;
+        self.verified.remember(mark, is_right, Instant::now());
+        Ok(is_right)
+    }
+
+    /// Hashes a new password on the pool.
+    pub async fn hash(&self, password: Secret) -> anyhow::Result<String> {
+        let (scheme, rounds) = (self.new_scheme.clone(), self.new_rounds);
+        // Nobody's is of the same scheme and cost.
+        let memory_bytes = passwords::memory_bytes(&self.nobody, "CRYPT");
+        Ok(self.pool.run(memory_bytes, move || passwords::hash(&scheme, password.reveal(), rounds)).await??)
+    }
+
+    /// Whether a hash made elsewhere can be used; costs as much as a login with it, so this is done on the pool too.
+    pub async fn check_usable(&self, stored: &str) -> anyhow::Result<()> {
+        let (stored, memory_bytes) = (zeroize::Zeroizing::new(stored.to_owned()), passwords::memory_bytes(stored, "CRYPT"));
+        Ok(self.pool.run(memory_bytes, move || passwords::check_usable(&stored, "CRYPT")).await??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::State;
+
+    async fn open(dir: &std::path::Path, settings: &str) -> State {
+        std::fs::write(dir.join("users"), "ann@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n").expect("write");
+        let text = format!(
+            "hostname = \"mx.x.org\"\nmydomain = \"x.org\"\nstate_directory = \".\"\n[authd]\nauth_failure_delay = \"0s\"\n\
+             auth_penalty_after = 1000\n{settings}[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"users\"\n"
+        );
+        let file = dir.join("facteur.toml");
+        let config = config::Config::from_texts(&file, &[(file.clone(), text)]).unwrap_or_else(|e| panic!("{e}"));
+        State::open(&config, None).await.expect("state")
+    }
+
+    /// Whether the login succeeds, and how many passwords were hashed for it.
+    async fn cost(state: &State, user: &str, password: &str) -> (bool, u64) {
+        let attempt = Attempt { service: "imap".into(), mechanism: "PLAIN", ..Attempt::default() };
+        let credentials = Credentials { authorization: String::new(), authentication: user.to_owned(), password: Secret::new(password) };
+        let before = state.desk.hashing().0;
+        let verdict = state.desk.check(&attempt, credentials).await;
+        (verdict.is_ok(), state.desk.hashing().0 - before)
+    }
+
+    #[tokio::test]
+    async fn the_same_password_is_hashed_once_whether_right_or_wrong_or_nobodys() {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = open(dir.path(), "").await;
+        for (user, password, want) in
+            [("ann", "clé 42", true), ("ann", "wrong", false), ("ann", "wronger", false), ("nobody", "wrong", false), ("a/b", "x", false)]
+        {
+            assert_eq!(cost(&state, user, password).await, (want, 1), "{user} {password}");
+            assert_eq!(cost(&state, user, password).await, (want, 0), "{user} {password} again");
+        }
+        std::fs::write(dir.path().join("users"), "ann@x.org:{PLAIN}wrong\nnobody@x.org:{PLAIN}wrong\n").expect("write");
+        assert_eq!(cost(&state, "ann", "wrong").await, (true, 1));
+        assert_eq!(cost(&state, "nobody", "wrong").await, (true, 1));
+        assert_eq!(cost(&state, "ann", "clé 42").await, (false, 1));
+    }
+
+    #[tokio::test]
+    async fn wrong_passwords_are_remembered_only_when_the_settings_say_so() {
+        let dir = tempfile::tempdir().expect("directory");
+        let state = open(dir.path(), "auth_cache_negative_ttl = \"0s\"\n").await;
+        for _ in 0..2 {
+            assert_eq!(cost(&state, "ann", "wrong").await, (false, 1));
+        }
+        assert_eq!(cost(&state, "ann", "clé 42").await, (true, 1));
+        assert_eq!(cost(&state, "ann", "clé 42").await, (true, 0));
+    }
+}
