@@ -76,6 +76,33 @@ pub struct Found {
     pub fields: Vec<(String, String)>,
 }
 
+/// A passdb whose passwords can be replaced.
+pub enum Writer {
+    Accounts(Accounts),
+    Sql(SqlSource),
+}
+
+impl Writer {
+    /// Stores a new hash where the old one still is; whether it was.
+    pub async fn replace(&self, user: &str, old: &str, new: &str) -> anyhow::Result<bool> {
+        match self {
+            Writer::Accounts(accounts) => Ok(accounts.replace_password(user, old, new).await?),
+            Writer::Sql(queries) => queries.replace_password(user, old, new).await,
+        }
+    }
+}
+
+impl Source {
+    /// `None`: its passwords are for others to change.
+    pub fn writer(&self) -> Option<Writer> {
+        match &self.passdb {
+            Passdb::Accounts(accounts) => Some(Writer::Accounts(accounts.clone())),
+            Passdb::Sql(queries) if queries.has_update_query() => Some(Writer::Sql(queries.clone())),
+            Passdb::Sql(_) | Passdb::File { .. } => None,
+        }
+    }
+}
+
 impl Directory {
     /// Opens all that the settings name, and checks it. Blocks on files.
     pub fn open(config: &Config, accounts: &Accounts) -> anyhow::Result<Directory> {

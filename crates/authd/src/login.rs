@@ -5,6 +5,7 @@
 //! too many checks waiting) is a temporary failure, never a verdict about the password.
 
 mod check;
+mod upgrade;
 
 use crate::directory::{Directory, Stored};
 use crate::passwd_file::Network;
@@ -24,6 +25,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use upgrade::Upgrade;
+
 pub struct Desk {
     pub directory: Directory,
     pool: Kept<(u32, u32), Pool>,
@@ -31,6 +34,7 @@ pub struct Desk {
     penalty: Kept<(u32, Duration, Vec<String>), Penalty>,
     master_separator: String,
     tokens: Option<Tokens>,
+    upgrade: Option<Upgrade>,
     failure_delay: Duration,
     verbose: bool,
     /// What the password of a user who is not there is compared with.
@@ -174,6 +178,7 @@ impl Desk {
             )?,
             master_separator: authd.auth_master_user_separator.clone(),
             tokens: Tokens::open(config)?,
+            upgrade: Upgrade::of(authd)?,
             failure_delay: authd.auth_failure_delay,
             verbose: authd.auth_verbose,
             salts: match previous {

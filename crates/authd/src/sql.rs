@@ -8,11 +8,12 @@
 //!   WHERE username = '%u' AND active = '1'
 //! user_query = SELECT '/home/vmail/%u' AS home, 5000 AS uid, 5000 AS gid FROM mailbox WHERE username = '%u'
 //! iterate_query = SELECT username FROM mailbox
+//! update_query = UPDATE mailbox SET password = '%{new_password}' WHERE username = '%u' AND password = '%{old_password}'
 //! ```
 //! A `\` at its end continues a line. The name of a column is the name of a field, NULL is no field. A password query gives `password` and may
 //! give `user` (the name from then on), `nologin`, `allow_nets`, `nopassword`, and `userdb_…`, which the user database `prefetch` takes; a user
 //! query `home`, `mail`, `uid`, `gid`, `quota_rule`, or the older `quota` (`dirsize:storage=N`, in bytes as PostfixAdmin has them, or
-//! `maildir:storage=N`). Values are bound as parameters: nothing in a name becomes part of the query.
+//! `maildir:storage=N`). An update query is ours: it stores another hash (`auth_upgrade_scheme`) in the place of the old one. Values are bound as parameters: nothing in a name becomes part of the query.
 
 use crate::names::Names;
 use anyhow::{Context, bail};
@@ -34,6 +35,7 @@ struct Inner {
     password: Option<Query>,
     user: Option<Query>,
     iterate: Option<Query>,
+    update: Option<Query>,
 }
 
 /// What a query said of a user: names and values.
@@ -96,6 +98,24 @@ impl SqlSource {
         self.0.user.is_some()
     }
 
+    pub fn has_update_query(&self) -> bool {
+        self.0.update.is_some()
+    }
+
+    /// Has another hash stored where the old one still is; whether it was.
+    pub async fn replace_password(&self, user: &str, old: &str, new: &str) -> anyhow::Result<bool> {
+        let name = || format!("update_query of {}", self.0.path.display());
+        let query = self.0.update.as_ref().with_context(name)?;
+        let asker = Asker { user, old_password: old, new_password: new, ..Asker::default() };
+        let Some(values) = query.parameters_for(&asker) else { return Ok(false) };
+        let mut transaction = self.0.database.begin().await.with_context(name)?;
+        let rows = transaction.execute(query.text(), &values).await.with_context(name)?;
+        // The name is one user's: a query that forgets to ask for it must not give all the same password.
+        anyhow::ensure!(rows <= 1, "{} would change {rows} rows", name());
+        transaction.commit().await.with_context(name)?;
+        Ok(rows > 0)
+    }
+
     /// The scheme of passwords that name none.
     pub fn scheme(&self) -> Option<&str> {
         self.0.scheme.as_deref()
@@ -103,11 +123,11 @@ impl SqlSource {
 
     pub async fn password(&self, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Fields>> {
         let remote = remote.map(|ip| ip.to_string()).unwrap_or_default();
-        self.one(self.0.password.as_ref(), "password_query", &Asker { user, service, remote: &remote }).await
+        self.one(self.0.password.as_ref(), "password_query", &Asker { user, service, remote: &remote, ..Asker::default() }).await
     }
 
     pub async fn user(&self, user: &str) -> anyhow::Result<Option<Fields>> {
-        self.one(self.0.user.as_ref(), "user_query", &Asker { user, service: "", remote: "" }).await
+        self.one(self.0.user.as_ref(), "user_query", &Asker { user, ..Asker::default() }).await
     }
 
     /// The names of all users. Without an `iterate_query` they cannot be told.
@@ -147,7 +167,7 @@ fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
         "sqlite" => Kind::Sqlite,
         other => bail!("driver = {} is none of mysql, pgsql, sqlite", mail_types::printable(other)),
     };
-    let places = places(kind, get("connect").context("has no connect")?, path)?;
+    let places = places(kind, get("connect").context("has no connect")?, path, get("update_query").is_some())?;
     let query = |name: &str| get(name).map(|text| Query::dovecot(text, kind)).transpose().map_err(|why| anyhow::anyhow!("{name}: {why}"));
     Ok(Inner {
         path: path.to_owned(),
@@ -156,6 +176,7 @@ fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
         password: query("password_query")?,
         user: query("user_query")?,
         iterate: query("iterate_query")?,
+        update: query("update_query")?,
     })
 }
 
@@ -184,9 +205,10 @@ fn settings(text: &str) -> anyhow::Result<HashMap<String, Zeroizing<String>>> {
 }
 
 /// `host=a host=b port=3306 dbname=x user=y password=z`; for SQLite the path of the file.
-fn places(kind: Kind, connect: &str, file: &Path) -> anyhow::Result<Vec<Place>> {
+fn places(kind: Kind, connect: &str, file: &Path, is_changed: bool) -> anyhow::Result<Vec<Place>> {
     if kind == Kind::Sqlite {
-        return Ok(vec![Place::file(&file.parent().unwrap_or(Path::new("/")).join(connect))]);
+        let path = file.parent().unwrap_or(Path::new("/")).join(connect);
+        return Ok(vec![if is_changed { Place::changed_file(&path) } else { Place::file(&path) }]);
     }
     let (mut hosts, mut port, mut database, mut user, mut password) = (Vec::new(), None, None, None, None);
     let (mut ca, mut cert, mut key, mut level, mut compare_name) = (None, None, None, None, false);

@@ -86,6 +86,7 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(passwords::can_make(new), "authd.default_pass_scheme: {new:?} is none of {}", names(true));
     let known = passwords::strength_of_scheme(stored).is_some();
     anyhow::ensure!(known, "authd.stored_pass_scheme: {stored:?} is none of {}", names(false));
+    crate::login::Upgrade::of(&config.authd)?;
     Source::of(config)?;
     crate::login::trusted_networks(&config.authd.login_trusted_networks)?;
     Directory::check(config)

@@ -200,6 +200,8 @@ settings! {
         default_pass_scheme: String = "ARGON2ID", was "Dovecot default_pass_scheme";
         /// The scheme of stored passwords that name none. `CRYPT` tells it from the shape of the hash (`$1$`, `$2y$`, `$5$`, `$6$`, `$y$`, `$argon2id$`, 32 hex digits, 13 characters of DES); where another is set, a hash with `$` is recognised all the same, unless that is `PLAIN`.
         stored_pass_scheme: String = "CRYPT", was "Dovecot default_pass_scheme";
+        /// A scheme, such as `ARGON2ID`, that stored passwords of weaker schemes are hashed with anew when their user logs in with PLAIN or LOGIN. Those that serve an offered mechanism as they are (SCRAM, CRAM-MD5) stay. The accounts are written, and databases of an `sql` passdb whose file has an `update_query`. Who else reads the column has to know the scheme. Empty: nothing is changed.
+        auth_upgrade_scheme: String = "";
         /// Iterations of SCRAM for new keys, for keys that are made from plain passwords, and for users who are not there. Users whose stored keys have another number can be told from those who are not there.
         auth_scram_iterations: u32 = 4096u32, in 4096..=1_000_000;
         /// Threads that check passwords. 0: one per processor.

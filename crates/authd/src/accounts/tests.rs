@@ -192,3 +192,17 @@ async fn tables_that_postfixadmin_made_are_taken_as_they_are() {
     accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
     assert_eq!(accounts.usernames().await.expect("list"), ["ann@example.org"]);
 }
+
+#[tokio::test]
+async fn another_hash_is_stored_only_where_the_old_one_still_is() {
+    let (_dir, accounts) = open().await;
+    accounts.domain_add(&domain("example.org"), "").await.expect("domain");
+    accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+    let now = async || accounts.mailbox("ann@example.org").await.expect("answer").expect("there").password;
+    assert!(!accounts.replace_password("ann@example.org", "{PLAIN}PW", "{PLAIN}x").await.expect("asked"));
+    assert!(!accounts.replace_password("bob@example.org", "{PLAIN}pw", "{PLAIN}x").await.expect("asked"));
+    assert_eq!(now().await.as_str(), "{PLAIN}pw");
+    assert!(accounts.replace_password("ann@example.org", "{PLAIN}pw", "{PLAIN}x").await.expect("asked"));
+    assert!(!accounts.replace_password("ann@example.org", "{PLAIN}pw", "{PLAIN}y").await.expect("asked"));
+    assert_eq!(now().await.as_str(), "{PLAIN}x");
+}

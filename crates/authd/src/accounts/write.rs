@@ -302,6 +302,22 @@ impl Accounts {
         change.done().await
     }
 
+    /// Puts another hash of the same password in the place of `old`; whether that was still there. The time of the last change stays: the
+    /// password is the same.
+    pub async fn replace_password(&self, username: &str, old: &str, new: &str) -> Result<bool, WriteError> {
+        let mut change = self.change().await?;
+        let text = change.transaction.kind().placeholders("SELECT username, password FROM mailbox WHERE username = ?");
+        let row = read::named(change.transaction.fetch(text, &[username.into()]).await?, username);
+        // Databases may compare without regard to case.
+        if row.is_none_or(|row| row.text(1) != old) {
+            return Ok(false);
+        }
+        let statement = "UPDATE mailbox SET password = ? WHERE username = ? AND password = ?";
+        let replaced = change.run(statement, &[new.into(), username.into(), old.into()]).await? > 0;
+        change.done().await?;
+        Ok(replaced)
+    }
+
     pub async fn mailbox_delete(&self, address: &Address) -> Result<(), WriteError> {
         let mut change = self.change().await?;
         let username = database_name(&address.to_lowercase())?;

@@ -194,3 +194,34 @@ async fn queries_of_ones_own_give_passwords_and_users() {
     assert!(directory.user("bob@example.org").await.expect("answer").is_none());
     assert_eq!(directory.list().await.expect("list"), ["ann@example.org"]);
 }
+
+#[tokio::test]
+async fn an_update_query_stores_another_hash_for_one_user() {
+    let place = Place::new().await;
+    let domain = Domain::parse("example.org").expect("domain");
+    place.accounts.domain_add(&domain, "").await.expect("domain");
+    for local in ["ann", "bob"] {
+        let add = NewMailbox {
+            address: Address::new(local, domain.clone()).expect("address"),
+            password: Zeroizing::new("{PLAIN}pw".into()),
+            name: String::new(),
+            maildir: format!("{local}/"),
+            quota_bytes: 0,
+        };
+        place.accounts.mailbox_add(&add).await.expect("mailbox");
+    }
+    let sound = "WHERE username = '%u' AND password = '%{old_password}'";
+    for (condition, want) in [(sound, Some(true)), (sound, Some(false)), ("WHERE password <> '%{old_password}'", None), ("", None)] {
+        let text = format!(
+            "driver = sqlite\nconnect = accounts.sqlite\npassword_query = SELECT password FROM mailbox WHERE username = '%u'\n\
+             update_query = UPDATE mailbox SET password = '%{{new_password}}' {condition}\n"
+        );
+        std::fs::write(place.dir.path().join("sql.conf.ext"), text).expect("file");
+        let directory = place.open("[[authd.passdb]]\ndriver = \"sql\"\nargs = \"sql.conf.ext\"\n").expect("directory");
+        let writer = directory.sources(false).next().expect("a passdb").writer().expect("with an update_query");
+        let old = if want.is_some() { "{PLAIN}pw" } else { "{PLAIN}none" };
+        assert_eq!(writer.replace("ann@example.org", old, "{PLAIN}new").await.ok(), want, "{condition}");
+        assert_eq!(stored(&directory, "ann@example.org", None).await.expect("there").password.as_str(), "{PLAIN}new", "{condition}");
+        assert_eq!(stored(&directory, "bob@example.org", None).await.expect("there").password.as_str(), "{PLAIN}pw", "{condition}");
+    }
+}

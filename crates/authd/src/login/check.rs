@@ -98,8 +98,9 @@ impl Desk {
                 // One that cannot be looked at keeps nobody from using the others.
                 Err(error) => verdict = Err(error),
                 Ok(true) => {
-                    if let Some(id) = app {
-                        self.directory.app_password_used(source, &stored.user, id, attempt.remote);
+                    match app {
+                        Some(id) => self.directory.app_password_used(source, &stored.user, id, attempt.remote),
+                        None => self.upgrade(attempt, source, stored, &credentials.password),
                     }
                     return Ok(true);
                 }

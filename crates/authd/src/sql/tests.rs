@@ -26,7 +26,7 @@ WHERE username = '%u' AND active = '1'
 async fn the_guides_file_is_understood() {
     let source = source(GUIDE).unwrap_or_else(|e| panic!("{e:#}"));
     assert_eq!(source.scheme.as_deref(), Some("MD5"));
-    let asker = Asker { user: "ann@x.org", service: "imap", remote: "" };
+    let asker = Asker { user: "ann@x.org", service: "imap", ..Asker::default() };
     let query = source.password.expect("a password query");
     assert!(query.text().ends_with("FROM mailbox WHERE username = ? AND active = '1'"), "{}", query.text());
     assert_eq!(

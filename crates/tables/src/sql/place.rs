@@ -115,6 +115,11 @@ impl Place {
         Place::Sqlite(Box::new(SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT)))
     }
 
+    /// An SQLite file of others, which is changed too.
+    pub fn changed_file(path: &Path) -> Place {
+        Place::Sqlite(Box::new(writable(path)))
+    }
+
     /// An SQLite file of ours, made when it is not there; a change is on disk when it is committed.
     pub fn own_file(path: &Path) -> Place {
         Place::Sqlite(Box::new(writable(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).optimize_on_close(true, None)))

@@ -13,17 +13,19 @@ pub(super) struct Key<'a> {
     /// Before the last @; the whole key without one.
     pub local: &'a str,
     pub domain: Option<&'a str>,
-    service: &'a str,
-    remote: &'a str,
+    asker: Asker<'a>,
 }
 
 /// Who is asked for, in Dovecot's queries.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Asker<'a> {
     pub user: &'a str,
     /// Such as `imap`; empty when nobody logs in.
     pub service: &'a str,
     pub remote: &'a str,
+    /// What is stored, and what is to be stored in its place.
+    pub old_password: &'a str,
+    pub new_password: &'a str,
 }
 
 /// Whose names the variables of a query have.
@@ -40,15 +42,15 @@ enum Words {
 impl<'a> Key<'a> {
     pub fn of(whole: &'a str) -> Key<'a> {
         match whole.rsplit_once('@') {
-            Some((local, domain)) => Key { whole, local, domain: Some(domain), service: "", remote: "" },
-            None => Key { whole, local: whole, domain: None, service: "", remote: "" },
+            Some((local, domain)) => Key { whole, local, domain: Some(domain), asker: Asker::default() },
+            None => Key { whole, local: whole, domain: None, asker: Asker::default() },
         }
     }
 
     /// In Dovecot a user without a domain has an empty one.
     fn of_asker(asker: &Asker<'a>) -> Key<'a> {
         let key = Key::of(asker.user);
-        Key { domain: Some(key.domain.unwrap_or_default()), service: asker.service, remote: asker.remote, ..key }
+        Key { domain: Some(key.domain.unwrap_or_default()), asker: *asker, ..key }
     }
 
     /// Label `n` of the domain from the right, from 1; of a key without @, of the key itself.
@@ -67,6 +69,8 @@ enum Piece {
     Label(usize),
     Service,
     Remote,
+    OldPassword,
+    NewPassword,
     /// `%s` of the value, in a result format.
     Value,
     ValueLocal,
@@ -196,8 +200,10 @@ fn fill(pieces: &[Piece], key: &Key<'_>, value: &str) -> Option<String> {
             Piece::Local => out.push_str(key.local),
             Piece::Domain => out.push_str(key.domain?),
             Piece::Label(n) => out.push_str(key.label(*n)?),
-            Piece::Service => out.push_str(key.service),
-            Piece::Remote => out.push_str(key.remote),
+            Piece::Service => out.push_str(key.asker.service),
+            Piece::Remote => out.push_str(key.asker.remote),
+            Piece::OldPassword => out.push_str(key.asker.old_password),
+            Piece::NewPassword => out.push_str(key.asker.new_password),
             Piece::Value => out.push_str(value),
             Piece::ValueLocal => out.push_str(Some(Key::of(value).local).filter(|local| !local.is_empty())?),
             Piece::ValueDomain => out.push_str(Key::of(value).domain?),
@@ -261,6 +267,8 @@ fn dovecot_piece(letter: char, chars: &mut std::str::Chars<'_>) -> Result<Piece,
         "domain" => Piece::Domain,
         "service" | "protocol" => Piece::Service,
         "rip" | "remote_ip" => Piece::Remote,
+        "old_password" => Piece::OldPassword,
+        "new_password" => Piece::NewPassword,
         _ => return Err(format!("%{{{name}}} is not known")),
     };
     chars.nth(name.chars().count());
@@ -308,7 +316,7 @@ mod tests {
 
     #[test]
     fn dovecots_variables_have_their_own_meanings() {
-        let asker = Asker { user: "ann@x.org", service: "imap", remote: "192.0.2.1" };
+        let asker = Asker { user: "ann@x.org", service: "imap", remote: "192.0.2.1", old_password: "{PLAIN}%u", new_password: "$6$x" };
         for (query, text, parameters) in [
             (
                 "SELECT '/home/vmail/%u' AS home WHERE username = '%u'",
@@ -317,13 +325,18 @@ mod tests {
             ),
             ("SELECT a WHERE b = '%n' AND c = '%Ld'", "SELECT a WHERE b = ? AND c = ?", vec!["ann", "x.org"]),
             ("SELECT a WHERE b = '%{user}-%{domain}' AND s = %s", "SELECT a WHERE b = ? AND s = ?", vec!["ann@x.org-x.org", "imap"]),
+            (
+                "UPDATE a SET p = '%{new_password}' WHERE b = '%u' AND p = '%{old_password}'",
+                "UPDATE a SET p = ? WHERE b = ? AND p = ?",
+                vec!["$6$x", "ann@x.org", "{PLAIN}%u"],
+            ),
             ("SELECT a WHERE b = %{username} AND r LIKE '%r%%'", "SELECT a WHERE b = ? AND r LIKE ?", vec!["ann", "192.0.2.1%"]),
         ] {
             let compiled = Query::dovecot(query, Kind::Mysql).expect(query);
             assert_eq!(&*compiled.text(), text, "{query}");
             assert_eq!(compiled.parameters_for(&asker), Some(parameters.into_iter().map(bound).collect()), "{query}");
         }
-        let without_domain = Asker { user: "ann", service: "", remote: "" };
+        let without_domain = Asker { user: "ann", ..Asker::default() };
         let compiled = Query::dovecot("SELECT a WHERE b = '%d'", Kind::Sqlite).expect("query");
         assert_eq!(compiled.parameters_for(&without_domain), Some(vec![bound("")]));
         for bad in ["SELECT '%w'", "SELECT '%{pw'", "SELECT %{", "SELECT '%L'"] {

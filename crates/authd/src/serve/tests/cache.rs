@@ -10,7 +10,8 @@ fn mailbox(user: &str) -> Request {
 
 #[tokio::test]
 async fn a_login_that_is_remembered_ends_with_its_password_or_its_account() {
-    let authd = Running::start("").await;
+    // That somebody was not there a moment ago is remembered otherwise.
+    let authd = Running::start("auth_penalty_after = 1000\nauth_cache_negative_ttl = \"0s\"\n").await;
     let (client, accounts) = (authd.auth(), AccountsClient::new(authd.socket("accounts")));
     add_ann(&accounts, "secret").await;
     let dir = authd.dir.path();
