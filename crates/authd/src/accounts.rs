@@ -20,7 +20,7 @@ mod write;
 
 use anyhow::Context;
 use config::{AccountsKind, Config};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tables::sql::{Database, Fault, Place, Row, Value};
@@ -66,10 +66,7 @@ impl Source {
         let file = &authd.accounts_password_file;
         let password = match file.as_os_str().is_empty() {
             true => None,
-            false => {
-                let text = std::fs::read_to_string(file).with_context(|| format!("authd.accounts_password_file {}", file.display()))?;
-                Some(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
-            }
+            false => Some(first_line(file).context("authd.accounts_password_file")?),
         };
         let source = Source::PostfixAdmin { url: config.expand(&authd.accounts_url), password };
         source.place()?;
@@ -84,6 +81,12 @@ impl Source {
             }
         }
     }
+}
+
+/// A password in a file of its own.
+pub fn first_line(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let text = Zeroizing::new(std::fs::read_to_string(file).with_context(|| file.display().to_string())?);
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
 }
 
 impl Accounts {

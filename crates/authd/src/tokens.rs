@@ -7,6 +7,7 @@
 mod introspection;
 mod jwt;
 
+use crate::accounts::first_line;
 use anyhow::Context;
 use config::Config;
 use introspection::Provider;
@@ -40,9 +41,9 @@ impl Tokens {
             true => None,
             false => Some(Keys::open(&config.directory().join(&authd.oauth2_key_file)).context("authd.oauth2_key_file")?),
         };
-        let provider = match authd.oauth2_introspection_url.as_str() {
+        let provider = match &*authd.oauth2_introspection_url {
             "" => None,
-            url => Some(Provider::of(url).context("authd.oauth2_introspection_url")?),
+            url => Some(provider(url, config).context("authd.oauth2_introspection_url")?),
         };
         if keys.is_none() && provider.is_none() {
             return Ok(None);
@@ -74,6 +75,15 @@ impl Tokens {
             _ => Ok(Err("the provider says that the token is not active")),
         }
     }
+}
+
+fn provider(url: &str, config: &Config) -> anyhow::Result<Provider> {
+    let authd = &config.authd;
+    let password = match authd.oauth2_introspection_password_file.as_os_str().is_empty() {
+        true => None,
+        false => Some(first_line(&authd.oauth2_introspection_password_file).context("oauth2_introspection_password_file")?),
+    };
+    Provider::of(url, password, &authd.oauth2_tls_ca_cert_file)
 }
 
 fn now() -> u64 {

@@ -1,6 +1,6 @@
 use crate::report::Source;
 use crate::setting::{hours, minutes, secs};
-use crate::value::{DatabaseUrl, Value, quote};
+use crate::value::{SecretUrl, Value, quote};
 use crate::{choices, settings};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -155,7 +155,7 @@ settings! {
         /// Whose tables the accounts are in. `own`: the SQLite file `accounts_database`. `postfixadmin`: the database of PostfixAdmin at `accounts_url`, whose tables stay as they are.
         accounts: AccountsKind = AccountsKind::Own;
         /// PostfixAdmin's database: `mysql://postfix_user@localhost/postfix_db`, `postgresql://user@host:5432/postfix` or `sqlite:/path`. In `localhost` MySQL's socket is used. What is odd in a name or password is written as %XX.
-        accounts_url: DatabaseUrl = "";
+        accounts_url: SecretUrl = "";
         /// The file whose first line is the password for `accounts_url`, so that the settings may be read by all. Empty: it is in `accounts_url`, or there is none.
         accounts_password_file: PathBuf = "";
         /// With `accounts = "own"`: an SQLite file with PostfixAdmin's tables, made when it is not there. Empty: `accounts.sqlite` in `state_directory`.
@@ -166,8 +166,12 @@ settings! {
         auth_mechanisms: Vec<String> = ["plain", "login"].map(String::from), was "Dovecot auth_mechanisms";
         /// For `oauthbearer` and `xoauth2`: the keys that tokens (JWT) are signed with, a JWK Set as providers publish it. Keys for RS256, ES256, EdDSA and HS256 are used.
         oauth2_key_file: PathBuf = "", was "Dovecot local_validation_key_dict";
-        /// Where the provider is asked about tokens that the keys do not decide (RFC 7662): `http://[user:password@]host:port/path`. authd speaks no TLS, so this is on this machine, or a proxy there.
-        oauth2_introspection_url: String = "", was "Dovecot introspection_url";
+        /// Where the provider is asked about tokens that the keys do not decide (RFC 7662): `https://[user[:password]@]host[:port]/path`. `http://` is for a provider or a proxy on this machine: name, password and tokens cross the wire as they are.
+        oauth2_introspection_url: SecretUrl = "", was "Dovecot introspection_url";
+        /// The file whose first line is the password for `oauth2_introspection_url`, so that the settings may be read by all. Empty: it is in `oauth2_introspection_url`, or there is none.
+        oauth2_introspection_password_file: PathBuf = "";
+        /// Certificates of those who may vouch for the provider, PEM. Empty: those of the system.
+        oauth2_tls_ca_cert_file: PathBuf = "", was "Dovecot tls_ca_cert_file";
         /// For whom tokens have to be made (`aud`). Needed where tokens are taken.
         oauth2_audience: String = "", was "Dovecot client_id";
         /// Who may have made tokens (`iss`). Empty: whoever has the key.

@@ -44,7 +44,7 @@ pub use routing::*;
 pub use setting::{Key, Section};
 pub use smtpd::*;
 pub use tls::*;
-pub use value::{DatabaseUrl, Endpoint, Size, Value};
+pub use value::{Endpoint, SecretUrl, Size, Value};
 
 use mail_types::Domain;
 use report::Source;

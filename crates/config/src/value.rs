@@ -125,11 +125,11 @@ impl Value for Secret {
     }
 }
 
-/// Where a database is, with the name and perhaps the password to log in with; the password is never shown.
+/// Where something is asked, with the name and perhaps the password to log in with; the password is never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct DatabaseUrl(String);
+pub struct SecretUrl(String);
 
-impl DatabaseUrl {
+impl SecretUrl {
     /// The same without the password.
     pub fn shown(&self) -> String {
         match self.password() {
@@ -148,13 +148,13 @@ impl DatabaseUrl {
     }
 }
 
-impl fmt::Debug for DatabaseUrl {
+impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.shown())
     }
 }
 
-impl std::ops::Deref for DatabaseUrl {
+impl std::ops::Deref for SecretUrl {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -162,19 +162,19 @@ impl std::ops::Deref for DatabaseUrl {
     }
 }
 
-impl From<&str> for DatabaseUrl {
-    fn from(text: &str) -> DatabaseUrl {
-        DatabaseUrl(text.to_owned())
+impl From<&str> for SecretUrl {
+    fn from(text: &str) -> SecretUrl {
+        SecretUrl(text.to_owned())
     }
 }
 
-impl Value for DatabaseUrl {
+impl Value for SecretUrl {
     fn kind() -> String {
         "text (a password in it is never shown)".into()
     }
-    fn read(value: &Spanned<DeValue<'_>>, name: &str, source: &mut Source<'_>) -> Option<DatabaseUrl> {
+    fn read(value: &Spanned<DeValue<'_>>, name: &str, source: &mut Source<'_>) -> Option<SecretUrl> {
         match value.get_ref().as_str() {
-            Some(s) if !s.contains(char::is_control) => Some(DatabaseUrl(s.to_owned())),
+            Some(s) if !s.contains(char::is_control) => Some(SecretUrl(s.to_owned())),
             _ => {
                 source.fault(Some(value.span().start), format!("{name}: this must be a text in quotes"), None);
                 None
@@ -459,7 +459,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_database_url_the_password_is_never_shown() {
+    fn of_a_url_the_password_is_never_shown() {
         for (url, shown) in [
             ("mysql://u:pw@h/db", "mysql://u:<secret>@h/db"),
             ("mysql://u:p@w@h/db", "mysql://u:<secret>@h/db"),
@@ -469,7 +469,7 @@ mod tests {
             ("sqlite:/path", "sqlite:/path"),
             ("", ""),
         ] {
-            let url = DatabaseUrl::from(url);
+            let url = SecretUrl::from(url);
             assert_eq!((url.shown().as_str(), url.write(), format!("{url:?}")), (shown, quote(shown), quote(shown)));
         }
     }

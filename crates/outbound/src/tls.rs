@@ -77,7 +77,13 @@ impl ClientTls {
     /// Certificates are verified by `ca_file` or, when it is empty, by those of the system. `verifies`: the settings do so; reads files.
     pub fn new(ca_file: &Path, verifies: bool, digest: FingerprintDigest) -> Result<ClientTls, SetupError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let known = if verifies { OnceLock::from(Arc::new(roots(ca_file)?)) } else { OnceLock::new() };
+        let known = if verifies {
+            OnceLock::from(Arc::new(
+                daemon::tls::roots(ca_file).map_err(|e| SetupError::CaFile { path: ca_file.to_owned(), why: e.to_string() })?,
+            ))
+        } else {
+            OnceLock::new()
+        };
         Ok(ClientTls(Arc::new(Inner { provider, roots: known, ca_file: ca_file.to_owned(), digest, made: Mutex::default() })))
     }
 
@@ -124,7 +130,7 @@ impl Inner {
         if policy.names.is_empty() {
             return Ok(Arc::new(RootCertStore::empty()));
         }
-        let read = roots(&self.ca_file).map_err(|error| {
+        let read = daemon::tls::roots(&self.ca_file).map_err(|error| {
             tracing::error!(%error, "other hosts cannot be verified");
             io::Error::other(format!("other hosts cannot be verified: {error}"))
         })?;
@@ -134,25 +140,6 @@ impl Inner {
 
 fn server_name(text: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(text.to_owned()).ok()
-}
-
-fn roots(file: &Path) -> Result<RootCertStore, SetupError> {
-    let mut roots = RootCertStore::empty();
-    let certificates = if file.as_os_str().is_empty() {
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::warn!(%error, "a certificate of the system cannot be read");
-        }
-        found.certs
-    } else {
-        daemon::tls::certificates(file).map_err(|e| SetupError::CaFile { path: file.to_owned(), why: e.to_string() })?
-    };
-    let (added, _) = roots.add_parsable_certificates(certificates);
-    if added == 0 {
-        let why = "there is no certificate to verify other hosts with".to_owned();
-        return Err(SetupError::CaFile { path: file.to_owned(), why });
-    }
-    Ok(roots)
 }
 
 /// Judges certificates by a policy; the signatures of the handshake have to be those of the certificate's key in any case.

@@ -9,7 +9,7 @@ mod resolver;
 use arc_swap::ArcSwapOption;
 use config::{Config, Tls, TlsVersion};
 use resolver::Certificates;
-use rustls::ServerConfig;
+use rustls::{RootCertStore, ServerConfig};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,8 @@ pub enum Error {
     File { path: PathBuf, error: io::Error },
     #[error("tls: {} does not belong to {}: {error}", key.display(), cert.display())]
     Pair { cert: PathBuf, key: PathBuf, error: rustls::Error },
+    #[error("tls: {}: {why}", shown(file))]
+    Roots { file: PathBuf, why: String },
     #[error("tls: cert_file and key_file go together; one of them is empty")]
     Half,
     #[error("tls: {0}")]
@@ -125,6 +127,31 @@ impl ServerTls {
     pub(crate) fn handshake_timeout(&self) -> Duration {
         self.current.load().as_ref().map_or(Duration::from_secs(30), |loaded| loaded.settings.handshake_timeout)
     }
+}
+
+/// The certificates of `file`, by which others are verified; of the system when it is empty. Reads files.
+pub fn roots(file: &Path) -> Result<RootCertStore, Error> {
+    let fail = |why: String| Error::Roots { file: file.to_owned(), why };
+    let certificates = if file.as_os_str().is_empty() {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "a certificate of the system cannot be read");
+        }
+        found.certs
+    } else {
+        certificates(file).map_err(|error| fail(error.to_string()))?
+    };
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates);
+    if added == 0 {
+        return Err(fail("there is no certificate to verify others with".into()));
+    }
+    Ok(roots)
+}
+
+fn shown(file: &Path) -> std::path::Display<'_> {
+    let file = if file.as_os_str().is_empty() { Path::new("certificates of the system") } else { file };
+    file.display()
 }
 
 fn pairs(settings: &Tls) -> Result<Vec<(&Path, &Path)>, Error> {

@@ -112,6 +112,8 @@ fn warnings(file: &Path) -> Vec<String> {
         "put the password into a file that only qmgr may read (outbound.relayhost_password_file, or smtp_sasl_password_maps)",
     );
     const ACCOUNTS: (&str, &str) = ("accounts_url", "put the password into a file that only authd may read (authd.accounts_password_file)");
+    const PROVIDER: (&str, &str) =
+        ("oauth2_introspection_url", "put the password into a file that only authd may read (authd.oauth2_introspection_password_file)");
     let mut warnings = Vec::new();
     // What cannot be read at all is a mistake, and told as such.
     for (path, text) in Config::texts(file).unwrap_or_default() {
@@ -121,10 +123,10 @@ fn warnings(file: &Path) -> Vec<String> {
             text.lines().map(str::trim_start).filter(|line| line.starts_with(name) && !line.contains("password_file")).any(|line| {
                 // of a URL the password only
                 let value = line.split_once('"').map_or("", |(_, rest)| rest.rsplit_once('"').map_or(rest, |(value, _)| value));
-                !value.contains("://") || config::DatabaseUrl::from(value).password().is_some()
+                !value.contains("://") || config::SecretUrl::from(value).password().is_some()
             })
         };
-        match (readable, [RELAY, ACCOUNTS].into_iter().find(has)) {
+        match (readable, [RELAY, ACCOUNTS, PROVIDER].into_iter().find(has)) {
             (true, Some((name, advice))) => warnings.push(format!("{shown}: everybody on this machine can read {name}; {advice}")),
             (false, Some((_, advice))) => {
                 warnings.push(format!("{shown}: not everybody can read it, so that sendmail fails for cron and others; {advice}"))
@@ -226,11 +228,14 @@ mod tests {
         let secret = "[outbound]\nrelayhost_password = \"pw\"\n";
         let file = "[outbound]\nrelayhost_password_file = \"password\"\n";
         let url = "[authd]\naccounts_url = \"mysql://u:pw@h/db\"\n";
+        let provider = "[authd]\noauth2_introspection_url = \"https://u:pw@h/x\"\n";
         for (text, mode, want) in [
             (secret, 0o644, "everybody on this machine"),
             (secret, 0o640, "not everybody"),
             (file, 0o644, ""),
             (url, 0o644, "everybody on this machine can read accounts_url"),
+            (provider, 0o644, "everybody on this machine can read oauth2_introspection_url"),
+            ("[authd]\noauth2_introspection_url = \"https://h:8443/x\"\n", 0o644, ""),
             ("[authd]\naccounts_url = \"mysql://u@h/db\"\naccounts_password_file = \"pw\"\n", 0o644, ""),
             ("", 0o640, "not everybody"),
         ] {
