@@ -70,6 +70,8 @@ settings! {
         smtpd_sasl_security_options: Vec<SaslOption> = vec![SaslOption::NoAnonymous], was "Postfix smtpd_sasl_security_options";
         /// The same under TLS.
         smtpd_sasl_tls_security_options: Vec<SaslOption> = vec![SaslOption::NoAnonymous], was "Postfix smtpd_sasl_tls_security_options";
+        /// Whether clients are asked for a certificate, by which they may log in (`tls.ca_file`, `tls.auth_ssl_username_from_cert`). Those without one are served all the same.
+        smtpd_tls_ask_ccert: bool = false, was "Postfix smtpd_tls_ask_ccert";
         /// With 1 or more each TLS handshake is logged with its version and cipher.
         smtpd_tls_loglevel: u32 = 0u32, in 0..=4, was "Postfix smtpd_tls_loglevel";
         /// Clients that may do more, as addresses and networks (`192.0.2.0/24`, `[2001:db8::]/32`).

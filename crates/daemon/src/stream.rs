@@ -74,6 +74,8 @@ struct Secured {
     stream: TlsStream<Stream>,
     /// RFC 5929 §4, where it is certain which certificate the client got.
     end_point: Option<Vec<u8>>,
+    /// Whom the client's certificate names.
+    person: Option<String>,
 }
 
 impl From<TcpStream> for Stream {
@@ -94,13 +96,21 @@ impl Stream {
     /// Answers the client's TLS handshake, with a deadline (`tls.handshake_timeout`). Bytes that the client sent before its
     /// ClientHello must have been read and dropped by the caller, else the handshake fails on them, which is right too.
     pub async fn upgrade_tls(self, tls: &ServerTls) -> io::Result<Stream> {
-        let (acceptor, certificates) = tls.acceptor()?;
-        let handshake = acceptor.accept(self);
+        self.upgrade_tls_asking(tls, tls.asks()).await
+    }
+
+    /// As `upgrade_tls`, for who decides itself whether the client is asked for a certificate.
+    pub async fn upgrade_tls_asking(self, tls: &ServerTls, asking: bool) -> io::Result<Stream> {
+        let loaded = tls.loaded()?;
+        let handshake = loaded.acceptor(asking).accept(self);
         match tokio::time::timeout(tls.handshake_timeout(), handshake).await {
             Ok(stream) => {
                 let stream = stream?;
-                let end_point = certificates.end_point(stream.get_ref().1.server_name());
-                Ok(Stream { kind: Kind::Tls(Box::new(Secured { stream, end_point })), fresh: false })
+                let connection = stream.get_ref().1;
+                let end_point = loaded.end_point(connection.server_name());
+                // A ticket may bring along a certificate that was shown where it was asked for.
+                let person = loaded.person(connection.peer_certificates().filter(|_| asking));
+                Ok(Stream { kind: Kind::Tls(Box::new(Secured { stream, end_point, person })), fresh: false })
             }
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
         }
@@ -136,7 +146,7 @@ impl Stream {
             bindings.push(("tls-exporter".to_owned(), key.to_vec()));
         }
         bindings.extend(secured.end_point.clone().map(|data| ("tls-server-end-point".to_owned(), data)));
-        Channel { bindings, certificate: None }
+        Channel { bindings, certificate: secured.person.clone() }
     }
 
     /// Makes the kernel answer a peer that is already gone with a reset rather than wait for it.

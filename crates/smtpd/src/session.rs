@@ -51,7 +51,7 @@ async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, mut peer: 
         return tracing::info!("refused: too many new TLS sessions (smtpd_client_new_tls_session_rate_limit)");
     }
     if service.wrapped {
-        stream = match Box::pin(stream.upgrade_tls(&server.tls)).await {
+        stream = match Box::pin(stream.upgrade_tls_asking(&server.tls, service.smtpd.smtpd_tls_ask_ccert)).await {
             Ok(stream) => stream,
             Err(error) => return tracing::info!(reason = %error, "TLS handshake failed"),
         };
@@ -75,9 +75,10 @@ async fn run(server: Arc<Server>, name: Arc<str>, mut stream: Stream, mut peer: 
     if transcript.is_some() {
         machine.keep_heard();
     }
+    let asks_certificate = service.smtpd.smtpd_tls_ask_ccert;
     let mut desk = Desk::new(Arc::clone(&server), world, service, peer, id, stream.tls_info(), stream.channel()).await;
     desk.begins(rated.is_some(), refusal);
-    let mut connection = Connection { server, machine, desk, timeout, early, transcript };
+    let mut connection = Connection { server, machine, desk, timeout, early, transcript, asks_certificate };
     let mut stream = Some(stream);
     let end = connection.converse(&mut stream).await;
     if let Some(transcript) = &connection.transcript {
@@ -113,6 +114,8 @@ struct Connection {
     early: Vec<u8>,
     /// For a notice to the postmaster, where one is wanted.
     transcript: Option<Transcript>,
+    /// Whether the client is asked for a certificate when it begins TLS.
+    asks_certificate: bool,
 }
 
 impl End {
@@ -163,7 +166,7 @@ impl Connection {
                 Step::Sleep(time) => tokio::time::sleep(time).await,
                 Step::StartTls => {
                     let plain = stream.take().expect("checked at the top of the loop");
-                    match Box::pin(plain.upgrade_tls(&self.server.tls)).await {
+                    match Box::pin(plain.upgrade_tls_asking(&self.server.tls, self.asks_certificate)).await {
                         Ok(upgraded) => {
                             self.desk.tls_started(upgraded.tls_info(), upgraded.channel());
                             *stream = Some(upgraded);

@@ -3,13 +3,17 @@
 //! TLS 1.2 and 1.3 with aws-lc-rs; nothing older. A client that announces an application protocol other than ours gets an alert
 //! (ALPACA). Sessions are resumed by tickets whose keys live and rotate in this process.
 
+mod client;
+mod der;
 mod pem;
 mod resolver;
 
 use arc_swap::ArcSwapOption;
+use client::{Asking, Trust};
 use config::{Config, Tls, TlsVersion};
 use resolver::Certificates;
 use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::CertificateDer;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -43,9 +47,12 @@ pub struct ServerTls {
 }
 
 #[derive(Debug)]
-struct Loaded {
+pub(crate) struct Loaded {
     settings: Tls,
     config: Arc<ServerConfig>,
+    /// The same, and clients are asked for a certificate.
+    asking: Arc<ServerConfig>,
+    trust: Option<Trust>,
     certificates: Arc<Certificates>,
     // Device, inode, size and change time of each file when it was read.
     stamps: Vec<Stamp>,
@@ -83,17 +90,29 @@ impl ServerTls {
             TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::Tls13 => &[&rustls::version::TLS13],
         };
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)?
-            .with_no_client_auth()
-            .with_cert_resolver(certificates.clone());
-        // Once it is set, rustls answers a client that offers only others with no_application_protocol (RFC 7301 §3.2).
-        server.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-        server.ticketer = ticketer.clone();
-        server.send_tls13_tickets = 2;
-        // Stateless tickets serve both versions; a cache beside them would only hold memory.
-        server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        Ok(Prepared(Some(Arc::new(Loaded { settings: settings.clone(), config: Arc::new(server), certificates, stamps }))))
+        let roots = match settings.ca_file.as_os_str().is_empty() {
+            true => None,
+            false => Some(roots(&settings.ca_file)?),
+        };
+        let asking = Arc::new(Asking::new(&provider, roots.as_ref()));
+        let server = |asking: Option<Arc<Asking>>| {
+            let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+            let builder = match asking {
+                Some(asking) => builder.with_client_cert_verifier(asking),
+                None => builder.with_no_client_auth(),
+            };
+            let mut server = builder.with_cert_resolver(certificates.clone());
+            // Once it is set, rustls answers a client that offers only others with no_application_protocol (RFC 7301 §3.2).
+            server.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+            server.ticketer = ticketer.clone();
+            server.send_tls13_tickets = 2;
+            // Stateless tickets serve both versions; a cache beside them would only hold memory.
+            server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+            Ok::<_, rustls::Error>(Arc::new(server))
+        };
+        let (config, asking) = (server(None)?, server(Some(asking))?);
+        let trust = roots.map(|roots| Trust::new(roots, &provider)).transpose()?;
+        Ok(Prepared(Some(Arc::new(Loaded { settings: settings.clone(), config, asking, trust, certificates, stamps }))))
     }
 
     /// Puts what was prepared in force for handshakes from now on; running sessions keep what they have.
@@ -116,16 +135,36 @@ impl ServerTls {
         self.current.load().as_ref().is_some_and(|loaded| stamps(&loaded.settings) != loaded.stamps)
     }
 
-    /// What answers a handshake, and the certificates it chooses from.
-    pub(crate) fn acceptor(&self) -> io::Result<(TlsAcceptor, Arc<Certificates>)> {
-        match &*self.current.load() {
-            Some(loaded) => Ok((TlsAcceptor::from(loaded.config.clone()), loaded.certificates.clone())),
-            None => Err(io::Error::new(io::ErrorKind::Unsupported, "no certificate is set")),
-        }
+    /// Whether clients of IMAP and POP3 are asked for a certificate.
+    pub(crate) fn asks(&self) -> bool {
+        self.current.load().as_ref().is_some_and(|loaded| loaded.settings.ssl_verify_client_cert)
+    }
+
+    /// What is in force for a handshake that begins now.
+    pub(crate) fn loaded(&self) -> io::Result<Arc<Loaded>> {
+        self.current.load_full().ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "no certificate is set"))
     }
 
     pub(crate) fn handshake_timeout(&self) -> Duration {
         self.current.load().as_ref().map_or(Duration::from_secs(30), |loaded| loaded.settings.handshake_timeout)
+    }
+}
+
+impl Loaded {
+    /// What answers a handshake, asking for the client's certificate or not.
+    pub fn acceptor(&self, asking: bool) -> TlsAcceptor {
+        TlsAcceptor::from(if asking { self.asking.clone() } else { self.config.clone() })
+    }
+
+    /// See [`Certificates::end_point`].
+    pub fn end_point(&self, name: Option<&str>) -> Option<Vec<u8>> {
+        self.certificates.end_point(name)
+    }
+
+    /// Whom the client's certificates name, when that is to be known.
+    pub fn person(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<String> {
+        let trust = self.trust.as_ref().filter(|_| self.settings.auth_ssl_username_from_cert)?;
+        trust.person(chain?)
     }
 }
 
@@ -168,7 +207,7 @@ fn pairs(settings: &Tls) -> Result<Vec<(&Path, &Path)>, Error> {
 }
 
 fn stamps(settings: &Tls) -> Vec<Stamp> {
-    let files = pairs(settings).unwrap_or_default().into_iter().flat_map(|(cert, key)| [cert, key]);
+    let files = pairs(settings).unwrap_or_default().into_iter().flat_map(|(cert, key)| [cert, key]).chain([settings.ca_file.as_path()]);
     files
         .map(|file| match std::fs::metadata(file) {
             Ok(m) => (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec()),

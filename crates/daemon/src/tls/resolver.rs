@@ -1,6 +1,6 @@
 //! Which certificate a client gets.
 
-use super::{Error, pem};
+use super::{Error, der, pem};
 use aws_lc_rs::digest;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
@@ -42,7 +42,7 @@ impl Certificates {
             _ => return None,
         };
         let certificate = certified.cert.first()?;
-        let algorithm = match *signature_algorithm(certificate)? {
+        let algorithm = match *der::signature_algorithm(certificate)? {
             // md5, sha1 and sha256 with RSA; ECDSA with SHA-1 and SHA-256.
             [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 4 | 5 | 11] | [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 1] => &digest::SHA256,
             [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 2] => &digest::SHA256,
@@ -60,31 +60,6 @@ impl Certificates {
             .and_then(|der| ParsedCertificate::try_from(der).ok())
             .is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
     }
-}
-
-/// The object identifier behind the signed part: `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { OBJECT IDENTIFIER, … }, … }`
-/// (RFC 5280 §4.1).
-fn signature_algorithm(certificate: &[u8]) -> Option<&[u8]> {
-    const SEQUENCE: u8 = 0x30;
-    const OBJECT_IDENTIFIER: u8 = 0x06;
-    let (inside, _) = element(certificate, SEQUENCE)?;
-    let (_, behind) = element(inside, SEQUENCE)?;
-    let (algorithm, _) = element(behind, SEQUENCE)?;
-    element(algorithm, OBJECT_IDENTIFIER).map(|(oid, _)| oid)
-}
-
-/// The content of a DER element with this tag, and what comes behind it.
-fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, length], rest) = bytes.split_first_chunk::<2>()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(length), rest),
-        0x81..=0x84 => {
-            let (length, rest) = rest.split_at_checked(usize::from(length - 0x80))?;
-            (length.iter().fold(0, |all, byte| all << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    (found == tag).then(|| rest.split_at_checked(length)).flatten()
 }
 
 impl ResolvesServerCert for Certificates {

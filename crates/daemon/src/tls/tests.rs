@@ -149,3 +149,84 @@ async fn without_certificates_tls_is_not_offered() {
     let (a, _b) = UnixStream::pair().expect("pair");
     assert!(Stream::try_from(a).expect("stream").upgrade_tls(&tls).await.is_err());
 }
+
+/// An authority, and a certificate of it.
+fn vouched_for(name: &str, address: &str) -> (rcgen::Certificate, CertifiedClient) {
+    let key = rcgen::KeyPair::generate().expect("key");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    let authority = params.self_signed(&key).expect("authority");
+    let issuer = rcgen::Issuer::new(params, key);
+    let own = rcgen::KeyPair::generate().expect("key");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("params");
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    params.subject_alt_names.push(rcgen::SanType::Rfc822Name(address.try_into().expect("ASCII")));
+    let certificate = params.signed_by(&own, &issuer).expect("certificate");
+    (authority, CertifiedClient { chain: vec![certificate.der().clone()], key: own.serialize_der() })
+}
+
+#[derive(Clone)]
+struct CertifiedClient {
+    chain: Vec<CertificateDer<'static>>,
+    key: Vec<u8>,
+}
+
+/// Whom the server takes a client with this certificate for, in two connections: the second resumes the first.
+async fn known_as(tls: &ServerTls, roots: &RootCertStore, client: Option<&CertifiedClient>, asking: bool) -> [Option<String>; 2] {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let builder = builder.with_root_certificates(roots.clone());
+    let config = Arc::new(match client {
+        Some(client) => {
+            let key = rustls_pki_types::PrivateKeyDer::try_from(client.key.clone()).expect("key");
+            builder.with_client_auth_cert(client.chain.clone(), key).expect("pair")
+        }
+        None => builder.with_no_client_auth(),
+    });
+    let mut found = [None, None];
+    for found in &mut found {
+        let (a, b) = UnixStream::pair().expect("pair");
+        let server = async {
+            let mut stream = Stream::try_from(b)?.upgrade_tls_asking(tls, asking).await?;
+            stream.shutdown().await?;
+            Ok::<_, io::Error>(stream.channel().certificate)
+        };
+        let client = async {
+            let name = ServerName::try_from("a.test").expect("name");
+            let mut stream = TlsConnector::from(config.clone()).connect(name, a).await?;
+            stream.read_to_end(&mut Vec::new()).await
+        };
+        let (served, got) = tokio::join!(server, client);
+        got.expect("a handshake");
+        *found = served.expect("a handshake");
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_client_is_whom_its_certificate_names_only_when_ours_vouch_for_it() {
+    let mut files = Files::new();
+    files.make("a", "a.test");
+    let (authority, ann) = vouched_for("ours", "ann@x.test");
+    let (_, stranger) = vouched_for("ours", "ann@x.test");
+    std::fs::write(files.dir.path().join("ca.pem"), authority.pem()).expect("write");
+    let pair = "[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"\n";
+    let login = "ca_file = \"ca.pem\"\nauth_ssl_username_from_cert = true\n";
+    let somebody = || [Some("ann@x.test".to_owned()), Some("ann@x.test".to_owned())];
+    for (settings, client, asking, want) in [
+        (format!("{pair}{login}"), Some(&ann), true, somebody()),
+        (format!("{pair}{login}"), Some(&ann), false, [None, None]),
+        (format!("{pair}{login}"), Some(&stranger), true, [None, None]),
+        (format!("{pair}{login}"), None, true, [None, None]),
+        (format!("{pair}ca_file = \"ca.pem\"\n"), Some(&ann), true, [None, None]),
+        (format!("{pair}auth_ssl_username_from_cert = true\n"), Some(&ann), true, [None, None]),
+    ] {
+        let tls = files.server(&settings).expect("sound");
+        assert_eq!(known_as(&tls, &files.roots, client, asking).await, want, "{settings} asking: {asking}");
+    }
+    let asks = |more: &str| files.server(&format!("{pair}{login}{more}")).expect("sound").asks();
+    assert!(asks("ssl_verify_client_cert = true\n") && !asks(""));
+    let fault = files.server(&format!("{pair}ca_file = \"nowhere.pem\"\n")).expect_err("unsound").to_string();
+    assert!(fault.contains("nowhere.pem"), "{fault}");
+}
