@@ -15,10 +15,13 @@ pub(crate) const YESCRYPT_COST_LIMIT: u32 = 9;
 pub(crate) const BCRYPT_COST_LIMIT: u32 = 16;
 pub(crate) const SHA_CRYPT_ROUNDS_LIMIT: u32 = 10_000_000;
 
+/// How crypt(3) writes six bits; not base64.
+pub(crate) const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 /// The scheme of a hash that comes without a name.
 pub(crate) fn shape(text: &str) -> Option<&'static str> {
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
-    let of_crypt = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/');
+    let of_crypt = |byte: u8| LETTERS.contains(&byte);
     match text {
         _ if begins(&["$1$"]) => Some("MD5-CRYPT"),
         _ if begins(&["$2a$", "$2b$", "$2x$", "$2y$"]) => Some("BLF-CRYPT"),
@@ -28,7 +31,7 @@ pub(crate) fn shape(text: &str) -> Option<&'static str> {
         _ if begins(&["$argon2id$"]) => Some("ARGON2ID"),
         _ if begins(&["$argon2i$"]) => Some("ARGON2I"),
         _ if text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()) => Some("PLAIN-MD5"),
-        _ if text.len() == 13 && text.chars().all(of_crypt) => Some("DES-CRYPT"),
+        _ if text.len() == 13 && text.bytes().all(of_crypt) => Some("DES-CRYPT"),
         _ => None,
     }
 }

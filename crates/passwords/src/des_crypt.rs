@@ -5,9 +5,9 @@
 //! bits of the expansion E, so that hardware made for DES cannot be used. Blocks are numbers here, their first bit the highest.
 
 use super::{Unusable, same};
+use crate::crypt::LETTERS;
 
 const NAME: &str = "DES-CRYPT";
-const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 pub(crate) fn matches(text: &str, password: &[u8]) -> Result<bool, Unusable> {
     if text.len() != 13 || !text.bytes().all(|byte| LETTERS.contains(&byte)) {

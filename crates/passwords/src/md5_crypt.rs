@@ -1,6 +1,7 @@
 //! MD5-CRYPT, `$1$salt$hash`: what PostfixAdmin made for many years. Only to let people in; new passwords never get it.
 
 use super::{Unusable, same};
+use crate::crypt::LETTERS;
 use md5::{Digest, Md5};
 
 const NAME: &str = "MD5-CRYPT";
@@ -43,7 +44,6 @@ fn digest(password: &[u8], salt: &[u8]) -> [u8; 16] {
 }
 
 fn encode(hash: &[u8; 16]) -> String {
-    const LETTERS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut out = String::with_capacity(22);
     let mut put = |mut bits: u32, letters: u32| {
         for _ in 0..letters {
