@@ -72,6 +72,8 @@ settings! {
         smtpd_sasl_tls_security_options: Vec<SaslOption> = vec![SaslOption::NoAnonymous], was "Postfix smtpd_sasl_tls_security_options";
         /// Whether clients are asked for a certificate, by which they may log in (`tls.ca_file`, `tls.auth_ssl_username_from_cert`). Those without one are served all the same.
         smtpd_tls_ask_ccert: bool = false, was "Postfix smtpd_tls_ask_ccert";
+        /// Tables of fingerprints of clients' certificates, or of the keys in them, that `permit_tls_clientcerts` lets relay: SHA-256 as `AA:BB:…`. What they have on the right does not matter. Asks with `smtpd_tls_ask_ccert`.
+        relay_clientcerts: Vec<String> = Vec::<String>::new(), was "Postfix relay_clientcerts";
         /// With 1 or more each TLS handshake is logged with its version and cipher.
         smtpd_tls_loglevel: u32 = 0u32, in 0..=4, was "Postfix smtpd_tls_loglevel";
         /// Clients that may do more, as addresses and networks (`192.0.2.0/24`, `[2001:db8::]/32`).

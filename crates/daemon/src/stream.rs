@@ -1,6 +1,6 @@
 //! A connection of any kind, and who is at its other end.
 
-use crate::tls::ServerTls;
+use crate::tls::{self, ServerTls};
 use ipc::LocalStream;
 use ipc::auth::Channel;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -52,6 +52,8 @@ pub struct TlsInfo {
     pub bits: u32,
     /// The name that the client asked for.
     pub sni: Option<String>,
+    /// SHA-256 of the certificate that the client showed when it was asked for one, and of the key in it: `AA:BB:…`, as Postfix writes them.
+    pub client_fingerprints: Vec<String>,
 }
 
 /// A connection that a daemon accepted: TCP, Unix, or either under TLS.
@@ -76,6 +78,7 @@ struct Secured {
     end_point: Option<Vec<u8>>,
     /// Whom the client's certificate names.
     person: Option<String>,
+    fingerprints: Vec<String>,
 }
 
 impl From<TcpStream> for Stream {
@@ -109,8 +112,9 @@ impl Stream {
                 let connection = stream.get_ref().1;
                 let end_point = loaded.end_point(connection.server_name());
                 // A ticket may bring along a certificate that was shown where it was asked for.
-                let person = loaded.person(connection.peer_certificates().filter(|_| asking));
-                Ok(Stream { kind: Kind::Tls(Box::new(Secured { stream, end_point, person })), fresh: false })
+                let shown = connection.peer_certificates().filter(|_| asking);
+                let (person, fingerprints) = (loaded.person(shown), shown.map(tls::fingerprints).unwrap_or_default());
+                Ok(Stream { kind: Kind::Tls(Box::new(Secured { stream, end_point, person, fingerprints })), fresh: false })
             }
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long")),
         }
@@ -127,7 +131,8 @@ impl Stream {
             _ => "TLSv1.2",
         };
         let bits = if cipher.contains("AES_128") { 128 } else { 256 };
-        Some(TlsInfo { version, cipher, bits, sni: connection.server_name().map(str::to_owned) })
+        let sni = connection.server_name().map(str::to_owned);
+        Some(TlsInfo { version, cipher, bits, sni, client_fingerprints: secured.fingerprints.clone() })
     }
 
     pub fn is_tls(&self) -> bool {

@@ -59,6 +59,8 @@ pub struct Facts<'a> {
     pub tls: bool,
     /// Version, cipher and size of the key.
     pub tls_terms: Option<(&'a str, &'a str, u32)>,
+    /// Fingerprints of the client's certificate and of its key.
+    pub client_fingerprints: &'a [String],
     pub login: Option<&'a str>,
     pub mechanism: Option<&'a str>,
     /// `Some(None)` is the null sender.

@@ -352,3 +352,19 @@ async fn the_guides_lists_work_as_they_stand_there() {
     let case = Case { destination: elsewhere(), ..Case::default() };
     assert!(judge(&policy, Stage::Recipient, &case).await.0.starts_with("550 5.7.1"));
 }
+
+#[tokio::test]
+async fn a_client_with_a_listed_certificate_or_key_may_relay() {
+    let policy = policy(|s| {
+        s.smtpd_relay_restrictions = list(&["permit_tls_clientcerts", "reject_unauth_destination"]);
+        s.relay_clientcerts = list(&["inline:{AA:BB=its.certificate}", "inline:{CC:DD=its.key}"]);
+    })
+    .expect("policy");
+    let case = Case { destination: elsewhere(), ..Case::default() };
+    for (shown, want) in [(&["AA:BB", "11:22"][..], true), (&["33:44", "CC:DD"], true), (&["33:44", "11:22"], false), (&[], false)] {
+        let fingerprints = list(shown);
+        let facts = Facts { client_fingerprints: &fingerprints, ..case.facts() };
+        let verdict = policy.judge(Stage::Relay, &facts).await;
+        assert_eq!(matches!(verdict.action, Action::Permit), want, "{shown:?}");
+    }
+}

@@ -47,6 +47,11 @@ impl Run<'_> {
                 _ => Said::Dunno,
             },
             Verb::PermitMxBackup => self.mx_backup().await,
+            Verb::PermitTlsClientcerts => match self.policy.is_relay_client(facts.client_fingerprints).await {
+                Ok(true) => Said::Permit,
+                Ok(false) => Said::Dunno,
+                Err(_) => lookup_error(&self.subject_text(Subject::Client)),
+            },
             Verb::RejectUnauthDestination => self.unauth_destination(codes.relay),
             Verb::DeferUnauthDestination => self.unauth_destination(454),
             Verb::RejectUnlistedRecipient => self.unlisted(),
@@ -306,6 +311,16 @@ impl Owners {
 }
 
 impl Policy {
+    /// Whether `relay_clientcerts` has one of these.
+    async fn is_relay_client(&self, fingerprints: &[String]) -> Result<bool, Unavailable> {
+        for fingerprint in fingerprints {
+            if self.relay_clientcerts.lookup(fingerprint).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(crate) async fn owners(&self, address: &Address) -> Result<Option<Owners>, Unavailable> {
         let order = tables::AddressOrder { delimiters: &self.delimiters, bare: false, catch_all: true };
         Ok(self.sender_login_maps.address(address, order).await?.map(|hit| Owners(hit.found.value.to_string())))

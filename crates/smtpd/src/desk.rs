@@ -365,6 +365,7 @@ impl Desk {
             extended: machine.is_extended(),
             tls: machine.is_tls(),
             tls_terms: tls.map(|tls| (tls.version, tls.cipher.as_str(), tls.bits)),
+            client_fingerprints: tls.map_or(&[], |tls| &tls.client_fingerprints),
             login: machine.login(),
             mechanism: self.mechanism.as_deref().filter(|_| machine.login().is_some()),
             sender: transaction.map(|t| t.mail.sender.as_ref()),

@@ -4,10 +4,11 @@
 //! keep the others out. So any certificate is taken whose key the client has, and only one that `ca_file` vouches for names somebody.
 
 use super::{Error, der};
+use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::sync::Arc;
@@ -88,4 +89,15 @@ impl Trust {
             }
         }
     }
+}
+
+/// SHA-256 of a client's own certificate and of the key in it, which stays when a certificate is renewed.
+pub(crate) fn fingerprints(chain: &[CertificateDer<'_>]) -> Vec<String> {
+    let Some(own) = chain.first() else { return Vec::new() };
+    let key = ParsedCertificate::try_from(own).ok().map(|parsed| parsed.subject_public_key_info());
+    let written = |bytes: &[u8]| {
+        let hex = digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>();
+        hex.join(":")
+    };
+    std::iter::once(written(own)).chain(key.as_deref().map(written)).collect()
 }

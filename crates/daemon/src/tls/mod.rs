@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
+pub(crate) use client::fingerprints;
 pub use pem::{certificates, private_key};
 
 /// Why certificates were not taken.

@@ -174,6 +174,7 @@ struct CertifiedClient {
 
 /// Whom the server takes a client with this certificate for, in two connections: the second resumes the first.
 async fn known_as(tls: &ServerTls, roots: &RootCertStore, client: Option<&CertifiedClient>, asking: bool) -> [Option<String>; 2] {
+    let fingerprints = client.map(|client| client::fingerprints(&client.chain)).filter(|_| asking).unwrap_or_default();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
     let builder = builder.with_root_certificates(roots.clone());
@@ -189,6 +190,7 @@ async fn known_as(tls: &ServerTls, roots: &RootCertStore, client: Option<&Certif
         let (a, b) = UnixStream::pair().expect("pair");
         let server = async {
             let mut stream = Stream::try_from(b)?.upgrade_tls_asking(tls, asking).await?;
+            assert_eq!(stream.tls_info().expect("under TLS").client_fingerprints, fingerprints);
             stream.shutdown().await?;
             Ok::<_, io::Error>(stream.channel().certificate)
         };
