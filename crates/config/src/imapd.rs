@@ -79,6 +79,13 @@ settings! {
         imap_metadata_max_size: Size = Size::kib(256), in Size::kib(64)..=Size::mib(16);
         /// How often a client that waits for a long command is told that it goes on (INPROGRESS, RFC 9585, which asks for 10 seconds at least). 0: never.
         imap_progress_interval: Duration = secs(10), in secs(0)..=minutes(10);
+        /// Whether mailboxes have an index of their words (`facteur.search`), so that a search for text reads only messages in which it may be. Nothing is searched by it alone, so what is found is always
+        /// what reading everything would find; it takes about a tenth of the mail's text on disk. SEARCH=FUZZY is announced then. Read at start.
+        fts: bool = false, was "Dovecot fts, mail_plugins fts";
+        /// Whether imapd indexes mailboxes that clients have open, while it has nothing else to do. Otherwise `facteur index` does; messages that are not indexed are read.
+        fts_autoindex: bool = true, was "Dovecot fts_autoindex";
+        /// The largest index of one mailbox. Messages beyond are read. Read at start.
+        fts_max_size: Size = Size(1 << 30), in Size(1 << 20)..=Size(1 << 40);
         /// How many mailboxes one session may hear of unasked (NOTIFY). Each takes up to three watches of the kernel's (`fs.inotify.max_user_watches`), which sessions of one account share. 0: NOTIFY is not announced, and refused.
         imap_notify_max_mailboxes: u32 = 1000u32, in 0..=100_000;
         /// What clients are told about this server (METADATA `/shared/comment`).

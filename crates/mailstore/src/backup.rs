@@ -1,7 +1,7 @@
 //! Mailboxes on their way to a backup and back: whole, with UIDVALIDITY, UIDs, flags and keywords, in the files they have here, so that a
 //! backup that lies in a folder is a Maildir that Dovecot can serve as well.
 //!
-//! Not part of it: `facteur.log`, `facteur.cache`, `facteur.index` and `maildirsize`, which are made anew. MODSEQs begin anew, so clients with CONDSTORE ask for all flags once.
+//! Not part of it: `facteur.log`, `facteur.cache`, `facteur.search`, `facteur.index` and `maildirsize`, which are made anew. MODSEQs begin anew, so clients with CONDSTORE ask for all flags once.
 
 mod restore;
 

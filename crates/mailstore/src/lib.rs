@@ -9,7 +9,7 @@
 //! [`Snapshot`] and [`Message`], [`View`] except [`View::sync`].
 //!
 //! On disk (each file is described at the top of the module that owns it): directories (`layout`),
-//! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `facteur.log` (`changelog`), `facteur.index` (`index`), `facteur.cache` (`cache`), `subscriptions` (`subscriptions`), `maildirsize`
+//! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `facteur.log` (`changelog`), `facteur.index` (`index`), `facteur.cache` and `facteur.search` (`cache`), `subscriptions` (`subscriptions`), `maildirsize`
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
 mod account;

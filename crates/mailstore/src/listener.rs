@@ -16,7 +16,7 @@ use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::name::MailboxName;
 use crate::watch::EarWatch;
-use crate::{acl, metadata, subscriptions};
+use crate::{acl, cache, metadata, subscriptions};
 
 /// What happened since it was last asked. Names are those of the account.
 #[derive(Debug, Default)]
@@ -199,6 +199,8 @@ impl Heard {
             subscriptions::FILE if is_root => self.news.names = true,
             // locks, and files that are to get another name
             _ if file.ends_with(".lock") || file.ends_with(".tmp") || file == "maildirsize" => return false,
+            // what somebody learnt by reading
+            _ if file == cache::FACTS.file || file == cache::SIGNATURES.file => return false,
             _ => touched.messages = true,
         }
         if touched != Touched::default() {

@@ -43,6 +43,8 @@ pub struct Settings {
     pub quota: QuotaRules,
     /// Largest cache of message contents of one mailbox, in bytes; 0: none is kept.
     pub cache_limit: u64,
+    /// Largest file of signatures of one mailbox, in bytes; 0: none are made.
+    pub signature_limit: u64,
 }
 
 impl Default for Settings {
@@ -54,6 +56,7 @@ impl Default for Settings {
             mailbox_limit: 10_000,
             quota: QuotaRules::default(),
             cache_limit: 1 << 30,
+            signature_limit: 0,
         }
     }
 }
@@ -68,6 +71,7 @@ impl From<&config::Config> for Settings {
             hostname: config.main.hostname.clone(),
             quota: QuotaRules::new(&config.mail.quota_rule, config.mail.quota_grace),
             cache_limit: config.mail.mail_cache_max_size.0,
+            signature_limit: if config.imapd.fts { config.imapd.fts_max_size.0 } else { 0 },
             ..Settings::default()
         }
     }

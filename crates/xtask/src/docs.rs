@@ -33,6 +33,8 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "mailstore/src/keywords.rs",
             "mailstore/src/changelog/mod.rs",
             "mailstore/src/index.rs",
+            "mailstore/src/cache/mod.rs",
+            "message/src/signature.rs",
             "mailstore/src/subscriptions.rs",
             "mailstore/src/quota.rs",
             "mailstore/src/acl.rs",

@@ -242,7 +242,7 @@ fn carry_inbox(store: &Store, root: &Dir) -> Result<()> {
                 dir.unlink(name)?;
             }
         }
-        for name in [changelog::FILE, cache::FILE, index::FILE] {
+        for name in [changelog::FILE, cache::FACTS.file, cache::SIGNATURES.file, index::FILE] {
             root.unlink(name)?;
         }
         for name in small_files() {

@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{FILE, LARGEST_CONTENT, Place};
+use super::{Kind, LARGEST_CONTENT, Place};
 use crate::dir::{Dir, Stamp};
 use crate::error::{Error, Result};
 
-const TEMPORARY: &str = "facteur.cache.tmp";
-const HEADER: &[u8; 16] = b"facteur-cache 1\n";
+const HEADER_BYTES: usize = 16;
 const MAGIC: [u8; 4] = *b"FcR1";
 const RECORD_BYTES: usize = 24;
 
@@ -38,7 +37,7 @@ pub(super) enum Scan {
 
 impl Known {
     pub fn new(stamp: &Stamp) -> Known {
-        Known { device: stamp.device, inode: stamp.inode, end: HEADER.len() as u64 }
+        Known { device: stamp.device, inode: stamp.inode, end: HEADER_BYTES as u64 }
     }
 
     /// Still the same file, no shorter than it was.
@@ -87,24 +86,24 @@ pub(super) fn content(record: &[u8], uid: u32, key: u64) -> Option<&[u8]> {
 }
 
 /// `None` when there is none.
-pub(super) fn open(dir: &Dir) -> Result<Option<(File, Stamp)>> {
-    match dir.open_append(FILE) {
-        Ok(file) => stamp(dir, &file).map(|stamp| Some((file, stamp))),
+pub(super) fn open(kind: &Kind, dir: &Dir) -> Result<Option<(File, Stamp)>> {
+    match dir.open_append(kind.file) {
+        Ok(file) => stamp(kind, dir, &file).map(|stamp| Some((file, stamp))),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn stamp(dir: &Dir, file: &File) -> Result<Stamp> {
-    nix::sys::stat::fstat(file).map(|stat| Stamp::of(&stat)).map_err(|e| Error::io("stat", dir.at(FILE), e))
+fn stamp(kind: &Kind, dir: &Dir, file: &File) -> Result<Stamp> {
+    nix::sys::stat::fstat(file).map(|stat| Stamp::of(&stat)).map_err(|e| Error::io("stat", dir.at(kind.file), e))
 }
 
 /// Finds the records from `known.end` up to `size`, and moves `known.end` behind the last whole one.
-pub(super) fn scan(file: &File, known: &mut Known, size: u64, mut found: impl FnMut(u32, Place)) -> io::Result<Scan> {
-    if known.end == HEADER.len() as u64 && size >= known.end {
-        let mut header = [0; HEADER.len()];
+pub(super) fn scan(kind: &Kind, file: &File, known: &mut Known, size: u64, mut found: impl FnMut(u32, Place)) -> io::Result<Scan> {
+    if known.end == HEADER_BYTES as u64 && size >= known.end {
+        let mut header = [0; HEADER_BYTES];
         file.read_exact_at(&mut header, 0)?;
-        if header != *HEADER {
+        if header != *kind.header {
             return Ok(Scan::Damaged);
         }
     }
@@ -190,31 +189,31 @@ pub(super) fn read(number: u64, file: &File, place: Place, uid: u32, key: u64) -
 }
 
 /// Appends records, to `file` or to the one that is there or is made; and where they begin.
-pub(super) fn append(dir: &Dir, file: Option<&Arc<File>>, records: &[u8]) -> Result<(Arc<File>, u64, Stamp)> {
+pub(super) fn append(kind: &Kind, dir: &Dir, file: Option<&Arc<File>>, records: &[u8]) -> Result<(Arc<File>, u64, Stamp)> {
     let file = match file {
         Some(file) => file.clone(),
-        None => Arc::new(dir.open_or_create_append(FILE)?),
+        None => Arc::new(dir.open_or_create_append(kind.file)?),
     };
-    let failed = |e| Error::io("write", dir.at(FILE), e);
-    let is_empty = stamp(dir, &file)?.size == 0;
+    let failed = |e| Error::io("write", dir.at(kind.file), e);
+    let is_empty = stamp(kind, dir, &file)?.size == 0;
     if is_empty {
-        (&*file).write_all(&[&HEADER[..], records].concat()).map_err(failed)?;
+        (&*file).write_all(&[&kind.header[..], records].concat()).map_err(failed)?;
     } else {
         (&*file).write_all(records).map_err(failed)?;
     }
     let end = (&*file).stream_position().map_err(failed)?;
-    let stamp = stamp(dir, &file)?;
+    let stamp = stamp(kind, dir, &file)?;
     Ok((file, end.saturating_sub(records.len() as u64), stamp))
 }
 
 /// Puts a file with these records in the place of `file`.
-pub(super) fn replace(dir: &Dir, file: &File, living: impl Iterator<Item = Place>) -> Result<()> {
+pub(super) fn replace(kind: &Kind, dir: &Dir, file: &File, living: impl Iterator<Item = Place>) -> Result<()> {
     // left by who was stopped; another process at the same work loses, and goes on with a file that no longer has a name
-    dir.unlink(TEMPORARY)?;
-    let made = dir.create(TEMPORARY)?;
+    dir.unlink(kind.temporary)?;
+    let made = dir.create(kind.temporary)?;
     let copy = || -> io::Result<()> {
         let mut out = io::BufWriter::with_capacity(WINDOW_BYTES, &made);
-        out.write_all(HEADER)?;
+        out.write_all(kind.header)?;
         let mut window = Window::default();
         for place in living {
             let length = RECORD_BYTES + place.length as usize;
@@ -226,8 +225,8 @@ pub(super) fn replace(dir: &Dir, file: &File, living: impl Iterator<Item = Place
         out.flush()
     };
     if let Err(error) = copy() {
-        let _ = dir.unlink(TEMPORARY);
-        return Err(Error::io("write", dir.at(TEMPORARY), error));
+        let _ = dir.unlink(kind.temporary);
+        return Err(Error::io("write", dir.at(kind.temporary), error));
     }
-    dir.rename(TEMPORARY, dir, FILE)
+    dir.rename(kind.temporary, dir, kind.file)
 }

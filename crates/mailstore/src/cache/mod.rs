@@ -1,8 +1,9 @@
-//! `facteur.cache`: what was read from messages once and is asked for again and again. One per mailbox, beside its `cur/`. It is worth nothing
-//! but time: delete it, and it fills again. What its records hold is the business of who reads messages (`imapd`), who also sees to it that
-//! records of an older kind are not taken for new ones.
+//! What was read from messages once and is asked for again and again. Two files of one form, each one per mailbox, beside its `cur/`:
+//! `facteur.cache` for what lists are made of, and `facteur.search` for signatures, which tell that a message does not contain some
+//! words. They are worth nothing but time: delete them, and they fill again. What their records hold is the business of who reads messages
+//! (`imapd`; of signatures `message/src/signature.rs` tells), who also sees to it that records of an older kind are not taken for new ones.
 //!
-//! All numbers little-endian. Header, 16 bytes: `facteur-cache 1\n`. Then records, each of
+//! All numbers little-endian. Header, 16 bytes: `facteur-cache 1\n` or `facteur-search 1`. Then records, each of
 //!
 //! | bytes | what |
 //! |--:|---|
@@ -17,6 +18,8 @@
 //! of UIDVALIDITY. Of two records of one message the later one counts. Records are appended, in one write for many, by several processes,
 //! without lock and without sync: what a crash leaves of a record fails its check, and the message is read again. A file in which the
 //! next record cannot be found, or that is more dead than alive, is replaced.
+//!
+//! A signature takes at most a tenth of the text of its message, headers and decoded parts, and 264 bytes; with the record around it 288.
 
 mod file;
 #[cfg(test)]
@@ -35,7 +38,18 @@ use crate::error::{Error, Result};
 use crate::mailbox::Mailbox;
 use file::{Known, Scan};
 
-pub(crate) const FILE: &str = "facteur.cache";
+/// One of the files.
+pub(crate) struct Kind {
+    pub file: &'static str,
+    temporary: &'static str,
+    header: &'static [u8; 16],
+}
+
+/// What lists are made of.
+pub(crate) static FACTS: Kind = Kind { file: "facteur.cache", temporary: "facteur.cache.tmp", header: b"facteur-cache 1\n" };
+
+/// What cannot be found in messages.
+pub(crate) static SIGNATURES: Kind = Kind { file: "facteur.search", temporary: "facteur.search.tmp", header: b"facteur-search 1" };
 
 /// A longer content is not kept: reading the message costs as much.
 const LARGEST_CONTENT: usize = 256 << 10;
@@ -57,12 +71,15 @@ const PLACE_BYTES: usize = 32;
 
 /// The records of a mailbox, as far as this process knows them.
 pub(crate) struct Cache {
+    kind: &'static Kind,
     inner: Mutex<Inner>,
     room: Arc<Room>,
 }
 
 #[derive(Default)]
 struct Inner {
+    /// UIDVALIDITY, and the UID up to which all messages have records, or there is a reason why they have none.
+    complete_to: (u32, u32),
     /// The file as it is open now, with a number of its own; `None` when there is none.
     file: Option<(u64, Arc<File>)>,
     /// The file was looked for since [`Cache::open`].
@@ -107,19 +124,19 @@ impl Room {
             && let Some(other) = mailboxes.pop_front()
         {
             if let Some(other) = other.upgrade() {
-                excess = excess.saturating_sub(other.cache().places());
+                excess = excess.saturating_sub(other.caches().map(Cache::places).iter().sum());
                 forget.push(other);
             }
         }
         mailboxes.push_back(Arc::downgrade(mailbox));
         drop(mailboxes);
-        forget.iter().for_each(|other| other.cache().forget());
+        forget.iter().flat_map(|other| other.caches()).for_each(Cache::forget);
     }
 }
 
 impl Cache {
-    pub fn new(room: Arc<Room>) -> Cache {
-        Cache { inner: Mutex::default(), room }
+    pub fn new(kind: &'static Kind, room: Arc<Room>) -> Cache {
+        Cache { kind, inner: Mutex::default(), room }
     }
 
     fn places(&self) -> usize {
@@ -132,7 +149,7 @@ impl Cache {
         if inner.file.is_none() {
             self.room.count.fetch_sub(inner.places.len(), Ordering::Relaxed);
             inner.places.clear();
-            (inner.known, inner.dead) = (None, 0);
+            (inner.known, inner.dead, inner.complete_to) = (None, 0, (0, 0));
         }
     }
 
@@ -153,12 +170,34 @@ impl Cache {
         (found.and_then(|(place, (number, file))| file::read(number, &file, place, uid, key)), first)
     }
 
+    /// Up to this UID all messages have records, as far as is known since the file is there; 0: none is known to. Opens it.
+    pub fn complete_to(&self, dir: &Dir, uid_validity: u32) -> u32 {
+        let mut inner = self.inner.lock();
+        if !inner.looked {
+            self.look(&mut inner, dir);
+        }
+        if inner.complete_to.0 == uid_validity { inner.complete_to.1 } else { 0 }
+    }
+
+    /// More of them have. `since` is what [`Cache::complete_to`] said before: another file may be in the place of that one meanwhile.
+    pub fn is_complete_to(&self, uid_validity: u32, since: u32, uid: u32) {
+        let mut inner = self.inner.lock();
+        if since == 0 || inner.complete_to == (uid_validity, since) {
+            inner.complete_to = (uid_validity, uid);
+        }
+    }
+
+    /// Whether there is room for more, and the disk lets us write.
+    pub fn takes_more(&self, limit: u64) -> bool {
+        self.inner.lock().takes_more(limit)
+    }
+
     /// Opens the file and learns what is new there.
     fn look(&self, inner: &mut Inner, dir: &Dir) {
         inner.looked = true;
         let before = inner.places.len();
-        if let Err(error) = inner.look(dir) {
-            tracing::debug!(%error, "cache cannot be read");
+        if let Err(error) = inner.look(self.kind, dir) {
+            tracing::debug!(file = self.kind.file, %error, "cache cannot be read");
             inner.start_over();
         }
         let after = inner.places.len();
@@ -172,8 +211,7 @@ impl Cache {
     /// Keeps a content for a message; written at [`Cache::close`] at the latest.
     pub fn add(&self, dir: &Dir, limit: u64, uid: u32, base: &str, content: &[u8]) {
         let mut inner = self.inner.lock();
-        let end = inner.known.as_ref().map_or(0, |known| known.end);
-        if inner.has_failed() || content.len() > LARGEST_CONTENT || end >= limit {
+        if content.len() > LARGEST_CONTENT || !inner.takes_more(limit) {
             return;
         }
         let place = Place { offset: inner.waiting.len() as u64, length: content.len() as u32 };
@@ -201,9 +239,9 @@ impl Cache {
             self.look(inner, dir);
         }
         let before = inner.places.len();
-        if let Err(error) = inner.append(dir) {
+        if let Err(error) = inner.append(self.kind, dir) {
             // A full or read-only disk: it goes on without.
-            tracing::debug!(%error, "cache cannot be written");
+            tracing::debug!(file = self.kind.file, %error, "cache cannot be written");
             inner.failed_until = Some(Instant::now() + FAILED_PAUSE);
         }
         inner.waiting = Vec::new();
@@ -240,13 +278,13 @@ impl Cache {
     /// Replaces the file by one of the records that have a place.
     fn replace(&self, inner: &mut Inner, dir: &Dir) {
         let Some((_, file)) = &inner.file else { return };
-        match file::replace(dir, file, inner.places.values().copied()) {
+        match file::replace(self.kind, dir, file, inner.places.values().copied()) {
             Ok(()) => {
                 inner.file = None;
                 self.look(inner, dir);
             }
             Err(error) => {
-                tracing::debug!(%error, "cache cannot be replaced");
+                tracing::debug!(file = self.kind.file, %error, "cache cannot be replaced");
                 inner.failed_until = Some(Instant::now() + FAILED_PAUSE);
             }
         }
@@ -264,13 +302,17 @@ impl Inner {
         self.failed_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn start_over(&mut self) {
-        self.places.clear();
-        (self.file, self.known, self.dead, self.damaged) = (None, None, 0, false);
+    fn takes_more(&self, limit: u64) -> bool {
+        !self.has_failed() && self.known.as_ref().map_or(0, |known| known.end) < limit
     }
 
-    fn look(&mut self, dir: &Dir) -> Result<()> {
-        let Some((file, stamp)) = file::open(dir)? else {
+    fn start_over(&mut self) {
+        self.places.clear();
+        (self.file, self.known, self.dead, self.damaged, self.complete_to) = (None, None, 0, false, (0, 0));
+    }
+
+    fn look(&mut self, kind: &Kind, dir: &Dir) -> Result<()> {
+        let Some((file, stamp)) = file::open(kind, dir)? else {
             self.start_over();
             return Ok(());
         };
@@ -278,23 +320,23 @@ impl Inner {
             self.start_over();
             self.known = Some(Known::new(&stamp));
         }
-        self.damaged = self.scan(&file, stamp.size).map_err(|e| Error::io("read", dir.at(FILE), e))? == Scan::Damaged;
+        self.damaged = self.scan(kind, &file, stamp.size).map_err(|e| Error::io("read", dir.at(kind.file), e))? == Scan::Damaged;
         self.file = Some((file::number(), Arc::new(file)));
         Ok(())
     }
 
     /// Learns what records there are up to `size`.
-    fn scan(&mut self, file: &File, size: u64) -> std::io::Result<Scan> {
+    fn scan(&mut self, kind: &Kind, file: &File, size: u64) -> std::io::Result<Scan> {
         let (Some(known), places, dead) = (&mut self.known, &mut self.places, &mut self.dead) else { return Ok(Scan::Done) };
-        file::scan(file, known, size, |uid, place| {
+        file::scan(kind, file, known, size, |uid, place| {
             if let Some(old) = places.insert(uid, place) {
                 *dead += u64::from(old.length);
             }
         })
     }
 
-    fn append(&mut self, dir: &Dir) -> Result<()> {
-        let (file, begin, stamp) = file::append(dir, self.file.as_ref().map(|(_, file)| file), &self.waiting)?;
+    fn append(&mut self, kind: &Kind, dir: &Dir) -> Result<()> {
+        let (file, begin, stamp) = file::append(kind, dir, self.file.as_ref().map(|(_, file)| file), &self.waiting)?;
         if self.known.as_ref().is_none_or(|known| !known.is(&stamp)) {
             self.start_over();
             self.known = Some(Known::new(&stamp));
@@ -303,7 +345,7 @@ impl Inner {
         let found = self.known.as_ref().map_or(begin, |known| known.end);
         if found != begin {
             // what others wrote in between; or the rest of a record that was torn, behind which nothing would be found
-            self.damaged = self.scan(&file, begin).map_err(|e| Error::io("read", dir.at(FILE), e))? == Scan::Damaged
+            self.damaged = self.scan(kind, &file, begin).map_err(|e| Error::io("read", dir.at(kind.file), e))? == Scan::Damaged
                 || self.known.as_ref().is_none_or(|known| known.end != begin);
         }
         for (uid, place) in &self.fresh {

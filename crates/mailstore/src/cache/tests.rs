@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{FILE, LARGEST_CONTENT};
+use super::{FACTS, LARGEST_CONTENT, SIGNATURES};
 use crate::{Access, Account, Location, Mailbox, MailboxName, Message, Settings, Store};
 
 struct Home {
@@ -21,7 +21,7 @@ impl Home {
     }
 
     fn file(&self) -> PathBuf {
-        self.root().join(FILE)
+        self.root().join(FACTS.file)
     }
 
     /// As a process of its own would open it.
@@ -202,7 +202,7 @@ fn nothing_is_kept_open_or_remembered_for_who_does_not_hold() {
     inbox.remember(message, b"x");
     assert!(inbox.recall(message).is_none() && !home.file().exists());
     remember(&inbox, |_| "y".into());
-    assert!(inbox.recall(message).is_none() && inbox.cache().inner.lock().file.is_none());
+    assert!(inbox.recall(message).is_none() && inbox.caches()[0].inner.lock().file.is_none());
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn no_file_is_made_for_a_mailbox_that_is_gone() {
     std::fs::rename(home.root().join(".Gone"), &aside).unwrap();
     mailbox.mark_deleted();
     drop(hold);
-    assert!(!aside.join(FILE).exists());
+    assert!(!aside.join(FACTS.file).exists());
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn many_mailboxes_forget_what_takes_memory() {
     append(&first, 3);
     remember(&first, |uid| uid.to_string());
     assert_eq!(recalled(&first), numbered(3, |uid| uid.to_string()));
-    assert_eq!(first.cache().places(), 3);
+    assert_eq!(first.caches()[0].places(), 3);
     // as if others took all there is
     let room = account.store().cache_room().clone();
     room.count.fetch_add(super::PLACES_BYTES, std::sync::atomic::Ordering::Relaxed);
@@ -275,6 +275,109 @@ fn many_mailboxes_forget_what_takes_memory() {
     let other = account.open(&MailboxName::parse("Other").unwrap()).unwrap();
     append(&other, 1);
     recalled(&other);
-    assert_eq!(first.cache().places(), 0);
+    assert_eq!(first.caches()[0].places(), 0);
     assert_eq!(recalled(&first), numbered(3, |uid| uid.to_string()));
+}
+
+/// With signatures.
+fn signing(home: &Home) -> Arc<Mailbox> {
+    home.account_with(Settings { signature_limit: 1 << 30, ..Settings::default() }).open(&MailboxName::inbox()).unwrap()
+}
+
+/// Signs what is not signed, in turns of one message, and says how many those were.
+fn sign(mailbox: &Arc<Mailbox>, mark: &[u8]) -> usize {
+    mailbox.refresh().unwrap();
+    let mut count = 0;
+    while !mailbox
+        .sign(std::time::Instant::now(), |whole| {
+            count += 1;
+            [mark, &whole[..4]].concat()
+        })
+        .unwrap()
+    {}
+    count
+}
+
+fn signatures(mailbox: &Arc<Mailbox>) -> Vec<Option<String>> {
+    let _hold = mailbox.hold();
+    messages(mailbox).iter().map(|message| mailbox.signature(message).map(|bytes| String::from_utf8(bytes).unwrap())).collect()
+}
+
+#[test]
+fn each_message_is_signed_once() {
+    let home = Home::new();
+    let inbox = signing(&home);
+    assert_eq!(sign(&inbox, b"none"), 0);
+    append(&inbox, 5);
+    assert_eq!(signatures(&inbox), vec![None; 5]);
+    assert_eq!(sign(&inbox, b"a"), 5);
+    assert_eq!(sign(&inbox, b"b"), 0);
+    let first = || Some("a0123".to_owned());
+    assert_eq!(signatures(&inbox), vec![first(); 5]);
+    append(&inbox, 1);
+    // what other processes have signed is signed
+    assert_eq!(sign(&signing(&home), b"b"), 1);
+    assert_eq!(sign(&inbox, b"c"), 0);
+    let mut want = vec![first(); 5];
+    want.push(Some("b0123".into()));
+    assert_eq!(signatures(&inbox), want);
+    // apart from what is remembered otherwise
+    remember(&inbox, |uid| uid.to_string());
+    assert_eq!(signatures(&inbox), want);
+    // a file that went away is made anew
+    std::fs::remove_file(home.root().join(SIGNATURES.file)).unwrap();
+    assert_eq!(signatures(&inbox), vec![None; 6]);
+    assert_eq!(sign(&inbox, b"d"), 6);
+    assert_eq!(recalled(&inbox), numbered(6, |uid| uid.to_string()));
+}
+
+#[test]
+fn a_damaged_signature_is_none_and_is_made_anew() {
+    let home = Home::new();
+    append(&signing(&home), 3);
+    sign(&signing(&home), b"a");
+    let file = home.root().join(SIGNATURES.file);
+    let whole = std::fs::read(&file).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x41;
+        std::fs::write(&file, &bytes).unwrap();
+        assert!(signatures(&signing(&home)).iter().flatten().all(|text| text == "a0123"), "{at}");
+        std::fs::write(&file, &whole[..at]).unwrap();
+        assert!(signatures(&signing(&home)).iter().flatten().all(|text| text == "a0123"), "{at}");
+    }
+    std::fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    assert_eq!(sign(&signing(&home), b"b"), 1);
+    // behind the torn record nothing is found: the file is replaced by what is known
+    signatures(&signing(&home));
+    sign(&signing(&home), b"b");
+    assert_eq!(signatures(&signing(&home)).iter().flatten().count(), 3);
+}
+
+#[test]
+fn signatures_are_of_the_messages_that_are_there() {
+    let home = Home::new();
+    let inbox = signing(&home);
+    append(&inbox, 2);
+    sign(&inbox, b"old");
+    for entry in ["cur", "new"].iter().flat_map(|part| std::fs::read_dir(home.root().join(part)).unwrap()) {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    std::fs::remove_file(home.root().join("dovecot-uidlist")).unwrap();
+    append(&signing(&home), 2);
+    // another UIDVALIDITY, also for who has it open
+    assert_eq!((signatures(&inbox), sign(&inbox, b"new")), (vec![None, None], 2));
+    assert_eq!(signatures(&signing(&home)), vec![Some("new0123".to_owned()); 2]);
+}
+
+#[test]
+fn what_is_full_or_not_wanted_is_not_signed() {
+    let home = Home::new();
+    append(&home.inbox(), 3);
+    assert_eq!(sign(&home.inbox(), b"a"), 0);
+    assert!(!home.root().join(SIGNATURES.file).exists());
+    let small = home.account_with(Settings { signature_limit: 30, ..Settings::default() }).open(&MailboxName::inbox()).unwrap();
+    assert_eq!(sign(&small, b"a"), 1);
+    assert_eq!(sign(&small, b"a"), 0);
+    assert_eq!(signatures(&small).iter().flatten().count(), 1);
 }

@@ -2,7 +2,7 @@
 //!
 //! [`State`] is the working copy behind one lock; every change ends in [`Mailbox::publish`], which shows a new immutable
 //! [`Snapshot`] to the sessions and counts [`Mailbox::changes`] up. `sync` keeps the state true to the disk, `append`,
-//! `transfer` and `change` alter both, `journal` writes down what changed, `read` opens messages, `recall` knows what was read of them before.
+//! `transfer` and `change` alter both, `journal` writes down what changed, `read` opens messages, `recall` knows what was read of them before, `sign` what cannot be found in them.
 
 mod append;
 mod change;
@@ -11,6 +11,7 @@ mod listing;
 mod read;
 mod recall;
 mod resync;
+mod sign;
 mod state;
 mod sync;
 mod transfer;
@@ -23,7 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::account::Account;
-use crate::cache::Cache;
+use crate::cache::{Cache, FACTS, SIGNATURES};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::message_file::Places;
@@ -62,8 +63,9 @@ pub struct Mailbox {
     /// Sessions that have it open.
     pub(crate) views: AtomicUsize,
     held: recall::Held,
-    /// What is remembered of messages.
+    /// What is remembered of messages, and what cannot be found in them.
     cache: Cache,
+    signatures: Cache,
     /// The snapshot that is in the index, or cannot be.
     saved: AtomicU64,
 }
@@ -140,7 +142,8 @@ impl Mailbox {
             places: Arc::default(),
             views: AtomicUsize::new(0),
             held: recall::Held::default(),
-            cache: Cache::new(account.store().cache_room().clone()),
+            cache: Cache::new(&FACTS, account.store().cache_room().clone()),
+            signatures: Cache::new(&SIGNATURES, account.store().cache_room().clone()),
             saved: AtomicU64::new(0),
         });
         mailbox.first_look()?;

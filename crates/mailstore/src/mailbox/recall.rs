@@ -30,7 +30,8 @@ impl Drop for Hold {
         let folder = held.1.take();
         drop(held);
         // nothing is made any more in a directory that is being removed
-        self.0.cache.close(folder.filter(|_| !self.0.is_deleted()).map(|folder| folder.dir.clone()).as_ref());
+        let dir = folder.filter(|_| !self.0.is_deleted()).map(|folder| folder.dir.clone());
+        self.0.caches().into_iter().for_each(|cache| cache.close(dir.as_ref()));
     }
 }
 
@@ -59,23 +60,28 @@ impl Mailbox {
         self.held.0.lock().1 = None;
     }
 
-    pub(crate) fn cache(&self) -> &Cache {
-        &self.cache
+    /// What is remembered of messages, and their signatures.
+    pub(crate) fn caches(&self) -> [&Cache; 2] {
+        [&self.cache, &self.signatures]
     }
 
-    /// The directories, while somebody holds them and there is to be a cache.
-    fn caching_folder(&self) -> Option<Arc<Folder>> {
+    /// The directories, while somebody holds them and a cache may have some size.
+    pub(super) fn caching_folder(&self, limit: u64) -> Option<Arc<Folder>> {
         let is_held = self.held.0.lock().0 > 0;
-        if is_held && self.account.store().settings().cache_limit > 0 { self.reading_folder().ok() } else { None }
+        if is_held && limit > 0 { self.reading_folder().ok() } else { None }
     }
 
     /// What [`Mailbox::remember`] was given for this message, if it is still there. Only under a [`Hold`]. Blocking.
     pub fn recall(self: &Arc<Mailbox>, message: &Message) -> Option<Vec<u8>> {
-        let folder = self.caching_folder()?;
-        let (content, opened) = self.cache.get(&folder.dir, message.uid(), message.base_name());
+        let folder = self.caching_folder(self.account.store().settings().cache_limit)?;
+        self.recall_from(&self.cache, &folder, message)
+    }
+
+    pub(super) fn recall_from(self: &Arc<Mailbox>, cache: &Cache, folder: &Folder, message: &Message) -> Option<Vec<u8>> {
+        let (content, opened) = cache.get(&folder.dir, message.uid(), message.base_name());
         if opened {
             let snapshot = self.snapshot();
-            self.cache.shorten(&folder.dir, snapshot.len(), |uid| snapshot.find(uid).is_some());
+            cache.shorten(&folder.dir, snapshot.len(), |uid| snapshot.find(uid).is_some());
             self.account.store().cache_room().note(self);
         }
         content
@@ -85,8 +91,8 @@ impl Mailbox {
     /// or the message is hardly larger. Only under a [`Hold`], which sees to it that it is written. Blocking.
     pub fn remember(&self, message: &Message, content: &[u8]) {
         let worth = message.known_disk_size().is_none_or(|size| content.len() as u64 <= 2 * size + SMALL_CONTENT);
-        if let Some(folder) = self.caching_folder().filter(|_| worth) {
-            let limit = self.account.store().settings().cache_limit;
+        let limit = self.account.store().settings().cache_limit;
+        if let Some(folder) = self.caching_folder(limit).filter(|_| worth) {
             self.cache.add(&folder.dir, limit, message.uid(), message.base_name(), content);
         }
     }
