@@ -282,7 +282,9 @@ impl Session {
         let mut selected = self.selected.take().expect("the machine lets these commands through only with a mailbox open");
         let (server, share) = (self.connection.server.clone(), self.share.clone());
         let working = server.access.blocking(&share, move || {
+            let hold = selected.view.mailbox().hold();
             let result = work(&mut selected);
+            drop(hold);
             (selected, result)
         });
         tokio::pin!(working);

@@ -2,21 +2,7 @@
 
 mod common;
 
-use common::{World, message};
-
-/// Takes a lease on a file, as Samba does for its clients: others that open it are told to try again. It ends with what is returned.
-fn lease(path: &std::path::Path) -> std::fs::File {
-    use nix::libc;
-    use std::os::fd::AsRawFd;
-    let file = std::fs::File::options().read(true).write(true).open(path).expect("file");
-    // SAFETY: no pointers; the signal says that somebody else opens the file, and would end this process.
-    let taken = unsafe {
-        libc::signal(libc::SIGIO, libc::SIG_IGN);
-        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
-    };
-    assert_eq!(taken, 0, "{}", std::io::Error::last_os_error());
-    file
-}
+use common::{World, lease, message};
 
 /// What cannot be read now may be what the client looks for.
 #[tokio::test(flavor = "multi_thread")]
@@ -40,6 +26,22 @@ async fn a_search_that_missed_messages_does_not_say_ok() {
     assert_eq!(client.ok("FETCH $ (UID)").await, Vec::<String>::new());
     drop(leased);
     assert_eq!(client.ok("SEARCH TEXT words").await, ["* SEARCH 1 2 3"]);
+    world.stop().await;
+}
+
+/// What is read of many messages is remembered, whichever way the work is cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_were_searched_and_sorted_by_are_read_once() {
+    let world = World::start().await;
+    let cache = world.maildir("ann").join("facteur.cache");
+    for (name, command) in [("1.first.host", "SEARCH SUBJECT here"), ("2.second.host", "SORT (SUBJECT) UTF-8 ALL")] {
+        world.drop_mail("ann", name, "Subject: here\n\nsome words\n");
+        let mut client = world.client("ann").await;
+        client.ok("SELECT INBOX").await;
+        let before = std::fs::metadata(&cache).map_or(0, |file| file.len());
+        client.ok(command).await;
+        assert!(std::fs::metadata(&cache).expect("a cache").len() > before, "{command}");
+    }
     world.stop().await;
 }
 
@@ -86,6 +88,9 @@ async fn a_long_search_lets_others_have_their_turn() {
             _ = other.ok("NOOP") => {}
         }
     }
-    assert_eq!(searching.await[0].split(' ').count(), 42);
+    let told = searching.await;
+    // on a busy machine it is told that it goes on
+    let found = told.iter().find(|line| line.starts_with("* SEARCH")).expect("an answer");
+    assert_eq!(found.split(' ').count(), 42);
     world.stop().await;
 }

@@ -220,6 +220,20 @@ pub fn message(subject: &str, body: &str) -> String {
     )
 }
 
+/// Takes a lease on a file, as Samba does for its clients: others that open it are told to try again. It ends with what is returned.
+pub fn lease(path: &Path) -> std::fs::File {
+    use nix::libc;
+    use std::os::fd::AsRawFd;
+    let file = std::fs::File::options().read(true).write(true).open(path).expect("file");
+    // SAFETY: no pointers; the signal says that somebody else opens the file, and would end this process.
+    let taken = unsafe {
+        libc::signal(libc::SIGIO, libc::SIG_IGN);
+        libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK)
+    };
+    assert_eq!(taken, 0, "{}", std::io::Error::last_os_error());
+    file
+}
+
 fn fake_authd(dir: &Path) {
     let auth = UnixListener::bind(dir.join("auth")).expect("auth socket");
     let userdb = UnixListener::bind(dir.join("userdb")).expect("userdb socket");
