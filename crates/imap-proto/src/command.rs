@@ -143,6 +143,15 @@ impl Command {
         }
     }
 
+    /// Does it search for what is like something (RFC 6203)?
+    pub fn is_fuzzy(&self) -> bool {
+        match self {
+            Command::Search(search) | Command::Thread { search, .. } | Command::MultiSearch { search, .. } => search.key.has_fuzzy(),
+            Command::Sort(sort) => sort.search.key.has_fuzzy(),
+            _ => false,
+        }
+    }
+
     /// Does it say that the client wants to hear of mod-sequences from now on? RFC 7162 §3.1: the "CONDSTORE enabling commands", ENABLE aside.
     pub fn uses_modseqs(&self) -> bool {
         match self {
@@ -499,6 +508,8 @@ pub struct SearchReturn {
     pub context: bool,
     /// Changes of the result are to be told (RFC 5267 §4.3).
     pub update: bool,
+    /// How relevant each message is (RFC 6203 §4); only with FUZZY in the search.
+    pub relevancy: bool,
 }
 
 impl SearchReturn {
@@ -535,6 +546,8 @@ pub enum SortBy {
     To,
     DisplayFrom,
     DisplayTo,
+    /// RFC 6203 §6: the most relevant first. Only with FUZZY in the search.
+    Relevancy,
 }
 
 /// RFC 5256 §3; REFS is REFERENCES without subjects, ordered by the youngest message.
@@ -552,6 +565,8 @@ pub enum SearchKey {
     And(Vec<SearchKey>),
     Or(Vec<SearchKey>),
     Not(Box<SearchKey>),
+    /// What is like it will do (RFC 6203 §3).
+    Fuzzy(Box<SearchKey>),
     Numbers(SequenceSet),
     Uids(SequenceSet),
     Flag(Flag),
@@ -593,16 +608,22 @@ impl SearchKey {
         self.any(&|key| matches!(key, SearchKey::ModSeq(_)))
     }
 
+    /// RFC 6203 §4: there are relevancy scores then.
+    pub fn has_fuzzy(&self) -> bool {
+        self.any(&|key| matches!(key, SearchKey::Fuzzy(_)))
+    }
+
     /// Message numbers are in it.
     fn has_numbers(&self) -> bool {
         self.any(&|key| matches!(key, SearchKey::Numbers(set) if !set.is_saved()))
     }
 
     fn any(&self, is: &impl Fn(&SearchKey) -> bool) -> bool {
-        match self {
-            SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(|key| key.any(is)),
-            SearchKey::Not(key) => key.any(is),
-            key => is(key),
-        }
+        is(self)
+            || match self {
+                SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(|key| key.any(is)),
+                SearchKey::Not(key) | SearchKey::Fuzzy(key) => key.any(is),
+                _ => false,
+            }
     }
 }

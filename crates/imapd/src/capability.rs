@@ -38,10 +38,11 @@ pub fn after_login(imapd: &Imapd) -> String {
     let acl = if imapd.imap_acl { " ACL RIGHTS=texk LIST-MYRIGHTS" } else { "" };
     let progress = if imapd.imap_progress_interval.is_zero() { "" } else { " INPROGRESS" };
     let notify = if imapd.imap_notify_max_mailboxes > 0 { " NOTIFY" } else { "" };
+    let fuzzy = if imapd.fts { " SEARCH=FUZZY" } else { "" };
     format!(
         "IMAP4rev1 IMAP4rev2 SASL-IR {literal} ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS LIST-METADATA SPECIAL-USE ESEARCH \
          SEARCHRES WITHIN STATUS=SIZE APPENDLIMIT={limit} PARTIAL CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH UNAUTHENTICATE COMPRESS=DEFLATE MULTIAPPEND BINARY CATENATE URL-PARTIAL REPLACE PREVIEW OBJECTID SAVEDATE UTF8=ACCEPT SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS \
-         CONDSTORE QRESYNC QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER UIDONLY I18NLEVEL=1{notify}{progress}{acl}"
+         CONDSTORE QRESYNC QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER UIDONLY I18NLEVEL=1{notify}{progress}{fuzzy}{acl}"
     )
 }
 
@@ -61,6 +62,12 @@ mod tests {
         assert!(open.contains("AUTH=SCRAM-SHA-256"), "{open}");
         let secured = before_login(true, false, &all, &Channel::default());
         assert!(!secured.contains("LOGINDISABLED") && !secured.contains("STARTTLS") && secured.contains("AUTH=PLAIN"), "{secured}");
+    }
+
+    #[test]
+    fn fuzzy_searches_are_announced_with_the_index() {
+        let with = |fts| after_login(&Imapd { fts, ..Imapd::default() }).contains(" SEARCH=FUZZY");
+        assert_eq!((with(true), with(false)), (true, false));
     }
 
     #[test]

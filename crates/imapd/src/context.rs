@@ -317,10 +317,11 @@ async fn one(session: &mut Session, tag: &str, changed: &Arc<Vec<u32>>) -> Resul
         let context = &selected.contexts.all[index];
         search::Search::among(selected, &context.key, context.charset.as_deref(), &among)
     };
-    let search = find_by(session, begin).await.map_err(|_: Answer| UNKNOWN)?;
+    let mut search = find_by(session, begin).await.map_err(|_: Answer| UNKNOWN)?;
     if search.incomplete {
         return Err(UNKNOWN);
     }
+    let scores = search.take_scores();
     let matching = search.into_found();
     let Some(context) = session.selected.as_ref().map(|selected| &selected.contexts.all[index]) else { return Ok(Update::default()) };
     let by = context.order.as_ref().map(|order| order.by.clone());
@@ -331,8 +332,9 @@ async fn one(session: &mut Session, tag: &str, changed: &Arc<Vec<u32>>) -> Resul
     let mut added: Vec<Target> = matching.into_iter().filter(|target| !context.has(target.uid)).collect();
     let mut keys = Vec::new();
     if let Some(by) = by {
+        let scores = Arc::new(scores);
         let (gathered, incomplete) =
-            gather(session, added, move |selected, message| order::keys(selected, message, &by)).await.map_err(|_| UNKNOWN)?;
+            gather(session, added, move |selected, message| order::keys(selected, message, &by, &scores)).await.map_err(|_| UNKNOWN)?;
         if incomplete {
             return Err(UNKNOWN);
         }
@@ -362,7 +364,7 @@ fn weight(key: &SearchKey) -> usize {
     size_of::<SearchKey>()
         + match key {
             SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().map(weight).sum(),
-            SearchKey::Not(key) => weight(key),
+            SearchKey::Not(key) | SearchKey::Fuzzy(key) => weight(key),
             SearchKey::Numbers(set) | SearchKey::Uids(set) => set.bytes(),
             SearchKey::Header { name, value } => name.len() + value.len(),
             SearchKey::Body(value) | SearchKey::Text(value) => value.len(),
@@ -389,6 +391,7 @@ pub fn lasting(selected: &Selected, key: SearchKey) -> SearchKey {
         SearchKey::And(keys) => SearchKey::And(all(keys)),
         SearchKey::Or(keys) => SearchKey::Or(all(keys)),
         SearchKey::Not(key) => SearchKey::Not(Box::new(lasting(selected, *key))),
+        SearchKey::Fuzzy(key) => SearchKey::Fuzzy(Box::new(lasting(selected, *key))),
         SearchKey::Numbers(set) | SearchKey::Uids(set) if set.is_saved() => {
             SearchKey::Uids(SequenceSet::of(selected.saved.iter().map(|uid| (*uid, *uid)).collect()))
         }

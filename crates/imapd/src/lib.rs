@@ -10,6 +10,7 @@
 //! | what a client wants to hear of unasked; how it is woken | `notify/`, `wake` |
 //! | one file per command | `commands/` |
 //! | how FETCH answers are made; how SEARCH finds | `fetch/`, `search/` |
+//! | what is done while nobody waits | `indexer` |
 //!
 //! The protocol itself is in `imap_proto`, mailboxes are in `mailstore`.
 
@@ -22,6 +23,7 @@ mod deflate;
 mod facts;
 mod fetch;
 mod filter;
+mod indexer;
 mod lately;
 mod login;
 mod names;

@@ -12,7 +12,7 @@
 //!
 //! PROTOCOL
 //!     IMAP4rev1 (RFC 3501), and IMAP4rev2 (RFC 9051) for clients that enable it, with UTF8=ACCEPT, IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, LIST-METADATA, SPECIAL-USE,
-//!     ESEARCH, SEARCHRES, PARTIAL, CONTEXT=SEARCH, CONTEXT=SORT, MULTISEARCH, WITHIN, SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
+//!     ESEARCH, SEARCHRES, PARTIAL, CONTEXT=SEARCH, CONTEXT=SORT, MULTISEARCH, WITHIN, SEARCH=FUZZY (by setting), SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
 //!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, OBJECTID, SAVEDATE, APPENDLIMIT,
 //!     STATUS=SIZE, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, NOTIFY, UIDONLY, INPROGRESS, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
 //!     after it. Asks the `auth` socket in
@@ -25,7 +25,8 @@
 //!
 //! FILES
 //!     facteur.toml, sections [imapd], [mail], [tls]. The Maildir of each account, in Dovecot's dialect (see mailstore), with rights in `dovecot-acl`, annotations in
-//!     `facteur-metadata` and two caches in each mailbox, a log of changes (`facteur.log`) and what opening it needs (`facteur.index`); the Maildir of public mailboxes (`public_mail_location`), if there is one. Groups of an account come from the field `acl_groups` of its user database.
+//!     `facteur-metadata` and caches in each mailbox: a log of changes (`facteur.log`), what opening it needs (`facteur.index`), what lists are made of (`facteur.cache`), and with `fts` which
+//!     words are in which messages (`facteur.search`); the Maildir of public mailboxes (`public_mail_location`), if there is one. Groups of an account come from the field `acl_groups` of its user database.
 //!
 //! SECURITY
 //!     Runs as the owner of all mail and reads what strangers send, so it trusts nobody: before login a command has at
@@ -36,7 +37,7 @@
 //!
 //! STANDARDS
 //!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4314, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5255 (I18NLEVEL=1), 5256, 5258, 5267, 5464, 5465, 5530,
-//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6851, 6855, 7162, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394, 9585, 9586, 9590
+//!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6203, 6851, 6855, 7162, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394, 9585, 9586, 9590
 //!
 //! DIAGNOSTICS
 //!     One line for each login, failed login, appended message and disconnection, with the session's id. Without authd
@@ -47,7 +48,8 @@
 //!     FIFOs in a Maildir are no messages.
 //!
 //! BUGS
-//!     A search for text reads every message, SORT and THREAD every header; of those there is no index. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
+//!     A search for text reads every message that it might be in: all of them without `fts`, and also with it those that are not indexed yet (new mail is when nothing
+//!     else is to be done), those above 64 MiB, and for strings of less than four bytes. FUZZY reads all. A thread deeper than 1000 messages is cut. At most 100 keys of one search may look into messages and 1000 into headers,
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is (one that comes as binary and has to be encoded may have 64 MiB), and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the

@@ -1,6 +1,7 @@
-//! What SORT and THREAD compare messages by (RFC 5256 §2, §3; RFC 5957), read from their headers.
+//! What SORT and THREAD compare messages by (RFC 5256 §2, §3; RFC 5957; RFC 6203 §6), read from their headers.
 
 use crate::facts::Facts;
+use crate::search::Scores;
 use crate::selected::{Selected, Target};
 use imap_proto::{SortBy, SortKey};
 use mailstore::{Error, Message};
@@ -90,16 +91,21 @@ impl<T: Weight> Gathering<T> {
 }
 
 /// The values of a message for each criterion of `order`. Blocking.
-pub fn keys(selected: &Selected, message: &Message, order: &[SortKey]) -> mailstore::Result<Vec<Key>> {
+pub fn keys(selected: &Selected, message: &Message, order: &[SortKey], scores: &Scores) -> mailstore::Result<Vec<Key>> {
     let mailbox = selected.view.mailbox();
-    let needs_facts = order.iter().any(|key| !matches!(key.by, SortBy::Arrival | SortBy::Size));
+    let needs_facts = order.iter().any(|key| !matches!(key.by, SortBy::Arrival | SortBy::Size | SortBy::Relevancy));
     let facts = if needs_facts { Some(Facts::get(mailbox, message, false)?) } else { None };
-    let needs_addresses = order.iter().any(|key| !matches!(key.by, SortBy::Arrival | SortBy::Size | SortBy::Date | SortBy::Subject));
+    let needs_addresses = order.iter().any(|key| {
+        let needs_none = matches!(key.by, SortBy::Arrival | SortBy::Size | SortBy::Relevancy | SortBy::Date | SortBy::Subject);
+        !needs_none
+    });
     let header = facts.as_ref().filter(|_| needs_addresses).map_or(&[][..], Facts::header);
     let envelope = Envelope::parse(header);
     let value = |key: &SortKey| {
         Ok(match key.by {
             SortBy::Arrival => Key::Number(mailbox.internal_date(message)?),
+            // RFC 6203 §6: the highest score first
+            SortBy::Relevancy => Key::Number(-i64::from(scores.of(message.uid()))),
             SortBy::Size => Key::Number(i64::try_from(mailbox.size(message)?).unwrap_or(i64::MAX)),
             // RFC 5256 §2.2: the Date field in UTC; INTERNALDATE where there is none that can be read
             SortBy::Date => Key::Number(facts.as_ref().map_or(0, |facts| facts.sent().unwrap_or(facts.arrived()))),

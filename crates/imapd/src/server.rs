@@ -1,9 +1,10 @@
 //! What all sessions of the program share.
 
+use crate::indexer::{Busy, Indexer};
 use crate::lately::Lately;
 use config::Config;
 use daemon::{Context, MailAccess};
-use mailstore::{Recent, Store};
+use mailstore::{Mailbox, Recent, Store};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -21,6 +22,8 @@ pub struct Server {
     pub lately: Lately,
     /// Keeps mailboxes open for clients that come back.
     _recent: Option<Arc<Recent>>,
+    /// Where mailboxes are indexed.
+    indexer: Option<Indexer>,
     logins: Mutex<HashMap<(String, IpAddr), u32>>,
     prepared: Mutex<HashSet<PathBuf>>,
 }
@@ -40,6 +43,7 @@ impl Server {
         Arc::new(Server {
             _recent: (size > 0).then(|| store.keep_mailboxes(size, imapd.imap_mailbox_cache_time)),
             access: MailAccess::new(&config, &imapd.auth_socket_path, &imapd.userdb_socket_path, imapd.io_threads),
+            indexer: (imapd.fts && imapd.fts_autoindex).then(Indexer::start),
             store,
             lately: Lately::default(),
             logins: Mutex::default(),
@@ -50,6 +54,18 @@ impl Server {
 
     pub fn config(&self) -> Arc<Config> {
         self.ctx.config.get()
+    }
+
+    /// A mailbox may have messages that are not indexed.
+    pub fn index(&self, mailbox: &Arc<Mailbox>) {
+        if let Some(indexer) = &self.indexer {
+            indexer.note(mailbox);
+        }
+    }
+
+    /// A client waits while this lives.
+    pub fn busy(&self) -> Option<Busy> {
+        self.indexer.as_ref().map(Indexer::busy)
     }
 
     /// Counts a login; `None` when the account has `limit` from this address already (0: any number).

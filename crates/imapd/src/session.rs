@@ -176,6 +176,9 @@ impl Session {
             Ok(Some(changes)) if changes.uid_validity => self.void("Mailbox was replaced, please connect again"),
             Ok(Some(changes)) => {
                 if let Some(selected) = &mut self.selected {
+                    if changes.exists.is_some() {
+                        self.connection.server.index(selected.view.mailbox());
+                    }
                     selected.write_changes(&mut self.connection.wire.out, &changes, &mut told, uid);
                     // RFC 7162 §3.2: a client that comes back must not miss a removal that it was not told of, whatever MODSEQs it has seen.
                     let told = removed || selected.wants.messages;
@@ -281,6 +284,7 @@ impl Session {
     pub async fn with_selected_patiently<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Selected) -> T + Send + 'static) -> T {
         let mut selected = self.selected.take().expect("the machine lets these commands through only with a mailbox open");
         let (server, share) = (self.connection.server.clone(), self.share.clone());
+        let _busy = server.busy();
         let working = server.access.blocking(&share, move || {
             let hold = selected.view.mailbox().hold();
             let result = work(&mut selected);
@@ -318,6 +322,7 @@ impl Session {
 
     /// Works on a thread that may wait for the disk.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let _busy = self.connection.server.busy();
         self.connection.server.access.blocking(&self.share, work).await
     }
 }

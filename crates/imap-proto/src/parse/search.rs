@@ -14,7 +14,7 @@ const DEPTH: usize = 100;
 const KEYS: usize = 10_000;
 /// Tags of one CANCELUPDATE.
 const TAGS: usize = 100;
-/// Criteria of one SORT; there are nine.
+/// Criteria of one SORT; there are ten.
 const CRITERIA: usize = 20;
 
 /// RFC 4466 §2.6.1: `search = "SEARCH" [search-return-opts] SP search-program`,
@@ -35,7 +35,15 @@ pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
         charset = Some(charset_name(cursor)?);
         cursor.space()?;
     }
-    Ok(Search { uid, returns, charset, key: keys(cursor)?, fetch })
+    scored(Search { uid, returns, charset, key: keys(cursor)?, fetch })
+}
+
+/// RFC 6203 §4: the RELEVANCY return option must not be used unless a FUZZY search key is also given.
+fn scored(search: Search) -> Result<Search> {
+    match search.returns {
+        Some(returns) if returns.relevancy && !search.key.has_fuzzy() => Err(ParseError::syntax("RELEVANCY takes a FUZZY search key")),
+        _ => Ok(search),
+    }
 }
 
 /// RFC 7377 §4: `esearch = "ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program`,
@@ -97,6 +105,8 @@ pub(super) fn sort(cursor: &mut Cursor<'_>, uid: bool) -> Result<Sort> {
             // RFC 5957 §3
             "DISPLAYFROM" => SortBy::DisplayFrom,
             "DISPLAYTO" => SortBy::DisplayTo,
+            // RFC 6203 §7
+            "RELEVANCY" => SortBy::Relevancy,
             _ => return Err(ParseError::syntax("Unknown sort criterion")),
         };
         Ok(SortKey { reverse, by })
@@ -109,7 +119,12 @@ pub(super) fn sort(cursor: &mut Cursor<'_>, uid: bool) -> Result<Sort> {
             true
         }
     });
-    Ok(Sort { search: criteria(cursor, uid, returns, fetch)?, order })
+    let search = criteria(cursor, uid, returns, fetch)?;
+    // RFC 6203 §6
+    if order.iter().any(|key| key.by == SortBy::Relevancy) && !search.key.has_fuzzy() {
+        return Err(ParseError::syntax("RELEVANCY takes a FUZZY search key"));
+    }
+    Ok(Sort { search, order })
 }
 
 /// RFC 5256 §5: `thread = ["UID" SP] "THREAD" SP thread-alg SP search-criteria`
@@ -129,7 +144,7 @@ fn criteria(cursor: &mut Cursor<'_>, uid: bool, returns: Option<SearchReturn>, f
     cursor.space()?;
     let charset = Some(charset_name(cursor)?);
     cursor.space()?;
-    Ok(Search { uid, returns, charset, key: keys(cursor)?, fetch })
+    scored(Search { uid, returns, charset, key: keys(cursor)?, fetch })
 }
 
 fn charset_name(cursor: &mut Cursor<'_>) -> Result<String> {
@@ -156,7 +171,7 @@ fn keys(cursor: &mut Cursor<'_>) -> Result<SearchKey> {
 
 /// RFC 4731 §4: `search-return-opt = "MIN" / "MAX" / "ALL" / "COUNT"`; none at all means ALL (§3.1). RFC 5182 §3: `"SAVE"`.
 /// RFC 5267 §5, RFC 9394 §4: `"CONTEXT" / "UPDATE" / "PARTIAL" SP partial-range`; one of PARTIAL and ALL, once (RFC 9394 §3.1).
-/// RFC 5465 §8: `modifier-update = "UPDATE" ["(" fetch-att *(SP fetch-att) ")"]`; its examples have a space there.
+/// RFC 6203 §7: `"RELEVANCY"`. RFC 5465 §8: `modifier-update = "UPDATE" ["(" fetch-att *(SP fetch-att) ")"]`; its examples have a space there.
 fn return_options(cursor: &mut Cursor<'_>, fetch: &mut Vec<FetchItem>) -> Result<SearchReturn> {
     let mut returns = SearchReturn::default();
     cursor.list(true, 20, |c| {
@@ -167,6 +182,7 @@ fn return_options(cursor: &mut Cursor<'_>, fetch: &mut Vec<FetchItem>) -> Result
             "COUNT" => returns.count = true,
             "SAVE" => returns.save = true,
             "CONTEXT" => returns.context = true,
+            "RELEVANCY" => returns.relevancy = true,
             "UPDATE" => {
                 returns.update = true;
                 if c.rest().starts_with(b" (") {
@@ -193,7 +209,7 @@ fn return_options(cursor: &mut Cursor<'_>, fetch: &mut Vec<FetchItem>) -> Result
     Ok(returns)
 }
 
-/// RFC 3501 §9 `search-key`. Recurses only for parentheses, for the first key of OR and for the key of NOT, `DEPTH` deep.
+/// RFC 3501 §9 `search-key`. Recurses only for parentheses, for the first key of OR and for the key of NOT and FUZZY, `DEPTH` deep.
 fn key(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<SearchKey> {
     if depth == DEPTH {
         return Err(ParseError::too_big("Search is nested too deeply"));
@@ -208,6 +224,7 @@ fn key(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<Sear
     match name.as_str() {
         "NOT" => not(cursor, depth, budget),
         "OR" => or(cursor, depth, budget),
+        "FUZZY" => fuzzy(cursor, depth, budget),
         _ => simple(&name, cursor),
     }
 }
@@ -234,6 +251,13 @@ fn not(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<Sear
     }
     let inner = key(cursor, depth + 1, budget)?;
     Ok(if odd { SearchKey::Not(Box::new(inner)) } else { inner })
+}
+
+/// RFC 6203 §7: `"FUZZY" SP search-key`. Said twice it is no fuzzier.
+fn fuzzy(cursor: &mut Cursor<'_>, depth: usize, budget: &mut usize) -> Result<SearchKey> {
+    cursor.space()?;
+    while cursor.take_word("FUZZY ") {}
+    Ok(SearchKey::Fuzzy(Box::new(key(cursor, depth + 1, budget)?)))
 }
 
 /// `"OR" SP search-key SP search-key`. Clients look for a hundred message ids by `OR a OR b OR c d`: such a chain is one
@@ -383,6 +407,16 @@ mod tests {
             ("SEEN", seen()),
             ("(SEEN)", seen()),
             ("NOT SEEN", not(seen())),
+            ("FUZZY SEEN", SearchKey::Fuzzy(Box::new(seen()))),
+            ("fuzzy fuzzy (SEEN)", SearchKey::Fuzzy(Box::new(seen()))),
+            (
+                // RFC 6203 §3
+                "FUZZY SUBJECT work FROM user@example.com",
+                SearchKey::And(vec![
+                    SearchKey::Fuzzy(Box::new(SearchKey::Header { name: "SUBJECT".into(), value: b"work".to_vec() })),
+                    SearchKey::Header { name: "FROM".into(), value: b"user@example.com".to_vec() },
+                ]),
+            ),
             ("NOT OLDER 3600", not(SearchKey::Older(3600))),
             ("OR $ UID $", SearchKey::Or(vec![SearchKey::Numbers(saved()), SearchKey::Uids(saved())])),
             ("EMAILID M6d9-A_", SearchKey::EmailId("M6d9-A_".into())),
@@ -402,6 +436,9 @@ mod tests {
             "",
             "FOO",
             "NOT",
+            "FUZZY",
+            "FUZZY FUZZY",
+            "FUZZYSEEN",
             "OR SEEN",
             "(SEEN",
             "SEEN)",
@@ -439,6 +476,12 @@ mod tests {
             assert_eq!(search.fetch, [FetchItem::Uid, FetchItem::Preview { lazy: false }]);
         }
         assert_eq!(searched("RETURN (PARTIAL -1:-10 COUNT UPDATE CONTEXT) ALL").unwrap().returns, Some(want));
+        // RFC 6203 §4
+        let want = SearchReturn { relevancy: true, all: true, ..Default::default() };
+        assert_eq!(searched("RETURN (RELEVANCY ALL) FUZZY TEXT \"Helo\"").unwrap().returns, Some(want));
+        let want = SearchReturn { relevancy: true, ..Default::default() };
+        assert_eq!(searched("RETURN (relevancy) OR SEEN NOT (DRAFT FUZZY TEXT x)").unwrap().returns, Some(want));
+        assert!(searched("RETURN (RELEVANCY ALL) TEXT \"Helo\"").is_err());
         for bad in
             ["FOO", "PARTIAL", "PARTIAL 1", "PARTIAL 1:*", "PARTIAL 1:2 ALL", "ALL PARTIAL 1:2", "PARTIAL 1:2 PARTIAL 3:4", "UPDATE ()"]
         {
@@ -506,6 +549,10 @@ mod tests {
         assert_eq!(read(b"SORT RETURN (ALL COUNT) (SUBJECT REVERSE DATE REVERSE DISPLAYFROM) \"UTF-8\" SEEN"), Ok(Some(want)));
         let want = Command::Sort(Sort { search: seen(false, None), order: vec![key(true, SortBy::Date), key(false, SortBy::Cc)] });
         assert_eq!(read(b"SORT (REVERSE DATE CC DATE REVERSE CC CC) UTF-8 SEEN"), Ok(Some(want)));
+        // RFC 6203 §6
+        let Ok(Some(Command::Sort(sort))) = read(b"SORT RETURN (RELEVANCY ALL) (RELEVANCY) UTF-8 FUZZY TEXT \"Helo\"") else { panic!() };
+        assert_eq!((sort.order, sort.search.returns.map(|r| r.relevancy)), (vec![key(false, SortBy::Relevancy)], Some(true)));
+        assert!(read(b"ESEARCH IN (personal) RETURN (RELEVANCY COUNT) FUZZY TEXT x").is_ok());
         for (name, algorithm) in [
             ("ORDEREDSUBJECT", ThreadAlgorithm::OrderedSubject),
             ("references", ThreadAlgorithm::References),
@@ -521,6 +568,9 @@ mod tests {
             "SORT () UTF-8 ALL",
             "SORT (REVERSE) UTF-8 ALL",
             "SORT (FOO) UTF-8 ALL",
+            "SORT (RELEVANCY) UTF-8 TEXT x",
+            "SORT RETURN (RELEVANCY) (DATE) UTF-8 TEXT x",
+            "ESEARCH IN (personal) RETURN (RELEVANCY) TEXT x",
             "SORT SUBJECT UTF-8 ALL",
             "THREAD UTF-8 ALL",
             "THREAD X UTF-8 ALL",
@@ -532,7 +582,13 @@ mod tests {
 
     #[test]
     fn bombs_are_too_big_and_chains_are_not() {
-        for text in ["(".repeat(100_000), "OR ".repeat(100_000), "OR NOT ".repeat(50_000), "SEEN ".repeat(100_000) + "SEEN"] {
+        for text in [
+            "(".repeat(100_000),
+            "OR ".repeat(100_000),
+            "OR NOT ".repeat(50_000),
+            "FUZZY NOT ".repeat(50_000),
+            "SEEN ".repeat(100_000) + "SEEN",
+        ] {
             let error = searched(&text).unwrap_err();
             assert_ne!(error.kind, ParseErrorKind::BadMailbox);
         }

@@ -38,6 +38,9 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
     if session.enabled.uid_only && command.uses_numbers() {
         return Box::pin(session.finish(&tag, &Answer::uid_required(), Expunges::Report, true)).await;
     }
+    if command.is_fuzzy() && !session.connection.config.imapd.fts {
+        return session.finish(&tag, &Answer::bad("FUZZY is not announced"), expunges, false).await;
+    }
     session.begin_progress(&tag);
     // SELECT leaves the open mailbox, whose HIGHESTMODSEQ interests nobody any more
     if command.uses_modseqs() && !matches!(command, Command::Select { .. }) {

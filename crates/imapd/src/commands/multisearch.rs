@@ -1,10 +1,10 @@
 //! ESEARCH (RFC 7377): one search in several mailboxes, without selecting them.
 
 use crate::answer::Answer;
-use crate::commands::search::{Correlator, INCOMPLETE, find, follow, highest_modseq, keep, taken, write_esearch};
+use crate::commands::search::{Correlator, Facts, INCOMPLETE, find, follow, highest_modseq, keep, relevancy, taken, write_esearch};
 use crate::context::Context;
 use crate::filter::Known;
-use crate::search;
+use crate::search::{self, Scores};
 use crate::selected::{Selected, Target};
 use crate::session::{Outcome, SLICE, Session};
 use imap_proto::{MailboxFilter, Search, encode};
@@ -59,7 +59,7 @@ pub async fn run(session: &mut Session, tag: &str, sources: Vec<MailboxFilter>, 
 
 /// Searches the selected mailbox; true when some messages could not be read.
 async fn in_selected(session: &mut Session, tag: &str, search: &Search) -> Result<bool, Answer> {
-    let found = match find(session, search.clone()).await {
+    let mut found = match find(session, search.clone()).await {
         Ok(found) => found,
         Err(answer) => {
             // RFC 5182 §2.1: NO empties what is kept.
@@ -70,12 +70,13 @@ async fn in_selected(session: &mut Session, tag: &str, search: &Search) -> Resul
         }
     };
     let incomplete = found.incomplete;
+    let scores = found.take_scores();
     let found = found.into_found();
     keep(session, search.returns, if incomplete { &[] } else { &found });
     let Some(selected) = &session.selected else { return Ok(incomplete) };
     let (name, uid_validity) = (selected.name.clone(), selected.view.snapshot().uid_validity());
     let correlator = Correlator { tag, mailbox: Some((&name, uid_validity, session.enabled)) };
-    tell(&mut session.connection.wire.out, selected, correlator, search, &found);
+    tell(&mut session.connection.wire.out, selected, correlator, search, &found, &scores);
     if search.returns.is_some_and(|returns| returns.update) && !incomplete {
         let (key, charset) = (search.key.clone(), search.charset.clone());
         follow(session, Context::new(tag, correlator.written(true), true, key, charset, &found).telling(search.fetch.clone()));
@@ -126,15 +127,17 @@ async fn in_other(session: &mut Session, tag: &str, search: &Arc<Search>, name: 
     }
     let incomplete = work.incomplete;
     let correlator = Correlator { tag, mailbox: Some((&name, other.view.snapshot().uid_validity(), session.enabled)) };
-    tell(&mut session.connection.wire.out, &other, correlator, search, &work.into_found());
+    let scores = work.take_scores();
+    tell(&mut session.connection.wire.out, &other, correlator, search, &work.into_found(), &scores);
     Ok(incomplete)
 }
 
 /// RFC 7377 §2.1: one response for each mailbox in which something was found, none for others.
-fn tell(out: &mut Vec<u8>, selected: &Selected, correlator: Correlator<'_>, search: &Search, found: &[Target]) {
+fn tell(out: &mut Vec<u8>, selected: &Selected, correlator: Correlator<'_>, search: &Search, found: &[Target], scores: &Scores) {
     if let Some(returns) = search.returns.filter(|returns| returns.tells() && !found.is_empty()) {
         let uids: Vec<u32> = found.iter().map(|target| target.uid).collect();
         let modseq = if search.key.has_modseq() { highest_modseq(Some(selected), Some(returns), found) } else { None };
-        write_esearch(out, correlator, true, returns, &uids, modseq);
+        let relevancy = relevancy(Some(returns), found, scores);
+        write_esearch(out, correlator, true, returns, &uids, Facts { relevancy, modseq });
     }
 }

@@ -1,9 +1,9 @@
-//! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731), SEARCHRES (RFC 5182), PARTIAL (RFC 9394), CONTEXT (RFC 5267).
+//! SEARCH and UID SEARCH (RFC 3501 §6.4.4), ESEARCH (RFC 4731), SEARCHRES (RFC 5182), PARTIAL (RFC 9394), CONTEXT (RFC 5267), RELEVANCY (RFC 6203).
 
 use crate::answer::Answer;
 use crate::commands::enable::Enabled;
 use crate::context::{Context, lasting};
-use crate::search;
+use crate::search::{self, Scores};
 use crate::selected::{Selected, Target};
 use crate::session::{SLICE, Session};
 use imap_proto::sequence::write_set;
@@ -25,7 +25,7 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let update =
         returns.is_some_and(|returns| returns.update).then(|| (request.key.clone(), request.charset.clone(), request.fetch.clone()));
     let with_modseq = request.key.has_modseq();
-    let search = match find(session, request).await {
+    let mut search = match find(session, request).await {
         Ok(search) => search,
         Err(answer) => {
             // RFC 5182 §2.1: NO empties what is kept, BAD does not.
@@ -36,7 +36,9 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
         }
     };
     let incomplete = search.incomplete;
+    let scores = search.take_scores();
     let found = search.into_found();
+    let relevancy = relevancy(returns, &found, &scores);
     keep(session, returns, if incomplete { &[] } else { &found });
     let context = update.filter(|_| !incomplete).map(|(key, charset, fetch)| {
         let correlator = Correlator::of(tag).written(uid);
@@ -47,7 +49,7 @@ pub async fn run(session: &mut Session, tag: &str, request: Search) -> Answer {
     let out = &mut session.connection.wire.out;
     match returns {
         Some(returns) if !returns.tells() => {}
-        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &found, modseq),
+        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &found, Facts { relevancy, modseq }),
         None => {
             out.extend_from_slice(b"* SEARCH");
             for number in &found {
@@ -103,6 +105,13 @@ pub fn highest_modseq(selected: Option<&Selected>, returns: Option<SearchReturn>
         }
         _ => found.iter().filter_map(modseq).max(),
     }
+}
+
+/// The scores of what is told of (RFC 6203 §4), in the order in which it is.
+pub fn relevancy(returns: Option<SearchReturn>, found: &[Target], scores: &Scores) -> Option<Vec<u8>> {
+    let returns = returns.filter(|returns| returns.relevancy)?;
+    let told = returns.partial.map_or(0..found.len(), |partial| partial.of(found.len()));
+    Some(found[told].iter().map(|target| scores.of(target.uid)).collect())
 }
 
 /// RFC 7162 §7: `search-sort-mod-seq = "(" "MODSEQ" SP mod-sequence-value ")"`
@@ -192,9 +201,18 @@ impl<'a> Correlator<'a> {
     }
 }
 
+/// What an ESEARCH response tells beside the messages.
+#[derive(Default)]
+pub struct Facts {
+    /// RFC 6203 §4: `"RELEVANCY" SP score-list`, `score-list = "(" [score *(SP score)] ")"`
+    pub relevancy: Option<Vec<u8>>,
+    /// RFC 4731 §3.2
+    pub modseq: Option<u64>,
+}
+
 /// RFC 4466 §7: `"ESEARCH" [search-correlator] [SP "UID"] *(SP search-return-data)`.
 /// RFC 4731 §3.1: MIN, MAX and ALL are left out when nothing was found; RFC 9394 §3.1: PARTIAL is NIL then.
-pub fn write_esearch(out: &mut Vec<u8>, correlator: Correlator<'_>, uid: bool, returns: SearchReturn, found: &[u32], modseq: Option<u64>) {
+pub fn write_esearch(out: &mut Vec<u8>, correlator: Correlator<'_>, uid: bool, returns: SearchReturn, found: &[u32], facts: Facts) {
     out.extend_from_slice(b"* ESEARCH ");
     out.extend_from_slice(&correlator.written(uid));
     for (wanted, word, number) in [(returns.min, " MIN ", found.first()), (returns.max, " MAX ", found.last())] {
@@ -221,8 +239,15 @@ pub fn write_esearch(out: &mut Vec<u8>, correlator: Correlator<'_>, uid: bool, r
         out.extend_from_slice(b" ALL ");
         write_set(out, found.iter().copied());
     }
-    // RFC 4731 §3.2
-    if let Some(modseq) = modseq {
+    if let Some(scores) = facts.relevancy {
+        out.extend_from_slice(b" RELEVANCY (");
+        for (index, score) in scores.into_iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"" } else { b" " });
+            encode::number(out, u64::from(score));
+        }
+        out.push(b')');
+    }
+    if let Some(modseq) = facts.modseq {
         out.extend_from_slice(b" MODSEQ ");
         encode::number(out, modseq);
     }
@@ -239,7 +264,7 @@ mod tests {
     fn esearch_leaves_out_what_it_does_not_know() {
         let show = |returns, found: &[u32]| {
             let mut out = Vec::new();
-            write_esearch(&mut out, Correlator::of("a1"), true, returns, found, None);
+            write_esearch(&mut out, Correlator::of("a1"), true, returns, found, Facts::default());
             String::from_utf8_lossy(&out).into_owned()
         };
         let all = SearchReturn { min: true, max: true, all: true, count: true, ..SearchReturn::default() };

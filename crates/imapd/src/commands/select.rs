@@ -63,6 +63,7 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool, para
         encode::status(&mut session.connection.wire.out, "*", Status::Ok, &format!("MAILBOXID ({id})"), "Mailbox's own id");
     }
     let missed = parameters.resync.and_then(|resync| missed(&selected, resync));
+    session.connection.server.index(selected.view.mailbox());
     session.selected = Some(selected);
     session.connection.machine.selected(true);
     if let Some(missed) = missed {

@@ -1,9 +1,12 @@
 //! SORT and THREAD (RFC 5256), ESORT (RFC 5267 §3).
 
 use crate::answer::Answer;
-use crate::commands::search::{Correlator, INCOMPLETE, find, follow, highest_modseq, keep, taken, write_esearch, write_modseq};
+use crate::commands::search::{
+    Correlator, Facts, INCOMPLETE, find, follow, highest_modseq, keep, relevancy, taken, write_esearch, write_modseq,
+};
 use crate::context::Context;
 use crate::order::{self, Gathering, Weight};
+use crate::search::Scores;
 use crate::selected::{Selected, Target};
 use crate::session::{SLICE, Session};
 use imap_proto::{Search, Sort, ThreadAlgorithm, encode};
@@ -22,7 +25,8 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
     let with_modseq = search.key.has_modseq();
     let order = Arc::new(order);
     let by = order.clone();
-    let (gathered, incomplete) = match search_and_gather(session, search, move |s, message| order::keys(s, message, &by)).await {
+    let read = move |selected: &Selected, message: &Message, scores: &Scores| order::keys(selected, message, &by, scores);
+    let (gathered, incomplete, scores) = match search_and_gather(session, search, read).await {
         Ok(gathered) => gathered,
         Err(answer) => return answer,
     };
@@ -36,11 +40,12 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
         .await;
     keep(session, returns, if incomplete { &[] } else { &sorted });
     let modseq = if with_modseq { highest_modseq(session.selected.as_ref(), returns, &sorted) } else { None };
+    let relevancy = relevancy(returns, &sorted, &scores);
     let numbers: Vec<u32> = sorted.iter().map(|target| if uid { target.uid } else { target.number }).collect();
     let out = &mut session.connection.wire.out;
     match returns {
         Some(returns) if !returns.tells() => {}
-        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &numbers, modseq),
+        Some(returns) => write_esearch(out, Correlator::of(tag), uid, returns, &numbers, Facts { relevancy, modseq }),
         None => {
             out.extend_from_slice(b"* SORT");
             for number in &numbers {
@@ -60,7 +65,8 @@ pub async fn sort(session: &mut Session, tag: &str, request: Sort) -> Answer {
 
 pub async fn thread(session: &mut Session, search: Search, algorithm: ThreadAlgorithm) -> Answer {
     let uid = search.uid;
-    let (gathered, incomplete) = match search_and_gather(session, search, order::item).await {
+    let item = |selected: &Selected, message: &Message, _: &Scores| order::item(selected, message);
+    let (gathered, incomplete, _) = match search_and_gather(session, search, item).await {
         Ok(gathered) => gathered,
         Err(answer) => return answer,
     };
@@ -95,13 +101,13 @@ fn end(incomplete: bool, text: &'static str) -> Answer {
 async fn search_and_gather<T: Weight + Send + 'static>(
     session: &mut Session,
     search: Search,
-    read: impl Fn(&Selected, &Message) -> mailstore::Result<T> + Clone + Send + 'static,
-) -> Result<(Gathering<T>, bool), Answer> {
+    read: impl Fn(&Selected, &Message, &Scores) -> mailstore::Result<T> + Clone + Send + 'static,
+) -> Result<(Gathering<T>, bool, Arc<Scores>), Answer> {
     let returns = search.returns;
     let found = find(session, search).await.inspect_err(|answer| {
         tracing::debug!(?answer, ?returns, "nothing to sort");
     });
-    let found = match found {
+    let mut found = match found {
         Ok(found) => found,
         Err(answer) => {
             keep(session, returns.filter(|_| answer.status == imap_proto::Status::No), &[]);
@@ -109,8 +115,10 @@ async fn search_and_gather<T: Weight + Send + 'static>(
         }
     };
     let incomplete = found.incomplete;
-    match gather(session, found.into_found(), read).await {
-        Ok((gathered, more)) => Ok((gathered, incomplete || more)),
+    let scores = Arc::new(found.take_scores());
+    let known = scores.clone();
+    match gather(session, found.into_found(), move |selected, message| read(selected, message, &known)).await {
+        Ok((gathered, more)) => Ok((gathered, incomplete || more, scores)),
         Err(answer) => {
             if answer.status == imap_proto::Status::No {
                 keep(session, returns, &[]);

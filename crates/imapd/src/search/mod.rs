@@ -1,16 +1,21 @@
-//! SEARCH: a compiled search and its walk over the messages (RFC 3501 §6.4.4).
+//! SEARCH: a compiled search and its walk over the messages (RFC 3501 §6.4.4), also for messages that are like what is looked for (RFC 6203).
+//!
+//! Where a message has a signature (`facteur.search`), it is read only if that lets it contain what is looked for. Fuzzy keys read always: a
+//! word with another letter has other grams. Below FUZZY the keys for text are fuzzy, except below NOT, where that would find less; others are exact, as
+//! RFC 6203 §5 leaves it to us. A message has the mean of the scores of keys that all have to hold, the best of alternatives, 100 for what holds exactly below FUZZY,
+//! and 1 if nothing fuzzy speaks for it.
 
 mod content;
 mod needle;
-mod pieces;
 mod turn;
 
 use crate::answer::Answer;
 use crate::selected::{Selected, Target, system_flag};
 use crate::zone;
-use content::{Content, Keys, Progress, Scope};
+use content::{Content, Found, Keys, Progress, Scope};
 use imap_proto::{Date, Flag, SearchKey, SequenceSet};
 use mailstore::{Flags, Message};
+use message::fuzzy::{EXACT, MOST_WORDS};
 use needle::Needle;
 use std::time::Instant;
 use turn::Turn;
@@ -20,6 +25,9 @@ const MOST_CONTENT_KEYS: usize = 100;
 
 /// Keys that look into headers, in one search. Clients look for a thread by the Message-IDs of all its messages.
 const MOST_HEADER_KEYS: usize = 1000;
+
+/// Words that one search may look for one by one, each in each word of each message.
+const MOST_FUZZY_WORDS: usize = 64;
 
 /// The longest string looked for. So much of a text is kept while its next piece is looked at.
 const LONGEST_NEEDLE: usize = 1 << 10;
@@ -35,6 +43,8 @@ pub struct Search {
     /// Index behind the last one to look at.
     end: usize,
     found: Vec<Target>,
+    /// How much of what is looked for each of them has, where that is asked.
+    scores: Option<Vec<(u32, u8)>>,
     /// A message could not be read; the log has it once.
     unreadable: bool,
     /// One could not be read that may be readable the next time: it may have been one to find.
@@ -43,6 +53,8 @@ pub struct Search {
 
 /// Deeper than `imap_proto` lets a search nest there is nothing, so recursion over it is safe.
 enum Test {
+    /// What holds in there is worth a score.
+    Fuzzy(Box<Test>),
     All,
     None,
     And(Vec<Test>),
@@ -94,7 +106,10 @@ impl Search {
             return Err(Answer::no("LIMIT", format!("More than {MOST_HEADER_KEYS} search keys that look into headers")));
         }
         let mut keys = Keys::default();
-        let test = compile(selected, key, charset, &mut keys)?;
+        let test = compile(selected, key, Reading { charset, fuzzy: false }, &mut keys)?;
+        if keys.words() > MOST_FUZZY_WORDS {
+            return Err(Answer::no("LIMIT", format!("More than {MOST_FUZZY_WORDS} words in fuzzy search keys")));
+        }
         Ok(Search {
             test,
             keys,
@@ -102,6 +117,7 @@ impl Search {
             end: usize::MAX,
             progress: Progress::default(),
             found: Vec::new(),
+            scores: key.has_fuzzy().then(Vec::new),
             unreadable: false,
             incomplete: false,
         })
@@ -133,9 +149,15 @@ impl Search {
             let mut progress = std::mem::take(&mut self.progress);
             if !selected.view.is_expunged(target.uid) {
                 let content = Content { selected, message, keys: &self.keys, progress: &mut progress, turn: &mut turn };
-                match (Candidate { selected, message, number: target.number, content }).passes(&self.test) {
-                    Ok(true) => self.found.push(target),
-                    Ok(false) => {}
+                let mut candidate = Candidate { selected, message, number: target.number, scored: self.scores.is_some(), content };
+                match candidate.passes(&self.test) {
+                    Ok(Found::No) => {}
+                    Ok(found) => {
+                        self.found.push(target);
+                        if let Some(scores) = &mut self.scores {
+                            scores.push((target.uid, if let Found::Scored(score) = found { score } else { 1 }));
+                        }
+                    }
                     Err(Stop::Later) => {
                         self.progress = progress;
                         return Ok(false);
@@ -167,9 +189,25 @@ impl Search {
         Ok(())
     }
 
+    /// How relevant the messages found are (RFC 6203 §4).
+    pub fn take_scores(&mut self) -> Scores {
+        Scores(self.scores.take().unwrap_or_default())
+    }
+
     /// The messages found, ascending.
     pub fn into_found(self) -> Vec<Target> {
         self.found
+    }
+}
+
+/// Relevancy scores by UID, ascending.
+#[derive(Default)]
+pub struct Scores(Vec<(u32, u8)>);
+
+impl Scores {
+    /// 1 to 100; 1 for what was not found.
+    pub fn of(&self, uid: u32) -> u8 {
+        self.0.binary_search_by_key(&uid, |(uid, _)| *uid).map_or(1, |at| self.0[at].1)
     }
 }
 
@@ -192,7 +230,7 @@ fn reading_keys(key: &SearchKey) -> (usize, usize) {
         SearchKey::And(keys) | SearchKey::Or(keys) => {
             keys.iter().map(reading_keys).fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
         }
-        SearchKey::Not(key) => reading_keys(key),
+        SearchKey::Not(key) | SearchKey::Fuzzy(key) => reading_keys(key),
         SearchKey::Body(_) | SearchKey::Text(_) => (1, 0),
         SearchKey::Header { .. } => (0, 1),
         SearchKey::SentBefore(_) | SearchKey::SentOn(_) | SearchKey::SentSince(_) => (0, 1),
@@ -200,16 +238,34 @@ fn reading_keys(key: &SearchKey) -> (usize, usize) {
     }
 }
 
-fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys) -> Result<Test, Answer> {
-    let needle = |bytes: &[u8]| {
-        let needle = Needle::new(&message::charset::decode(charset.as_bytes(), bytes));
+/// How the strings of a search are to be read.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    charset: &'a str,
+    /// What is like them will do.
+    fuzzy: bool,
+}
+
+impl Reading<'_> {
+    fn needle(self, bytes: &[u8]) -> Result<Needle, Answer> {
+        let text = message::charset::decode(self.charset.as_bytes(), bytes);
+        let needle = match self.fuzzy {
+            false => Needle::new(&text),
+            true => {
+                Needle::fuzzy(&text).ok_or_else(|| Answer::no("LIMIT", format!("Fuzzy search string has more than {MOST_WORDS} words")))?
+            }
+        };
         match needle.length() <= LONGEST_NEEDLE {
             true => Ok(needle),
             false => Err(Answer::no("LIMIT", format!("Search string is longer than {LONGEST_NEEDLE} bytes"))),
         }
-    };
+    }
+}
+
+fn compile(selected: &Selected, key: &SearchKey, reading: Reading<'_>, known: &mut Keys) -> Result<Test, Answer> {
+    let needle = |bytes: &[u8]| reading.needle(bytes);
     let all = |keys: &[SearchKey], known: &mut Keys| -> Result<Vec<Test>, Answer> {
-        let mut tests = keys.iter().map(|key| compile(selected, key, charset, known)).collect::<Result<Vec<Test>, Answer>>()?;
+        let mut tests = keys.iter().map(|key| compile(selected, key, reading, known)).collect::<Result<Vec<Test>, Answer>>()?;
         tests.sort_by_key(Test::cost);
         Ok(tests)
     };
@@ -218,7 +274,8 @@ fn compile(selected: &Selected, key: &SearchKey, charset: &str, known: &mut Keys
         SearchKey::All => Test::All,
         SearchKey::And(keys) => Test::And(all(keys, known)?),
         SearchKey::Or(keys) => Test::Or(all(keys, known)?),
-        SearchKey::Not(key) => Test::Not(Box::new(compile(selected, key, charset, known)?)),
+        SearchKey::Not(key) => Test::Not(Box::new(compile(selected, key, Reading { fuzzy: false, ..reading }, known)?)),
+        SearchKey::Fuzzy(key) => Test::Fuzzy(Box::new(compile(selected, key, Reading { fuzzy: true, ..reading }, known)?)),
         SearchKey::Numbers(set) | SearchKey::Uids(set) if set.is_saved() => {
             Test::Uids(selected.saved.iter().map(|uid| (*uid, *uid)).collect())
         }
@@ -273,7 +330,7 @@ impl Test {
             Test::Header(_) | Test::Sent { .. } => 2,
             Test::Arrived { .. } | Test::Saved { .. } | Test::Between(..) | Test::Larger(_) | Test::Smaller(_) => 1,
             Test::And(tests) | Test::Or(tests) => tests.iter().map(Test::cost).max().unwrap_or(0),
-            Test::Not(test) => test.cost(),
+            Test::Not(test) | Test::Fuzzy(test) => test.cost(),
             _ => 0,
         }
     }
@@ -283,32 +340,51 @@ struct Candidate<'s> {
     selected: &'s Selected,
     message: &'s Message,
     number: u32,
+    /// It matters how well it is found.
+    scored: bool,
     content: Content<'s>,
 }
 
 impl Candidate<'_> {
-    fn passes(&mut self, test: &Test) -> Result<bool, Stop> {
+    fn passes(&mut self, test: &Test) -> Result<Found, Stop> {
+        Ok(match test {
+            Test::And(tests) => {
+                let (mut sum, mut count) = (0, 0usize);
+                for test in tests {
+                    match self.passes(test)? {
+                        Found::No => return Ok(Found::No),
+                        Found::Yes => {}
+                        Found::Scored(score) => (sum, count) = (sum + usize::from(score), count + 1),
+                    }
+                }
+                sum.checked_div(count).map_or(Found::Yes, |mean| Found::Scored(mean as u8))
+            }
+            Test::Or(tests) => {
+                let mut best = Found::No;
+                for test in tests {
+                    best = better(best, self.passes(test)?);
+                    if best == Found::Scored(EXACT) || best == Found::Yes && !self.scored {
+                        break;
+                    }
+                }
+                best
+            }
+            Test::Not(test) => (self.passes(test)? == Found::No).into(),
+            Test::Fuzzy(test) => match self.passes(test)? {
+                Found::Yes => Found::Scored(EXACT),
+                other => other,
+            },
+            Test::Header(key) => self.content.header_has(*key)?,
+            Test::Body(key) | Test::Text(key) => self.content.has(*key)?,
+            plain => self.holds(plain)?.into(),
+        })
+    }
+
+    /// Tests that a message passes or not.
+    fn holds(&mut self, test: &Test) -> Result<bool, Stop> {
         let mailbox = self.selected.view.mailbox();
         Ok(match test {
             Test::All => true,
-            Test::None => false,
-            Test::And(tests) => {
-                for test in tests {
-                    if !self.passes(test)? {
-                        return Ok(false);
-                    }
-                }
-                true
-            }
-            Test::Or(tests) => {
-                for test in tests {
-                    if self.passes(test)? {
-                        return Ok(true);
-                    }
-                }
-                false
-            }
-            Test::Not(test) => !self.passes(test)?,
             Test::ModSeq(modseq) => self.message.modseq() >= *modseq,
             Test::Numbers(ranges) => holds(ranges, self.number),
             Test::Uids(ranges) => holds(ranges, self.message.uid()),
@@ -331,9 +407,25 @@ impl Candidate<'_> {
             }
             Test::Larger(size) => mailbox.size(self.message)? > *size,
             Test::Smaller(size) => mailbox.size(self.message)? < *size,
-            Test::Header(key) => self.content.header_has(*key)?,
-            Test::Body(key) | Test::Text(key) => self.content.has(*key)?,
+            // `passes` knows the others
+            _ => false,
         })
+    }
+}
+
+/// What speaks more for a message.
+fn better(one: Found, other: Found) -> Found {
+    match (one, other) {
+        (Found::Scored(a), Found::Scored(b)) => Found::Scored(a.max(b)),
+        (Found::Scored(score), _) | (_, Found::Scored(score)) => Found::Scored(score),
+        (Found::No, Found::No) => Found::No,
+        _ => Found::Yes,
+    }
+}
+
+impl From<bool> for Found {
+    fn from(is: bool) -> Found {
+        if is { Found::Yes } else { Found::No }
     }
 }
 
