@@ -128,6 +128,26 @@ fn python_reads_with_imaplib_and_poplib() {
     assert_eq!(out.trim(), "all well");
 }
 
+/// IMAPClient (PyPI) and imapflow (npm) are in no package of Debian: `PYTHONPATH` and `NODE_PATH` tell where they are.
+#[test]
+fn libraries_of_programs_do_what_gmail_clients_do() {
+    const TEST: &str = "libraries_of_programs_do_what_gmail_clients_do";
+    for (interpreter, probe, library, script) in [
+        ("python3", ["-c", "import imapclient"], "IMAPClient", "imapclient_ops.py"),
+        ("node", ["-e", "require('imapflow')"], "imapflow", "imapflow_ops.cjs"),
+    ] {
+        let found = std::process::Command::new(interpreter).args(probe).output();
+        if !found.is_ok_and(|found| found.status.success()) {
+            e2e::absent(library, TEST);
+            continue;
+        }
+        let Some(interpreter) = tool(interpreter, TEST) else { continue };
+        let server = Server::start();
+        let out = interpreter.ok([text(&e2e::client(script)), &server.imaps_port().to_string(), "alice@example.test", PASSWORD]);
+        assert_eq!(out.trim(), "all well", "{library}");
+    }
+}
+
 #[test]
 fn msmtp_submits() {
     let Some(msmtp) = tool("msmtp", "msmtp_submits") else { return };

@@ -30,5 +30,5 @@ pub use ports::PortBase;
 pub use postfix::{Postfix, open_to_all};
 pub use server::{PASSWORD, Server, ServerBuilder, binary, children, eventually};
 pub use smtp::Smtp;
-pub use tool::{Daemon, Tool, client, run, skipped, tool};
+pub use tool::{Daemon, Tool, absent, client, run, skipped, tool};
 pub use unpacked::Unpacked;

@@ -34,6 +34,11 @@ pub fn skipped(name: &str, test: &str) {
     eprintln!("SKIPPED {name}: {test}");
 }
 
+/// Notes a test as skipped for want of a library that no package of Debian has: nobody has to have it.
+pub fn absent(library: &str, test: &str) {
+    eprintln!("SKIPPED {library}: {test}");
+}
+
 /// A script in `tests/clients`.
 pub fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name)
