@@ -8,6 +8,7 @@ mod catalogue;
 mod clients;
 mod command_line;
 mod documents;
+mod expunged;
 mod helpers;
 mod hostile;
 mod independence;

@@ -1,8 +1,10 @@
 use crate::choices;
 use crate::quota::{Amount, Grace, QuotaRule};
+use crate::setting::{days, secs};
 use crate::settings;
 use crate::value::Size;
 use std::path::PathBuf;
+use std::time::Duration;
 
 choices! {
     /// How lines end in the files of mailboxes.
@@ -29,5 +31,9 @@ settings! {
         quota_grace: Grace = Grace(Amount::Percent(10)), was "Dovecot quota_grace";
         /// The largest cache (`facteur.cache`) of one mailbox, where envelopes, structures and common header fields are remembered so that listing a mailbox reads no message twice. 0: none. Read at start.
         mail_cache_max_size: Size = Size(1 << 30), in Size(0)..=Size(1 << 40), was "Dovecot mail_cache_max_size";
+        /// How long messages that clients remove, and those of mailboxes they delete, can be brought back by `facteur mailbox restore`; then they go within a day. They do not count in the quota. 0: they are gone at once. Read at start.
+        lazy_expunge_time: Duration = secs(0), in secs(0)..=days(3650), was "Dovecot lazy_expunge";
+        /// The most of one account that is kept so; beyond it what was removed first goes first, and what is removed on a day that alone has more than that goes at once. 0: any amount. Read at start.
+        lazy_expunge_limit: Size = Size(10 << 30), in Size(0)..=Size(1 << 50);
     }
 }

@@ -17,7 +17,7 @@
 //!     map         what a lookup table answers, which there are, whether they are sound
 //!     greylist    who has to come again, and who is known to greylisting
 //!     auth        hash passwords, and try logins
-//!     mailbox     list, status, create, rename, delete, subscribe, unsubscribe; and of messages search, fetch, flags, move, copy, save, expunge
+//!     mailbox     list, status, create, rename, delete, subscribe, unsubscribe; and of messages search, fetch, flags, move, copy, save, expunge, restore, purge
 //!     quota       get, recalc: what accounts hold
 //!     backup, restore, import   accounts as a whole, to a tar or a folder and back; messages of another Maildir
 //!     index, force-resync   mailboxes made ready, or sound
@@ -37,6 +37,10 @@
 //!     SINCE, SENT…, SAVED… (`2026-11-23`, `23-Nov-2026`, seconds since 1970, an age such as `15d`, `2w`, `12h`), NOT, and OR between keys. Keys side by
 //!     side all have to hold; they mix with OR only in parentheses, which are words of their own: `mailbox Trash \( seen OR flagged \)`. `expunge`
 //!     wants the mailboxes named.
+//!
+//!     With `mail.lazy_expunge_time`, `facteur mailbox restore -u ann --list --since 2h` shows what was removed and is still kept, and without `--list` brings
+//!     it back: to the mailbox it was in, which is made again where it is gone, with its flags but for \Deleted, if the quota has room. Rights and annotations
+//!     of a mailbox that was deleted do not come back. `facteur mailbox purge -A` from cron removes for good what is old in accounts that nobody uses.
 //!
 //!     A backup has each mailbox as it was at one moment: UIDVALIDITY, UIDs, flags, keywords, rights, annotations, then subscriptions and the Sieve scripts
 //!     of the home. It is a tar, or a folder, whose `Maildir` Dovecot can serve too. Not in it: MODSEQs; clients with CONDSTORE ask for all flags once

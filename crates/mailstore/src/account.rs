@@ -176,7 +176,8 @@ impl Account {
         make_mailbox(root, self.layout, &self.directory_of(name))
     }
 
-    /// Removes a mailbox and its messages; mailboxes below stay (RFC 9051 §6.3.5). INBOX: `NotAllowed`.
+    /// Removes a mailbox and its messages, which are kept in the attic where the settings want that; mailboxes below stay (RFC 9051 §6.3.5). INBOX:
+    /// `NotAllowed`.
     pub fn delete(&self, name: &MailboxName) -> Result<()> {
         if name.is_inbox() {
             return Err(Error::NotAllowed("INBOX cannot be deleted"));
@@ -188,11 +189,21 @@ impl Account {
             return Err(Error::NoSuchMailbox);
         }
         let used = mailbox_usage(&root, &directory);
-        // renamed out of sight first, so that nobody finds half a mailbox; the name begins with two dots, which no mailbox has
-        let doomed = format!("..deleted.{}", self.store.unique_name());
-        self.take_out(&root, &directory, &doomed)?;
-        self.forget(name);
-        root.remove_tree(&doomed)?;
+        let kept = if matches!(used, Ok((_, 0))) { None } else { self.crate_for(name)? };
+        match kept {
+            Some(kept) => {
+                self.take_out(&root, &directory, &kept.dir, &kept.leaf)?;
+                self.forget(name);
+                kept.close(used.as_ref().map_or(0, |(bytes, _)| *bytes));
+            }
+            None => {
+                // renamed out of sight first, so that nobody finds half a mailbox; the name begins with two dots, which no mailbox has
+                let doomed = format!("..deleted.{}", self.store.unique_name());
+                self.take_out(&root, &directory, &root, &doomed)?;
+                self.forget(name);
+                root.remove_tree(&doomed)?;
+            }
+        }
         self.layout.clear_above(&root, &directory);
         if let Ok((bytes, messages)) = used {
             self.release(name, bytes, messages);
@@ -200,14 +211,14 @@ impl Account {
         Ok(())
     }
 
-    /// Takes a mailbox out of sight, durable on return. What lies below it stays.
-    fn take_out(&self, root: &Dir, directory: &str, doomed: &str) -> Result<()> {
+    /// Takes a mailbox out of sight, to the name `doomed` in `place`; durable on return. What lies below it stays.
+    fn take_out(&self, root: &Dir, directory: &str, place: &Dir, doomed: &str) -> Result<()> {
         let (holder, leaf) = root.holder(directory)?;
         let dir = holder.open_dir(leaf)?;
         let is_below = |name: &String| !layout::is_part(name);
         if self.layout == Layout::Fs && dir.dir_names()?.iter().any(is_below) {
-            root.make_dir(doomed)?;
-            let to = root.open_dir(doomed)?;
+            place.make_dir(doomed)?;
+            let to = place.open_dir(doomed)?;
             // `cur` first: without it the mailbox is not there
             let mut taken = vec!["cur".to_owned(), "new".to_owned(), "tmp".to_owned()];
             dir.each_file(|_| true, |name| taken.push(name.to_owned()))?;
@@ -219,9 +230,9 @@ impl Account {
             }
             return dir.sync();
         }
-        holder.rename_new(leaf, root, doomed)?;
+        holder.rename_new(leaf, place, doomed)?;
         holder.sync()?;
-        root.sync()
+        place.sync()
     }
 
     /// Renames a mailbox and all below it. From INBOX: its messages move to the new mailbox, INBOX stays (RFC 9051 §6.3.6).

@@ -8,13 +8,14 @@
 //! otherwise. Call it in `spawn_blocking`. What never blocks: [`Mailbox::snapshot`], [`Mailbox::changes`], all of
 //! [`Snapshot`] and [`Message`], [`View`] except [`View::sync`].
 //!
-//! On disk (each file is described at the top of the module that owns it): directories (`layout`),
+//! On disk (each file is described at the top of the module that owns it): directories (`layout`), removed messages that are kept (`attic`),
 //! `dovecot-uidlist` (`uidlist`), `dovecot-keywords` (`keywords`), `facteur.log` (`changelog`), `facteur.index` (`index`), `facteur.cache` and `facteur.search` (`cache`), `subscriptions` (`subscriptions`), `maildirsize`
 //! (`quota`), file names `<unique>,S=<size on disk>,W=<size with CRLF>:2,<flags>`.
 
 mod account;
 mod acl;
 mod annotate;
+mod attic;
 mod backup;
 mod cache;
 mod changelog;
@@ -51,6 +52,7 @@ mod watch;
 
 pub use account::{Account, Listed, Quota, Status};
 pub use acl::{Acl, Grant, Person, RightsChange, Subject};
+pub use attic::{Expunged, Keeping};
 pub use backup::{Dump, Restoring};
 pub use delivery::{Body, Delivered, Delivery, Identity, LargeLetter, Letter};
 pub use error::{Error, Result};

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use crate::account::Account;
+use crate::attic::Keeping;
 use crate::backup;
 use crate::cache::Room;
 use crate::dir::{Dir, host_part};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub cache_limit: u64,
     /// Largest file of signatures of one mailbox, in bytes; 0: none are made.
     pub signature_limit: u64,
+    /// What becomes of removed messages.
+    pub keeping: Keeping,
 }
 
 impl Default for Settings {
@@ -57,6 +60,7 @@ impl Default for Settings {
             quota: QuotaRules::default(),
             cache_limit: 1 << 30,
             signature_limit: 0,
+            keeping: Keeping::default(),
         }
     }
 }
@@ -72,6 +76,7 @@ impl From<&config::Config> for Settings {
             quota: QuotaRules::new(&config.mail.quota_rule, config.mail.quota_grace),
             cache_limit: config.mail.mail_cache_max_size.0,
             signature_limit: if config.imapd.fts { config.imapd.fts_max_size.0 } else { 0 },
+            keeping: Keeping { time: config.mail.lazy_expunge_time, limit: config.mail.lazy_expunge_limit.0 },
             ..Settings::default()
         }
     }
@@ -131,6 +136,8 @@ impl Store {
         accounts.retain(|_, account| account.strong_count() > 0);
         let account = Account::new(self.clone(), location.root().to_path_buf(), location.layout());
         accounts.insert(location.clone(), Arc::downgrade(&account));
+        drop(accounts);
+        account.sweep_attic();
         Ok(account)
     }
 

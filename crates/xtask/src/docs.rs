@@ -37,6 +37,7 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "message/src/signature.rs",
             "mailstore/src/subscriptions.rs",
             "mailstore/src/quota.rs",
+            "mailstore/src/attic.rs",
             "mailstore/src/acl.rs",
             "mailstore/src/metadata.rs",
         ],

@@ -70,7 +70,7 @@ impl Mailbox {
             Ok(_) => return Ok(added),
             Err(error) => error,
         };
-        if let Err(error) = self.expunge(&added.uids) {
+        if let Err(error) = self.expunge_for_good(&added.uids) {
             tracing::error!(mailbox = %self.name, %error, "a message and the one that was to replace it are both there");
         }
         Err(error)

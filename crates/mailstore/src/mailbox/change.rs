@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use crate::attic::Shelf;
 use crate::changelog::Bits;
 use crate::error::{Error, Result};
 use crate::flags::{FlagMode, FlagSet, Info, KeywordBits};
@@ -16,6 +17,14 @@ const TRIES: usize = 5;
 
 /// How long the uidlist's lock is waited for with the log locked: whoever has the one may be waiting for the other.
 const BRIEFLY: Duration = Duration::from_secs(1);
+
+/// Where removed messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// They are kept as long as the settings say.
+    Attic,
+    Nothing,
+}
 
 impl Mailbox {
     /// Changes flags and keywords of messages; new keywords are made (`Limit` when there is no room or the name is no atom).
@@ -147,17 +156,27 @@ impl Mailbox {
         Ok(claimed)
     }
 
-    /// Removes messages for good, whatever their flags; returns the UIDs that were there. Blocking.
+    /// Removes messages, whatever their flags; returns the UIDs that were there. They are kept in the attic where the settings want that. Blocking.
     pub fn expunge(&self, uids: &[u32]) -> Result<Vec<u32>> {
-        let (removed, result) = self.expunge_until_error(uids);
+        let (removed, result) = self.expunge_until_error(uids, Fate::Attic);
+        result.map(|()| removed)
+    }
+
+    /// Removes messages for good, such as are somewhere else or should never have been here.
+    pub(super) fn expunge_for_good(&self, uids: &[u32]) -> Result<Vec<u32>> {
+        let (removed, result) = self.expunge_until_error(uids, Fate::Nothing);
         result.map(|()| removed)
     }
 
     /// As [`Mailbox::expunge`]; on an error the UIDs that had gone before it.
-    pub(super) fn expunge_until_error(&self, uids: &[u32]) -> (Vec<u32>, Result<()>) {
+    pub(super) fn expunge_until_error(&self, uids: &[u32], fate: Fate) -> (Vec<u32>, Result<()>) {
         let mut state = self.state.lock();
-        let folder = match self.folder() {
-            Ok(folder) => folder,
+        let opened = self.folder().and_then(|folder| {
+            let is_any = fate == Fate::Attic && uids.iter().any(|uid| state.snapshot.find(*uid).is_some());
+            Ok((folder, if is_any { self.account.shelf(&self.name)? } else { None }))
+        });
+        let (folder, mut shelf) = match opened {
+            Ok(opened) => opened,
             Err(error) => return (Vec::new(), Err(error)),
         };
         // others look into the log for why a file went only when it is written there
@@ -169,7 +188,7 @@ impl Mailbox {
         wanted.sort_unstable();
         wanted.dedup();
         for uid in wanted {
-            match self.unlink_message(&mut state, &folder, uid) {
+            match self.remove_message(&mut state, &folder, uid, shelf.as_mut()) {
                 Ok(size) => {
                     bytes += size;
                     removed.push(uid);
@@ -191,14 +210,17 @@ impl Mailbox {
         drop(log);
         self.publish(&mut state);
         drop(state);
+        if let Some(shelf) = shelf {
+            shelf.close();
+        }
         if !removed.is_empty() {
             self.account.release(&self.name, bytes, removed.len() as u64);
         }
         (removed, result)
     }
 
-    /// Unlinks the file of a message and returns its size. The state still has the message.
-    fn unlink_message(&self, state: &mut State, folder: &Folder, uid: u32) -> Result<u64> {
+    /// Takes the file of a message away, to the shelf if there is one, and returns its size. The state still has the message.
+    fn remove_message(&self, state: &mut State, folder: &Folder, uid: u32, mut shelf: Option<&mut Shelf>) -> Result<u64> {
         for _ in 0..TRIES {
             let Some((_, message)) = state.snapshot.find(uid) else { return Err(Error::Expunged) };
             let (dir, name) = (folder.part(message.in_new), message.file_name());
@@ -206,7 +228,11 @@ impl Mailbox {
                 Some(size) => size,
                 None => dir.stat(&name)?.map_or(0, |stat| stat.st_size as u64),
             };
-            if dir.unlink(&name)? {
+            let is_gone = match &mut shelf {
+                Some(shelf) => shelf.take(dir, message, &state.snapshot.keywords, size)?,
+                None => dir.unlink(&name)?,
+            };
+            if is_gone {
                 return Ok(size);
             }
             self.look_in(state, folder, BRIEFLY)?;

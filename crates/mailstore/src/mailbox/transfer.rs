@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::flags::{Flags, Info};
 use crate::keywords;
 use crate::mailbox::append::{Step, named, vanished};
+use crate::mailbox::change::Fate;
 use crate::mailbox::state::Found;
 use crate::mailbox::sync::PATIENCE;
 use crate::mailbox::{Added, Folder, Mailbox};
@@ -71,7 +72,7 @@ impl Mailbox {
             }
             to.account.charge(&to.name, bytes, count)
         })?;
-        let (removed, result) = self.expunge_until_error(&added.sources);
+        let (removed, result) = self.expunge_until_error(&added.sources, Fate::Nothing);
         let Err(error) = result else { return Ok(Moved { added, error: None }) };
         // what could not be removed here is taken back there: it would be in both
         let here = self.snapshot();
@@ -86,7 +87,7 @@ impl Mailbox {
                 added.uids.push(uid);
             }
         }
-        if let Err(error) = to.expunge(&back) {
+        if let Err(error) = to.expunge_for_good(&back) {
             tracing::error!(mailbox = %to.name, %error, "messages that could not be moved are in both mailboxes");
         }
         if added.uids.is_empty() {

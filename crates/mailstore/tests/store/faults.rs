@@ -7,12 +7,17 @@ use mailstore::{Account, FlagMode, Flags, Gone, Location, MailboxName, Settings,
 
 /// Runs the test `name` of this file as a child with `inject`, and gives what it printed; nothing where there is no strace.
 fn under_strace(home: &Home, name: &str, inject: &[&str]) -> Option<String> {
+    child_under_strace(&home.path(""), &format!("faults::{name}"), inject)
+}
+
+/// The same for a test of another file.
+pub fn child_under_strace(root: &std::path::Path, name: &str, inject: &[&str]) -> Option<String> {
     let output = std::process::Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null"])
         .args(inject)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("faults::{name}"), "--nocapture", "--test-threads=1"])
-        .env("MAILSTORE_FAULTS_ROOT", home.path(""))
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env("MAILSTORE_FAULTS_ROOT", root)
         .output();
     let Ok(output) = output else {
         println!("skipped: strace is not installed");

@@ -1,6 +1,7 @@
 //! The mail store through its public API, against the disk, the kernel and a real Dovecot.
 
 mod account;
+mod attic;
 mod common;
 mod delivery;
 mod dovecot;

@@ -4,7 +4,7 @@ mod names;
 
 pub use names::{chosen, make};
 
-use super::messages::{Copy, Expunge, Fetch, FlagsArguments, Move, Save, SearchArguments};
+use super::messages::{Copy, Expunge, Fetch, FlagsArguments, Move, Purge, Restore, Save, SearchArguments};
 use crate::cli::Globals;
 use crate::mail::Whose;
 use clap::{Args, Subcommand};
@@ -36,6 +36,8 @@ enum MailboxCommand {
     Copy(Copy),
     Save(Save),
     Expunge(Expunge),
+    Restore(Restore),
+    Purge(Purge),
 }
 
 /// List mailboxes
@@ -134,5 +136,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> anyhow::Result<ExitCode>
         MailboxCommand::Copy(arguments) => arguments.run(globals),
         MailboxCommand::Save(save) => save.run(globals),
         MailboxCommand::Expunge(expunge) => expunge.run(globals),
+        MailboxCommand::Restore(restore) => restore.run(globals),
+        MailboxCommand::Purge(purge) => purge.run(globals),
     }
 }

@@ -60,7 +60,7 @@ impl FlagsArguments {
 }
 
 /// For programs only: a script that runs in the night has nothing to say when all went well.
-fn count(post: &mut Post, person: &Person, mailbox: &Mailbox, messages: usize) {
+pub fn count(post: &mut Post, person: &Person, mailbox: &Mailbox, messages: usize) {
     if post.screen.json {
         post.screen.row(&person.name, json!({ "user": person.name, "mailbox": mailbox.name().as_str(), "messages": messages }), "");
     } else {

@@ -1,6 +1,7 @@
 //! Messages that a query means: found, shown, changed, moved, removed. Under `facteur mailbox`, and by the same words as doveadm's.
 
 mod change;
+mod expunged;
 mod fetch;
 mod fields;
 mod save;
@@ -103,7 +104,7 @@ pub struct Save {
     files: Vec<std::path::PathBuf>,
 }
 
-/// Remove messages for good: expunge -A mailbox Trash savedbefore 15d
+/// Remove messages: expunge -A mailbox Trash savedbefore 15d
 ///
 /// The query has to name the mailboxes, whichever way a message fits it.
 #[derive(Debug, Args)]
@@ -119,4 +120,34 @@ pub struct Expunge {
     /// Which messages
     #[arg(required = true)]
     query: Vec<String>,
+}
+
+/// Bring back messages that were removed, as long as they are kept (mail.lazy_expunge_time)
+///
+/// They go to the mailboxes they were in, which are made again where they are gone, with their flags but for \Deleted.
+#[derive(Debug, Args)]
+pub struct Restore {
+    #[command(flatten)]
+    whose: Whose,
+    /// Only show them: when each was removed, its mailbox, size, sender and subject
+    #[arg(short, long)]
+    list: bool,
+    /// Of mailboxes of this name, with * and %
+    #[arg(short, long, value_name = "MASK")]
+    mailbox: Vec<String>,
+    /// That were removed since then, as in queries: 2h, 2026-11-23
+    #[arg(short, long, value_name = "TIME")]
+    since: Option<String>,
+    /// Which messages [default: all]
+    query: Vec<String>,
+}
+
+/// Remove for good what was removed and has been kept long enough (mail.lazy_expunge_time); the daemons do so for accounts that are used
+#[derive(Debug, Args)]
+pub struct Purge {
+    #[command(flatten)]
+    whose: Whose,
+    /// All that is kept
+    #[arg(long)]
+    all: bool,
 }

@@ -1,0 +1,445 @@
+//! The attic: where removed messages are kept for a while, when the settings want that (lazy expunge). Out of sight of clients, not in the quota,
+//! and not in backups.
+//!
+//! ```text
+//! facteur.expunged/                      tmp/facteur.expunged/ with LAYOUT=fs
+//!   swept                                when it was last swept, and bytes in it: `1795392000 52345`
+//!   1795392000/                          what was removed on the day that begins then (seconds since 1970)
+//!     cur/ .Sent/cur/ .A.B/cur/
+//!   1795421234.M1P2Q3.host/              a mailbox that was deleted then, whole
+//!     .A.B/cur/ .A.B/new/ .A.B/dovecot-uidlist …
+//! ```
+//! A message that is removed is renamed into `cur` of the mailbox of its name in today's box, with its flags; a mailbox that is deleted goes as a whole, by
+//! one rename. So a message is in one place or in the other, and removing costs no more than it did. Each box is an account of its own in a Maildir++
+//! tree, whatever the layout around it: it can be opened, searched and moved from as any other. When a message was removed is told by the change time of its file, or
+//! by the box.
+//!
+//! Dovecot shows each directory in a tree of `LAYOUT=fs` as a mailbox, whatever its name, but for `cur`, `new` and `tmp`; from there it clears files only.
+//!
+//! A box goes when its last message has been kept long enough, a bounded number of files at a time: whoever opens the account or removes messages
+//! looks once in an hour. When the attic is full, or the disk, older boxes go first; what still has no room then is removed at once, as without an
+//! attic: somebody who deletes wants room. Any other failure keeps the message in its mailbox, and the operator is told.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::account::Account;
+use crate::dir::Dir;
+use crate::error::{Error, Result};
+use crate::flags::{Info, KeywordBits, Keywords};
+use crate::keywords;
+use crate::layout::Layout;
+use crate::location::Location;
+use crate::mailbox::Mailbox;
+use crate::name::MailboxName;
+use crate::quota;
+use crate::snapshot::{Message, file_name};
+use crate::store::Store;
+
+const SWEPT: &str = "swept";
+const DAY: u64 = 86_400;
+
+/// Between two looks at what is old.
+const HOUR: u64 = 3600;
+
+/// Files removed at one go.
+const MOST: usize = 1000;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Keeping {
+    /// How long a removed message is kept; zero: not at all.
+    pub time: Duration,
+    /// Bytes that are kept of one account; 0: any number.
+    pub limit: u64,
+}
+
+/// A box of the attic: mailboxes have the names they had.
+pub struct Expunged {
+    pub account: Arc<Account>,
+    seconds: u64,
+}
+
+impl Expunged {
+    /// When a message was removed, seconds since 1970. `Expunged` when it is no longer there. Blocking.
+    pub fn removed_at(&self, mailbox: &Mailbox, uid: u32) -> Result<i64> {
+        let changed = mailbox.with_file(uid, |dir, name, _| {
+            dir.stat(name)?.map(|stat| stat.st_ctime).ok_or_else(|| Error::io("stat", dir.at(name), nix::errno::Errno::ENOENT))
+        })?;
+        // files of a mailbox that was deleted as a whole did not change by that
+        Ok(changed.max(self.seconds as i64))
+    }
+}
+
+/// The place for what is removed from one mailbox now.
+pub(crate) struct Shelf {
+    attic: Attic,
+    dir: Dir,
+    cur: Dir,
+    keywords: Keywords,
+    bytes: u64,
+}
+
+impl Shelf {
+    /// Takes the file of a message out of `from`; false when it is not there. `names` are those of its keywords.
+    pub fn take(&mut self, from: &Dir, message: &Message, names: &Keywords, size: u64) -> Result<bool> {
+        let info = Info { keywords: self.letters(message, names)?, ..message.info };
+        let (old, mut new) = (message.file_name(), file_name(message.base_name(), info, false));
+        let mut has_made_room = false;
+        loop {
+            match from.rename_new(&old, &self.cur, &new) {
+                Ok(()) => {
+                    self.bytes += size;
+                    return Ok(true);
+                }
+                Err(error) if error.is_not_found() => return Ok(false),
+                // the message was removed before, and brought back under its name by other means
+                Err(error) if error.is_taken() => new = file_name(&self.attic.store.unique_name(), info, false),
+                Err(error @ Error::NoSpace { .. }) if !has_made_room => {
+                    self.attic.make_room(&error);
+                    has_made_room = true;
+                }
+                Err(Error::NoSpace { .. }) => return from.unlink(&old),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The letters that the message's keywords have here.
+    fn letters(&mut self, message: &Message, names: &Keywords) -> Result<KeywordBits> {
+        let wanted: Vec<String> = names.names(message.keywords()).map(str::to_owned).collect();
+        if wanted.is_empty() {
+            return Ok(KeywordBits::NONE);
+        }
+        match keywords::resolve(&self.dir, &self.keywords, &wanted, true) {
+            Ok((known, bits, _)) => {
+                self.keywords = known;
+                Ok(bits)
+            }
+            // the message counts for more than its keywords
+            Err(Error::NoSpace { .. }) => Ok(KeywordBits::NONE),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes how much came in.
+    pub fn close(self) {
+        if self.bytes > 0 {
+            self.attic.took(self.bytes);
+        }
+    }
+}
+
+/// A place for a mailbox that is deleted.
+pub(crate) struct Crate {
+    attic: Attic,
+    pub dir: Dir,
+    pub leaf: String,
+}
+
+impl Crate {
+    pub fn close(self, bytes: u64) {
+        self.attic.took(bytes);
+    }
+}
+
+impl Account {
+    /// Opens the place for what is removed from a mailbox; `None` when nothing is to be kept, or there is no room.
+    pub(crate) fn shelf(&self, name: &MailboxName) -> Result<Option<Shelf>> {
+        let Some(attic) = self.attic_with_room()? else { return Ok(None) };
+        let shelf = attic.with_room(|attic| {
+            let day = attic.now / DAY * DAY;
+            attic.dir.make_dir(&day.to_string())?;
+            let mut dir = attic.dir.open_dir(&day.to_string())?;
+            if !name.is_inbox() {
+                dir.make_dir(&name.directory())?;
+                dir = dir.open_dir(&name.directory())?;
+            }
+            for part in ["new", "cur"] {
+                dir.make_dir(part)?;
+            }
+            Ok((dir.open_dir("cur")?, keywords::read(&dir)?.0, dir))
+        })?;
+        Ok(shelf.map(|(cur, keywords, dir)| Shelf { attic, dir, cur, keywords, bytes: 0 }))
+    }
+
+    /// Opens a place for a mailbox that is to go as a whole; `None` as above.
+    pub(crate) fn crate_for(&self, name: &MailboxName) -> Result<Option<Crate>> {
+        let Some(attic) = self.attic_with_room()? else { return Ok(None) };
+        let dir = attic.with_room(|attic| {
+            let name = attic.store.unique_name();
+            attic.dir.make_dir(&name)?;
+            // before a whole mailbox goes there
+            attic.dir.sync()?;
+            attic.dir.open_dir(&name)
+        })?;
+        Ok(dir.map(|dir| Crate { attic, dir, leaf: name.directory() }))
+    }
+
+    /// Looks after what is old, when nobody did in the last hour. Blocking.
+    pub(crate) fn sweep_attic(&self) {
+        let swept = self.attic(false).and_then(|attic| attic.map_or(Ok(()), |attic| attic.sweep_if_due().map(drop)));
+        if let Err(error) = swept {
+            tracing::warn!(account = %self.root().display(), %error, "removed messages that were kept long enough stay");
+        }
+    }
+
+    /// What was removed and is still kept, oldest first. Blocking.
+    pub fn expunged(&self) -> Result<Vec<Expunged>> {
+        let Some(attic) = self.attic(false)? else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        for (seconds, name) in attic.boxes()? {
+            let location =
+                Location::maildir(attic.dir.at(&name)).map_err(|_| Error::NotAllowed("removed messages lie where no mail can be"))?;
+            match self.store().account(&location) {
+                Ok(account) => all.push(Expunged { account, seconds }),
+                // swept meanwhile
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes for good what was kept long enough, or all; returns the number of files. Blocking.
+    pub fn purge_expunged(&self, all: bool) -> Result<usize> {
+        let Some(attic) = self.attic(false)? else { return Ok(0) };
+        let mut budget = usize::MAX;
+        match all {
+            true => attic.clear(&mut budget)?,
+            false => drop(attic.sweep(&mut budget)?),
+        }
+        Ok(usize::MAX - budget)
+    }
+
+    fn attic_with_room(&self) -> Result<Option<Attic>> {
+        let keeping = self.store().settings.keeping;
+        if keeping.time.is_zero() {
+            return Ok(None);
+        }
+        let attic = match self.attic(true) {
+            Err(Error::NoSpace { .. }) => return Ok(None),
+            attic => attic?,
+        };
+        let Some(attic) = attic else { return Ok(None) };
+        let bytes = attic.sweep_if_due()?;
+        if keeping.limit == 0 || bytes < keeping.limit || attic.shrink(bytes)? < keeping.limit {
+            return Ok(Some(attic));
+        }
+        tracing::warn!(account = %self.root().display(), limit = keeping.limit, "more was removed today than is kept: the rest goes at once");
+        Ok(None)
+    }
+
+    fn attic(&self, make: bool) -> Result<Option<Attic>> {
+        let root = self.open_root()?;
+        let place = match self.layout() {
+            Layout::MaildirPlusPlus => "facteur.expunged",
+            Layout::Fs => "tmp/facteur.expunged",
+        };
+        let dir = match root.open_dir(place) {
+            Err(error) if error.is_not_found() && make => {
+                if let Some((above, _)) = place.rsplit_once('/') {
+                    root.make_dir(above)?;
+                }
+                let (holder, leaf) = root.holder(place)?;
+                holder.make_dir(leaf)?;
+                holder.sync()?;
+                root.open_dir(place)?
+            }
+            Err(error) if error.is_not_found() => return Ok(None),
+            other => other?,
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Ok(Some(Attic { dir, keeping: self.store().settings.keeping, now, store: self.store().clone() }))
+    }
+}
+
+struct Attic {
+    dir: Dir,
+    keeping: Keeping,
+    now: u64,
+    store: Arc<Store>,
+}
+
+impl Attic {
+    /// All boxes with the time in their name, oldest first.
+    fn boxes(&self) -> Result<Vec<(u64, String)>> {
+        let seconds = |name: &String| name.split('.').next().and_then(|digits| digits.parse().ok());
+        let mut all: Vec<(u64, String)> = self.dir.dir_names()?.into_iter().filter_map(|name| Some((seconds(&name)?, name))).collect();
+        all.sort();
+        Ok(all)
+    }
+
+    /// The box that messages are put into today stays, as somebody may be at it.
+    fn is_open(&self, name: &str) -> bool {
+        name.parse() == Ok(self.now / DAY * DAY)
+    }
+
+    fn bytes_in(&self, name: &str) -> Result<u64> {
+        let dir = match self.dir.open_dir(name) {
+            Err(error) if error.is_not_found() => return Ok(0),
+            other => other?,
+        };
+        let mailboxes = Layout::MaildirPlusPlus.candidates(&dir)?.into_iter().map(|(_, directory)| directory + "/");
+        let mut bytes = 0;
+        for mailbox in std::iter::once(String::new()).chain(mailboxes) {
+            for part in ["new", "cur"] {
+                match dir.open_dir(&format!("{mailbox}{part}")) {
+                    Ok(part) => bytes += quota::weigh(&part)?.0,
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// When the attic was last swept, and the bytes in it since.
+    fn note(&self) -> Option<(u64, u64)> {
+        let text = self.dir.read_small(SWEPT, 64).ok().flatten()?;
+        let (swept, bytes) = std::str::from_utf8(&text).ok()?.strip_suffix('\n')?.split_once(' ')?;
+        Some((swept.parse().ok()?, bytes.parse().ok()?))
+    }
+
+    /// Not under a lock: what is lost between two processes comes right with the next sweep.
+    fn write_note(&self, swept: u64, bytes: u64) {
+        let written = self.dir.create_or_truncate(SWEPT).and_then(|mut file| {
+            std::io::Write::write_all(&mut file, format!("{swept} {bytes}\n").as_bytes())
+                .map_err(|e| Error::io("write", self.dir.at(SWEPT), e))
+        });
+        if let Err(error) = written {
+            tracing::debug!(%error, "how much removed mail is kept is counted anew the next time");
+        }
+    }
+
+    fn took(&self, bytes: u64) {
+        if let Some((swept, before)) = self.note() {
+            self.write_note(swept, before.saturating_add(bytes));
+        }
+    }
+
+    /// Returns the bytes in the attic.
+    fn sweep_if_due(&self) -> Result<u64> {
+        match self.note() {
+            Some((swept, bytes)) if swept <= self.now && self.now - swept < HOUR => Ok(bytes),
+            _ => self.sweep(&mut { MOST }),
+        }
+    }
+
+    /// Removes boxes whose last message was kept long enough, and counts what is left.
+    fn sweep(&self, budget: &mut usize) -> Result<u64> {
+        let mut bytes = 0;
+        for (seconds, name) in self.boxes()? {
+            let is_old = seconds.saturating_add(DAY).saturating_add(self.keeping.time.as_secs()) <= self.now;
+            if is_old && self.remove(&name, budget)? {
+                tracing::debug!(path = %self.dir.at(&name).display(), "removed messages were kept long enough");
+                continue;
+            }
+            bytes += self.bytes_in(&name)?;
+        }
+        // what is left of an old box is for whoever comes next
+        self.write_note(if *budget == 0 { 0 } else { self.now }, bytes);
+        Ok(bytes)
+    }
+
+    /// Removes the oldest boxes until what is kept is below the limit, but for today's; returns the bytes left. What that takes was put in before, so
+    /// in sum nobody waits longer than for as many unlinks.
+    fn shrink(&self, mut bytes: u64) -> Result<u64> {
+        for (_, name) in self.boxes()? {
+            if bytes < self.keeping.limit {
+                break;
+            }
+            if self.is_open(&name) {
+                continue;
+            }
+            let held = self.bytes_in(&name)?;
+            self.remove(&name, &mut { usize::MAX })?;
+            bytes = bytes.saturating_sub(held);
+            tracing::info!(path = %self.dir.at(&name).display(), "removed messages go early to make room (mail.lazy_expunge_limit)");
+        }
+        self.write_note(self.now, bytes);
+        Ok(bytes)
+    }
+
+    /// Removes all.
+    fn clear(&self, budget: &mut usize) -> Result<()> {
+        for (_, name) in self.boxes()? {
+            if !self.is_open(&name) {
+                self.remove(&name, budget)?;
+                continue;
+            }
+            let dir = self.dir.open_dir(&name)?;
+            let mailboxes = dir.dir_names()?.into_iter().filter(|name| name.starts_with('.')).map(|name| name + "/cur");
+            for cur in std::iter::once("cur".to_owned()).chain(mailboxes) {
+                match dir.open_dir(&cur) {
+                    Ok(cur) => empty(&cur, budget)?,
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.sweep(budget).map(drop)
+    }
+
+    /// Removes a box as far as `budget` goes; true when all of it is gone.
+    fn remove(&self, name: &str, budget: &mut usize) -> Result<bool> {
+        match remove_some(&self.dir, name, budget) {
+            Err(error) if error.is_not_found() => Ok(true),
+            other => other,
+        }
+    }
+
+    /// Does `work`, again when there was no room and some could be made; `None` when there is none all the same.
+    fn with_room<T>(&self, work: impl Fn(&Attic) -> Result<T>) -> Result<Option<T>> {
+        for _ in 0..2 {
+            match work(self) {
+                Err(error @ Error::NoSpace { .. }) => self.make_room(&error),
+                other => return other.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The disk is full: the oldest box makes room, as far as one go does.
+    fn make_room(&self, error: &Error) {
+        tracing::warn!(%error, "no room to keep removed messages: the oldest go, then what is removed now");
+        let oldest = self.boxes().map(|boxes| boxes.into_iter().find(|(_, name)| !self.is_open(name)));
+        let made = oldest.and_then(|oldest| oldest.map_or(Ok(true), |(_, name)| self.remove(&name, &mut { MOST })));
+        if let Err(error) = made {
+            tracing::warn!(%error, "old removed messages cannot make room");
+        }
+    }
+}
+
+/// Removes files of a directory.
+fn empty(dir: &Dir, budget: &mut usize) -> Result<()> {
+    for name in dir.names()? {
+        if *budget == 0 {
+            return Ok(());
+        }
+        *budget -= usize::from(dir.unlink(&name)?);
+    }
+    Ok(())
+}
+
+/// Removes a directory and what is in it, as many files as `budget` has; true when all is gone. Links are not followed.
+fn remove_some(from: &Dir, name: &str, budget: &mut usize) -> Result<bool> {
+    let dir = from.open_dir(name)?;
+    let below = dir.dir_names()?;
+    for name in &below {
+        match remove_some(&dir, name, budget) {
+            Ok(true) => {}
+            Err(error) if error.is_not_found() => {}
+            other => return other,
+        }
+    }
+    empty(&dir, budget)?;
+    if *budget == 0 {
+        return Ok(false);
+    }
+    match from.remove_dir(name) {
+        // somebody has it open and wrote a file
+        Err(Error::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(false),
+        other => other.map(|()| true),
+    }
+}
