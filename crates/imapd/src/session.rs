@@ -190,12 +190,8 @@ impl Session {
                 self.connection.wire.relieve().await?;
                 Ok(())
             }
-            Ok(None) => self.void("Selected mailbox was deleted, please connect again"),
-            Err(error) => {
-                // Nothing new is told; the next command tries again.
-                let _ = Answer::from(error);
-                Ok(())
-            }
+            // it was deleted while we looked; without the changes the client's numbers would mean other messages than it thinks
+            Ok(None) | Err(_) => self.void("Selected mailbox was deleted, please connect again"),
         }
     }
 

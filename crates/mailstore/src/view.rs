@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mailbox::Mailbox;
 use crate::snapshot::{Message, Snapshot};
 
@@ -176,7 +176,7 @@ impl View {
 
     /// Brings the view up to what this process knows of the mailbox ([`Mailbox::refresh`] first looks at the disk) and tells
     /// what changed. Does not touch the disk except, in a read-write view, to claim new messages (a rename each): call it
-    /// where blocking is allowed.
+    /// where blocking is allowed. `NoSuchMailbox`, and no other error: a session that says a command is done has told what it changed.
     pub fn sync(&mut self, expunges: Expunges) -> Result<Changes> {
         let due = expunges == Expunges::Report && !self.held.is_empty() || expunges != Expunges::Freeze && self.frozen.is_some();
         if !self.is_stale() && !due {
@@ -184,8 +184,12 @@ impl View {
         }
         let recent_before = self.recent_count();
         if self.access == Access::ReadWrite {
-            let claimed = self.mailbox.claim_recent()?;
-            self.add_recent(&claimed);
+            match self.mailbox.claim_recent() {
+                Ok(claimed) => self.add_recent(&claimed),
+                Err(Error::NoSuchMailbox) => return Err(Error::NoSuchMailbox),
+                // they stay new; what changed is told all the same
+                Err(error) => tracing::warn!(mailbox = %self.mailbox.name(), %error, "new messages cannot be claimed"),
+            }
         }
         let mut changes = self.adopt(self.mailbox.snapshot(), expunges);
         let recent = self.recent_count();

@@ -524,3 +524,22 @@ fn the_save_date_is_when_the_message_came_here() {
     }
     assert_eq!(saved(&inbox, 1), 1_500_000_000);
 }
+
+/// A session that hears nothing would have numbers for messages that are gone; that new ones cannot be claimed is no reason for it.
+#[test]
+fn what_changed_is_told_where_new_messages_cannot_be_claimed() {
+    let home = Home::new();
+    let mailbox = home.mailbox("Box");
+    home.append(&mailbox, "x\r\n", Flags::SEEN);
+    let mut view = mailbox.view(Access::ReadWrite).unwrap();
+    home.append(&mailbox, "x\r\n", Flags::NONE);
+    mailbox.expunge(&[1]).unwrap();
+    home.rename(".Box", "moved");
+    std::os::unix::fs::symlink(home.path("moved"), home.path(".Box")).unwrap();
+    let changes = view.sync(Expunges::Report).unwrap();
+    assert_eq!((changes.expunged, changes.exists), (vec![1], Some(1)));
+    home.remove(".Box");
+    home.rename("moved", ".Box");
+    home.append(&mailbox, "x\r\n", Flags::NONE);
+    assert_eq!(view.sync(Expunges::Report).unwrap().recent, Some(2));
+}
