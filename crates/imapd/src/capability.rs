@@ -7,7 +7,7 @@ use ipc::auth::{Channel, Mechanism};
 ///
 /// LITERAL- here and LITERAL+ after login: RFC 7888 §5 forbids both at once, and a stranger has no need to send much.
 pub fn before_login(secured: bool, starttls: bool, mechanisms: &[Mechanism], channel: &Channel) -> String {
-    let mut all = String::from("IMAP4rev1 IMAP4rev2 SASL-IR LITERAL- ID ENABLE IDLE");
+    let mut all = String::from("IMAP4rev1 IMAP4rev2 SASL-IR LITERAL- ID ENABLE IDLE LOGIN-REFERRALS");
     if starttls {
         all.push_str(" STARTTLS");
     }
@@ -40,7 +40,7 @@ pub fn after_login(imapd: &Imapd) -> String {
     let notify = if imapd.imap_notify_max_mailboxes > 0 { " NOTIFY" } else { "" };
     let fuzzy = if imapd.fts { " SEARCH=FUZZY" } else { "" };
     format!(
-        "IMAP4rev1 IMAP4rev2 SASL-IR {literal} ID ENABLE IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS LIST-METADATA SPECIAL-USE ESEARCH \
+        "IMAP4rev1 IMAP4rev2 SASL-IR {literal} ID ENABLE IDLE LOGIN-REFERRALS NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS LIST-METADATA SPECIAL-USE ESEARCH \
          SEARCHRES WITHIN STATUS=SIZE APPENDLIMIT={limit} PARTIAL CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH UNAUTHENTICATE COMPRESS=DEFLATE MULTIAPPEND BINARY CATENATE URL-PARTIAL REPLACE PREVIEW OBJECTID SAVEDATE UTF8=ACCEPT SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS \
          CONDSTORE QRESYNC QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER UIDONLY I18NLEVEL=1{notify}{progress}{fuzzy}{acl}"
     )

@@ -3,7 +3,7 @@
 //! | subject | file |
 //! |---|---|
 //! | what all sessions share | `server` |
-//! | a connection; before login; after login | `connection`, `login`, `session` |
+//! | a connection; before login; after login | `connection`, `login` (`referral` where that is elsewhere), `session` |
 //! | the open mailbox of a session | `selected` |
 //! | whose a mailbox is, and who may do what there | `place` |
 //! | what a client that was away has missed | `resync` |
@@ -30,6 +30,7 @@ mod names;
 mod notify;
 mod order;
 mod place;
+mod referral;
 mod resync;
 mod search;
 mod selected;

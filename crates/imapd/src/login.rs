@@ -4,6 +4,7 @@ use crate::answer::Answer;
 use crate::capability;
 use crate::connection::{Connection, Gone};
 use crate::place::{Public, Realm};
+use crate::referral;
 use crate::server::{LoginSlot, Server};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -209,8 +210,7 @@ fn refused(fail: &AuthFail) -> Answer {
 /// The password is right: finds the account's mail.
 async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
     if ok.field("nologin").is_some() || ok.field("proxy").is_some() {
-        tracing::info!(user = %mail_types::printable(&ok.user), "login refused: the account is not served here");
-        return Err(Answer::no("UNAVAILABLE", "This account is not served here"));
+        return Err(elsewhere(&ok.user, referral::of_login(&ok)));
     }
     let user = match connection.server.access.userdb.lookup(&ok.user, "imap").await {
         Ok(Some(user)) => user,
@@ -223,7 +223,10 @@ async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
             return Err(Answer::no("UNAVAILABLE", "User database is not available"));
         }
     };
-    let location = location(connection, &user).map_err(|why| {
+    if let Some(url) = user.field("referral") {
+        return Err(elsewhere(&user.name, referral::checked(url)));
+    }
+    let location = location(&connection.config, &user).map_err(|why| {
         tracing::error!(user = %mail_types::printable(&user.name), why, "account cannot be served");
         Answer::no("UNAVAILABLE", "Account cannot be opened, see the server's log")
     })?;
@@ -240,15 +243,25 @@ async fn enter(connection: &Connection, ok: AuthOk) -> Result<Entered, Answer> {
     Ok(Entered { user: user.name.clone(), realm, share, slot })
 }
 
-fn location(connection: &Connection, user: &User) -> Result<Location, String> {
+/// RFC 2221 §4.1: only who has the password learns where the account is.
+fn elsewhere(user: &str, url: Option<String>) -> Answer {
+    tracing::info!(user = %mail_types::printable(user), url, "login refused: the account is not served here");
+    match url {
+        Some(url) => Answer::no(format!("REFERRAL {url}"), "Try this server instead"),
+        None => Answer::no("UNAVAILABLE", "This account is not served here"),
+    }
+}
+
+/// Where an account's mail lies.
+fn location(config: &config::Config, user: &User) -> Result<Location, String> {
     // All mail of one installation belongs to one user; another uid means that somebody set up something else.
-    let owner = connection.config.mail.mail_uid;
+    let owner = config.mail.mail_uid;
     if let Some(uid) = user.uid.filter(|uid| owner != 0 && *uid != owner) {
         return Err(format!("the user database says uid {uid}, mail.mail_uid is {owner}"));
     }
-    let template = user.mail.as_deref().unwrap_or(&connection.config.mail.mail_location);
+    let template = user.mail.as_deref().unwrap_or(&config.mail.mail_location);
     let location = Location::expand(template, &user.name, user.home.as_deref());
-    location.and_then(|location| location.apart_from(&connection.config.imapd.public_mail_location)).map_err(|error| error.to_string())
+    location.and_then(|location| location.apart_from(&config.imapd.public_mail_location)).map_err(|error| error.to_string())
 }
 
 async fn open(connection: &Connection, user: &User, location: Location, share: &Share) -> Result<Arc<Realm>, Answer> {

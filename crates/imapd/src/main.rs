@@ -14,7 +14,7 @@
 //!     IMAP4rev1 (RFC 3501), and IMAP4rev2 (RFC 9051) for clients that enable it, with UTF8=ACCEPT, IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, LIST-METADATA, SPECIAL-USE,
 //!     ESEARCH, SEARCHRES, PARTIAL, CONTEXT=SEARCH, CONTEXT=SORT, MULTISEARCH, WITHIN, SEARCH=FUZZY (by setting), SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
 //!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, OBJECTID, SAVEDATE, APPENDLIMIT,
-//!     STATUS=SIZE, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, NOTIFY, UIDONLY, INPROGRESS, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
+//!     STATUS=SIZE, LOGIN-REFERRALS, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, NOTIFY, UIDONLY, INPROGRESS, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
 //!     after it. Asks the `auth` socket in
 //!     Dovecot's auth protocol and `userdb` in its master protocol; tells `usage` who logged in.
 //!
@@ -22,6 +22,9 @@
 //!     and changed flags (in other mailboxes by STATUS), mailboxes that are made, removed and renamed (with OLDNAME), subscriptions, annotations, rights that
 //!     come and go. A client that has used it hears of nothing else: without SELECTED its open mailbox stands still until it asks. What the client did itself is
 //!     not told to it. ENABLE METADATA (RFC 5464) has changes of annotations by others told with the answers to commands and in IDLE.
+//!
+//!     An account that is served elsewhere is refused with `NO [REFERRAL url]` (RFC 2221), once the password was right: where its user database has a field `referral`
+//!     (`userdb_referral=imap://ann@mail2.example.org/`), or a Dovecot that checks passwords answers `nologin` with `host`, perhaps `port` and `destuser`.
 //!
 //! FILES
 //!     facteur.toml, sections [imapd], [mail], [tls]. The Maildir of each account, in Dovecot's dialect (see mailstore), with rights in `dovecot-acl`, annotations in
@@ -36,7 +39,7 @@
 //!     and no right to start programs.
 //!
 //! STANDARDS
-//!     RFC 3501, 2177, 2342, 2971, 3348, 3502, 3516, 3691, 4314, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5255 (I18NLEVEL=1), 5256, 5258, 5267, 5464, 5465, 5530,
+//!     RFC 3501, 2177, 2221, 2342, 2971, 3348, 3502, 3516, 3691, 4314, 4315, 4466, 4469, 4731, 4959, 4978, 5032, 5051, 5092, 5161, 5182, 5255 (I18NLEVEL=1), 5256, 5258, 5267, 5464, 5465, 5530,
 //!     5550 (URL-PARTIAL), 5819, 5957, 6154, 6203, 6851, 6855, 7162, 7377, 7888, 7889, 8437, 8438, 8440, 8474, 8508, 8514, 8970, 9051, 9208, 9394, 9585, 9586, 9590
 //!
 //! DIAGNOSTICS
@@ -53,7 +56,8 @@
 //!     each for no more than 1 KiB; of a header field longer than 256 KiB the rest is not looked at. BODYSTRUCTURE reads the whole message each
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is (one that comes as binary and has to be encoded may have 64 MiB), and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the
-//!     same); BINARY sends them as they are. A conditional STORE fails also when another flag of the message was changed than those it names. Quota is set by the administrator, never by SETQUOTA. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
+//!     same); BINARY sends them as they are. A conditional STORE fails also when another flag of the message was changed than those it names. Quota is set by the administrator, never by SETQUOTA (QUOTASET is not announced): it stands with the accounts, which authd keeps and which a program that talks
+//!     to strangers must not be able to change. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
 //!     Dovecot serves the same Maildir; those of public mailboxes hold here. A client whose open mailbox is deleted or renamed by another session is disconnected.
 //!     Of the results of searches (CONTEXT) a session has ten kept up to date, of 500,000 messages together and with 8 MiB of what sorts them;
 //!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise. NOTIFY tells of `imap_notify_max_mailboxes` mailboxes at most in

@@ -635,3 +635,19 @@ async fn messages_are_sorted_and_threaded() {
     assert_eq!(client.ok("THREAD REFERENCES UTF-8 SUBJECT supper").await, ["* THREAD"]);
     world.stop().await;
 }
+
+/// RFC 2221 §4.1, §6: where an account is learns only who has its password.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_served_elsewhere_is_told_where() {
+    let world = World::start().await;
+    let mut client = world.stranger().await;
+    for (login, want) in [
+        ("rita@example.org pw", "NO [REFERRAL imap://rita%40example.org;AUTH=*@mail2.example.org/]"),
+        ("remy@example.org pw", "NO [REFERRAL imap://remy@mail3.example.org/]"),
+        ("remy@example.org wrong", "NO [AUTHENTICATIONFAILED]"),
+    ] {
+        let answer = client.command(&format!("LOGIN {login}")).await.pop().unwrap();
+        assert!(answer.contains(want), "{login}: {answer}");
+    }
+    assert!(!world.maildir("remy").exists());
+}

@@ -135,6 +135,10 @@ impl Desk {
             tracing::error!(user = %printable(&user), "the account logged in, but the user database does not know it");
             return Err(internal());
         };
+        if account.field("referral").is_some() {
+            tracing::info!(user = %printable(&user), "login refused: the account is not served here");
+            return Err(Refusal::Permanent("This account cannot be used here.".into()));
+        }
         // All mail of an installation has one owner; another one's we could not read, and should not.
         if let Some(uid) = account.uid.filter(|uid| config.mail.mail_uid != 0 && *uid != config.mail.mail_uid) {
             tracing::error!(user = %printable(&user), uid, mail_uid = config.mail.mail_uid, "the user database names another owner of the mail than mail.mail_uid");

@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixListener, UnixStream};
 /// Longer than anything takes that works.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Accounts `ann`, `bob`, and `quinn` with room for 10 KiB and 3 messages, at example.org, password `pw`.
+/// Accounts `ann`, `bob`, and `quinn` with room for 10 KiB and 3 messages, at example.org, password `pw`. `rita` and `remy` are served elsewhere.
 pub struct World {
     pub dir: tempfile::TempDir,
     pub port: u16,
@@ -45,7 +45,7 @@ impl World {
         let text = format!(
             "hostname = \"mail.example.org\"\nrun_directory = \"{root}\"\nsandbox = false\n\
              [imapd]\nlisten = [\"127.0.0.1:{port}\"]\nlisten_tls = []\nmailbox_auto = \"no\"\n{settings}\n\
-             [mail]\nmail_location = \"maildir:{root}/mail/%u\"\nmail_uid = 0\nmail_gid = 0\n"
+             [mail]\nmail_location = \"maildir:{root}/mail/%u\"\nvirtual_mailbox_base = \"{root}/mail\"\nmail_uid = 0\nmail_gid = 0\n"
         );
         let file = dir.path().join("facteur.toml");
         let config = Config::from_texts(&file, &[(file.clone(), text)]).unwrap_or_else(|report| panic!("{report:?}"));
@@ -271,6 +271,8 @@ async fn serve_auth(stream: UnixStream) -> std::io::Result<()> {
                 let plain = String::from_utf8_lossy(&BASE64.decode(response).unwrap_or_default()).into_owned();
                 match plain.split('\0').collect::<Vec<_>>()[..] {
                     [_, user @ ("ann@example.org" | "bob@example.org" | "quinn@example.org"), "pw"] => format!("OK\t{id}\tuser={user}\n"),
+                    [_, user @ "rita@example.org", "pw"] => format!("OK\t{id}\tuser={user}\tnologin\thost=mail2.example.org\n"),
+                    [_, user @ "remy@example.org", "pw"] => format!("OK\t{id}\tuser={user}\n"),
                     [_, user, _] => format!("FAIL\t{id}\tuser={user}\n"),
                     _ => format!("FAIL\t{id}\n"),
                 }
@@ -287,9 +289,14 @@ async fn serve_userdb(stream: UnixStream) -> std::io::Result<()> {
     stream.get_mut().write_all(b"VERSION\t1\t1\nSPID\t1\n").await?;
     let mut line = String::new();
     while stream.read_line(&mut line).await? > 0 {
+        if let ["LIST", id, ..] = line.trim_end().split('\t').collect::<Vec<_>>()[..] {
+            let names: String = ["ann", "bob", "quinn"].iter().map(|name| format!("LIST\t{id}\t{name}@example.org\n")).collect();
+            stream.get_mut().write_all(format!("{names}DONE\t{id}\n").as_bytes()).await?;
+        }
         if let ["USER", id, user, ..] = line.trim_end().split('\t').collect::<Vec<_>>()[..] {
             let quota = if user.starts_with("quinn") { "\tquota_rule=*:storage=10:messages=3" } else { "" };
-            stream.get_mut().write_all(format!("USER\t{id}\t{user}{quota}\n").as_bytes()).await?;
+            let referral = if user.starts_with("remy") { "\treferral=imap://remy@mail3.example.org/" } else { "" };
+            stream.get_mut().write_all(format!("USER\t{id}\t{user}{quota}{referral}\n").as_bytes()).await?;
         }
         line.clear();
     }
