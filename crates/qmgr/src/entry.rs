@@ -43,6 +43,9 @@ pub struct Entry {
     pub stalled_since: u64,
     /// It is on its way to where it waits, and is to be tried at once from there.
     pub flush: bool,
+    /// When somebody asked for it to be tried at once, in milliseconds of the clock; 0: nobody did. Destinations that were found dead
+    /// before then are tried for it.
+    pub asked_at: u64,
     /// Its removal was asked for while it was active.
     pub delete: bool,
     /// The same for hold.
@@ -66,6 +69,7 @@ impl Entry {
             repeat: false,
             stalled_since: 0,
             flush: false,
+            asked_at: 0,
             delete: false,
             hold: false,
             expire: false,

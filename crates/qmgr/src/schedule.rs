@@ -10,7 +10,8 @@
 //! - **Dead site**: a delivery that reaches no host of the destination narrows the window by one, and counts for a share of a
 //!   cohort, that of one in the window. When a whole cohort has failed without a success in between, the destination is
 //!   dead for the minimal back-off: all that waits for it, and what comes meanwhile, is handed back to be deferred without an
-//!   attempt (Postfix: a negative feedback of 1, a failed cohort limit of 1).
+//!   attempt (Postfix: a negative feedback of 1, a failed cohort limit of 1). What somebody asks for since it died tries it once
+//!   more, and that destination alone.
 //! - **Rate delay**: where one is set, a destination gets one delivery at a time, and the next one only so long after its end.
 //! - **Lanes**: all destinations of a transport share its limit of deliveries and its own rate delay.
 //! - **Partner**: `deliver` on this machine may be started again at any moment. When it is not reached, its work waits for a
@@ -122,6 +123,8 @@ struct Destination<J> {
     window: u64,
     /// Not before this time.
     closed_until: u64,
+    /// When that was found.
+    closed_at: u64,
     /// The rate delay: no delivery starts before this time.
     paused_until: u64,
     /// Failures since the last success, in thousandths of a cohort.
@@ -202,6 +205,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
             busy: 0,
             window,
             closed_until: 0,
+            closed_at: 0,
             paused_until: 0,
             failed: 0,
             kind,
@@ -309,7 +313,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
             (Reached::No, None) => {
                 // One at a time until it answers again.
                 destination.window = 1000;
-                destination.closed_until = now + limits.partner_retry_ms;
+                (destination.closed_at, destination.closed_until) = (now, now + limits.partner_retry_ms);
                 destination.lost_since.get_or_insert(now);
                 if destination.is_absent(now, limits) {
                     return (destination.hand_back(), destination.closed_until);
@@ -327,7 +331,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
                 destination.failed += 1_000_000 / destination.window.max(1000);
                 destination.window = destination.window.saturating_sub(1000).max(1000);
                 if destination.failed >= 1000 && destination.closed_until <= now {
-                    destination.closed_until = now + limits.dead_ms;
+                    (destination.closed_at, destination.closed_until) = (now, now + limits.dead_ms);
                     // The first attempt afterwards goes alone.
                     destination.window = 1000;
                     return (destination.hand_back(), destination.closed_until);
@@ -367,9 +371,9 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         waiting.map(|d| d.closed_until.max(d.paused_until).max(lane(d))).filter(|until| *until > now).min()
     }
 
-    /// Forgets what is dead, so that everything is tried now (`facteur queue flush`).
-    pub fn revive(&mut self) {
-        for destination in self.destinations.values_mut() {
+    /// Somebody asked for work of this destination at this time: if it is dead it is tried again, unless that was found since then.
+    pub fn revive(&mut self, now: u64, to: &D, asked: u64) {
+        if let Some(destination) = self.destinations.get_mut(to).filter(|d| d.closed_until > now && d.closed_at <= asked) {
             destination.closed_until = 0;
             destination.failed = 0;
             destination.lost_since = None;

@@ -95,6 +95,25 @@ fn a_window_that_is_not_used_stays_as_it_is() {
     assert_eq!(start_all(&mut s, 0).len(), 3, "one more than the first two");
 }
 
+/// Whoever asks for the mail of one destination does not have all others tried.
+#[test]
+fn only_the_destination_that_was_asked_for_is_revived_and_only_once() {
+    let mut s = schedule();
+    let die = |s: &mut Schedule<&'static str, u32>, now: u64, to: &'static str| {
+        while s.add(now, &to, SMTP, 1).is_ok() {
+            start_all(s, now);
+            s.done(now, &to, &1, Reached::No);
+        }
+    };
+    die(&mut s, 0, "asked");
+    die(&mut s, 0, "other");
+    s.revive(100, &"asked", 100);
+    assert!(s.add(100, &"other", SMTP, 3).is_err());
+    die(&mut s, 200, "asked");
+    s.revive(300, &"asked", 100);
+    assert!(s.add(300, &"asked", SMTP, 3).is_err(), "it was found dead after it was asked for");
+}
+
 #[test]
 fn a_rate_delay_lets_one_go_at_a_time_and_holds_up_nobody_else() {
     let mut s = schedule();

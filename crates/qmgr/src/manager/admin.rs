@@ -1,7 +1,7 @@
 //! What administrators ask for: `facteur queue flush|hold|release|delete|requeue|expire`.
 
 use super::{Admin, Changed, Command, Manager, Which};
-use crate::entry::State;
+use crate::entry::{Job, State};
 use mail_types::QueueId;
 use spool::outcome::Record;
 
@@ -12,18 +12,13 @@ impl Manager {
     pub(super) fn admin(&mut self, Admin { command, answer }: Admin) {
         let (which, act): (_, fn(&mut Manager, QueueId) -> bool) = match command {
             Command::Sync => (Which::These(Vec::new()), Manager::flush_one),
-            Command::Flush(which) => {
-                self.schedule.revive();
-                (which, Manager::flush_one)
-            }
+            Command::Flush(which) => (which, Manager::flush_one),
+            Command::FlushDomain(ids) => (Which::These(ids), Manager::wake_one),
             Command::Hold(which) => (which, Manager::hold_one),
             Command::Release(which) => (which, Manager::release_one),
             Command::Delete(which) => (which, Manager::delete_one),
             Command::Requeue(which) => (which, Manager::requeue_one),
-            Command::Expire(which) => {
-                self.schedule.revive();
-                (which, Manager::expire_one)
-            }
+            Command::Expire(which) => (which, Manager::expire_one),
         };
         let (known, unknown) = match which {
             Which::All => (self.entries.keys().copied().collect(), Vec::new()),
@@ -45,7 +40,7 @@ impl Manager {
     }
 
     /// ETRN: looks for the messages of a domain, which takes the disk, and flushes them. One search at a time, and for each domain one in
-    /// [`FLUSH_PAUSE_MS`]; strangers may ask for it.
+    /// [`FLUSH_PAUSE_MS`]; strangers may ask for it, so that of the hosts that are dead those for other domains stay so.
     pub(super) fn flush_domain(&mut self, domain: String) {
         let (domain, now) = (domain.to_ascii_lowercase(), self.now.ms);
         self.flushed_domains.retain(|_, at| now.saturating_sub(*at) < FLUSH_PAUSE_MS);
@@ -71,11 +66,34 @@ impl Manager {
             }
             // Nobody waits for the answer.
             let (answer, _) = tokio::sync::oneshot::channel();
-            let _ = events.send(super::Event::Admin(Admin { command: Command::Flush(Which::These(ids)), answer }));
+            let _ = events.send(super::Event::Admin(Admin { command: Command::FlushDomain(ids), answer }));
         });
     }
 
+    /// When somebody asked for what goes to a destination, for the sake of this message or of a domain that it is for; 0: nobody did.
+    pub(super) fn asked_at(&self, id: QueueId, job: &Job) -> u64 {
+        let message = self.entries.get(&id).map_or(0, |entry| entry.asked_at);
+        if self.flushed_domains.is_empty() {
+            return message;
+        }
+        let recipients = self.active.get(&id).map_or(&[][..], |active| &active.recipients);
+        let domains = job.members.iter().map(|at| recipients[*at].recipient.address.domain().as_str().to_ascii_lowercase());
+        domains.filter_map(|domain| self.flushed_domains.get(&domain).copied()).max().unwrap_or(0).max(message)
+    }
+
     fn flush_one(&mut self, id: QueueId) -> bool {
+        self.asked_for(id);
+        self.wake_one(id)
+    }
+
+    /// Destinations that are dead now are tried for it.
+    fn asked_for(&mut self, id: QueueId) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.asked_at = self.now.ms;
+        }
+    }
+
+    fn wake_one(&mut self, id: QueueId) -> bool {
         match self.entries.get(&id).map(|e| e.state) {
             Some(State::Deferred(_) | State::Stalled) => {
                 self.set_state(&id, State::Ready);
@@ -151,6 +169,7 @@ impl Manager {
     fn expire_one(&mut self, id: QueueId) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         entry.expire = true;
+        self.asked_for(id);
         self.note(Record::Expired { id }, true);
         tracing::info!(queue_id = id.as_str(), "expired by an administrator");
         self.release_one(id) || self.flush_one(id)

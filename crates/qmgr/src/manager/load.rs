@@ -256,6 +256,8 @@ impl Manager {
                 true => Kind::Partner,
                 false => Kind::Remote(self.settings().terms(&to.transport, to.to.is_lmtp()).pace),
             };
+            let asked = self.asked_at(id, &self.active[&id].jobs[number]);
+            self.schedule.revive(self.now.ms, &to, asked);
             if tight && self.is_crowded(&to) {
                 self.defer_job(job, &Manager::crowded(&to));
             } else if let Err((job, until)) = self.schedule.add(self.now.ms, &to, kind, job) {

@@ -96,6 +96,8 @@ pub enum Command {
     /// Outcomes are handed to the disk, so that a reader of the spool sees what is.
     Sync,
     Flush(Which),
+    /// ETRN, which asks for the dead hosts of its domain alone.
+    FlushDomain(Vec<QueueId>),
     Hold(Which),
     Release(Which),
     Delete(Which),

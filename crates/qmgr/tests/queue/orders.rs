@@ -94,6 +94,38 @@ async fn etrn_flushes_the_mail_of_its_domain_alone() {
     house.stop().await;
 }
 
+/// Anybody may send ETRN, and who asks for one domain shall not make us knock at every door that is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etrn_has_the_dead_host_of_its_domain_tried_and_no_other() {
+    let (far, other) = (testkit::free_port(), testkit::free_port());
+    let mut house = House::new(&format!(
+        "{OURS}transport_maps = [\"inline:{{ far.test=smtp:[127.0.0.1]:{far}, other.test=smtp:[127.0.0.1]:{other} }}\"]\n\
+         [qmgr]\nminimal_backoff_time = \"1h\"\nmaximal_backoff_time = \"1h\"\ninitial_destination_concurrency = 1\n"
+    ))
+    .await;
+    house.start().await;
+    house.send("ann@ours.test", &["zoe@far.test"]).await;
+    house.send("ann@ours.test", &["max@other.test"]).await;
+    // To both: of this one only the asked half goes.
+    house.send("ann@ours.test", &["cid@far.test", "dan@other.test"]).await;
+    wait_for("three deferrals", || all_deferred(&house, 3)).await;
+    let far = Sink::smtp().start_at(&format!("127.0.0.1:{far}")).await;
+    let other = Sink::smtp().start_at(&format!("127.0.0.1:{other}")).await;
+    house.etrn("FAR.test");
+    wait_for("the deliveries", || far.messages().len() == 2).await;
+    wait_for("the rest to wait", || all_deferred(&house, 2)).await;
+    assert_eq!(other.connections(), 0);
+    let listed = house.listed();
+    let rest = listed.iter().flat_map(|l| &l.recipients).map(|r| r.reason.as_deref().unwrap_or_default());
+    assert!(rest.clone().all(|reason| reason.contains(&format!(":{}", other.port()))), "{:?}", rest.collect::<Vec<_>>());
+    // The administrator asks for all.
+    let ids: Vec<_> = listed.iter().map(|l| l.id).collect();
+    house.ask("queue.flush", &ids).await;
+    house.emptied().await;
+    assert_eq!(recipients(&other).len(), 2);
+    house.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_for_a_content_filter_goes_there_with_the_recipients_as_they_are() {
     let filter = Sink::smtp().start().await;
