@@ -17,8 +17,8 @@
 //! - **Partner**: `deliver` on this machine may be started again at any moment. When it is not reached, its work waits for a
 //!   moment (a second or so), then one delivery tries; nothing is deferred. When that has gone on for ten moments, the
 //!   partner is absent: its work is handed back, and so is what comes meanwhile, but for one try each moment.
-//! - **Share**: how much of the places and memory one destination's work takes is known, so that the caller can keep some
-//!   of both for the others.
+//! - **Share**: how much of the places and memory one destination's work takes is known, and that of a lane with a limit, so that the
+//!   caller can keep some of both for the others: many destinations behind one slow lane wait as one that is slow.
 //! - **Ceiling**: all deliveries to other hosts together have a limit; the partner is outside of it. An eighth of it is kept for
 //!   destinations that nothing is on its way to yet: a few slow ones with wide windows cannot stand in everybody's way.
 
@@ -64,6 +64,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The lane, where it may be what this destination's work waits for.
+    pub fn narrow_lane(self) -> Option<u64> {
+        self.pace().filter(Pace::has_narrow_lane).map(|pace| pace.lane)
+    }
+
     /// `None` for the partner, which has rules of its own.
     fn pace(self) -> Option<Pace> {
         match self {
@@ -78,6 +83,14 @@ impl Kind {
 struct Lane {
     busy: u32,
     paused_until: u64,
+    share: Share,
+}
+
+impl Pace {
+    /// Whether the lane holds its destinations up, rather than each of them itself.
+    fn has_narrow_lane(&self) -> bool {
+        self.lane_delay_ms > 0 || self.lane_window < u32::MAX
+    }
 }
 
 impl Limits {
@@ -152,18 +165,32 @@ impl<J> Destination<J> {
         self.lost_since.is_some_and(|since| now >= since + limits.partner_patience_ms)
     }
 
-    fn hand_back(&mut self) -> Vec<J>
+    fn hand_back(&mut self, lanes: &mut HashMap<u64, Lane>) -> Vec<J>
     where
         J: Weight,
     {
         let jobs: Vec<J> = self.waiting.take(|_| true);
-        jobs.iter().for_each(|job| self.leaves(job));
+        jobs.iter().for_each(|job| self.leaves(job, lanes));
         jobs
     }
 
-    fn leaves(&mut self, job: &impl Weight) {
-        self.share.jobs = self.share.jobs.saturating_sub(1);
-        self.share.bytes = self.share.bytes.saturating_sub(job.bytes());
+    fn leaves(&mut self, job: &impl Weight, lanes: &mut HashMap<u64, Lane>) {
+        self.share.less(job);
+        if let Some(lane) = self.kind.pace().and_then(|pace| lanes.get_mut(&pace.lane)) {
+            lane.share.less(job);
+        }
+    }
+}
+
+impl Share {
+    fn more(&mut self, job: &impl Weight) {
+        self.jobs += 1;
+        self.bytes += job.bytes();
+    }
+
+    fn less(&mut self, job: &impl Weight) {
+        self.jobs = self.jobs.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(job.bytes());
     }
 }
 
@@ -219,8 +246,10 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         if destination.closed_until > now && (kind != Kind::Partner || destination.is_absent(now, &self.limits)) {
             return Err((job, destination.closed_until));
         }
-        destination.share.jobs += 1;
-        destination.share.bytes += job.bytes();
+        destination.share.more(&job);
+        if let Some(pace) = kind.pace() {
+            self.lanes.entry(pace.lane).or_default().share.more(&job);
+        }
         destination.waiting.push_back(job.priority(), job);
         if !destination.in_ring {
             destination.in_ring = true;
@@ -265,7 +294,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     /// A delivery has ended. Gives back the work of a destination that is dead or absent from now on, and until when.
     pub fn done(&mut self, now: u64, to: &D, job: &J, reached: Reached) -> (Vec<J>, u64) {
         if let Some(destination) = self.destinations.get_mut(to) {
-            destination.leaves(job);
+            destination.leaves(job, &mut self.lanes);
         }
         self.ended(now, to, reached)
     }
@@ -316,7 +345,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
                 (destination.closed_at, destination.closed_until) = (now, now + limits.partner_retry_ms);
                 destination.lost_since.get_or_insert(now);
                 if destination.is_absent(now, limits) {
-                    return (destination.hand_back(), destination.closed_until);
+                    return (destination.hand_back(&mut self.lanes), destination.closed_until);
                 }
             }
             (Reached::Yes, Some(pace)) => {
@@ -334,7 +363,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
                     (destination.closed_at, destination.closed_until) = (now, now + limits.dead_ms);
                     // The first attempt afterwards goes alone.
                     destination.window = 1000;
-                    return (destination.hand_back(), destination.closed_until);
+                    return (destination.hand_back(&mut self.lanes), destination.closed_until);
                 }
             }
         }
@@ -346,7 +375,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         let mut taken = Vec::new();
         for destination in self.destinations.values_mut() {
             let out = destination.waiting.take(&mut wanted);
-            out.iter().for_each(|job| destination.leaves(job));
+            out.iter().for_each(|job| destination.leaves(job, &mut self.lanes));
             taken.extend(out);
         }
         taken
@@ -355,6 +384,11 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
     /// What the work for this destination takes.
     pub fn share(&self, to: &D) -> Share {
         self.destinations.get(to).map_or(Share::default(), |d| d.share)
+    }
+
+    /// What the work in this lane takes.
+    pub fn lane_share(&self, lane: u64) -> Share {
+        self.lanes.get(&lane).map_or(Share::default(), |lane| lane.share)
     }
 
     /// An absent partner may be tried at once.
@@ -387,7 +421,7 @@ impl<D: Clone + Eq + Hash, J: Weight> Schedule<D, J> {
         let until =
             |d: &Destination<J>| if d.lost_since.is_some() { d.closed_until + patience } else { d.closed_until.max(d.paused_until) };
         self.destinations.retain(|_, d| d.busy > 0 || !d.waiting.is_empty() || until(d) > now);
-        self.lanes.retain(|_, lane| lane.busy > 0 || lane.paused_until > now);
+        self.lanes.retain(|_, lane| lane.busy > 0 || lane.share.jobs > 0 || lane.paused_until > now);
     }
 
     /// Deliveries that run or wait.

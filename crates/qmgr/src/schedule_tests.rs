@@ -133,6 +133,30 @@ fn a_rate_delay_lets_one_go_at_a_time_and_holds_up_nobody_else() {
 }
 
 #[test]
+fn the_work_of_a_lane_is_known_as_a_whole_where_the_lane_is_what_holds_it_up() {
+    let mut s = schedule();
+    let narrow = Kind::Remote(Pace { lane: 3, lane_window: 1, ..PACE });
+    for to in ["a", "b", "c"] {
+        s.add(0, &to, narrow, 1).expect("alive");
+        s.add(0, &to, narrow, 2).expect("alive");
+    }
+    assert_eq!((narrow.narrow_lane(), SMTP.narrow_lane(), Kind::Partner.narrow_lane()), (Some(3), None, None));
+    assert_eq!((s.lane_share(3), s.share(&"a").jobs), (Share { jobs: 6, bytes: 600 }, 2));
+    assert_eq!(start_all(&mut s, 0), [("a", 1)]);
+    s.done(0, &"a", &1, Reached::Yes);
+    assert_eq!(s.take_waiting(|job| *job == 1), [1, 1]);
+    assert_eq!(s.lane_share(3).jobs, 3);
+    assert_eq!(start_all(&mut s, 0), [("b", 2)]);
+    s.done(0, &"b", &2, Reached::Untried);
+    s.tidy(0);
+    assert_eq!(s.lane_share(3).jobs, 2);
+    while let Some((to, job)) = s.next(0) {
+        s.done(0, &to, &job, Reached::Yes);
+    }
+    assert_eq!(s.lane_share(3), Share::default());
+}
+
+#[test]
 fn slow_destinations_do_not_take_all_places() {
     let mut s = Schedule::new(Limits { initial_window: 8, total: 16, ..LIMITS });
     for to in ["slow", "slower"] {

@@ -2,15 +2,23 @@
 //!
 //! - Mail for an absent partner is deferred like any other, so that it takes no place and can expire, be held or deleted. The
 //!   partner is greeted every moment; once it answers, one message goes ahead, and with its success all follow.
-//! - A destination is crowded when its work takes more than three times of what is left of places or memory. So one alone
+//! - A destination, or the lane of a transport with a limit of its own, is crowded when its work takes more than three times of what is left of places or memory. So one alone
 //!   gets three quarters, two get three sevenths each, and some is always left. What comes for it stands aside, unread.
 
 use super::{BATCH, Event, Manager};
-use crate::entry::{Line, State};
+use crate::entry::{Job, Line, State};
+use crate::schedule::{Kind, Share};
 use mail_types::{Failure, QueueId};
 
 /// A share of what is left that one destination may take.
 const SHARE: usize = 3;
+
+/// What too much waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Crowd {
+    Line(Line),
+    Lane(u64),
+}
 
 /// A partner that is absent.
 pub struct Absence {
@@ -98,9 +106,21 @@ impl Manager {
         self.active_count > SHARE * places || self.memory_bytes > SHARE * bytes
     }
 
-    pub(super) fn is_crowded(&self, to: &Line) -> bool {
-        let (share, (places, bytes)) = (self.schedule.share(to), self.left());
-        share.jobs > SHARE * places || share.bytes > SHARE * bytes
+    /// The pace of a job's destination.
+    pub(super) fn kind(&self, job: &Job) -> Kind {
+        match job.partner {
+            true => Kind::Partner,
+            false => Kind::Remote(self.settings().terms(&job.to.transport, job.to.to.is_lmtp()).pace),
+        }
+    }
+
+    /// What of a job's way is crowded.
+    pub(super) fn crowded(&self, job: &Job) -> Option<Crowd> {
+        let (places, bytes) = self.left();
+        let too_much = |share: Share| share.jobs > SHARE * places || share.bytes > SHARE * bytes;
+        let lane = || self.kind(job).narrow_lane().filter(|lane| too_much(self.schedule.lane_share(*lane)));
+        let line = too_much(self.schedule.share(&job.to)).then(|| Crowd::Line(job.to.clone()));
+        line.or_else(|| lane().map(Crowd::Lane))
     }
 
     fn left(&self) -> (usize, usize) {
@@ -113,18 +133,16 @@ impl Manager {
     pub(super) fn stands_aside(&mut self, id: QueueId) -> bool {
         let Some(active) = self.active.get(&id) else { return false };
         let decided = active.recipients.iter().any(|target| target.result.is_some());
-        let Some(to) = active.jobs.first().map(|job| job.to.clone()).filter(|_| !decided) else { return false };
-        if !active.jobs.iter().all(|job| self.is_crowded(&job.to)) {
-            return false;
-        }
+        let crowds: Option<Vec<Crowd>> = active.jobs.iter().map(|job| self.crowded(job)).collect();
+        let Some(crowd) = crowds.filter(|_| !decided).and_then(|crowds| crowds.into_iter().next()) else { return false };
         self.deactivate(&id);
         self.set_state(&id, State::Aside);
-        self.aside.entry(to).or_default().push_back(id);
+        self.aside.entry(crowd).or_default().push_back(id);
         true
     }
 
     /// Why recipients at a crowded destination wait while the others of their message go on.
-    pub(super) fn crowded(to: &Line) -> Failure {
+    pub(super) fn crowd(to: &Line) -> Failure {
         Failure::local((4, 4, 5), format!("too much mail waits for {to}"))
     }
 
@@ -135,8 +153,11 @@ impl Manager {
         }
         let (places, bytes) = self.left();
         let mut called = Vec::new();
-        for (to, ids) in &mut self.aside {
-            let share = self.schedule.share(to);
+        for (crowd, ids) in &mut self.aside {
+            let share = match crowd {
+                Crowd::Line(to) => self.schedule.share(to),
+                Crowd::Lane(lane) => self.schedule.lane_share(*lane),
+            };
             if 2 * share.jobs <= SHARE * places && 2 * share.bytes <= SHARE * bytes {
                 called.extend(ids.drain(..ids.len().min(BATCH)));
             }

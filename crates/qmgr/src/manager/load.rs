@@ -3,7 +3,6 @@
 use super::{BATCH, Event, Manager, STALLS};
 use crate::entry::{Active, Entry, Job, JobId, Place, State};
 use crate::prepare::{Prepared, prepare, untold};
-use crate::schedule::Kind;
 use mail_types::{Failure, Outcome, QueueId};
 use outbound::Body;
 use routing::Unavailable;
@@ -249,17 +248,14 @@ impl Manager {
         }
         let bytes = u32::try_from(self.active[&id].memory_bytes).unwrap_or(u32::MAX);
         let priority = self.priority_of(&id);
-        let jobs: Vec<_> = self.active[&id].jobs.iter().map(|job| (job.to.clone(), job.partner)).collect();
-        for (number, (to, partner)) in jobs.into_iter().enumerate() {
+        for number in 0..self.active[&id].jobs.len() {
             let job = JobId { id, number: number as u32, bytes, priority };
-            let kind = match partner {
-                true => Kind::Partner,
-                false => Kind::Remote(self.settings().terms(&to.transport, to.to.is_lmtp()).pace),
-            };
-            let asked = self.asked_at(id, &self.active[&id].jobs[number]);
+            let way = &self.active[&id].jobs[number];
+            let (to, kind, asked) = (way.to.clone(), self.kind(way), self.asked_at(id, way));
+            let crowded = tight && self.crowded(way).is_some();
             self.schedule.revive(self.now.ms, &to, asked);
-            if tight && self.is_crowded(&to) {
-                self.defer_job(job, &Manager::crowded(&to));
+            if crowded {
+                self.defer_job(job, &Manager::crowd(&to));
             } else if let Err((job, until)) = self.schedule.add(self.now.ms, &to, kind, job) {
                 self.not_tried(job, until);
             }

@@ -180,7 +180,7 @@ pub struct Manager {
     absences: HashMap<Line, absence::Absence>,
     last_absence: u32,
     /// What waits for crowded destinations.
-    aside: HashMap<Line, VecDeque<QueueId>>,
+    aside: HashMap<absence::Crowd, VecDeque<QueueId>>,
     /// What became of the recipients of messages whose notifications could not be written.
     unreported: HashMap<QueueId, Vec<Target>>,
     /// The last notification could not be written.

@@ -158,6 +158,27 @@ async fn a_destination_without_an_answer_leaves_places_and_memory_to_others() {
     }
 }
 
+/// Each of its destinations has next to nothing waiting; the transport that all of them share lets one through at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_transport_with_many_destinations_leaves_places_to_others() {
+    let (slow, far) = (Sink::smtp().on("MAIL", Act::Silence).start().await, Sink::smtp().start().await);
+    let mut house = house(slow.port(), far.port(), "qmgr_message_active_limit = 100\n").await;
+    let table = format!("far.test smtp:[127.0.0.1]:{}\n.slow.test slow:\n", far.port());
+    std::fs::write(house.path("transport"), table).expect("table");
+    house.settings += &format!("[[qmgr.transport]]\nname = \"slow\"\nprocess_limit = 1\n[outbound]\nsmtp_port = {}\n", slow.port());
+    house.start().await;
+    for n in 0..300 {
+        house.dns.add(&format!("n{n}.slow.test A 127.0.0.1"));
+        house.send("ann@ours.test", &[&format!("zoe@n{n}.slow.test")]).await;
+    }
+    for _ in 0..20 {
+        house.send("ann@ours.test", &["zoe@far.test"]).await;
+    }
+    wait_for("other mail", || far.messages().len() == 20).await;
+    drop(slow);
+    house.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_stood_aside_is_delivered_in_its_turn() {
     let own = "qmgr_message_active_limit = 100\nlocal_destination_concurrency_limit = 1\n";
