@@ -81,14 +81,26 @@ settings! {
         smtp_bind_address6: String = "", was "Postfix smtp_bind_address6";
         /// Time for a connection to come about.
         smtp_connect_timeout: Duration = secs(30), in secs(1)..=minutes(10), was "Postfix smtp_connect_timeout";
-        /// Time for the greeting and for the answers to EHLO, MAIL and RCPT.
-        smtp_command_timeout: Duration = minutes(5), in secs(1)..=hours(1), was "Postfix smtp_helo_timeout, smtp_mail_timeout, smtp_rcpt_timeout";
+        /// Time for the greeting, and for each answer to EHLO, LHLO, HELO and AUTH. These times hold for SMTP and LMTP; each answer has its own, also where commands are sent ahead (PIPELINING).
+        smtp_helo_timeout: Duration = minutes(5), in secs(1)..=hours(1), was "Postfix smtp_helo_timeout";
+        /// Time for the answer to STARTTLS, and for the TLS handshake.
+        smtp_starttls_timeout: Duration = minutes(5), in secs(1)..=hours(1), was "Postfix smtp_starttls_timeout";
+        /// Time for the answer to MAIL.
+        smtp_mail_timeout: Duration = minutes(5), in secs(1)..=hours(1), was "Postfix smtp_mail_timeout";
+        /// Time for the answer to each RCPT.
+        smtp_rcpt_timeout: Duration = minutes(5), in secs(1)..=hours(1), was "Postfix smtp_rcpt_timeout";
+        /// Time for the answer to DATA, before the message is sent.
+        smtp_data_init_timeout: Duration = minutes(2), in secs(1)..=hours(1), was "Postfix smtp_data_init_timeout";
         /// Time in which the other host has to take something of the message; what it takes buys it more, by `smtp_min_data_rate`, but never more than this.
         smtp_data_xfer_timeout: Duration = minutes(3), in secs(1)..=hours(1), was "Postfix smtp_data_xfer_timeout";
         /// Bytes a second that the other host has to take at least of a message, so that one octet a minute does not last for ever. 0: no minimum.
         smtp_min_data_rate: u32 = 500u32, in 0..=1_000_000, was "Postfix smtp_min_data_rate, smtp_per_request_deadline";
-        /// Time for the answer to the whole message.
+        /// Time for the answer to the whole message. An answer that comes later leaves open whether the other host has the message, which it then gets again.
         smtp_data_done_timeout: Duration = minutes(10), in secs(1)..=hours(1), was "Postfix smtp_data_done_timeout";
+        /// Time for the answer to RSET, between two messages.
+        smtp_rset_timeout: Duration = secs(20), in secs(1)..=hours(1), was "Postfix smtp_rset_timeout";
+        /// Time for the answer to QUIT. Nothing depends on it; Postfix has 5 minutes here, but does not wait at all unless `smtp_skip_quit_response` says so.
+        smtp_quit_timeout: Duration = secs(2), in secs(1)..=hours(1), was "Postfix smtp_quit_timeout, smtp_skip_quit_response";
         /// How long an idle connection is kept for the next message.
         smtp_connection_cache_time_limit: Duration = secs(2), in secs(0)..=minutes(5), was "Postfix smtp_connection_cache_time_limit";
         /// Messages sent over one connection.

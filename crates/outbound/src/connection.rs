@@ -2,6 +2,7 @@
 
 use crate::tls::Trust;
 use crate::wire::Wire;
+use crate::settings::Timeouts;
 use crate::{Body, Settings};
 use smtp_proto::client::{self, Error, Report, Session, Step};
 use std::fs::File;
@@ -65,8 +66,7 @@ enum Ended {
 
 struct Driving<'a> {
     settings: &'a Settings,
-    /// How long an answer to what was sent may take, all of it.
-    answer: Duration,
+    timeouts: Timeouts,
     timed_out: bool,
     file: Option<FileReader>,
     /// What is left of the time for a request and the message behind it (Postfix smtp_per_request_deadline).
@@ -74,8 +74,8 @@ struct Driving<'a> {
 }
 
 impl<'a> Driving<'a> {
-    fn new(settings: &'a Settings, answer: Duration) -> Driving<'a> {
-        Driving { settings, answer, timed_out: false, file: None, transfer: settings.data_xfer_timeout }
+    fn new(settings: &'a Settings, timeouts: Timeouts) -> Driving<'a> {
+        Driving { settings, timeouts, timed_out: false, file: None, transfer: settings.data_xfer_timeout }
     }
 }
 
@@ -90,7 +90,7 @@ impl Connection {
     ) -> Result<Connection, OpenError> {
         let wrapped = choices.tls == client::TlsUse::Wrapped;
         // A partner on our side answers soon or is ill; a socket unit may hold its place while nobody is behind it.
-        let answer = if choices.lmtp { settings.connect_timeout } else { settings.command_timeout };
+        let timeouts = if choices.lmtp { settings.timeouts.at_most(settings.connect_timeout) } else { settings.timeouts };
         let mut connection = Connection {
             wire,
             buffer: vec![0; BUFFER].into(),
@@ -104,7 +104,7 @@ impl Connection {
             connection = connection.start_tls(settings, &tls).await?;
         }
         loop {
-            let mut driving = Driving::new(settings, answer);
+            let mut driving = Driving::new(settings, timeouts);
             match connection.drive(&mut driving).await {
                 Ended::Ready => return Ok(connection),
                 Ended::StartTls => {
@@ -123,7 +123,7 @@ impl Connection {
         let Wire::Tcp(stream) = self.wire else {
             return Err(OpenError::Tls(io::Error::other("TLS is made on TCP connections only")));
         };
-        let stream = match timeout(settings.command_timeout, trust.tls.connect(trust.host, trust.nexthop, trust.policy, stream)).await {
+        let stream = match timeout(settings.timeouts.starttls, trust.tls.connect(trust.host, trust.nexthop, trust.policy, stream)).await {
             Ok(made) => made.map_err(OpenError::Tls)?,
             Err(_) => return Err(OpenError::Tls(io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake took too long"))),
         };
@@ -159,7 +159,7 @@ impl Connection {
         };
         let count = message.recipients.len();
         self.session.deliver(message);
-        let mut driving = Driving { file, ..Driving::new(settings, settings.data_done_timeout) };
+        let mut driving = Driving { file, ..Driving::new(settings, settings.timeouts) };
         let mut sent = Sent { report: Report { recipients: vec![None; count] }, lost: None, local_fault: None };
         loop {
             match self.drive(&mut driving).await {
@@ -184,16 +184,17 @@ impl Connection {
         sent
     }
 
-    /// Says goodbye and closes; waits for the answer only shortly.
+    /// Says goodbye and closes.
     pub async fn quit(mut self, settings: &Settings) {
         self.session.quit();
-        let mut driving = Driving::new(settings, Duration::from_secs(2));
+        let mut driving = Driving::new(settings, settings.timeouts);
         self.drive(&mut driving).await;
     }
 
     /// Carries out steps until one of them is news for the caller.
     async fn drive(&mut self, driving: &mut Driving<'_>) -> Ended {
-        let mut deadline = tokio::time::Instant::now() + driving.answer;
+        let mut awaited = None;
+        let mut deadline = tokio::time::Instant::now();
         loop {
             match self.session.step() {
                 Step::Send(bytes) => {
@@ -205,19 +206,26 @@ impl Connection {
                             self.session.closed();
                         }
                     }
-                    deadline = tokio::time::Instant::now() + driving.answer;
+                    awaited = None;
                 }
-                Step::NeedInput => match tokio::time::timeout_at(deadline, self.wire.read(&mut self.buffer)).await {
-                    Ok(Ok(n)) if n > 0 => {
-                        driving.transfer = driving.settings.data_xfer_timeout;
-                        self.session.receive(&self.buffer[..n]);
+                Step::NeedInput => {
+                    // Each answer has its time, however many pieces it comes in.
+                    let next = self.session.awaited();
+                    if awaited.replace(next) != Some(next) {
+                        deadline = tokio::time::Instant::now() + driving.timeouts.of(next.phase);
                     }
-                    Ok(_) => self.session.closed(),
-                    Err(_) => {
-                        driving.timed_out = true;
-                        self.session.closed();
+                    match tokio::time::timeout_at(deadline, self.wire.read(&mut self.buffer)).await {
+                        Ok(Ok(n)) if n > 0 => {
+                            driving.transfer = driving.settings.data_xfer_timeout;
+                            self.session.receive(&self.buffer[..n]);
+                        }
+                        Ok(_) => self.session.closed(),
+                        Err(_) => {
+                            driving.timed_out = true;
+                            self.session.closed();
+                        }
                     }
-                },
+                }
                 Step::NeedBody => match &mut driving.file {
                     None => self.session.end_of_body(),
                     Some(file) => match file.next().await {

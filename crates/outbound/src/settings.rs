@@ -1,6 +1,6 @@
 use config::Endpoint;
 use mail_types::{Domain, Secret};
-use smtp_proto::client::Credentials;
+use smtp_proto::client::{Credentials, Phase};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,16 +24,70 @@ pub struct Settings {
     pub relay_login: Option<(String, Credentials)>,
     pub smtp_port: u16,
     pub connect_timeout: Duration,
-    pub command_timeout: Duration,
+    pub timeouts: Timeouts,
     pub data_xfer_timeout: Duration,
     /// Octets a second; 0 for no minimum.
     pub min_data_rate: u32,
-    pub data_done_timeout: Duration,
     pub smtp_cache_time: Duration,
     pub lmtp_cache_time: Duration,
     pub reuse_count_limit: u32,
     pub address_limit: usize,
     pub session_limit: usize,
+}
+
+/// How long the answers of other hosts may take (RFC 5321 §4.5.3.2).
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    pub hello: Duration,
+    pub starttls: Duration,
+    pub reset: Duration,
+    pub mail: Duration,
+    pub recipient: Duration,
+    pub data: Duration,
+    pub message: Duration,
+    pub quit: Duration,
+}
+
+impl Timeouts {
+    /// The same for all.
+    pub fn all(time: Duration) -> Timeouts {
+        let (hello, starttls, reset, mail, recipient, data, message, quit) = (time, time, time, time, time, time, time, time);
+        Timeouts { hello, starttls, reset, mail, recipient, data, message, quit }
+    }
+
+    fn new(own: &config::Outbound) -> Timeouts {
+        Timeouts {
+            hello: own.smtp_helo_timeout,
+            starttls: own.smtp_starttls_timeout,
+            reset: own.smtp_rset_timeout,
+            mail: own.smtp_mail_timeout,
+            recipient: own.smtp_rcpt_timeout,
+            data: own.smtp_data_init_timeout,
+            message: own.smtp_data_done_timeout,
+            quit: own.smtp_quit_timeout,
+        }
+    }
+
+    pub fn of(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Greeting | Phase::Hello | Phase::Auth => self.hello,
+            Phase::StartTls => self.starttls,
+            Phase::Reset => self.reset,
+            Phase::Mail => self.mail,
+            Phase::Recipient => self.recipient,
+            Phase::Data => self.data,
+            Phase::Message => self.message,
+            Phase::Quit => self.quit,
+        }
+    }
+
+    /// None of them longer than this.
+    pub fn at_most(&self, time: Duration) -> Timeouts {
+        let Timeouts { hello, starttls, reset, mail, recipient, data, message, quit } = *self;
+        let [hello, starttls, reset, mail] = [hello, starttls, reset, mail].map(|own| own.min(time));
+        let [recipient, data, message, quit] = [recipient, data, message, quit].map(|own| own.min(time));
+        Timeouts { hello, starttls, reset, mail, recipient, data, message, quit }
+    }
 }
 
 /// The settings of sending are wrong, or their files cannot be read.
@@ -90,10 +144,9 @@ impl Settings {
             relay_login: login,
             smtp_port: own.smtp_port as u16,
             connect_timeout: own.smtp_connect_timeout,
-            command_timeout: own.smtp_command_timeout,
+            timeouts: Timeouts::new(own),
             data_xfer_timeout: own.smtp_data_xfer_timeout,
             min_data_rate: own.smtp_min_data_rate,
-            data_done_timeout: own.smtp_data_done_timeout,
             smtp_cache_time: own.smtp_connection_cache_time_limit,
             lmtp_cache_time: own.lmtp_connection_cache_time_limit,
             reuse_count_limit: own.smtp_connection_reuse_count_limit,

@@ -1,6 +1,7 @@
 //! Deliveries to servers that follow a script (SECURITY Q8 to Q12).
 
 use crate::{Attempt, Body, Destination, Message, NamedBy, Outbound, Settings, Tables};
+use crate::settings::Timeouts;
 use config::SmtpTlsLevel;
 use mail_types::{Address, BodyType, Domain, Outcome, QueueId, Recipient, Secret};
 use smtp_proto::client::Credentials;
@@ -25,9 +26,8 @@ fn settings() -> Settings {
     let time = Duration::from_secs(10);
     Settings {
         connect_timeout: time,
-        command_timeout: time,
+        timeouts: Timeouts::all(time),
         data_xfer_timeout: time,
-        data_done_timeout: time,
         ..Settings::new(&config).expect("no files")
     }
 }

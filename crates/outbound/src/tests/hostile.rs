@@ -33,11 +33,44 @@ async fn silence_ends_by_the_clock() {
     for moment in ["connect", "EHLO", "MAIL", "RCPT", "end of data"] {
         let sink = Sink::smtp().on(moment, Act::Silence).start().await;
         let time = Duration::from_millis(300);
-        let settings = Settings { command_timeout: time, data_done_timeout: time, data_xfer_timeout: time, ..settings() };
+        let settings = Settings { timeouts: Timeouts::all(time), data_xfer_timeout: time, ..settings() };
         let outbound = outbound(settings, &FakeDns::start("").await);
         let attempt = outbound.deliver(&at(&sink), &message(TEXT), &to(&["a@x.org"])).await;
         assert_eq!(short(&attempt), ["deferred 4.4.2"], "{moment}");
         assert!(reason(&attempt).contains("did not answer in time"), "{moment}: {}", reason(&attempt));
+    }
+}
+
+/// A host that is slow to answer RCPT does not get the ten minutes of a message's end, nor the other way round.
+#[tokio::test]
+async fn each_answer_has_a_time_of_its_own() {
+    let (short_time, long) = (Duration::from_millis(300), Timeouts::all(Duration::from_secs(3600)));
+    for (moment, timeouts, place) in [
+        ("connect", Timeouts { hello: short_time, ..long }, "before its greeting"),
+        ("EHLO", Timeouts { hello: short_time, ..long }, "at EHLO"),
+        ("STARTTLS", Timeouts { starttls: short_time, ..long }, "at STARTTLS"),
+        ("MAIL", Timeouts { mail: short_time, ..long }, "at MAIL FROM"),
+        ("RCPT TO:<b@", Timeouts { recipient: short_time, ..long }, "at RCPT TO"),
+        ("DATA", Timeouts { data: short_time, ..long }, "at DATA"),
+        ("end of data", Timeouts { message: short_time, ..long }, "at the end of the message"),
+        ("RSET", Timeouts { reset: short_time, ..long }, "at MAIL FROM"),
+    ] {
+        for keywords in ["PIPELINING STARTTLS", "STARTTLS"] {
+            // Refused once, so that a second message begins with RSET.
+            let refused = Act::reply("550 5.1.1 no such user");
+            let sink = Sink::smtp().keywords(keywords).on(moment, Act::Silence).on("RCPT TO:<bad@", refused).start().await;
+            let section = config::Outbound { smtp_tls_security_level: SmtpTlsLevel::None, ..settings().section };
+            let section = if moment == "STARTTLS" { settings().section } else { section };
+            let outbound = outbound(Settings { timeouts, section, ..settings() }, &FakeDns::start("").await);
+            if moment == "RSET" {
+                outbound.deliver(&at(&sink), &message(TEXT), &to(&["bad@x.org"])).await;
+            }
+            let message = message(TEXT);
+            let (to, way) = (to(&["a@x.org", "b@x.org"]), at(&sink));
+            let attempt = tokio::time::timeout(Duration::from_secs(30), outbound.deliver(&way, &message, &to)).await;
+            let attempt = attempt.unwrap_or_else(|_| panic!("{moment} waits for another answer's time"));
+            assert!(reason(&attempt).contains(&format!("did not answer in time {place}")), "{moment}: {}", reason(&attempt));
+        }
     }
 }
 

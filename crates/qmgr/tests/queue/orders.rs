@@ -42,7 +42,7 @@ async fn a_requeue_during_the_first_attempt_counts_for_the_next() {
     let aliases = |text: &str| std::fs::write(&table, text).expect("table");
     aliases("team@ours.test bob@ours.test, zoe@far.test\n");
     house.settings = OURS.replace("virtual_alias_maps = []", &format!("virtual_alias_maps = [\"texthash:{}\"]", table.display()));
-    house.settings += &format!("relayhost = \"[127.0.0.1]:{}\"\n[outbound]\nsmtp_data_done_timeout = \"1s\"\n", far.port());
+    house.settings += &format!("relayhost = \"[127.0.0.1]:{}\"\n[outbound]\nsmtp_rcpt_timeout = \"1s\"\n", far.port());
     let deliver = house.deliver(Sink::lmtp()).await;
     house.start().await;
     let id = house.send("ann@ours.test", &["team@ours.test"]).await;

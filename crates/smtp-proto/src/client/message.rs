@@ -129,6 +129,31 @@ pub enum Stage {
     Message,
 }
 
+/// What the server owes an answer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Greeting,
+    Hello,
+    StartTls,
+    Auth,
+    Reset,
+    Mail,
+    Recipient,
+    /// DATA itself.
+    Data,
+    /// The end of the message.
+    Message,
+    Quit,
+}
+
+/// The answer that is awaited. Another value than before: another answer, for which time begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Awaited {
+    pub phase: Phase,
+    /// Answers that came before.
+    pub replies: u64,
+}
+
 /// Why a session is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

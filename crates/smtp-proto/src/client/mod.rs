@@ -21,7 +21,9 @@ mod message;
 mod replies;
 mod transaction;
 
-pub use message::{Body, Capabilities, Credentials, Error, Limits, Message, Report, Said, Settings, Stage, Step, TlsUse};
+pub use message::{
+    Awaited, Body, Capabilities, Credentials, Error, Limits, Message, Phase, Report, Said, Settings, Stage, Step, TlsUse,
+};
 
 use crate::input::Input;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -39,6 +41,8 @@ pub struct Session {
     out: Vec<u8>,
     capabilities: Capabilities,
     tls: bool,
+    /// Replies heard so far.
+    heard: u64,
     /// The last transaction did not end by an accepted message: RSET comes before the next.
     reset_due: bool,
     report: Option<Report>,
@@ -74,6 +78,7 @@ impl Session {
             replies: ReplyReader::default(),
             out: Vec::new(),
             capabilities: Capabilities::default(),
+            heard: 0,
             reset_due: false,
             report: None,
             error: None,
@@ -184,6 +189,19 @@ impl Session {
         &self.capabilities
     }
 
+    /// The answer that is due when `step` says `NeedInput`; how long it may take is the caller's choice (RFC 5321 §4.5.3.2).
+    pub fn awaited(&self) -> Awaited {
+        let phase = match &self.state {
+            State::Greeting => Phase::Greeting,
+            State::Ehlo | State::Helo => Phase::Hello,
+            State::StartTls | State::TlsHandshake => Phase::StartTls,
+            State::AuthPlain | State::AuthLogin(_) => Phase::Auth,
+            State::Transaction(transaction) => transaction.phase(),
+            State::Ready | State::Quit | State::Failed | State::Closed => Phase::Quit,
+        };
+        Awaited { phase, replies: self.heard }
+    }
+
     pub fn is_tls(&self) -> bool {
         self.tls
     }
@@ -208,6 +226,7 @@ impl Session {
     }
 
     fn heard(&mut self, reply: Reply) {
+        self.heard += 1;
         if reply.code() == 421 && !matches!(self.state, State::Greeting | State::Quit) {
             if let State::Transaction(transaction) = &mut self.state {
                 transaction.closing(&reply);

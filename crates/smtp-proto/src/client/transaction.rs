@@ -1,6 +1,6 @@
 //! One message on its way: which commands have been sent, which replies are due, and what they decide.
 
-use super::{Body, Capabilities, Message, Report, Said, Settings, Stage};
+use super::{Body, Capabilities, Message, Phase, Report, Said, Settings, Stage};
 use crate::dot_stuffing::{Encoder, is_normal};
 use mail_types::{Address, BodyType, DsnNotify, DsnReturn, Recipient, Reply, xtext_encode};
 use std::collections::VecDeque;
@@ -124,6 +124,16 @@ impl Transaction {
 
     pub(super) fn into_report(self) -> Report {
         Report { recipients: self.verdicts }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.due.front() {
+            Some(Due::Reset) => Phase::Reset,
+            Some(Due::Mail) => Phase::Mail,
+            Some(Due::Recipient(_)) => Phase::Recipient,
+            Some(Due::Data) => Phase::Data,
+            Some(Due::Message | Due::MessageFor(_) | Due::Messages) | None => Phase::Message,
+        }
     }
 
     /// Where the transaction stood when the connection was lost.
