@@ -5,6 +5,7 @@ use mail_types::{Address, BodyType, Failure, Outcome, Recipient, TlsWish};
 use smtp_proto::XFacteur;
 use smtp_proto::client::{self, Capabilities};
 use smtp_proto::server::MailFrom;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,6 +34,24 @@ impl Default for Forms {
     fn default() -> Forms {
         Forms { large: Arc::new(Semaphore::new(LARGE)) }
     }
+}
+
+/// What XFORWARD tells of a message.
+fn forward(message: &Message) -> Vec<(&'static str, Option<String>)> {
+    let Some(client) = &message.client else { return Vec::new() };
+    let address = client.ip.map(|ip| match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("IPV6:{ip}"),
+    });
+    let local = client.protocol.local;
+    vec![
+        ("NAME", client.name.clone()),
+        ("ADDR", address),
+        ("PROTO", (!local).then(|| client.protocol.name(message.smtputf8).to_owned())),
+        ("HELO", Some(client.helo.clone())),
+        ("IDENT", Some(message.id.to_string())),
+        ("SOURCE", Some(if local { "LOCAL" } else { "REMOTE" }.to_owned())),
+    ]
 }
 
 impl Forms {
@@ -88,7 +107,7 @@ impl Forms {
             require_tls: proved && message.wishes.tls == TlsWish::Required,
             xfacteur: Some(xfacteur),
         };
-        Ok(client::Message { mail, recipients, body })
+        Ok(client::Message { mail, recipients, forward: forward(message), body })
     }
 
     async fn convert(&self, message: &Message, eight_bit: bool) -> Result<Converted, Outcome> {

@@ -1,4 +1,4 @@
-use mail_types::{Address, BodyType, DsnReturn, QueueId, Wishes};
+use mail_types::{Address, BodyType, Client, DsnReturn, QueueId, Wishes};
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct Message {
     /// An earlier attempt for these recipients may have succeeded without our knowing; our `deliver` then looks for it.
     pub repeat: bool,
     pub named_by: NamedBy,
+    /// Who handed it in, where that is told to hosts that announce XFORWARD.
+    pub client: Option<Client>,
     pub body: Body,
 }
 

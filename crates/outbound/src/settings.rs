@@ -41,6 +41,7 @@ pub struct Timeouts {
     pub hello: Duration,
     pub starttls: Duration,
     pub reset: Duration,
+    pub xforward: Duration,
     pub mail: Duration,
     pub recipient: Duration,
     pub data: Duration,
@@ -51,8 +52,17 @@ pub struct Timeouts {
 impl Timeouts {
     /// The same for all.
     pub fn all(time: Duration) -> Timeouts {
-        let (hello, starttls, reset, mail, recipient, data, message, quit) = (time, time, time, time, time, time, time, time);
-        Timeouts { hello, starttls, reset, mail, recipient, data, message, quit }
+        Timeouts {
+            hello: time,
+            starttls: time,
+            reset: time,
+            xforward: time,
+            mail: time,
+            recipient: time,
+            data: time,
+            message: time,
+            quit: time,
+        }
     }
 
     fn new(own: &config::Outbound) -> Timeouts {
@@ -60,6 +70,7 @@ impl Timeouts {
             hello: own.smtp_helo_timeout,
             starttls: own.smtp_starttls_timeout,
             reset: own.smtp_rset_timeout,
+            xforward: own.smtp_xforward_timeout,
             mail: own.smtp_mail_timeout,
             recipient: own.smtp_rcpt_timeout,
             data: own.smtp_data_init_timeout,
@@ -73,6 +84,7 @@ impl Timeouts {
             Phase::Greeting | Phase::Hello | Phase::Auth => self.hello,
             Phase::StartTls => self.starttls,
             Phase::Reset => self.reset,
+            Phase::XForward => self.xforward,
             Phase::Mail => self.mail,
             Phase::Recipient => self.recipient,
             Phase::Data => self.data,
@@ -83,10 +95,17 @@ impl Timeouts {
 
     /// None of them longer than this.
     pub fn at_most(&self, time: Duration) -> Timeouts {
-        let Timeouts { hello, starttls, reset, mail, recipient, data, message, quit } = *self;
-        let [hello, starttls, reset, mail] = [hello, starttls, reset, mail].map(|own| own.min(time));
-        let [recipient, data, message, quit] = [recipient, data, message, quit].map(|own| own.min(time));
-        Timeouts { hello, starttls, reset, mail, recipient, data, message, quit }
+        Timeouts {
+            hello: self.hello.min(time),
+            starttls: self.starttls.min(time),
+            reset: self.reset.min(time),
+            xforward: self.xforward.min(time),
+            mail: self.mail.min(time),
+            recipient: self.recipient.min(time),
+            data: self.data.min(time),
+            message: self.message.min(time),
+            quit: self.quit.min(time),
+        }
     }
 }
 

@@ -64,6 +64,7 @@ fn message(text: impl AsRef<[u8]>) -> Message {
         accepted_seconds: 1_800_000_000,
         repeat: false,
         named_by: NamedBy::Relay,
+        client: None,
         body: Body::memory(text.as_ref().to_vec()),
     }
 }

@@ -17,7 +17,10 @@
 //!     every second (`partner_retry_time`), and no attempt is counted. After ten such tries mail for deliver, or for another
 //!     LMTP server at a Unix socket, is deferred like any other, and goes on as soon as the server greets again; a message whose
 //!     tables could not tell is deferred like any other after eight. No destination may take more than three quarters of the
-//!     places and of the memory for bodies.
+//!     places and of the memory for bodies, nor may all destinations of a transport with a limit or pause of its own together.
+//!
+//!     Who asks for mail to be tried now (`facteur queue flush`, ETRN) has destinations tried as well that were found dead before,
+//!     but only those of the messages or of the domain that was asked for.
 //!
 //!     While outcomes cannot be written, on a broken disk, only deliver gets mail, which recognises what it has had: to other
 //!     hosts all of it would go once more after a restart. A full disk does not come to that: room for outcomes is kept.
@@ -25,7 +28,8 @@
 //! PROTOCOL
 //!     The socket `queue` in `run_directory`: smtpd's hints (crate ipc, queue.rs).
 //!     The socket `control/qmgr`: `facteur status`, `reload`, `queue list|cat|flush|hold|release|delete|requeue|expire`.
-//!     As a client: LMTP (RFC 2033), SMTP (RFC 5321) with PIPELINING, STARTTLS, 8BITMIME, SMTPUTF8, DSN; DNS; authd's `lookup`.
+//!     As a client: LMTP (RFC 2033), SMTP (RFC 5321) with PIPELINING, STARTTLS, 8BITMIME, SMTPUTF8, DSN,
+//!     XFORWARD (`smtp_send_xforward_command`); DNS; authd's `lookup`.
 //!
 //! FILES
 //!     spool/journal/*.segment     read only; smtpd's

@@ -27,6 +27,8 @@ pub struct Settings {
     pub bounce_notice: Option<Address>,
     pub delay_notice: Option<Address>,
     pub partner_retry: Duration,
+    /// Who handed a message in is told to hosts that announce XFORWARD.
+    pub xforward: bool,
     /// Our own deliver.
     pub local: Destination,
 }
@@ -84,6 +86,7 @@ impl Settings {
             bounce_notice: postmaster(NotifyClass::Bounce, &own.bounce_notice_recipient),
             delay_notice: postmaster(NotifyClass::Delay, &own.delay_notice_recipient),
             partner_retry: own.partner_retry_time,
+            xforward: config.outbound.smtp_send_xforward_command,
             local: local_destination(config),
         }
     }

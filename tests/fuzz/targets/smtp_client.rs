@@ -15,6 +15,7 @@ fuzz_target!(|data: &[u8]| {
     let message = Message {
         mail: MailFrom::default(),
         recipients: vec![to("a@x.test"), to("b@x.test")],
+        forward: vec![("NAME", None), ("ADDR", Some("192.0.2.7".into())), ("HELO", Some("spike".into()))],
         body: Body::Memory(Arc::new(b"Subject: x\r\n\r\n.dot\r\nbare\nlf\r\n".to_vec())),
     };
     let mut messages = 0;

@@ -38,6 +38,7 @@ impl Manager {
                 accepted_seconds: envelope.arrived_micros / 1_000_000,
                 repeat: entry.is_some_and(|e| e.repeat) || active.jobs[job.at()].lost > 0,
                 named_by: active.jobs[job.at()].named_by,
+                client: self.settings().xforward.then(|| envelope.client.clone()),
                 body: active.body.clone(),
             };
             let members = &active.jobs[job.at()].members;

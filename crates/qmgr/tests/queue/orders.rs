@@ -128,17 +128,24 @@ async fn etrn_has_the_dead_host_of_its_domain_tried_and_no_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mail_for_a_content_filter_goes_there_with_the_recipients_as_they_are() {
-    let filter = Sink::smtp().start().await;
-    let mut house =
-        House::new(&OURS.replace("virtual_alias_maps = []", "virtual_alias_maps = [\"inline:{ team@ours.test=bob@ours.test }\"]")).await;
+    let filter = Sink::smtp().keyword("XFORWARD NAME ADDR PROTO HELO IDENT SOURCE").start().await;
+    let table = OURS.replace("virtual_alias_maps = []", "virtual_alias_maps = [\"inline:{ team@ours.test=bob@ours.test }\"]");
+    let mut house = House::new(&format!("{table}[outbound]\nsmtp_send_xforward_command = true\n")).await;
     let deliver = house.deliver(Sink::lmtp()).await;
     house.start().await;
     let mut envelope = house.envelope("ann@ours.test", &["team@ours.test", "zoe@far.test"]);
     envelope.filter = Some(format!("smtp:[127.0.0.1]:{}", filter.port()));
+    envelope.client.ip = Some("192.0.2.7".parse().expect("address"));
+    envelope.client.helo = "spike x".into();
+    envelope.client.protocol.extended = true;
     house.accept(&envelope, crate::house::BODY).await;
     house.emptied().await;
     assert_eq!((filter.messages().len(), deliver.messages().len()), (1, 0));
     assert_eq!(recipients(&filter), ["team@ours.test", "zoe@far.test"]);
+    let told = filter.commands().into_iter().find(|c| c.starts_with("XFORWARD"));
+    let id = envelope.id;
+    let want = format!("XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7 PROTO=ESMTP HELO=spike+20x IDENT={id} SOURCE=REMOTE");
+    assert_eq!(told, Some(want));
     house.stop().await;
 }
 

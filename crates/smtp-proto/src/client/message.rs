@@ -80,6 +80,8 @@ pub struct Message {
     /// What is announced of it; parameters that the server does not know are left out. `size` is set by the session.
     pub mail: MailFrom,
     pub recipients: Vec<Recipient>,
+    /// Who handed the message in, as attributes of XFORWARD: `NAME`, `ADDR`, …; `None` is not known. Servers that announce XFORWARD are told.
+    pub forward: Vec<(&'static str, Option<String>)>,
     pub body: Body,
 }
 
@@ -137,6 +139,7 @@ pub enum Phase {
     StartTls,
     Auth,
     Reset,
+    XForward,
     Mail,
     Recipient,
     /// DATA itself.
@@ -201,6 +204,8 @@ pub struct Capabilities {
     /// SIZE was announced; with its limit, when there is one.
     pub size: Option<Option<u64>>,
     pub limits: Limits,
+    /// Attributes of XFORWARD in upper case.
+    pub xforward: Vec<String>,
     /// AUTH mechanisms in upper case.
     pub auth: Vec<String>,
 }

@@ -17,6 +17,7 @@
 //! A connection that was kept idle may have been closed by the server meanwhile, with or without 421: when `Failed` comes after a
 //! `Finished` in which nobody was decided, or decided by 421 at `Stage::Mail`, trying again on a new connection is right.
 
+mod forward;
 mod message;
 mod replies;
 mod transaction;
@@ -349,6 +350,7 @@ fn capabilities(reply: &Reply) -> Capabilities {
                 found.deliver_by = Some(words.next().and_then(|w| w.split(',').next().and_then(|n| n.parse().ok())).unwrap_or(0));
             }
             Some("LIMITS") => found.limits = limits(words),
+            Some("XFORWARD") => found.xforward = words.collect(),
             Some("AUTH") => found.auth = words.collect(),
             _ => {}
         }

@@ -13,6 +13,7 @@ fn message(recipients: &[&str], body: &str) -> Message {
     Message {
         mail: MailFrom { sender: Some(address("a@x.test")), ..MailFrom::default() },
         recipients: recipients.iter().map(|r| Recipient::new(address(r))).collect(),
+        forward: Vec::new(),
         body: Body::Memory(Arc::new(body.as_bytes().to_vec())),
     }
 }
@@ -108,6 +109,25 @@ fn wishes_are_told_to_servers_that_know_them() {
         assert_eq!(run(&mut session).0, format!("MAIL FROM:<a@x.test>{want}\r\n"));
     }
     assert_eq!(ready(smtp(), "250-DELIVERBY 240\r\n").capabilities().deliver_by, Some(240));
+}
+
+#[test]
+fn xforward_comes_before_mail_where_it_is_announced_and_its_refusal_is_no_obstacle() {
+    for (keywords, want) in [
+        ("", "MAIL FROM:<a@x.test>\r\n"),
+        ("250-XFORWARD NAME ADDR\r\n", "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7\r\n"),
+        ("250-XFORWARD ADDR\r\n250-PIPELINING\r\n", "XFORWARD ADDR=192.0.2.7\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\nDATA\r\n"),
+    ] {
+        let mut session = ready(smtp(), keywords);
+        let forward = vec![("NAME", None), ("ADDR", Some("192.0.2.7".to_owned()))];
+        session.deliver(Message { forward, ..message(&["b@y.test"], "x\r\n") });
+        assert_eq!(run(&mut session).0, want);
+        if !keywords.is_empty() {
+            assert_eq!(session.awaited().phase, Phase::XForward);
+            let next = tell(&mut session, "550 5.7.0 not you\r\n");
+            assert_eq!(next.is_empty(), keywords.contains("PIPELINING"), "{next}");
+        }
+    }
 }
 
 #[test]

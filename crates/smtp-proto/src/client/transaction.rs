@@ -1,5 +1,6 @@
 //! One message on its way: which commands have been sent, which replies are due, and what they decide.
 
+use super::forward;
 use super::{Body, Capabilities, Message, Phase, Report, Said, Settings, Stage};
 use crate::dot_stuffing::{Encoder, is_normal};
 use mail_types::{Address, BodyType, DsnNotify, DsnReturn, Recipient, Reply, xtext_encode};
@@ -12,6 +13,8 @@ pub(super) struct Transaction {
     pipelining: bool,
     chunking: bool,
     capabilities: Capabilities,
+    /// XFORWARD commands.
+    forward: Vec<String>,
     /// What to send next; not yet sent commands are those from here on.
     next: Next,
     due: VecDeque<Due>,
@@ -26,6 +29,7 @@ pub(super) struct Transaction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Reset,
+    Forward(usize),
     Mail,
     Recipient(usize),
     Data,
@@ -36,6 +40,7 @@ enum Next {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     Reset,
+    Forward,
     Mail,
     Recipient(usize),
     Data,
@@ -91,14 +96,15 @@ impl Transaction {
             return Err(Report { recipients: Vec::new() });
         }
         Ok(Transaction {
-            message,
             lmtp: settings.lmtp,
             pipelining: capabilities.pipelining,
             chunking: (settings.chunking && capabilities.xfacteur || binary) && capabilities.chunking,
+            forward: forward::commands(&message.forward, &capabilities.xforward),
             capabilities: capabilities.clone(),
-            next: if reset { Next::Reset } else { Next::Mail },
+            next: if reset { Next::Reset } else { Next::Forward(0) },
             due: VecDeque::new(),
             verdicts: vec![None; count],
+            message,
             accepted: vec![false; count],
             body: BodyState::NotYet,
             out_of_step: false,
@@ -129,6 +135,7 @@ impl Transaction {
     pub(super) fn phase(&self) -> Phase {
         match self.due.front() {
             Some(Due::Reset) => Phase::Reset,
+            Some(Due::Forward) => Phase::XForward,
             Some(Due::Mail) => Phase::Mail,
             Some(Due::Recipient(_)) => Phase::Recipient,
             Some(Due::Data) => Phase::Data,
@@ -139,7 +146,7 @@ impl Transaction {
     /// Where the transaction stood when the connection was lost.
     pub(super) fn whereabouts(&self) -> &'static str {
         match self.due.front() {
-            Some(Due::Reset | Due::Mail) => "at MAIL FROM",
+            Some(Due::Reset | Due::Forward | Due::Mail) => "at MAIL FROM",
             Some(Due::Recipient(_)) => "at RCPT TO",
             Some(Due::Data) => "at DATA",
             _ if self.wants_body() => "while the message was sent",
@@ -154,8 +161,17 @@ impl Transaction {
                 Next::Reset => {
                     out.extend_from_slice(b"RSET\r\n");
                     self.due.push_back(Due::Reset);
-                    self.next = Next::Mail;
+                    self.next = Next::Forward(0);
                 }
+                Next::Forward(at) => match self.forward.get(at) {
+                    Some(command) => {
+                        out.extend_from_slice(command.as_bytes());
+                        out.extend_from_slice(b"\r\n");
+                        self.due.push_back(Due::Forward);
+                        self.next = Next::Forward(at + 1);
+                    }
+                    None => self.next = Next::Mail,
+                },
                 Next::Mail => {
                     self.write_mail(out);
                     self.due.push_back(Due::Mail);
@@ -273,8 +289,8 @@ impl Transaction {
 
     pub(super) fn heard(&mut self, reply: Reply, out: &mut Vec<u8>) {
         match self.due.pop_front() {
-            // The servers that refuse RSET have forgotten the transaction as well.
-            Some(Due::Reset) | None => {}
+            // The servers that refuse RSET have forgotten the transaction as well; those that refuse XFORWARD know less of the message.
+            Some(Due::Reset | Due::Forward) | None => {}
             Some(Due::Mail) => {
                 if !completes(&reply) {
                     self.decide_all(Stage::Mail, &reply);
@@ -357,7 +373,7 @@ impl Transaction {
     /// 421: the session is over; what is undecided is deferred by it.
     pub(super) fn closing(&mut self, reply: &Reply) {
         let stage = match self.due.front() {
-            Some(Due::Reset | Due::Mail) => Stage::Mail,
+            Some(Due::Reset | Due::Forward | Due::Mail) => Stage::Mail,
             Some(Due::Recipient(_)) => Stage::Recipient,
             Some(Due::Data) => Stage::Data,
             _ => Stage::Message,
