@@ -66,6 +66,9 @@ settings! {
         smtp_sasl_password_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtp_sasl_password_maps";
         /// Senders (`ann@example.org`, `@example.org`) are keys of `smtp_sasl_password_maps` too, and asked for first, where the next hop is a relay host (`relayhost`, `sender_dependent_relayhost_maps`, `default_transport`).
         smtp_sender_dependent_authentication: bool = false, was "Postfix smtp_sender_dependent_authentication";
+        /// Tables that give addresses another form in mail that leaves by SMTP, in envelope and header: `user@domain`, `user` (of `myorigin`), `@domain`. Mail to content filters and by
+        /// LMTP keeps its addresses.
+        smtp_generic_maps: Vec<String> = Vec::<String>::new(), was "Postfix smtp_generic_maps";
         /// Services whose hosts are found by SRV records (RFC 2782) of next hops without brackets: `submission` (next hops with `:submission` or `:587`), `submissions`
         /// (465, TLS from the first byte), `smtp` (all others). A password is then sent to hosts only whose certificate has the name of the next hop.
         use_srv_lookup: Vec<SrvService> = Vec::<SrvService>::new(), was "Postfix use_srv_lookup";

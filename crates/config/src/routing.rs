@@ -2,7 +2,14 @@ use crate::{choices, settings};
 
 choices! {
     /// Tables that address extensions go through.
-    pub enum ExtensionClass { Canonical = "canonical", Virtual = "virtual", Alias = "alias" }
+    pub enum ExtensionClass {
+        Canonical = "canonical",
+        Virtual = "virtual",
+        Alias = "alias",
+        Forward = "forward",
+        Include = "include",
+        Generic = "generic",
+    }
 }
 
 settings! {
@@ -56,7 +63,8 @@ settings! {
         /// Characters that part `user+detail`. Empty: none.
         recipient_delimiter: String = "+", was "Postfix and Dovecot recipient_delimiter";
         /// Tables whose results get the `+detail` of an address that was found without it: `canonical` (`canonical_maps` and its kin), `virtual`
-        /// (`virtual_alias_maps`), `alias` (`alias_maps`).
+        /// (`virtual_alias_maps`), `alias` (`alias_maps`), `include` (lists that `:include:` of `alias_maps` names), `generic` (`smtp_generic_maps`). `forward` changes
+        /// nothing: there are no `.forward` files.
         propagate_unmatched_extensions: Vec<ExtensionClass> = [ExtensionClass::Canonical, ExtensionClass::Virtual], was "Postfix propagate_unmatched_extensions";
         /// Recipients that one recipient may be expanded to.
         virtual_alias_expansion_limit: u32 = 1000u32, in 1..=1_000_000, was "Postfix virtual_alias_expansion_limit";

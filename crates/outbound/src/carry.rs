@@ -1,5 +1,6 @@
 //! One message to one destination: which hosts, in which order, and what becomes of each recipient.
 
+use crate::attempt::Attempt;
 use crate::bind::Bind;
 use crate::connection::{Connection, OpenError, Sent};
 use crate::form::{Converted, Forms};
@@ -51,31 +52,6 @@ impl Leaving {
         let forgeable = self.credentials.is_some() && policy.names.contains(&NameMatch::Hostname);
         self.way.destination.srv(settings).filter(|_| !forgeable)
     }
-}
-
-/// What became of a message at a destination.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    /// In the order of the recipients.
-    pub outcomes: Vec<Outcome>,
-    /// The last host that was spoken to, such as `mx.x.org[192.0.2.1]:25`; for the `relay=` of logs.
-    pub relay: Option<String>,
-    /// `TLSv1.3 with TLS13_AES_256_GCM_SHA384` when the message went under TLS.
-    pub tls: Option<String>,
-    /// Some host was ready for mail. When not, the destination as a whole is down, and other messages need not try now.
-    pub reached: bool,
-    /// Nobody was asked: how to go there (TLS policy, login) could not be told, which says nothing about the destination.
-    pub untried: bool,
-    /// The last server that was spoken to announced XFACTEUR: it would recognise a repetition.
-    pub recognises: bool,
-    /// What was lost in the middle may be sent again at once: the server has nothing of it, or would recognise it.
-    pub repeatable: bool,
-    /// The message could not be read here, which says nothing about the destination.
-    pub unreadable: bool,
-    /// For each recipient: a host has taken it together with what reports its sender wants, and reports further itself.
-    pub passed_on: Vec<bool>,
-    /// For each recipient: a host has taken it and knows by when it is wanted (RFC 2852).
-    pub told_time: Vec<bool>,
 }
 
 /// The recipients of a message on their way.

@@ -5,11 +5,8 @@ use crate::wire::Wire;
 use crate::settings::Timeouts;
 use crate::{Body, Settings};
 use smtp_proto::client::{self, Error, Report, Session, Step};
-use std::fs::File;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::error::Elapsed;
@@ -152,9 +149,7 @@ impl Connection {
     pub async fn send(&mut self, message: client::Message, body: &Body, settings: &Settings) -> Sent {
         self.used += 1;
         let file = match (&message.body, body) {
-            (client::Body::Stream { .. }, Body::File { file, offset, length }) => {
-                Some(FileReader { file: file.clone(), offset: *offset, left: *length })
-            }
+            (client::Body::Stream { .. }, Body::File { .. }) => Some(FileReader { body: body.clone(), at: 0 }),
             _ => None,
         };
         let count = message.recipients.len();
@@ -280,25 +275,23 @@ impl Connection {
 }
 
 struct FileReader {
-    file: Arc<File>,
-    offset: u64,
-    left: u64,
+    body: Body,
+    at: u64,
 }
 
 impl FileReader {
     /// The next piece; empty at the end. A file that is shorter than it was said to be is an error.
     fn next(&mut self) -> impl Future<Output = io::Result<Vec<u8>>> + use<> {
-        let (file, offset) = (self.file.clone(), self.offset);
-        let size = self.left.min(CHUNK_BYTES as u64) as usize;
-        self.offset += size as u64;
-        self.left -= size as u64;
+        let (body, at) = (self.body.clone(), self.at);
+        let size = (body.len() - at).min(CHUNK_BYTES as u64) as usize;
+        self.at += size as u64;
         async move {
             if size == 0 {
                 return Ok(Vec::new());
             }
             let reading = tokio::task::spawn_blocking(move || {
                 let mut bytes = vec![0; size];
-                file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+                body.read_exact_at(&mut bytes, at).map(|()| bytes)
             });
             reading.await.map_err(io::Error::other)?
         }

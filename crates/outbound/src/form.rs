@@ -131,9 +131,9 @@ impl Forms {
         }
         let converting = tokio::task::spawn_blocking(move || match &body {
             Body::Memory(bytes) => Ok(message::binary::in_lines(bytes.as_ref().as_ref(), eight_bit)),
-            Body::File { file, offset, length } => {
-                let mut bytes = vec![0; usize::try_from(*length).map_err(std::io::Error::other)?];
-                std::os::unix::fs::FileExt::read_exact_at(&**file, &mut bytes, *offset)?;
+            Body::File { .. } => {
+                let mut bytes = vec![0; usize::try_from(body.len()).map_err(std::io::Error::other)?];
+                body.read_exact_at(&mut bytes, 0)?;
                 Ok(message::binary::in_lines(&bytes, eight_bit))
             }
         });
@@ -149,7 +149,7 @@ impl Forms {
 fn as_it_is(body: &Body) -> client::Body {
     match body {
         Body::Memory(bytes) => client::Body::Memory(bytes.clone()),
-        Body::File { length, .. } => client::Body::Stream { size: *length },
+        Body::File { .. } => client::Body::Stream { size: body.len() },
     }
 }
 
@@ -176,15 +176,17 @@ const HEADER_BYTES: usize = 1 << 20;
 
 /// Whether the file has ASCII only: in its header, when `limit` bounds the look, else in all of it.
 async fn file_is_ascii(body: &Body, limit: usize) -> Result<bool, Outcome> {
-    let Body::File { file, offset, length } = body else { return Ok(true) };
-    let (file, offset, length) = (file.clone(), *offset, (*length).min(limit as u64));
+    if matches!(body, Body::Memory(_)) {
+        return Ok(true);
+    }
+    let (body, length) = (body.clone(), body.len().min(limit as u64));
     let header_only = limit == HEADER_BYTES;
     let looking = tokio::task::spawn_blocking(move || -> std::io::Result<bool> {
         let mut at = 0;
         let mut buffer = vec![0; 64 * 1024];
         while at < length {
             let size = buffer.len().min((length - at) as usize);
-            std::os::unix::fs::FileExt::read_exact_at(&*file, &mut buffer[..size], offset + at)?;
+            body.read_exact_at(&mut buffer[..size], at)?;
             let piece = &buffer[..size];
             let end = if header_only { piece.windows(4).position(|w| w == b"\r\n\r\n") } else { None };
             if !piece[..end.unwrap_or(size)].is_ascii() {

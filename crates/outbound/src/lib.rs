@@ -10,6 +10,7 @@
 //! What TLS has to prove, `smtp_tls_security_level` and `smtp_tls_policy_maps` say ([`Policies`]); where a password is sent the server is always
 //! verified. What cannot be proved is `Deferred`; only the level `may` goes back to clear text.
 
+mod attempt;
 mod bind;
 mod carry;
 mod connection;
@@ -29,7 +30,8 @@ mod tls;
 mod verdict;
 mod wire;
 
-pub use carry::{Attempt, Outbound};
+pub use attempt::Attempt;
+pub use carry::Outbound;
 pub use destination::Destination;
 pub use explain::{TlsChoice, TlsExplainer};
 pub use message::{Body, Message, NamedBy};

@@ -1,6 +1,8 @@
 use mail_types::{Address, BodyType, Client, DsnReturn, QueueId, Wishes};
 use std::fmt;
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// A message to carry: what the envelope says, and its bytes.
@@ -51,8 +53,9 @@ impl NamedBy {
 #[derive(Clone)]
 pub enum Body {
     Memory(Arc<dyn AsRef<[u8]> + Send + Sync>),
-    /// `length` octets of a file from `offset` on; read piece by piece.
+    /// `front`, which is usually empty, and `length` octets of a file from `offset` on; read piece by piece.
     File {
+        front: Arc<[u8]>,
         file: Arc<File>,
         offset: u64,
         length: u64,
@@ -68,7 +71,38 @@ impl Body {
     pub fn len(&self) -> u64 {
         match self {
             Body::Memory(bytes) => bytes.as_ref().as_ref().len() as u64,
-            Body::File { length, .. } => *length,
+            Body::File { front, length, .. } => front.len() as u64 + length,
+        }
+    }
+
+    /// Fills `buffer` with the octets from `at` on. Blocks on the disk; octets that are not there are an error.
+    pub fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let memory = match self {
+            Body::Memory(bytes) => bytes.as_ref().as_ref(),
+            Body::File { front, .. } => front,
+        };
+        let held = &memory[usize::try_from(at).unwrap_or(usize::MAX).min(memory.len())..];
+        let (now, rest) = buffer.split_at_mut(held.len().min(buffer.len()));
+        now.copy_from_slice(&held[..now.len()]);
+        match self {
+            _ if rest.is_empty() => Ok(()),
+            Body::Memory(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Body::File { front, file, offset, .. } => {
+                let from = (at + now.len() as u64) - front.len() as u64;
+                file.read_exact_at(rest, offset + from)
+            }
+        }
+    }
+
+    /// The same message with another header: what was its first `length` octets.
+    pub fn with_header(&self, header: &[u8], length: usize) -> Body {
+        match self {
+            Body::Memory(bytes) => Body::memory([header, &bytes.as_ref().as_ref()[length..]].concat()),
+            Body::File { front, file, offset, length: rest } => {
+                let (in_front, in_file) = (length.min(front.len()), length.saturating_sub(front.len()) as u64);
+                let front = [header, &front[in_front..]].concat().into();
+                Body::File { front, file: file.clone(), offset: offset + in_file, length: rest - in_file }
+            }
         }
     }
 

@@ -73,7 +73,7 @@ fn in_file(text: &[u8]) -> Body {
     let mut file = tempfile::tempfile().expect("file");
     std::io::Write::write_all(&mut file, b"header of the spool file").expect("write");
     std::io::Write::write_all(&mut file, text).expect("write");
-    Body::File { file: Arc::new(file), offset: 24, length: text.len() as u64 }
+    Body::File { front: Arc::default(), file: Arc::new(file), offset: 24, length: text.len() as u64 }
 }
 
 fn to(addresses: &[&str]) -> Vec<Recipient> {
@@ -133,7 +133,7 @@ async fn a_body_in_a_file_is_streamed() {
 async fn a_file_that_is_too_short_is_our_fault_and_sends_no_half_message() {
     let sink = Sink::smtp().start().await;
     let Body::File { file, offset, .. } = in_file(b"Subject: x\r\n\r\nhi\r\n") else { panic!("a file") };
-    let body = Body::File { file, offset, length: 100_000 };
+    let body = Body::File { front: Arc::default(), file, offset, length: 100_000 };
     let attempt = plain().await.deliver(&at(&sink), &Message { body, ..message("") }, &to(&["a@x.org"])).await;
     assert_eq!(short(&attempt), ["deferred 4.3.0"]);
     assert!(attempt.unreadable && attempt.reached && sink.messages().is_empty());

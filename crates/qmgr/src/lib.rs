@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod entry;
 mod journal;
+mod leaving;
 mod listener;
 mod manager;
 mod notify;

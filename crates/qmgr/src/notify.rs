@@ -177,7 +177,7 @@ fn derived_id(kind: Kind, id: &QueueId, targets: &[&Target]) -> QueueId {
 fn original(active: &Active, full_limit: usize) -> Vec<u8> {
     match &active.body {
         Body::Memory(bytes) => bytes.as_ref().as_ref().to_vec(),
-        Body::File { file, offset, length } => {
+        Body::File { file, offset, length, .. } => {
             use std::os::unix::fs::FileExt;
             let mut front = vec![0; (*length).min((full_limit as u64 + 1).max(128 << 10)) as usize];
             let mut done = 0;

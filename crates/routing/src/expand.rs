@@ -44,8 +44,8 @@ enum Next {
 
 enum Target {
     Address(Address),
-    /// `:include:` of an alias file.
-    Include(std::path::PathBuf),
+    /// `:include:` of an alias file, and the detail that goes on to what stands there.
+    Include(std::path::PathBuf, Option<String>),
     Wrong(String),
 }
 
@@ -117,9 +117,9 @@ impl Router {
                             queue.push_back(Branch { address, depth: branch.depth + 1, path });
                         }
                     }
-                    Target::Include(file) => {
+                    Target::Include(file, detail) => {
                         include_depth += 1;
-                        match self.include(&file, &branch.address) {
+                        match self.include(&file, &branch.address, detail.as_deref()) {
                             _ if include_depth > self.recursion_limit => {
                                 failure = Some(loop_failure(&recipient.address, ":include: lists lead to too many lists".to_owned()));
                             }
@@ -171,13 +171,7 @@ impl Router {
             && let Some((found, detail)) = self.local_alias(address).await?
         {
             let mut targets = self.local_targets(&found.value, address);
-            for target in &mut targets {
-                if let Target::Address(to) = target
-                    && let Some(extended) = self.extended(ExtensionClass::Alias, to, address, detail)
-                {
-                    *to = extended;
-                }
-            }
+            targets.iter_mut().for_each(|target| self.extend(ExtensionClass::Alias, target, address, detail));
             return Ok(Next::To(targets, Reason::new("alias_maps", found.to_string())));
         }
         let alias_domain = if class == DomainClass::Mailbox { self.alias_domain(address.domain()).await? } else { None };
@@ -248,6 +242,18 @@ impl Router {
         Address::new(&format!("{}{separator}{detail}", target.local()), target.domain().clone()).ok()
     }
 
+    fn extend(&self, table: ExtensionClass, target: &mut Target, address: &Address, detail: Option<&str>) {
+        match target {
+            Target::Address(to) => {
+                if let Some(extended) = self.extended(table, to, address, detail) {
+                    *to = extended;
+                }
+            }
+            Target::Include(_, carried) => *carried = detail.map(str::to_owned),
+            Target::Wrong(_) => {}
+        }
+    }
+
     /// The right-hand side of aliases(5). A bare name is a name of the same domain, so that aliases lead to aliases.
     fn local_targets(&self, value: &str, address: &Address) -> Vec<Target> {
         split_addresses(value)
@@ -255,7 +261,7 @@ impl Router {
             .map(|text| {
                 let text = text.strip_prefix('\\').unwrap_or(text);
                 if let Some(file) = text.strip_prefix(":include:") {
-                    return Target::Include(self.base.join(file));
+                    return Target::Include(self.base.join(file), None);
                 }
                 if text.starts_with('|') || text.starts_with("\"|") {
                     return Target::Wrong(format!("`{text}`: programs are not started by Facteur"));
@@ -273,7 +279,7 @@ impl Router {
     }
 
     /// The addresses of an included file: one or several per line, comments as in tables. Blocks on the disk, as short as the list.
-    fn include(&self, file: &std::path::Path, address: &Address) -> Result<Vec<Target>, String> {
+    fn include(&self, file: &std::path::Path, address: &Address, detail: Option<&str>) -> Result<Vec<Target>, String> {
         use std::io::Read;
         use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
         let shown = file.display();
@@ -293,7 +299,9 @@ impl Router {
             return Err(format!(":include:{shown}: larger than {INCLUDE_LIMIT_BYTES} octets"));
         }
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Ok(lines.flat_map(|line| self.local_targets(line, address)).collect())
+        let mut targets: Vec<Target> = lines.flat_map(|line| self.local_targets(line, address)).collect();
+        targets.iter_mut().for_each(|target| self.extend(ExtensionClass::Include, target, address, detail));
+        Ok(targets)
     }
 
     /// The copies that settings ask for, each once.

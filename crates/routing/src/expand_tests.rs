@@ -232,6 +232,8 @@ proptest::proptest! {
 #[tokio::test]
 async fn extensions_go_through_the_tables_that_are_named() {
     let aliases = "virtual_alias_maps = [\"inline:{ a@x.org=ann@x.org }\"]\nmydestination = [\"mx.x.org\"]";
+    let list = tempfile::NamedTempFile::new().expect("file");
+    std::fs::write(list.path(), "cid@x.org\n").expect("list");
     for (classes, recipient, want) in [
         ("\"canonical\", \"virtual\"", "a+d@x.org", "ann+d@x.org"),
         ("\"canonical\"", "a+d@x.org", "ann@x.org"),
@@ -239,9 +241,15 @@ async fn extensions_go_through_the_tables_that_are_named() {
         ("\"virtual\"", "root+d@mx.x.org", "bob@x.org"),
         ("\"alias\"", "root+d@mx.x.org", "bob+d@x.org"),
         ("\"alias\"", "root@mx.x.org", "bob@x.org"),
+        ("\"include\"", "root+d@mx.x.org", "bob@x.org"),
+        ("\"include\"", "team+d@mx.x.org", "cid+d@x.org"),
+        ("\"alias\"", "team+d@mx.x.org", "cid@x.org"),
+        ("\"include\"", "team@mx.x.org", "cid@x.org"),
+        ("\"forward\", \"generic\"", "team+d@mx.x.org", "cid@x.org"),
     ] {
+        let (root, team) = ("root=bob@x.org", format!("team=:include:{}", list.path().display()));
         let settings =
-            format!("{BASE}\n{aliases}\nalias_maps = [\"inline:{{ root=bob@x.org }}\"]\npropagate_unmatched_extensions = [{classes}]");
+            format!("{BASE}\n{aliases}\nalias_maps = [\"inline:{{ {root}, {team} }}\"]\npropagate_unmatched_extensions = [{classes}]");
         assert_eq!(expand(&settings, &[recipient]).await.0, [want], "{classes} {recipient}");
     }
 }

@@ -139,6 +139,21 @@ impl Router {
         self.cleanup.rewriter.address(sender, config::AddressClass::EnvelopeSender).await
     }
 
+    /// Whether mail that leaves by SMTP has its addresses changed (`smtp_generic_maps`).
+    pub fn has_generic(&self) -> bool {
+        self.cleanup.rewriter.has_generic()
+    }
+
+    /// An address of the envelope of mail that leaves by SMTP.
+    pub async fn generic(&self, address: &Address) -> Result<Address, Unavailable> {
+        self.cleanup.rewriter.generic(address).await
+    }
+
+    /// The header of such mail; `None` when nothing changes.
+    pub async fn generic_header(&self, header: &[u8]) -> Result<Option<Vec<u8>>, Unavailable> {
+        self.cleanup.rewriter.generic_header(header).await
+    }
+
     /// A recipient of an envelope, before aliases.
     pub(crate) async fn rewrite_recipient(&self, recipient: &Address) -> Result<Address, Unavailable> {
         self.cleanup.rewriter.address(recipient, config::AddressClass::EnvelopeRecipient).await

@@ -2,6 +2,7 @@
 
 use super::{Event, Manager};
 use crate::entry::{JobId, Line, failure};
+use crate::leaving::with_generic_addresses;
 use crate::schedule::Reached;
 use mail_types::{ByMode, Failure, Outcome, QueueId};
 use outbound::{Attempt, Message};
@@ -44,10 +45,21 @@ impl Manager {
             let members = &active.jobs[job.at()].members;
             let recipients: Vec<_> = members.iter().map(|at| active.recipients[*at].recipient.clone()).collect();
             let (outbound, events) = (self.carriers.outbound.clone(), self.events.clone());
+            // A content filter gets the message as it is, and hands it back so.
+            let generic = !to.to.is_lmtp() && envelope.filter.is_none() && self.carriers.router.has_generic();
+            let router = generic.then(|| self.carriers.router.clone());
             self.in_flight += 1;
             // Boxed: a task is moved several times on its way, and a delivery is some kilobytes.
             tokio::spawn(Box::pin(async move {
-                let attempt = outbound.deliver(&to.to, &message, &recipients).await;
+                let count = recipients.len();
+                let leaving = match router {
+                    Some(router) => with_generic_addresses(&router, message, recipients).await,
+                    None => Ok((message, recipients)),
+                };
+                let attempt = match leaving {
+                    Ok((message, recipients)) => outbound.deliver(&to.to, &message, &recipients).await,
+                    Err(outcome) => Attempt::untried(outcome, count),
+                };
                 let _ = events.send(Event::Delivered { job, to, attempt });
             }));
         }

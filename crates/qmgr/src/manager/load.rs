@@ -50,7 +50,7 @@ impl Loaded {
             && let Some(handle) = file.to_std()?
         {
             file.verify()?;
-            let body = Body::File { file: Arc::new(handle), offset: file.body_offset, length: body_bytes };
+            let body = Body::File { front: Arc::default(), file: Arc::new(handle), offset: file.body_offset, length: body_bytes };
             return Ok(Loaded { stored: file.stored, body, body_bytes, memory_bytes: 4096 });
         }
         let bytes = file.body(u64::from(u32::MAX))?;

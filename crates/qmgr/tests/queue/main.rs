@@ -3,6 +3,7 @@
 mod drops;
 mod flow;
 mod house;
+mod leaving;
 mod orders;
 mod partners;
 mod reports;

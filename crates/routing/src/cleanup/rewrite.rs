@@ -24,13 +24,23 @@ const SENDER_FIELDS: [&str; 9] = [
 ];
 const RECIPIENT_FIELDS: [&str; 7] = ["To", "Cc", "Bcc", "Apparently-To", "Resent-To", "Resent-Cc", "Resent-Bcc"];
 
+/// What addresses of a header become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// That of this house: complete, canonical, masqueraded.
+    Ours,
+    /// That of `smtp_generic_maps`.
+    Generic,
+}
+
 pub(crate) struct Rewriter {
     origin: Domain,
     mydomain: String,
     delimiters: String,
     /// Each with the places that it is asked for, in this order: sender, recipient, both.
     canonical: [(Maps, Vec<AddressClass>); 3],
-    propagates: bool,
+    generic: Maps,
+    propagates: Vec<ExtensionClass>,
     masquerade: Vec<(bool, Domain)>,
     exceptions: Vec<String>,
     classes: Vec<AddressClass>,
@@ -59,7 +69,8 @@ impl Rewriter {
                 (maps("recipient_canonical_maps", &settings.recipient_canonical_maps)?, settings.recipient_canonical_classes.clone()),
                 (maps("canonical_maps", &settings.canonical_maps)?, settings.canonical_classes.clone()),
             ],
-            propagates: config.routing.propagate_unmatched_extensions.contains(&ExtensionClass::Canonical),
+            generic: maps("smtp_generic_maps", &config.outbound.smtp_generic_maps)?,
+            propagates: config.routing.propagate_unmatched_extensions.clone(),
             masquerade: tables::split_list(&masquerade).into_iter().map(domain).collect::<Result<_, SetupError>>()?,
             exceptions: settings.masquerade_exceptions.clone(),
             classes: settings.masquerade_classes.clone(),
@@ -85,21 +96,35 @@ impl Rewriter {
 
     async fn canonical(&self, maps: &Maps, mut address: Address) -> Result<Address, Unavailable> {
         for _ in 0..ROUNDS {
-            let order = AddressOrder { delimiters: &self.delimiters, bare: *address.domain() == self.origin, catch_all: true };
-            let Some(hit) = maps.address(&address, order).await? else { break };
-            let Some(next) = self.result(hit.found.value.trim(), &address, hit.unmatched_detail.as_deref()) else {
-                tracing::error!(rule = %hit.found, "the value is no address: the address stays as it is");
-                break;
-            };
-            if next == address {
-                break;
+            match self.looked_up(maps, &address, ExtensionClass::Canonical).await? {
+                Some(next) if next != address => address = next,
+                _ => break,
             }
-            address = next;
         }
         Ok(address)
     }
 
-    /// `@domain` keeps the user; a detail that the key did not have goes on (propagate_unmatched_extensions).
+    /// The form of an address in mail that leaves by SMTP (Postfix generic(5)); the tables are asked once.
+    pub async fn generic(&self, address: &Address) -> Result<Address, Unavailable> {
+        Ok(self.looked_up(&self.generic, address, ExtensionClass::Generic).await?.unwrap_or_else(|| address.clone()))
+    }
+
+    pub fn has_generic(&self) -> bool {
+        !self.generic.is_empty()
+    }
+
+    async fn looked_up(&self, maps: &Maps, address: &Address, class: ExtensionClass) -> Result<Option<Address>, Unavailable> {
+        let order = AddressOrder { delimiters: &self.delimiters, bare: *address.domain() == self.origin, catch_all: true };
+        let Some(hit) = maps.address(address, order).await? else { return Ok(None) };
+        let detail = hit.unmatched_detail.as_deref().filter(|_| self.propagates.contains(&class));
+        let found = self.result(hit.found.value.trim(), address, detail);
+        if found.is_none() {
+            tracing::error!(rule = %hit.found, "the value is no address: the address stays as it is");
+        }
+        Ok(found)
+    }
+
+    /// `@domain` keeps the user; a detail that the key did not have goes on.
     fn result(&self, value: &str, address: &Address, detail: Option<&str>) -> Option<Address> {
         if let Some(domain) = value.strip_prefix('@') {
             return Some(address.at(Domain::parse(domain).ok()?));
@@ -109,7 +134,7 @@ impl Rewriter {
             other => other.ok()?,
         };
         let separator = self.delimiters.chars().find(|c| address.local().contains(*c));
-        match (detail.filter(|_| self.propagates), separator) {
+        match (detail, separator) {
             (Some(detail), Some(c)) => Address::new(&format!("{}{c}{detail}", found.local()), found.domain().clone()).ok(),
             _ => Some(found),
         }
@@ -132,8 +157,22 @@ impl Rewriter {
         address
     }
 
+    /// The header of a message that leaves by SMTP; `None` when nothing changes.
+    pub async fn generic_header(&self, header: &[u8]) -> Result<Option<Vec<u8>>, Unavailable> {
+        let (mut text, mut copied) = (Vec::new(), 0);
+        for field in message::header::fields(header) {
+            if let Some(changed) = self.field(&field, Form::Generic).await? {
+                text.extend_from_slice(&header[copied..field.offset()]);
+                text.extend_from_slice(&changed);
+                copied = field.offset() + field.raw().len();
+            }
+        }
+        text.extend_from_slice(&header[copied..]);
+        Ok((copied > 0).then_some(text))
+    }
+
     /// The whole field with its addresses in their new form; `None` when nothing changes.
-    pub async fn field(&self, field: &Field<'_>) -> Result<Option<Vec<u8>>, Unavailable> {
+    pub async fn field(&self, field: &Field<'_>, form: Form) -> Result<Option<Vec<u8>>, Unavailable> {
         let class = match () {
             () if SENDER_FIELDS.iter().any(|name| field.is(name)) => AddressClass::HeaderSender,
             () if RECIPIENT_FIELDS.iter().any(|name| field.is(name)) => AddressClass::HeaderRecipient,
@@ -146,12 +185,21 @@ impl Rewriter {
         let mut budget = SEARCH_OCTETS;
         for entry in message::address::parse(field.value()) {
             let Entry::Mailbox(mailbox) = entry else { continue };
-            let bare = self.at_origin && &*mailbox.host == b"MISSING_DOMAIN" && &*mailbox.mailbox != b"MISSING_MAILBOX";
+            let bare = form == Form::Ours && self.at_origin && &*mailbox.host == b"MISSING_DOMAIN" && &*mailbox.mailbox != b"MISSING_MAILBOX";
             let written: Vec<u8> = if bare { mailbox.mailbox.to_vec() } else { [&*mailbox.mailbox, b"@", &*mailbox.host].concat() };
             let Some(found) = place_of(raw, at, &written, bare && mailbox.name.is_some(), &mut budget) else { continue };
             at = found + written.len();
-            let Some(address) = self.completed(&mailbox, bare) else { continue };
-            let new = self.address(&address, class).await?.to_string().into_bytes();
+            let new = match form {
+                Form::Ours => match self.completed(&mailbox, bare) {
+                    Some(address) => self.address(&address, class).await?,
+                    None => continue,
+                },
+                Form::Generic => match mailbox.address() {
+                    Some(address) => self.generic(&address).await?,
+                    None => continue,
+                },
+            };
+            let new = new.to_string().into_bytes();
             if !new.eq_ignore_ascii_case(&written) {
                 text.extend_from_slice(&raw[copied..found]);
                 text.extend_from_slice(&new);

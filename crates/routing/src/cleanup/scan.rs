@@ -3,6 +3,7 @@
 //! The MIME structure is followed as far as boundaries go: a part's header ends the body before it. A field that is longer than
 //! `header_size_limit` is judged by its beginning; its rest shares its fate, and so does the rest of a line that is longer.
 
+use super::rewrite::Form;
 use super::{Cleanup, Findings};
 use mail_types::{Address, EnhancedCode, printable};
 use message::ContentType;
@@ -273,7 +274,7 @@ impl Scan {
             self.ask(maps, setting, key.trim_end_matches('\n')).await?
         };
         if let (Fate::Keep | Fate::Prepend(_), Kind::Primary, true) = (&fate, kind, self.rewrites)
-            && let Some(changed) = cleanup.rewriter.field(&field).await?
+            && let Some(changed) = cleanup.rewriter.field(&field, Form::Ours).await?
         {
             write(fate, &changed, out);
             return Ok(true);

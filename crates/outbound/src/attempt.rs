@@ -1,0 +1,44 @@
+use mail_types::Outcome;
+
+/// What became of a message at a destination.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// In the order of the recipients.
+    pub outcomes: Vec<Outcome>,
+    /// The last host that was spoken to, such as `mx.x.org[192.0.2.1]:25`; for the `relay=` of logs.
+    pub relay: Option<String>,
+    /// `TLSv1.3 with TLS13_AES_256_GCM_SHA384` when the message went under TLS.
+    pub tls: Option<String>,
+    /// Some host was ready for mail. When not, the destination as a whole is down, and other messages need not try now.
+    pub reached: bool,
+    /// Nobody was asked: how to go there (TLS policy, login) could not be told, which says nothing about the destination.
+    pub untried: bool,
+    /// The last server that was spoken to announced XFACTEUR: it would recognise a repetition.
+    pub recognises: bool,
+    /// What was lost in the middle may be sent again at once: the server has nothing of it, or would recognise it.
+    pub repeatable: bool,
+    /// The message could not be read here, which says nothing about the destination.
+    pub unreadable: bool,
+    /// For each recipient: a host has taken it together with what reports its sender wants, and reports further itself.
+    pub passed_on: Vec<bool>,
+    /// For each recipient: a host has taken it and knows by when it is wanted (RFC 2852).
+    pub told_time: Vec<bool>,
+}
+
+impl Attempt {
+    /// No host was asked, for this reason.
+    pub fn untried(outcome: Outcome, recipients: usize) -> Attempt {
+        Attempt {
+            outcomes: vec![outcome; recipients],
+            relay: None,
+            tls: None,
+            reached: false,
+            untried: true,
+            recognises: false,
+            repeatable: false,
+            unreadable: false,
+            passed_on: vec![false; recipients],
+            told_time: vec![false; recipients],
+        }
+    }
+}
