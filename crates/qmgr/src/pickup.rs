@@ -338,7 +338,8 @@ impl Desk<'_> {
             arrival: Date::new(i64::try_from(since).unwrap_or(i64::MAX), 0),
             recipients: &statuses,
             original: &letter.message,
-            returned: (letter.ret == "HDRS").then_some(mail_types::DsnReturn::Headers),
+            // RFC 8689 §5: what had to be under TLS all the way is not told to whoever reads the report.
+            returned: (letter.ret == "HDRS" || letter.require_tls).then_some(mail_types::DsnReturn::Headers),
             wishes: Default::default(),
             full_limit: usize::try_from(self.config.qmgr.bounce_size_limit.0).unwrap_or(usize::MAX),
             postmaster: false,

@@ -22,6 +22,8 @@ pub struct Letter {
     pub notify: String,
     pub ret: String,
     pub envid: String,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// With CRLF line ends.
     pub message: Vec<u8>,
 }

@@ -5,6 +5,7 @@
 //! sender ann@example.org          `sender <>` for the null sender
 //! recipient bob@example.net       one line each
 //! notify SUCCESS,DELAY            notify, ret and envid only when given
+//! tls required                    the same (RFC 8689); who does not know the line sets the letter aside
 //! size 1234
 //!                                 an empty line, then so many octets: the message, with CRLF line ends
 //! ```
@@ -83,6 +84,9 @@ fn head(letter: &Letter) -> String {
             head.push_str(&format!("{key} {value}\n"));
         }
     }
+    if letter.require_tls {
+        head.push_str("tls required\n");
+    }
     head.push_str(&format!("size {}\n\n", letter.message.len()));
     head
 }
@@ -141,6 +145,7 @@ fn parse(bytes: &[u8]) -> Option<Letter> {
             "notify" => letter.notify = words(&["NEVER", "SUCCESS", "FAILURE", "DELAY"])?,
             "ret" => letter.ret = words(&["FULL", "HDRS"])?,
             "envid" if value.len() <= 100 && value.bytes().all(|b| b.is_ascii_graphic() || b == b' ') => letter.envid = value.to_owned(),
+            "tls" if value == "required" => letter.require_tls = true,
             "size" => break value.parse().ok()?,
             _ => return None,
         }
@@ -163,6 +168,7 @@ mod tests {
             notify: "SUCCESS,DELAY".into(),
             ret: "HDRS".into(),
             envid: "an id".into(),
+            require_tls: true,
             message: b"Subject: x\r\n\r\nsize 3\n\nbody\r\n".to_vec(),
         }
     }
@@ -170,7 +176,7 @@ mod tests {
     #[test]
     fn a_kept_letter_comes_back_with_its_owner() {
         let folder = tempfile::tempdir().expect("folder");
-        let bounce = Letter { sender: None, notify: String::new(), ret: String::new(), envid: String::new(), ..letter() };
+        let bounce = Letter { sender: None, notify: String::new(), ret: String::new(), envid: String::new(), require_tls: false, ..letter() };
         for (n, letter) in [letter(), bounce].into_iter().enumerate() {
             let name = name(1_700_000_000, n as u64);
             assert!(is_letter(&name) && !is_unfinished(&name), "{name}");
@@ -191,7 +197,7 @@ mod tests {
         let text = String::from_utf8(good.clone()).expect("text");
         let mut bad: Vec<Vec<u8>> = (0..good.len()).map(|cut| good[..cut].to_vec()).collect();
         bad.push([good.as_slice(), b"more"].concat());
-        for (what, by) in [("facteur-drop 1", "facteur-drop 2"), ("d@z.test", "no address"), ("SUCCESS", "X RET=FULL"), ("size", "sizes")] {
+        for (what, by) in [("facteur-drop 1", "facteur-drop 2"), ("d@z.test", "no address"), ("SUCCESS", "X RET=FULL"), ("tls required", "tls perhaps"), ("size", "sizes")] {
             bad.push(text.replacen(what, by, 1).into_bytes());
         }
         for bytes in bad {

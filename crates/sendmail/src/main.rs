@@ -16,7 +16,9 @@
 //!     cannot tell now, the message is kept in the folder `maildrop` of the queue, durable before this program ends; qmgr hands it to
 //!     smtpd as soon as that answers. What smtpd then refuses comes back to the sender as a bounce.
 //!
-//!     Options that other sendmails have and that mean nothing here are taken and ignored: -A -B -C -G -L -O -U -X -e -h -m -n -o -p -x.
+//!     With `-O requiretls` the message leaves only to hosts that prove who they are and take it under the same condition (REQUIRETLS,
+//!     RFC 8689), or comes back. Options that other sendmails have and that mean nothing here are taken and ignored: -A -B -C -G -L -U -X
+//!     -e -h -m -n -p -x, other words behind -O, and behind -o all but `-oi`.
 //!     `-bd` is refused: systemd or `facteur up` starts the server.
 //!
 //! PROTOCOL

@@ -35,6 +35,8 @@ pub(crate) struct Options {
     pub(crate) notify: String,
     pub(crate) ret: String,
     pub(crate) envid: String,
+    /// `-O requiretls`
+    pub(crate) require_tls: bool,
     pub(crate) flush_site: Option<String>,
     pub(crate) flush_id: Option<String>,
     pub(crate) recipients: Vec<String>,
@@ -101,12 +103,26 @@ impl Options {
                         // -oi, -o7, -oem, …: only the first has a meaning here.
                         'o' => self.dots_are_text |= value()? == "i",
                         'B' => body(&value()?)?,
-                        'A' | 'C' | 'I' | 'L' | 'O' | 'X' | 'e' | 'h' | 'p' => drop(value()?),
+                        'O' => self.named(&value()?)?,
+                        'A' | 'C' | 'I' | 'L' | 'X' | 'e' | 'h' | 'p' => drop(value()?),
                         _ => return Err(format!("unknown option -{letter}")),
                     }
                     return Ok(());
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// `-O name` or `-O name=value`: `requiretls` as Postfix has it. Others, Sendmail's `DeliveryMode=b` and the like, mean nothing here.
+    fn named(&mut self, option: &str) -> Result<(), String> {
+        let (name, value) = option.split_once('=').unwrap_or((option, "yes"));
+        if name.trim().eq_ignore_ascii_case("requiretls") {
+            self.require_tls = match value.trim().to_ascii_lowercase().as_str() {
+                "yes" | "true" | "1" => true,
+                "no" | "false" | "0" => false,
+                _ => return Err(format!("-O {option}: neither yes nor no")),
+            };
         }
         Ok(())
     }
@@ -200,6 +216,12 @@ mod tests {
                 },
             ),
             ("sendmail a@b -G -L tag -O Opt=1 -Am -h 3 -X/tmp/log", Options { recipients: words(&["a@b"]), ..base.clone() }),
+            // exim's, qmail's and Sendmail's own habits.
+            ("sendmail -odb -oeq -om -oT1h -o7 -oi a@b", Options { dots_are_text: true, recipients: words(&["a@b"]), ..base.clone() }),
+            ("sendmail -O DeliveryMode=b -OErrorMode=m -O smtputf8 a@b", Options { recipients: words(&["a@b"]), ..base.clone() }),
+            ("sendmail -O requiretls a@b", Options { require_tls: true, recipients: words(&["a@b"]), ..base.clone() }),
+            ("sendmail -ORequireTLS=yes a@b", Options { require_tls: true, recipients: words(&["a@b"]), ..base.clone() }),
+            ("sendmail -O requiretls=no a@b", Options { recipients: words(&["a@b"]), ..base.clone() }),
             ("sendmail -bs", Options { mode: Mode::Smtp, ..base.clone() }),
             ("sendmail -bd -q15m", Options { mode: Mode::Refused('d'), ..base.clone() }),
             ("mailq", Options { mode: Mode::Queue, ..base.clone() }),
@@ -212,7 +234,7 @@ mod tests {
             assert_eq!(read(line), Ok(want), "{line}");
         }
         for line in
-            ["sendmail -Z", "sendmail -f", "sendmail --what", "sendmail -N maybe", "sendmail -bz", "sendmail -B9BIT", "sendmail -R x"]
+            ["sendmail -Z", "sendmail -O", "sendmail -O requiretls=maybe", "sendmail -f", "sendmail --what", "sendmail -N maybe", "sendmail -bz", "sendmail -B9BIT", "sendmail -R x"]
         {
             assert!(read(line).is_err(), "{line}");
         }

@@ -191,6 +191,7 @@ fn letters(options: &Options, config: &Config) -> Result<Vec<Letter>, Stop> {
         notify: options.notify.clone(),
         ret: options.ret.clone(),
         envid: options.envid.clone(),
+        require_tls: options.require_tls,
         message: message.clone(),
     });
     Ok(parts.collect())

@@ -102,6 +102,13 @@ impl Talk<'_> {
         if dsn && !letter.envid.is_empty() {
             mail.push_str(&format!(" ENVID={}", xtext_encode(&letter.envid)));
         }
+        if letter.require_tls {
+            // Never sent without: who asked for it is told.
+            if !offers("REQUIRETLS") {
+                return Err(Failure::Refused(Reply::with(550, (5, 7, 30), "REQUIRETLS is not offered here (requiretls_enable, content_filter)")));
+            }
+            mail.push_str(" REQUIRETLS");
+        }
         self.ask(&mail)?;
         let notify = if dsn && !letter.notify.is_empty() { format!(" NOTIFY={}", letter.notify) } else { String::new() };
         let refused = self.recipients(letter, &notify, offers("PIPELINING"))?;
@@ -206,6 +213,10 @@ mod tests {
 
     /// A server that answers each line by what the script says for its beginning.
     fn against(script: &'static [(&'static str, &'static str)], partly: Partly) -> Result<Submitted, Failure> {
+        demanding(false, script, partly)
+    }
+
+    fn demanding(require_tls: bool, script: &'static [(&'static str, &'static str)], partly: Partly) -> Result<Submitted, Failure> {
         let folder = tempfile::tempdir().expect("folder");
         let socket = folder.path().join("submit");
         let listener = UnixListener::bind(&socket).expect("listens");
@@ -228,6 +239,7 @@ mod tests {
             sender: Some(address("a@x")),
             recipients: vec![address("b@x"), address("no@x")],
             message: b"Subject: x\r\n\r\n.y\r\n".to_vec(),
+            require_tls,
             ..Letter::default()
         };
         let result = submit(&socket, &letter, partly, &mut |_| {});
@@ -246,6 +258,15 @@ mod tests {
         let got = against(SCRIPT, Partly::Never).expect("answers");
         assert!(got.accepted.is_none());
         assert_eq!(got.refused[0].1.to_string(), "550 5.1.1 no such user");
+    }
+
+    /// RFC 8689: it never goes without the parameter.
+    #[test]
+    fn requiretls_is_asked_for_or_nothing_is_sent() {
+        assert!(matches!(demanding(true, &USUAL, Partly::Refused), Err(Failure::Refused(_))));
+        const SCRIPT: &[(&str, &str)] =
+            &[("EHLO", "250-x|250-PIPELINING|250 REQUIRETLS"), ("MAIL FROM:<a@x> REQUIRETLS", "250 ok"), ("MAIL", "555 no"), USUAL[2], USUAL[3], ("RCPT", "550 5.1.1 no"), USUAL[4]];
+        assert!(demanding(true, SCRIPT, Partly::Refused).expect("answers").accepted.is_some());
     }
 
     #[test]

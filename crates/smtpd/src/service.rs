@@ -80,7 +80,7 @@ impl Service {
         let flush_domains = DomainList::open(&flushed.join(", "), true, context).map_err(|error| format!("fast_flush_domains: {error}"))?;
         let machine = crate::settings::machine(config, &smtpd, wrapped, tls_available);
         let under_load = Settings { hard_error_limit: 1, junk_command_limit: 1, ..machine.clone() };
-        let local = Settings { soft_error_limit: u32::MAX, hard_error_limit: u32::MAX, ..machine.clone() };
+        let local = Settings { private: true, soft_error_limit: u32::MAX, hard_error_limit: u32::MAX, ..machine.clone() };
         Ok(Service {
             name: name.to_owned(),
             machine: Arc::new(machine),

@@ -46,6 +46,7 @@ pub(crate) fn machine(config: &Config, smtpd: &config::Smtpd, wrapped: bool, tls
         require_tls: smtpd.requiretls_enable
             && smtpd.content_filter.is_empty()
             && config.outbound.smtp_tls_security_level != SmtpTlsLevel::None,
+        private: false,
         binary_mime: true,
         etrn: true,
         // Of single clients, see `Service::terms`.

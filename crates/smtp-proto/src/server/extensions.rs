@@ -19,7 +19,7 @@ impl Session {
         if settings.priority {
             lines.push("MT-PRIORITY MIXER".into());
         }
-        if settings.require_tls && self.tls {
+        if settings.require_tls && self.is_private() {
             lines.push("REQUIRETLS".into());
         }
         lines.push(format!("LIMITS {}", limits(settings)));
@@ -43,7 +43,7 @@ impl Session {
         if asked.iter().any(|(asked, keyword, there)| *asked && (!there || is_hidden(settings, keyword))) {
             return Some(grammar::Error::ParameterUnknown.reply(true));
         }
-        if mail.require_tls && !self.tls {
+        if mail.require_tls && !self.is_private() {
             return Some(Reply::with(530, (5, 7, 10), "REQUIRETLS needs TLS"));
         }
         // RFC 2852 §3
@@ -54,6 +54,11 @@ impl Session {
             return Some(Reply::with(555, (5, 5, 4), format!("The time to deliver by is less than {least} seconds")));
         }
         self.hold_fault(mail)
+    }
+
+    /// Whether nobody between the client and us hears what is said: what RFC 8689 §4.1 asks TLS for.
+    fn is_private(&self) -> bool {
+        self.tls || self.settings.private
     }
 
     // RFC 4865 §4.2

@@ -53,8 +53,10 @@ pub struct Settings {
     pub future_release: u64,
     /// MT-PRIORITY (RFC 6710).
     pub priority: bool,
-    /// REQUIRETLS (RFC 8689), under TLS.
+    /// REQUIRETLS (RFC 8689), under TLS, or where nobody else can hear (`private`).
     pub require_tls: bool,
+    /// The client is on this machine, at a Unix socket.
+    pub private: bool,
     /// Messages whose octets are no lines are taken (RFC 3030 §3).
     pub binary_mime: bool,
     /// VRFY is refused.
@@ -118,6 +120,7 @@ impl Settings {
             future_release: 0,
             priority: true,
             require_tls: true,
+            private: false,
             binary_mime: true,
             disable_vrfy: false,
             etrn: false,

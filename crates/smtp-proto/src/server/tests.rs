@@ -207,6 +207,17 @@ fn messages_wait_within_the_limit_and_for_those_who_logged_in() {
     }
 }
 
+/// RFC 8689 §4.1 wants TLS; a Unix socket nobody else hears either.
+#[test]
+fn requiretls_is_taken_under_tls_and_from_this_machine() {
+    for (private, want) in [(true, "250 2.1.0"), (false, "530 5.7.10")] {
+        let mut session = greeted(|s| s.private = private);
+        assert_eq!(tell(&mut session, "EHLO c\r\n").concat().contains("REQUIRETLS"), private);
+        let said = tell(&mut session, "MAIL FROM:<a@x.test> REQUIRETLS\r\n").concat();
+        assert!(said.starts_with(want), "{said}");
+    }
+}
+
 #[test]
 fn what_is_not_announced_is_not_taken() {
     let parameters = [
