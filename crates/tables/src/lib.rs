@@ -4,7 +4,8 @@
 //!
 //! | type | what |
 //! |---|---|
-//! | `hash:` `texthash:` `btree:` `cdb:` `dbm:` `lmdb:` | a text file `key whitespace value` ([`mod@text`]); no compiled database beside it is needed or read |
+//! | `hash:` `texthash:` `btree:` `dbm:` `lmdb:` | a text file `key whitespace value` ([`mod@text`]); no compiled database beside it is needed or read |
+//! | `cdb:` | `FILE.cdb` ([`mod@cdb`], by `facteur map compile cdb:FILE` or `postmap`), of which nothing is kept in memory: for tables of millions of lines; where there is none, the text as above |
 //! | `regexp:` `pcre:` | a text file of `/pattern/flags result`, tried in order ([`pattern`]) |
 //! | `cidr:` | a text file of `network/length result`, tried in order ([`cidr`]) |
 //! | `inline:{ key=value, … }` | the pairs themselves |
@@ -23,6 +24,7 @@
 //! into the first.
 
 mod asked;
+pub mod cdb;
 pub mod cidr;
 mod compound;
 mod error;

@@ -1,4 +1,5 @@
 use crate::asked::Asked;
+use crate::cdb::{Cdb, compiled_path};
 use crate::cidr::Networks;
 use crate::compound::Compound;
 use crate::pattern::Patterns;
@@ -51,7 +52,17 @@ struct Inner {
     kind: Kind,
 }
 
+impl Format {
+    pub(crate) fn parse(self, path: &Path, text: &str) -> Result<Entries, Error> {
+        match self {
+            Format::Table => parse_table(path, text),
+            Format::Aliases => parse_aliases(path, text),
+        }
+    }
+}
+
 enum Kind {
+    Compiled(Arc<Watched<Cdb>>),
     Text(Arc<Watched<Entries>>),
     Inline(Entries),
     Static(Arc<str>),
@@ -86,8 +97,13 @@ impl Table {
         }
         let path = || context.base.join(name);
         let kind = match kind {
+            // As in Postfix the compiled file counts, also when the text is newer.
+            "cdb" if compiled_path(&path()).exists() => {
+                Kind::Compiled(Watched::open_with(compiled_path(&path()), Box::new(Cdb::open))?)
+            }
             "hash" | "texthash" | "btree" | "cdb" | "dbm" | "lmdb" | "sdbm" => {
-                Kind::Text(Watched::open(path(), Box::new(if format == Format::Aliases { parse_aliases } else { parse_table }))?)
+                let opened = Watched::open(path(), Box::new(move |path, text| format.parse(path, text)));
+                Kind::Text(opened.map_err(|error| with_hint(error, kind, &path()))?)
             }
             "unix" => match name {
                 "passwd.byname" => Kind::Text(Watched::open("/etc/passwd".into(), Box::new(parse_passwd))?),
@@ -127,6 +143,7 @@ impl Table {
     /// The file behind the table, when it has one that this process reads.
     pub fn path(&self) -> Option<&Path> {
         match &self.0.kind {
+            Kind::Compiled(file) => Some(file.path()),
             Kind::Text(file) => Some(file.path()),
             Kind::Patterns(file) => Some(file.path()),
             Kind::Networks(file) => Some(file.path()),
@@ -165,6 +182,10 @@ impl Table {
 
     pub(crate) async fn find(&self, key: &str) -> Result<Option<Hit>, Unavailable> {
         match &self.0.kind {
+            Kind::Compiled(file) => match file.current().get(&fold(key)) {
+                Ok(value) => Ok(value.map(|value| Hit { value: value.into(), line: None })),
+                Err(error) => Err(self.unavailable(&error.to_string())),
+            },
             Kind::Text(file) => Ok(entry(&file.current(), key)),
             Kind::Inline(entries) => Ok(entry(entries, key).map(|hit| Hit { line: None, ..hit })),
             Kind::Static(value) => Ok(Some(Hit { value: value.clone(), line: None })),
@@ -199,10 +220,25 @@ impl Table {
             all
         };
         match &self.0.kind {
+            Kind::Compiled(file) => file.current().entries().ok(),
             Kind::Text(file) => Some(list(&file.current())),
             Kind::Inline(entries) => Some(list(entries)),
             _ => None,
         }
+    }
+}
+
+/// What Postfix has compiled to a format that is not read here, and whose text is gone, can be had back from it.
+fn with_hint(error: Error, kind: &str, path: &Path) -> Error {
+    let Error::File { source, .. } = &error else { return error };
+    let compiled = ["lmdb", "db", "dir"].iter().map(|end| PathBuf::from(format!("{}.{end}", path.display()))).find(|path| path.exists());
+    match compiled {
+        Some(compiled) if source.kind() == std::io::ErrorKind::NotFound => {
+            let (text, compiled) = (path.display(), compiled.display());
+            let why = format!("the text {text} is what is read, and not {compiled}; `postmap -s {kind}:{text} > {text}` of Postfix writes it");
+            Error::spec(&format!("{kind}:{text}"), why)
+        }
+        _ => error,
     }
 }
 

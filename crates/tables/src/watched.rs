@@ -2,6 +2,7 @@
 
 use crate::Error;
 use arc_swap::ArcSwap;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,10 +17,11 @@ const QUIET_MS: u128 = 250;
 const LARGE_BYTES: u64 = 1 << 20;
 
 type Parse<T> = Box<dyn Fn(&Path, &str) -> Result<T, Error> + Send + Sync>;
+type Load<T> = Box<dyn Fn(&Path, File) -> Result<T, Error> + Send + Sync>;
 
 pub(crate) struct Watched<T> {
     path: PathBuf,
-    parse: Parse<T>,
+    load: Load<T>,
     state: ArcSwap<Loaded<T>>,
     started: Instant,
     /// Milliseconds since `started`.
@@ -53,11 +55,16 @@ impl Stamp {
 }
 
 impl<T: Send + Sync + 'static> Watched<T> {
-    /// Reads the file. Blocks on the disk.
+    /// Reads a file of text. Blocks on the disk.
     pub fn open(path: PathBuf, parse: Parse<T>) -> Result<Arc<Watched<T>>, Error> {
-        let (stamp, data) = read(&path, &parse)?;
+        Watched::open_with(path, Box::new(move |path, file| parse(path, &text(path, file)?)))
+    }
+
+    /// The same with a file of any kind.
+    pub fn open_with(path: PathBuf, load: Load<T>) -> Result<Arc<Watched<T>>, Error> {
+        let (stamp, data) = read(&path, &load)?;
         let state = ArcSwap::from_pointee(Loaded { stamp: Some(stamp), data: Arc::new(data) });
-        Ok(Arc::new(Watched { path, parse, state, started: Instant::now(), next_check: AtomicU64::new(CHECK_MS) }))
+        Ok(Arc::new(Watched { path, load, state, started: Instant::now(), next_check: AtomicU64::new(CHECK_MS) }))
     }
 
     pub fn path(&self) -> &Path {
@@ -103,7 +110,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 
     fn reload(&self, seen: Stamp) {
-        match read(&self.path, &self.parse) {
+        match read(&self.path, &self.load) {
             Ok((stamp, data)) => {
                 tracing::info!(file = %self.path.display(), "table file read again");
                 self.state.store(Arc::new(Loaded { stamp: Some(stamp), data: Arc::new(data) }));
@@ -126,25 +133,26 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-fn read<T>(path: &Path, parse: &Parse<T>) -> Result<(Stamp, T), Error> {
+fn read<T>(path: &Path, load: &Load<T>) -> Result<(Stamp, T), Error> {
     let file_error = |source| Error::File { path: path.into(), source };
-    let mut file = std::fs::File::open(path).map_err(file_error)?;
+    let file = File::open(path).map_err(file_error)?;
     // Stamp before content: a change in between is then seen at the next look.
     let meta = file.metadata().map_err(file_error)?;
     if !meta.is_file() {
         return Err(file_error(std::io::Error::other("is not a regular file")));
     }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(file_error)?;
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() as u32 + 1;
-            return Err(Error::line(path, line, "is not UTF-8"));
-        }
-    };
-    Ok((Stamp::of(&meta), parse(path, &text)?))
+    Ok((Stamp::of(&meta), load(path, file)?))
+}
+
+/// All of a file.
+pub(crate) fn text(path: &Path, mut file: File) -> Result<String, Error> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut file, &mut bytes).map_err(|source| Error::File { path: path.into(), source })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() as u32 + 1;
+        Error::line(path, line, "is not UTF-8")
+    })
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "ipc/src/control.rs",
         ],
     ),
-    ("Tables", &["tables/src/lib.rs"]),
+    ("Tables", &["tables/src/lib.rs", "tables/src/cdb.rs"]),
 ];
 
 /// Write the pages that are made from the source: settings, programs, formats

@@ -39,10 +39,10 @@ enum MapCommand {
         #[arg(long)]
         explain: bool,
     },
-    /// Check tables that are files (as postmap and newaliases)
+    /// Check tables that are files, and compile those of the type cdb (as postmap and newaliases)
     ///
-    /// Nothing is written: the daemons read the text, and read it again by themselves when it has changed. A file that is wrong leaves
-    /// its last good content in force; this tells beforehand. The exit code is 1 when one is wrong.
+    /// Other tables need no compiling: the daemons read the text, and read it again by themselves when it has changed. A file that is wrong
+    /// leaves its last good content in force; this tells beforehand. The exit code is 1 when one is wrong.
     Compile {
         /// Files or tables; a file is a `hash:` table [default: all that the settings name]
         #[arg(value_name = "TABLE")]

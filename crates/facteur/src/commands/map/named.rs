@@ -38,7 +38,7 @@ pub(super) fn compile(globals: &Globals, config: &Config, context: &Context, wan
     let mut reports = Vec::new();
     if wanted.is_empty() {
         // Those in databases have no text to be wrong.
-        reports.extend(all.iter().map(|(setting, spec, format)| look(setting, spec, *format, context)).filter(|r| !r.remote));
+        reports.extend(all.iter().map(|(setting, spec, format)| made(setting, spec, *format, context)).filter(|r| !r.remote));
     }
     for text in wanted {
         let is_table = text.split_once(':').is_some_and(|(kind, _)| !kind.contains('/'));
@@ -47,7 +47,8 @@ pub(super) fn compile(globals: &Globals, config: &Config, context: &Context, wan
         let place = place(&given, config);
         let known = all.iter().find(|(_, spec, _)| self::place(spec, config) == place);
         let (setting, format) = known.map_or(("", Format::Table), |(setting, _, format)| (setting.as_str(), *format));
-        reports.push(look(setting, &given, format, context));
+        let compiled = known.map(|(_, spec, _)| spec).filter(|spec| !is_table && spec.contains("cdb:"));
+        reports.push(made(setting, compiled.unwrap_or(&given), format, context));
     }
     if globals.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
@@ -58,7 +59,7 @@ pub(super) fn compile(globals: &Globals, config: &Config, context: &Context, wan
         if reports.is_empty() {
             println!("the settings name no table that is a file");
         } else if reports.iter().all(|r| r.fault.is_none()) {
-            println!("nothing has to be compiled: the daemons read the text itself, and again when it changes");
+            println!("the daemons read the text of tables itself, and again when it changes; only `cdb:` tables are compiled");
         }
     }
     Ok(if reports.iter().any(|r| r.fault.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -68,6 +69,18 @@ pub(super) fn compile(globals: &Globals, config: &Config, context: &Context, wan
 fn place(spec: &str, config: &Config) -> Option<std::path::PathBuf> {
     let spec = spec.strip_prefix("proxy:").unwrap_or(spec);
     spec.split_once(':').map(|(_, path)| config.directory().join(path))
+}
+
+/// Compiles a `cdb:` table whose text is there, then looks at it like at any.
+fn made(setting: &str, spec: &str, format: Format, context: &Context) -> Report {
+    let bare = spec.strip_prefix("proxy:").unwrap_or(spec);
+    if let Some(text) = bare.strip_prefix("cdb:").map(|name| context.base.join(name)).filter(|text| text.exists())
+        && let Err(error) = tables::cdb::compile(&text, format)
+    {
+        let (table, setting) = (spec.to_owned(), setting.to_owned());
+        return Report { table, setting, entries: None, fault: Some(error.to_string()), remote: false };
+    }
+    look(setting, spec, format, context)
 }
 
 fn look(setting: &str, spec: &str, format: Format, context: &Context) -> Report {
@@ -215,6 +228,12 @@ mod tests {
         let config = Config::from_texts(&file, &[(file.clone(), text.to_owned())]).expect("settings");
         let context = Context::local(dir.path());
         let reports: Vec<Report> = named(&config).iter().map(|(s, t, f)| look(s, t, *f, &context)).collect();
+        std::fs::write(dir.path().join("access"), "ann@x OK\nbob@x REJECT\n").expect("write");
+        let report = made("", "cdb:access", Format::Table, &context);
+        assert_eq!((report.entries, dir.path().join("access.cdb").is_file()), (Some(2), true), "{report:?}");
+        std::fs::write(dir.path().join("access"), "wrong\n").expect("write");
+        assert!(made("", "cdb:access", Format::Table, &context).fault.is_some());
+        assert_eq!(look("", "cdb:access", Format::Table, &context).entries, Some(2), "what was compiled stays in force");
         let of = |table: &str| reports.iter().find(|r| r.table == table).unwrap_or_else(|| panic!("{table} in {reports:?}"));
         assert!(of("hash:virtual").fault.as_deref().is_some_and(|fault| fault.contains("virtual") && fault.contains('2')), "{reports:?}");
         assert_eq!(of("hash:aliases").entries, Some(1));
