@@ -47,7 +47,8 @@
 //! - `deliver-by` (seconds since 1970, perhaps negative; `return` or `notify`; perhaps `trace`), `release` (seconds since 1970; `for` with
 //!   the interval, or `until`), `priority` and `tls` (`required`, `optional`) are what the sender asked for (RFC 2852, 4865, 6710, 8689).
 //!   They stand in texts of version 2 only, and a text without them is of version 1: a Facteur that does not know them reads it.
-//! - Unknown lines are refused: a newer version changes the version line, and stays able to read the older ones.
+//! - Unknown lines are refused: a newer version changes the version line, and stays able to read the older ones. A text of a version that is
+//!   not known yet is no damage: its message stays where it lies, until a Facteur runs again that knows it.
 
 use mail_types::{
     Address, BodyType, ByMode, Client, DeliverBy, DsnNotify, DsnReturn, Envelope, Protocol, QueueId, Recipient, Release, TlsWish, Wishes,
@@ -96,6 +97,8 @@ pub struct BodySum {
 pub enum Damage {
     #[error("the first line is neither `facteur-message 1` nor `facteur-message 2`")]
     Version,
+    #[error("it is of version {0}, which a newer Facteur has written")]
+    Newer(u32),
     #[error("the envelope has no end within {LIMIT_BYTES} bytes")]
     Unended,
     #[error("the envelope does not match its check line")]
@@ -279,7 +282,8 @@ fn protocol_flags(p: &Protocol) -> String {
 
 /// Reads the text at the start of `bytes`; also says where the body begins.
 pub fn decode(bytes: &[u8]) -> Result<(Stored, usize), Damage> {
-    let version = VERSION_LINES.iter().position(|line| bytes.starts_with(line.as_bytes())).ok_or(Damage::Version)?;
+    let version = VERSION_LINES.iter().position(|line| bytes.starts_with(line.as_bytes()));
+    let version = version.ok_or_else(|| newer(bytes).map_or(Damage::Version, Damage::Newer))?;
     let head = &bytes[..bytes.len().min(LIMIT_BYTES)];
     let end = find(head, b"\n\n").ok_or(Damage::Unended)? + 1;
     let text = std::str::from_utf8(&bytes[..end]).map_err(|_| Damage::Encoding)?;
@@ -299,6 +303,13 @@ pub fn decode(bytes: &[u8]) -> Result<(Stored, usize), Damage> {
         at += line.len() + 1;
     }
     Ok((builder.finish()?, end + 1))
+}
+
+/// The version of a text that none of ours is.
+fn newer(bytes: &[u8]) -> Option<u32> {
+    let line = bytes.split(|b| *b == b'\n').next()?.strip_prefix(b"facteur-message ")?;
+    let version = std::str::from_utf8(line).ok()?.parse().ok()?;
+    (bytes.get("facteur-message ".len() + line.len()) == Some(&b'\n') && version > VERSION_LINES.len() as u32).then_some(version)
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

@@ -54,6 +54,32 @@ fn version_1_is_read_and_still_written_where_nothing_is_asked_for() {
     assert!(text(&asks).starts_with(b"facteur-message 2\n"));
 }
 
+/// The way back to an older Facteur: what asks for nothing has no line that version 1 did not have, as that one reads it.
+#[test]
+fn a_message_without_wishes_has_only_lines_of_version_1() {
+    const KNOWN: [&str; 19] = [
+        "id", "arrived", "sender", "rcpt", "first", "client", "helo", "name", "login", "protocol", "body", "smtputf8", "ret", "envid", "hold",
+        "filter", "expanded", "size", "xxh3",
+    ];
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let plain = any_stored().prop_map(|mut stored| {
+        stored.envelope.wishes = Wishes::default();
+        stored
+    });
+    let checked = runner.run(&plain, |stored| {
+        let bytes = text(&stored);
+        let lines = std::str::from_utf8(&bytes).expect("text");
+        let mut lines = lines.lines();
+        prop_assert_eq!(lines.next(), Some("facteur-message 1"));
+        for line in lines.filter(|line| !line.is_empty()) {
+            let key = line.split(' ').next().unwrap_or_default();
+            prop_assert!(KNOWN.contains(&key) || key == "check", "{}", line);
+        }
+        Ok(())
+    });
+    checked.expect("lines of version 1");
+}
+
 #[test]
 fn damaged_text_is_refused() {
     let good = text(&minimal());
@@ -65,7 +91,11 @@ fn damaged_text_is_refused() {
         assert!(decode(&good[..at]).is_err(), "cut at {at}");
     }
     for (bad, want) in [
-        ("facteur-message 3\n\n", Damage::Version),
+        ("facteur-message 3\ncolour red\n\n", Damage::Newer(3)),
+        ("facteur-message 12\n\n", Damage::Newer(12)),
+        ("facteur-message 0\n\n", Damage::Version),
+        ("facteur-message 3", Damage::Version),
+        ("facteur-message three\n\n", Damage::Version),
         ("facteur-message 1\npriority 4\n\n", Damage::Line("priority 4".into())),
         ("facteur-message 2\npriority 10\n\n", Damage::Line("priority 10".into())),
         ("facteur-message 2\nrelease 5\n\n", Damage::Line("release 5".into())),

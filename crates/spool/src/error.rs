@@ -1,5 +1,6 @@
 //! What can go wrong with the spool, by what the caller can do about it.
 
+use crate::envelope::Damage;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,9 @@ pub enum Error {
     /// What was read is not what was written.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
+    /// A newer Facteur has written it: it waits for that one.
+    #[error("{}: the message is of version {version}, which a newer Facteur has written", path.display())]
+    Newer { path: PathBuf, version: u32 },
     /// Another process has the spool open for writing.
     #[error("{} is held by another process", .0.display())]
     Locked(PathBuf),
@@ -26,6 +30,14 @@ impl From<durable::Error> for Error {
 }
 
 impl Error {
+    /// What is wrong with the text in front of a message.
+    pub fn of_envelope(path: &std::path::Path, damage: Damage) -> Error {
+        match damage {
+            Damage::Newer(version) => Error::Newer { path: path.to_path_buf(), version },
+            damage => Error::damaged(path, damage),
+        }
+    }
+
     pub(crate) fn damaged(path: &std::path::Path, reason: impl ToString) -> Error {
         Error::Damaged { path: path.to_path_buf(), reason: reason.to_string() }
     }

@@ -176,7 +176,7 @@ impl QueueFiles {
             }
             decoded => decoded,
         };
-        let (stored, body) = decoded.map_err(|damage| Error::damaged(path, damage))?;
+        let (stored, body) = decoded.map_err(|damage| Error::of_envelope(path, damage))?;
         let body_bytes = size - body as u64;
         if stored.envelope.id != *id {
             return Err(Error::damaged(path, format!("it holds the message {}", stored.envelope.id)));

@@ -35,10 +35,10 @@ impl Loaded {
     }
 
     fn from_payload(id: QueueId, payload: Vec<u8>, path: std::path::PathBuf) -> Result<Loaded, spool::Error> {
-        let damaged = |reason: String| spool::Error::Damaged { path: path.clone(), reason };
-        let (stored, body_at) = envelope::decode(&payload).map_err(|damage| damaged(damage.to_string()))?;
+        let (stored, body_at) = envelope::decode(&payload).map_err(|damage| spool::Error::of_envelope(&path, damage))?;
         if stored.envelope.id != id {
-            return Err(damaged(format!("it holds the message {}", stored.envelope.id)));
+            let reason = format!("it holds the message {}", stored.envelope.id);
+            return Err(spool::Error::Damaged { path, reason });
         }
         Ok(Loaded::from_record(stored, payload, body_at))
     }
@@ -60,6 +60,9 @@ impl Loaded {
 
 /// So often a message in whose middle an absent partner was lost is not taken for the reason.
 const SUSPECT: u32 = 3;
+
+/// A message of a newer version is looked at again after this time.
+const NEWER_MS: u64 = 3_600_000;
 
 /// Between two releases of what has stalled.
 const RELEASE_MS: u64 = 250;
@@ -196,6 +199,10 @@ impl Manager {
                 tracing::warn!(queue_id = id.as_str(), "the queue file was removed by somebody else");
                 self.note(Record::Removed { id }, false);
                 self.drop_entry(&id);
+            }
+            (spool::Error::Newer { .. }, _) => {
+                tracing::error!(queue_id = id.as_str(), %error, "the message stays where it is");
+                self.set_state(&id, State::Deferred(self.now.ms + NEWER_MS));
             }
             _ => {
                 tracing::error!(queue_id = id.as_str(), %error, "the message cannot be read; trying again in a minute");

@@ -16,6 +16,33 @@ pub fn recipients(sink: &Sink) -> Vec<String> {
     all
 }
 
+/// An older Facteur, perhaps for one night, loses nothing that the newer one has queued.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_a_newer_version_stays_where_it_is() {
+    let far = Sink::smtp().on_first(2, "RCPT", Act::reply("450 4.2.1 come back later")).start().await;
+    let mut house = House::new(&format!("{OURS}relayhost = \"[127.0.0.1]:{}\"\n", far.port())).await;
+    house.start().await;
+    let ids = [house.send("ann@ours.test", &["zoe@far.test"]).await, house.send("ann@ours.test", &["max@far.test"]).await];
+    wait_for("their files", || house.listed().iter().filter(|l| matches!(l.state, ListedState::Deferred { .. })).count() == 2).await;
+    house.stop().await;
+    let file = spool::Layout::new(house.path("spool")).queue_file(&ids[0]);
+    let known = std::fs::read_to_string(&file).expect("a file");
+    let newer = known.replacen("facteur-message 1\n", "facteur-message 3\ncolour red\n", 1);
+    std::fs::write(&file, &newer).expect("write");
+    house.start().await;
+    house.ask("queue.flush", &ids).await;
+    wait_for("the other message", || far.messages().len() == 1).await;
+    house.stop().await;
+    assert_eq!(std::fs::read_to_string(&file).expect("still there"), newer);
+    // And back to the newer one.
+    std::fs::write(&file, known).expect("write");
+    house.start().await;
+    house.ask("queue.flush", &ids[..1]).await;
+    house.emptied().await;
+    assert_eq!(recipients(&far), ["max@far.test", "zoe@far.test"]);
+    house.stop().await;
+}
+
 pub fn outcomes(house: &House) -> Outcomes {
     Outcomes::open(Arc::new(durable::OsDisk), Layout::new(house.path("spool"))).expect("outcomes")
 }
