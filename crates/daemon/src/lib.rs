@@ -21,6 +21,7 @@ pub mod sandbox;
 pub mod tls;
 
 mod context;
+mod hourly;
 mod inherited;
 mod limits;
 mod listen;
@@ -36,6 +37,7 @@ mod start;
 mod stream;
 
 pub use context::{Context, Reloadable};
+pub use hourly::Hourly;
 pub use ipc::LocalStream;
 pub use ipc::unix::{bind as bind_unix, connect as connect_unix};
 pub use limits::{Limits, Refusal, Slot};

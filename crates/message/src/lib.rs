@@ -35,6 +35,7 @@ pub mod fuzzy;
 mod header;
 mod lexer;
 mod mime;
+pub mod notice;
 mod pieces;
 mod preview;
 mod section;

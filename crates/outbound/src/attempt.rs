@@ -1,4 +1,5 @@
 use mail_types::Outcome;
+use smtp_proto::client;
 
 /// What became of a message at a destination.
 #[derive(Debug, Clone)]
@@ -23,6 +24,32 @@ pub struct Attempt {
     pub passed_on: Vec<bool>,
     /// For each recipient: a host has taken it and knows by when it is wanted (RFC 2852).
     pub told_time: Vec<bool>,
+    /// A session that the postmaster may want to hear of.
+    pub trouble: Option<Trouble>,
+}
+
+/// A session that went wrong by more than a host's refusal.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    pub kind: TroubleKind,
+    pub host: String,
+    /// Lines with CRLF; empty when none is kept.
+    pub transcript: String,
+    /// What went wrong.
+    pub why: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// The host, or we, did not keep to the protocol.
+    Protocol,
+    /// The message could not be read here.
+    Resource,
+}
+
+/// Whether a reply says that a command was not understood, or came out of turn (Postfix smtp(8), smtp_check_code).
+pub(crate) fn is_protocol_trouble(said: &client::Said) -> bool {
+    !said.local && matches!(said.reply.code(), 500..=509 | 555)
 }
 
 impl Attempt {
@@ -39,6 +66,7 @@ impl Attempt {
             unreadable: false,
             passed_on: vec![false; recipients],
             told_time: vec![false; recipients],
+            trouble: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One message to one destination: which hosts, in which order, and what becomes of each recipient.
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Trouble, TroubleKind, is_protocol_trouble};
 use crate::bind::Bind;
 use crate::connection::{Connection, OpenError, Sent};
 use crate::form::{Converted, Forms};
@@ -73,6 +73,7 @@ struct Job<'a> {
     unreadable: bool,
     passed_on: Vec<bool>,
     told_time: Vec<bool>,
+    trouble: Option<Trouble>,
     converted: Option<Converted>,
 }
 
@@ -126,6 +127,7 @@ impl Outbound {
             unreadable: false,
             passed_on: vec![false; recipients.len()],
             told_time: vec![false; recipients.len()],
+            trouble: None,
             converted: None,
         };
         self.0.carry(destination, message.named_by, &mut job).await;
@@ -271,6 +273,7 @@ impl Inner {
                 Next::OtherHost
             }
             Err(unopened) => {
+                job.trouble = job.trouble.take().or(unopened.trouble);
                 job.fail_undecided(unopened.outcome);
                 Next::OtherHost
             }
@@ -339,6 +342,10 @@ impl Inner {
                 }
             };
             let Sent { report, lost, local_fault } = connection.send(message, &job.message.body, &self.settings).await;
+            if let Some((kind, why)) = trouble(&report, lost.as_ref(), local_fault.as_ref()) {
+                let (host, transcript) = (connection.host.clone(), connection.transcript());
+                job.trouble.get_or_insert(Trouble { kind, host, transcript, why });
+            }
             if let Some(error) = local_fault {
                 tracing::error!(queue_id = job.message.id.as_str(), %error, "the message cannot be read from the spool");
                 job.unreadable = true;
@@ -400,7 +407,7 @@ impl Inner {
             Ok(Err(error)) => return Err(Unopened::connect(&shown, &error)),
             Err(_) => return Err(Unopened::connect(&shown, &std::io::ErrorKind::TimedOut.into())),
         };
-        let choices = client::Settings::lmtp(&self.settings.helo_name);
+        let choices = client::Settings { transcript: self.settings.transcript, ..client::Settings::lmtp(&self.settings.helo_name) };
         let trust = Trust { tls: &self.tls, host: "", nexthop: "", policy: self.policies.clear() };
         Connection::open(Wire::Unix(stream), shown.clone(), choices, &self.settings, trust).await.map_err(|e| Unopened::session(&shown, e))
     }
@@ -420,6 +427,7 @@ impl Inner {
             chunking: destination.is_lmtp(),
             tls,
             credentials: leaving.credentials.clone(),
+            transcript: self.settings.transcript,
             ..client::Settings::smtp(&self.settings.helo_name)
         };
         let nexthop = destination.certificate_name();
@@ -456,13 +464,14 @@ struct Unopened {
     unreachable: bool,
     /// TLS could not be made, or did not prove who the host is.
     insecure: bool,
+    trouble: Option<Trouble>,
 }
 
 impl Unopened {
     fn connect(host: &str, error: &std::io::Error) -> Unopened {
         let unreachable = error.kind() == std::io::ErrorKind::NetworkUnreachable;
         let outcome = Outcome::Deferred(Failure::local((4, 4, 1), format!("connect to {host}: {}", verdict::words(error))));
-        Unopened { outcome, unreachable, insecure: false }
+        Unopened { outcome, unreachable, insecure: false, trouble: None }
     }
 
     fn session(host: &str, error: OpenError) -> Unopened {
@@ -471,11 +480,20 @@ impl Unopened {
             // Other faults are the network's.
             OpenError::Tls(error) => error.kind() == std::io::ErrorKind::InvalidData,
         };
+        let trouble = match &error {
+            OpenError::Session { error: error @ client::Error::PeerMisbehaved(_), transcript, .. } => Some(Trouble {
+                kind: TroubleKind::Protocol,
+                host: host.to_owned(),
+                transcript: transcript.clone(),
+                why: error.to_string(),
+            }),
+            _ => None,
+        };
         let outcome = match error {
-            OpenError::Session { error, timed_out } => verdict::of_error(&error, host, timed_out),
+            OpenError::Session { error, timed_out, .. } => verdict::of_error(&error, host, timed_out),
             OpenError::Tls(error) => Outcome::Deferred(Failure::local((4, 7, 5), format!("TLS with host {host}: {error}"))),
         };
-        Unopened { outcome, unreachable: false, insecure }
+        Unopened { outcome, unreachable: false, insecure, trouble }
     }
 }
 
@@ -537,8 +555,25 @@ impl Job<'_> {
             unreadable: self.unreadable,
             passed_on: self.passed_on,
             told_time: self.told_time,
+            trouble: self.trouble,
         }
     }
+}
+
+/// What the postmaster may want to hear of what became of a message on a connection.
+fn trouble(
+    report: &client::Report,
+    lost: Option<&(client::Error, bool)>,
+    local_fault: Option<&std::io::Error>,
+) -> Option<(TroubleKind, String)> {
+    if let Some(error) = local_fault {
+        return Some((TroubleKind::Resource, format!("the message cannot be read from the spool: {error}")));
+    }
+    if let Some((error @ client::Error::PeerMisbehaved(_), _)) = lost {
+        return Some((TroubleKind::Protocol, error.to_string()));
+    }
+    let odd = report.recipients.iter().flatten().find(|said| is_protocol_trouble(said))?;
+    Some((TroubleKind::Protocol, format!("the server said: {}", odd.reply)))
 }
 
 /// Recipients of the next transaction: the first ones, as many as the server takes at once (RFC 9422 §4.2, 4.3).

@@ -37,6 +37,7 @@ pub(crate) enum OpenError {
     Session {
         error: Error,
         timed_out: bool,
+        transcript: String,
     },
     /// The TLS handshake failed; the server may be reached in clear text, where that is allowed.
     Tls(io::Error),
@@ -108,9 +109,13 @@ impl Connection {
                     connection = connection.start_tls(settings, &tls).await?;
                     connection.session.tls_started();
                 }
-                Ended::Failed(error) => return Err(OpenError::Session { error, timed_out: driving.timed_out }),
+                Ended::Failed(error) => {
+                    let transcript = connection.transcript();
+                    return Err(OpenError::Session { error, timed_out: driving.timed_out, transcript });
+                }
                 Ended::Closed | Ended::Finished(_) | Ended::BodyFault(_) => {
-                    return Err(OpenError::Session { error: Error::Closed("before its greeting"), timed_out: false });
+                    let transcript = connection.transcript();
+                    return Err(OpenError::Session { error: Error::Closed("before its greeting"), timed_out: false, transcript });
                 }
             }
         }
@@ -133,6 +138,11 @@ impl Connection {
 
     pub fn capabilities(&self) -> &client::Capabilities {
         self.session.capabilities()
+    }
+
+    /// What was said about this message, when that is kept.
+    pub fn transcript(&self) -> String {
+        self.session.transcript()
     }
 
     /// The server takes no more transactions in this session (RFC 9422 §4.1).

@@ -30,7 +30,7 @@ mod tls;
 mod verdict;
 mod wire;
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, Trouble, TroubleKind};
 pub use carry::Outbound;
 pub use destination::Destination;
 pub use explain::{TlsChoice, TlsExplainer};

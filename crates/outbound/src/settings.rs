@@ -1,4 +1,4 @@
-use config::Endpoint;
+use config::{Endpoint, NotifyClass};
 use mail_types::{Domain, Secret};
 use smtp_proto::client::{Credentials, Phase};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -25,6 +25,8 @@ pub struct Settings {
     pub smtp_port: u16,
     pub connect_timeout: Duration,
     pub timeouts: Timeouts,
+    /// Keep what is said, for notices to the postmaster.
+    pub transcript: bool,
     pub data_xfer_timeout: Duration,
     /// Octets a second; 0 for no minimum.
     pub min_data_rate: u32,
@@ -164,6 +166,7 @@ impl Settings {
             smtp_port: own.smtp_port as u16,
             connect_timeout: own.smtp_connect_timeout,
             timeouts: Timeouts::new(own),
+            transcript: config.qmgr.notify_classes.iter().any(|c| matches!(c, NotifyClass::Protocol | NotifyClass::Resource)),
             data_xfer_timeout: own.smtp_data_xfer_timeout,
             min_data_rate: own.smtp_min_data_rate,
             smtp_cache_time: own.smtp_connection_cache_time_limit,

@@ -38,14 +38,14 @@ async fn header(body: &Body) -> std::io::Result<Vec<u8>> {
     let read = |body: &Body| {
         let mut front = vec![0; usize::try_from(body.len()).unwrap_or(usize::MAX).min(HEADER_LIMIT)];
         body.read_exact_at(&mut front, 0)?;
-        let whole = front.len() as u64 == body.len() || message::header::header_ends(&front);
-        front.truncate(if whole { message::header::header_length(&front) } else { 0 });
+        let whole = front.len() as u64 == body.len() || message::header_ends(&front);
+        front.truncate(if whole { message::header_length(&front) } else { 0 });
         Ok(front)
     };
     match body {
         Body::Memory(bytes) => {
             let bytes = bytes.as_ref().as_ref();
-            Ok(bytes[..message::header::header_length(bytes)].to_vec())
+            Ok(bytes[..message::header_length(bytes)].to_vec())
         }
         Body::File { .. } => {
             let body = body.clone();

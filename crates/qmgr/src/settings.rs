@@ -27,10 +27,35 @@ pub struct Settings {
     pub bounce_notice: Option<Address>,
     pub delay_notice: Option<Address>,
     pub partner_retry: Duration,
+    pub session_notices: Option<SessionNotices>,
     /// Who handed a message in is told to hosts that announce XFORWARD.
     pub xforward: bool,
     /// Our own deliver.
     pub local: Destination,
+}
+
+/// Who hears of sessions with other hosts that went wrong, and of which.
+#[derive(Debug, Clone)]
+pub struct SessionNotices {
+    pub classes: Vec<NotifyClass>,
+    pub to: Address,
+    pub per_hour: u32,
+}
+
+fn session_notices(config: &Config, per_hour: u32) -> Option<SessionNotices> {
+    let ours = |class: &NotifyClass| matches!(class, NotifyClass::Protocol | NotifyClass::Resource);
+    let classes: Vec<NotifyClass> = config.qmgr.notify_classes.iter().copied().filter(ours).collect();
+    let to = postmaster(config, &config.qmgr.error_notice_recipient).filter(|_| !classes.is_empty())?;
+    Some(SessionNotices { classes, to, per_hour })
+}
+
+/// An address of the settings; a bare name is one of `myorigin`.
+fn postmaster(config: &Config, text: &str) -> Option<Address> {
+    match config.expand(text).trim() {
+        "" => None,
+        text if text.contains('@') => Address::parse(text).ok(),
+        text => Domain::parse(&config.main.myorigin).ok().and_then(|origin| Address::new(text, origin).ok()),
+    }
 }
 
 /// How mail goes over a transport.
@@ -52,12 +77,7 @@ impl Settings {
 
     pub fn new(config: &Config) -> Settings {
         let own = &config.qmgr;
-        let postmaster = |class, text: &str| match config.expand(text).trim() {
-            _ if !own.notify_classes.contains(&class) => None,
-            "" => None,
-            text if text.contains('@') => Address::parse(text).ok(),
-            text => Domain::parse(&config.main.myorigin).ok().and_then(|origin| Address::new(text, origin).ok()),
-        };
+        let wanted = |class, text: &str| postmaster(config, text).filter(|_| own.notify_classes.contains(&class));
         Settings {
             spool: config.main.spool_directory.clone(),
             hostname: config.main.hostname.clone(),
@@ -82,10 +102,11 @@ impl Settings {
             usual: [TransportProtocol::Smtp, TransportProtocol::Lmtp].map(|protocol| (protocol, usual(protocol, own))),
             recipient_limit: own.default_destination_recipient_limit as usize,
             bounce_size_limit: own.bounce_size_limit.0 as usize,
-            double_bounce: postmaster(NotifyClass::DoubleBounce, &own.double_bounce_recipient),
-            bounce_notice: postmaster(NotifyClass::Bounce, &own.bounce_notice_recipient),
-            delay_notice: postmaster(NotifyClass::Delay, &own.delay_notice_recipient),
+            double_bounce: wanted(NotifyClass::DoubleBounce, &own.double_bounce_recipient),
+            bounce_notice: wanted(NotifyClass::Bounce, &own.bounce_notice_recipient),
+            delay_notice: wanted(NotifyClass::Delay, &own.delay_notice_recipient),
             partner_retry: own.partner_retry_time,
+            session_notices: session_notices(config, own.error_notice_rate_limit),
             xforward: config.outbound.smtp_send_xforward_command,
             local: local_destination(config),
         }

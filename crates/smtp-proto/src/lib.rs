@@ -23,6 +23,8 @@ pub mod dot_stuffing;
 pub mod grammar;
 mod input;
 pub mod server;
+mod transcript;
 pub mod xfacteur;
 
+pub use transcript::Transcript;
 pub use xfacteur::XFacteur;

@@ -6,16 +6,9 @@
 
 use crate::server::{Server, World};
 use config::NotifyClass;
-use mail_types::{Address, Client, DsnNotify, EnhancedCode, Envelope, Protocol, Recipient, printable};
+use mail_types::{Address, Client, DsnNotify, EnhancedCode, Envelope, Protocol, Recipient};
 use message::Date;
-use parking_lot::Mutex;
-use std::collections::VecDeque;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// Lines kept of the beginning of a session, and as many of its end.
-const LINES: usize = 40;
-const LINE_CHARS: usize = 200;
-const HOUR: Duration = Duration::from_secs(3600);
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// What the postmaster wants to hear of.
 #[derive(Debug, Clone)]
@@ -40,12 +33,10 @@ impl Terms {
     }
 }
 
-/// What was said in a session.
+/// What was said in a session, and which classes it belongs to.
 #[derive(Debug, Default)]
 pub(crate) struct Transcript {
-    first: Vec<String>,
-    last: VecDeque<String>,
-    omitted: usize,
+    lines: smtp_proto::Transcript,
     classes: Vec<NotifyClass>,
 }
 
@@ -53,37 +44,18 @@ impl Transcript {
     /// Command lines of the client, then what we answered.
     pub(crate) fn add(&mut self, heard: Vec<String>, said: &[u8]) {
         for line in heard {
-            self.line("In: ", &line);
+            self.lines.heard(&line);
         }
         for line in String::from_utf8_lossy(said).lines() {
-            self.line("Out:", line);
+            self.lines.said(line);
             if let Some(class) = class_of(line).filter(|class| !self.classes.contains(class)) {
                 self.classes.push(class);
             }
         }
     }
 
-    fn line(&mut self, who: &str, text: &str) {
-        let shown: String = printable(text).chars().take(LINE_CHARS).collect();
-        let line = format!(" {who} {shown}");
-        if self.first.len() < LINES {
-            return self.first.push(line);
-        }
-        if self.last.len() == LINES {
-            self.last.pop_front();
-            self.omitted += 1;
-        }
-        self.last.push_back(line);
-    }
-
     fn text(&self) -> String {
-        let mut text = String::new();
-        let omitted = (self.omitted > 0).then(|| format!(" ({} lines are left out)", self.omitted));
-        for line in self.first.iter().chain(&omitted).chain(&self.last) {
-            text.push_str(line);
-            text.push_str("\r\n");
-        }
-        text
+        self.lines.text()
     }
 }
 
@@ -107,27 +79,6 @@ fn class_of(line: &str) -> Option<NotifyClass> {
     }
 }
 
-/// How many notices went out in this hour, and how many did not.
-#[derive(Debug, Default)]
-pub(crate) struct Rate(Mutex<(Option<Instant>, u32, u32)>);
-
-impl Rate {
-    /// `Some`: one may go; so many were left out before it.
-    fn take(&self, per_hour: u32, now: Instant) -> Option<u32> {
-        let mut counts = self.0.lock();
-        let (began, sent, left_out) = &mut *counts;
-        if began.is_none_or(|began| now.saturating_duration_since(began) >= HOUR) {
-            (*began, *sent) = (Some(now), 0);
-        }
-        if *sent >= per_hour {
-            *left_out = left_out.saturating_add(1);
-            return None;
-        }
-        *sent += 1;
-        Some(std::mem::take(left_out))
-    }
-}
-
 /// Writes to the postmaster about a session that is over, when its classes are wanted. `client` is `name[address]`, `end` how it ended.
 pub(crate) async fn send(server: &Server, world: &World, transcript: &Transcript, client: &str, end: &str) {
     let Some(terms) = &world.notices else { return };
@@ -141,21 +92,19 @@ pub(crate) async fn send(server: &Server, world: &World, transcript: &Transcript
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let host = &world.hostname;
     let id = server.spool.next_id();
-    let others = match left_out {
-        0 => String::new(),
-        n => format!("Since the last notice {n} more sessions were not reported (error_notice_rate_limit).\r\n\r\n"),
+    let notice = message::notice::Notice {
+        id,
+        host,
+        to: &terms.recipient,
+        date: Date::new(i64::try_from(now.as_secs()).unwrap_or(i64::MAX), 0),
+        role: "SMTP server",
+        peer: client,
+        classes: &classes,
+        transcript: &transcript.text(),
+        end,
+        left_out,
     };
-    let body = format!(
-        "From: Mail Delivery System <MAILER-DAEMON@{host}>\r\nTo: Postmaster <{}>\r\nSubject: Facteur SMTP server: errors from {}\r\n\
-         Date: {}\r\nMessage-ID: <{id}@{host}>\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\
-         Transcript of session follows ({}).\r\n\r\n{}\r\n{end}\r\n\r\n{others}For other details, see the mail log.\r\n",
-        terms.recipient,
-        printable(client),
-        Date::new(i64::try_from(now.as_secs()).unwrap_or(i64::MAX), 0),
-        classes.join(", "),
-        transcript.text(),
-    );
+    let body = notice.text();
     let envelope = Envelope {
         id,
         arrived_micros: u64::try_from(now.as_micros()).unwrap_or(u64::MAX),
@@ -218,13 +167,5 @@ mod tests {
         let mut transcript = Transcript::default();
         transcript.add(vec!["EHLO a\u{1b}[2Jb".into()], b"");
         assert!(!transcript.text().contains('\u{1b}'));
-    }
-
-    #[test]
-    fn a_flood_of_sessions_is_no_flood_of_notices() {
-        let (rate, now) = (Rate::default(), Instant::now());
-        let went: Vec<Option<u32>> = (0..5).map(|_| rate.take(2, now)).collect();
-        assert_eq!(went, [Some(0), Some(0), None, None, None]);
-        assert_eq!(rate.take(2, now + HOUR), Some(3));
     }
 }

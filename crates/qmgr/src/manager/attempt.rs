@@ -72,7 +72,8 @@ impl Manager {
             return;
         };
         let partner = active.jobs[job.at()].partner;
-        let Attempt { outcomes, relay, reached, untried, recognises, repeatable, unreadable, passed_on, told_time, .. } = attempt;
+        let Attempt { outcomes, relay, reached, untried, recognises, repeatable, unreadable, passed_on, told_time, trouble, .. } = attempt;
+        let from_somebody = active.stored.envelope.sender.is_some();
         // Lost connections are the partner's, not the message's; what cannot be read here is neither's.
         let lost = |outcome: &Outcome| matches!(outcome, Outcome::Deferred(failure) if failure.remote.is_none());
         let was_lost = partner && !unreadable && !untried && outcomes.iter().any(lost);
@@ -84,6 +85,10 @@ impl Manager {
         for (at, (passed_on, told)) in active.jobs[job.at()].members.iter().zip(passed_on.into_iter().zip(told_time)) {
             let target = &mut active.recipients[*at];
             (target.passed_on, target.traced, target.untold) = (passed_on, traced(told), untried);
+        }
+        // Not of notices and bounces: they would breed.
+        if let Some(trouble) = trouble.filter(|_| from_somebody) {
+            self.tell_of(job.id, trouble);
         }
         if again || (!reached && !untried) {
             self.note_unreached(&to, outcomes.iter().find_map(failure), partner);

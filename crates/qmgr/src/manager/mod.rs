@@ -11,6 +11,7 @@ mod conclude;
 mod intake;
 mod load;
 mod start;
+mod trouble;
 
 use crate::clock::{Clock, Now};
 use crate::entry::{Active, Entry, JobId, Line, State, Target};
@@ -65,6 +66,8 @@ pub enum Event {
     /// The notifications of a message are durable, or were not written.
     Reported(QueueId, Result<(), spool::Error>),
     Moved(Result<(), spool::Error>),
+    /// A notice about a session is durable, or was not written.
+    Noticed(QueueId, Result<(), spool::Error>),
     Flushed(Result<(), spool::Error>),
     Unlinked(Vec<QueueId>),
     Admin(Admin),
@@ -185,6 +188,7 @@ pub struct Manager {
     unreported: HashMap<QueueId, Vec<Target>>,
     /// The last notification could not be written.
     report_fault: bool,
+    notice_rate: daemon::Hourly,
 }
 
 #[derive(Default)]
@@ -280,6 +284,7 @@ impl Manager {
             Event::Greeted { to, there } => self.greeted(&to, there),
             Event::Reported(id, written) => self.reported(id, written),
             Event::Moved(result) => self.moved(result),
+            Event::Noticed(id, written) => self.noticed(id, written),
             Event::Flushed(result) => self.flushed(result),
             Event::Unlinked(ids) => ids.into_iter().for_each(|id| self.outcomes.unlinked(id)),
             Event::Admin(admin) => self.admin(admin),

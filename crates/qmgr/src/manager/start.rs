@@ -94,6 +94,7 @@ impl Manager {
             aside: HashMap::new(),
             unreported: HashMap::new(),
             report_fault: false,
+            notice_rate: daemon::Hourly::default(),
         };
         manager.take_files(names);
         manager.take_segments(&generations);

@@ -160,7 +160,7 @@ impl Rewriter {
     /// The header of a message that leaves by SMTP; `None` when nothing changes.
     pub async fn generic_header(&self, header: &[u8]) -> Result<Option<Vec<u8>>, Unavailable> {
         let (mut text, mut copied) = (Vec::new(), 0);
-        for field in message::header::fields(header) {
+        for field in message::fields(header) {
             if let Some(changed) = self.field(&field, Form::Generic).await? {
                 text.extend_from_slice(&header[copied..field.offset()]);
                 text.extend_from_slice(&changed);

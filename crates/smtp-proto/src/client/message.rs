@@ -21,17 +21,27 @@ pub struct Settings {
     /// it cannot be told whether the server has the message, so that this is for those who recognise a repetition; others get DATA,
     /// which also spares the bytes of a message that no recipient gets.
     pub chunking: bool,
+    /// Keep what is said, for [`super::Session::transcript`].
+    pub transcript: bool,
 }
 
 impl Settings {
     /// SMTP with opportunistic TLS, as to any host of the Internet.
     pub fn smtp(helo_name: &str) -> Settings {
-        Settings { lmtp: false, helo_name: helo_name.into(), tls: TlsUse::May, credentials: None, auth_without_tls: false, chunking: false }
+        Settings {
+            lmtp: false,
+            helo_name: helo_name.into(),
+            tls: TlsUse::May,
+            credentials: None,
+            auth_without_tls: false,
+            chunking: false,
+            transcript: false,
+        }
     }
 
     /// LMTP on a Unix socket, as to `deliver`.
     pub fn lmtp(helo_name: &str) -> Settings {
-        Settings { lmtp: true, helo_name: helo_name.into(), tls: TlsUse::Never, credentials: None, auth_without_tls: false, chunking: true }
+        Settings { lmtp: true, tls: TlsUse::Never, chunking: true, ..Settings::smtp(helo_name) }
     }
 }
 

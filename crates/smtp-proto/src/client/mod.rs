@@ -26,6 +26,7 @@ pub use message::{
     Awaited, Body, Capabilities, Credentials, Error, Limits, Message, Phase, Report, Said, Settings, Stage, Step, TlsUse,
 };
 
+use crate::Transcript;
 use crate::input::Input;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mail_types::{Reply, Secret};
@@ -44,6 +45,9 @@ pub struct Session {
     tls: bool,
     /// Replies heard so far.
     heard: u64,
+    transcript: Option<Transcript>,
+    /// There was a transaction.
+    used: bool,
     /// The last transaction did not end by an accepted message: RSET comes before the next.
     reset_due: bool,
     report: Option<Report>,
@@ -73,6 +77,7 @@ impl Session {
     pub fn new(settings: Settings) -> Session {
         Session {
             tls: settings.tls == TlsUse::Wrapped,
+            transcript: settings.transcript.then(Transcript::default),
             settings,
             state: State::Greeting,
             input: Input::default(),
@@ -80,6 +85,7 @@ impl Session {
             out: Vec::new(),
             capabilities: Capabilities::default(),
             heard: 0,
+            used: false,
             reset_due: false,
             report: None,
             error: None,
@@ -143,7 +149,15 @@ impl Session {
         debug_assert!(matches!(self.state, State::Ready), "deliver() before Ready");
         match Transaction::begin(message, &self.settings, &self.capabilities, self.reset_due) {
             Ok(mut transaction) => {
+                if self.used {
+                    // What was said about other messages.
+                    self.transcript = self.settings.transcript.then(Transcript::default);
+                }
+                self.used = true;
                 transaction.pump(&mut self.out);
+                if let Some(transcript) = &mut self.transcript {
+                    transaction.said().for_each(|line| transcript.said(&line));
+                }
                 self.state = State::Transaction(Box::new(transaction));
             }
             Err(report) => self.report = Some(report),
@@ -203,11 +217,24 @@ impl Session {
         Awaited { phase, replies: self.heard }
     }
 
+    /// What was said in this transaction, and before the first one; without messages and passwords. Empty unless `Settings::transcript`.
+    pub fn transcript(&self) -> String {
+        self.transcript.as_ref().map(Transcript::text).unwrap_or_default()
+    }
+
     pub fn is_tls(&self) -> bool {
         self.tls
     }
 
     fn send(&mut self, line: &str) {
+        self.send_shown(line, line);
+    }
+
+    /// A line that is shown to people in another form.
+    fn send_shown(&mut self, line: &str, shown: &str) {
+        if let Some(transcript) = &mut self.transcript {
+            transcript.said(shown);
+        }
         self.out.extend_from_slice(line.as_bytes());
         self.out.extend_from_slice(b"\r\n");
     }
@@ -228,6 +255,9 @@ impl Session {
 
     fn heard(&mut self, reply: Reply) {
         self.heard += 1;
+        if let Some(transcript) = &mut self.transcript {
+            transcript.heard(&reply.to_string());
+        }
         if reply.code() == 421 && !matches!(self.state, State::Greeting | State::Quit) {
             if let State::Transaction(transaction) = &mut self.state {
                 transaction.closing(&reply);
@@ -263,12 +293,15 @@ impl Session {
             State::AuthPlain if reply.code() / 100 == 2 => self.state = State::Ready,
             State::AuthLogin(rest) if reply.code() == 334 && !rest.is_empty() => {
                 let secret = rest.pop().expect("checked by the guard");
-                self.send(secret.reveal());
+                self.send_shown(secret.reveal(), "(a part of the login)");
             }
             State::AuthLogin(rest) if reply.code() / 100 == 2 && rest.is_empty() => self.state = State::Ready,
             State::AuthPlain | State::AuthLogin(_) => self.fail(Error::AuthRefused(reply)),
             State::Transaction(transaction) => {
                 transaction.heard(reply, &mut self.out);
+                if let Some(transcript) = &mut self.transcript {
+                    transaction.said().for_each(|line| transcript.said(&line));
+                }
                 if transaction.is_over() {
                     let State::Transaction(transaction) = std::mem::replace(&mut self.state, State::Ready) else {
                         unreachable!("matched above")
@@ -314,7 +347,7 @@ impl Session {
             // RFC 4616 §2
             let message = Secret::new(format!("\0{}\0{}", credentials.login, credentials.password.reveal()));
             let line = Secret::new(format!("AUTH PLAIN {}", STANDARD.encode(message.reveal())));
-            self.send(line.reveal());
+            self.send_shown(line.reveal(), "AUTH PLAIN (login)");
             self.state = State::AuthPlain;
         } else if offers("LOGIN") {
             self.send("AUTH LOGIN");

@@ -131,6 +131,39 @@ fn xforward_comes_before_mail_where_it_is_announced_and_its_refusal_is_no_obstac
 }
 
 #[test]
+fn a_transcript_has_neither_messages_nor_passwords() {
+    let credentials = Some(Credentials { login: "me".into(), password: mail_types::Secret::new("opensesame") });
+    let mut session = ready_to_log_in(Settings { transcript: true, auth_without_tls: true, credentials, ..smtp() });
+    session.receive(b"235 2.7.0 ok\r\n");
+    run(&mut session);
+    session.deliver(message(&["b@y.test"], "Subject: secret\r\n\r\nx\r\n"));
+    run(&mut session);
+    for reply in ["250 Ok\r\n", "250 Ok\r\n", "354 go\r\n", "502 5.5.1 What?\r\n"] {
+        session.receive(reply.as_bytes());
+        run(&mut session);
+    }
+    let text = session.transcript();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    assert_eq!(
+        lines[..6],
+        ["In:  220 hi", "Out: EHLO me.test", "In:  250 there PIPELINING AUTH PLAIN", "Out: AUTH PLAIN (login)", "In:  235 2.7.0 ok", "Out: MAIL FROM:<a@x.test>"]
+    );
+    assert!(text.contains("Out: (the message)") && text.ends_with("In:  502 5.5.1 What?\r\n"), "{text}");
+    assert!(!text.contains("secret") && !text.contains("bWU"), "{text}");
+    // The next message has its own.
+    session.deliver(message(&["c@y.test"], "x\r\n"));
+    assert!(!session.transcript().contains("b@y.test"));
+    assert_eq!(Session::new(smtp()).transcript(), "");
+}
+
+fn ready_to_log_in(settings: Settings) -> Session {
+    let mut session = Session::new(settings);
+    tell(&mut session, "220 hi\r\n");
+    tell(&mut session, "250-there\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n");
+    session
+}
+
+#[test]
 fn nothing_is_sent_when_nobody_is_accepted() {
     let mut session = ready(smtp(), "");
     session.deliver(message(&["b@y.test"], "x\r\n"));

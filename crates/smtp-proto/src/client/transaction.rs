@@ -22,6 +22,8 @@ pub(super) struct Transaction {
     accepted: Vec<bool>,
     body: BodyState,
     out_of_step: bool,
+    /// What was said since it was last asked for, for a transcript.
+    said: Option<Vec<String>>,
     /// The message itself was accepted or refused by the server, which ends the transaction on its side.
     concluded: bool,
 }
@@ -108,6 +110,7 @@ impl Transaction {
             accepted: vec![false; count],
             body: BodyState::NotYet,
             out_of_step: false,
+            said: settings.transcript.then(Vec::new),
             concluded: false,
         })
     }
@@ -130,6 +133,18 @@ impl Transaction {
 
     pub(super) fn into_report(self) -> Report {
         Report { recipients: self.verdicts }
+    }
+
+    /// Command lines, and a word for the message.
+    pub(super) fn said(&mut self) -> impl Iterator<Item = String> {
+        self.said.as_mut().map(std::mem::take).unwrap_or_default().into_iter()
+    }
+
+    /// Notes the commands that were written since `out` had this length.
+    fn note(&mut self, out: &[u8], from: usize) {
+        if let Some(said) = &mut self.said {
+            said.extend(out[from..].split(|b| *b == b'\n').take(1).map(|line| String::from_utf8_lossy(line).trim_end().to_owned()));
+        }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -157,6 +172,7 @@ impl Transaction {
     /// Sends what may be sent: with PIPELINING as much as there is (RFC 2920 §3.1), else one command per reply.
     pub(super) fn pump(&mut self, out: &mut Vec<u8>) {
         while self.next != Next::Nothing && (self.pipelining || self.due.is_empty()) {
+            let from = out.len();
             match self.next {
                 Next::Reset => {
                     out.extend_from_slice(b"RSET\r\n");
@@ -196,6 +212,9 @@ impl Transaction {
                     self.next = Next::Nothing;
                 }
                 Next::Nothing => unreachable!("the loop's condition"),
+            }
+            if out.len() > from {
+                self.note(out, from);
             }
         }
     }
@@ -348,6 +367,9 @@ impl Transaction {
                 self.due.push_back(Due::Message);
             }
             return;
+        }
+        if let Some(said) = &mut self.said {
+            said.push("(the message)".to_owned());
         }
         match &self.message.body {
             Body::Memory(bytes) => {
