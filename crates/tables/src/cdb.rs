@@ -123,6 +123,7 @@ impl Cdb {
         Ok(all)
     }
 
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         // As many slots as it needs twice.
         self.tables.iter().map(|(_, slots)| *slots as usize / 2).sum()

@@ -1,5 +1,7 @@
 //! `facteur config show` and `facteur config check`.
 
+mod strangers;
+
 use crate::EXIT_SETTINGS;
 use crate::cli::Globals;
 use config::{Config, Problem, Report, Shown};
@@ -31,6 +33,9 @@ enum ConfigCommand {
         names: Vec<String>,
     },
     /// Find every mistake at once, with file, line and a hint; exit code 2 when there is one
+    ///
+    /// Tables and certificates that the settings name are opened as well. Where authd is running, some addresses of virtual_mailbox_maps are
+    /// asked for: those without an account are told as a warning.
     Check,
 }
 
@@ -85,7 +90,11 @@ fn check(globals: &Globals) -> anyhow::Result<ExitCode> {
     let file = globals.settings_file();
     warnings(&file).iter().for_each(|warning| eprintln!("warning: {warning}"));
     let report = match Config::load(&file) {
-        Ok(config) => Report { problems: behind_the_settings(&config) },
+        Ok(config) => {
+            let context = tables::Context::local(config.directory());
+            strangers::warnings(&config, &context).iter().for_each(|warning| eprintln!("warning: {warning}"));
+            Report { problems: behind_the_settings(&config) }
+        }
         Err(report) => report,
     };
     if globals.json {
