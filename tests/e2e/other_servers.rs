@@ -2,6 +2,23 @@
 
 use e2e::{Exim, OpenSmtpd, PortBase, Server, Smtp, Unpacked, eventually};
 
+/// RFC 3030, chosen by `smtp_chunking`: Exim logs such a message with a K.
+#[test]
+fn we_send_to_exim_by_bdat() {
+    let ports = PortBase::take();
+    let settings = format!(
+        "[smtpd]\nmynetworks = [\"127.0.0.0/8\"]\n[routing]\ntransport_maps = [\"inline:{{far.test=smtp:[127.0.0.1]:{}}}\"]\n\
+         [outbound]\nsmtp_tls_security_level = \"encrypt\"\nsmtp_chunking = true\n",
+        ports.spare(1)
+    );
+    let server = Server::builder().settings(&settings).start();
+    let Some(exim) = Exim::start("we_send_to_exim_by_bdat", ports.spare(1), server.smtp_port()) else { return };
+    we_send_to_the_peer(exim.peer(), &server);
+    let log = exim.peer().log();
+    let received: Vec<&str> = log.lines().filter(|line| line.contains(" <= alice@example.test ")).collect();
+    assert!(received.len() >= 10 && received.iter().all(|line| line.contains(" K ")), "{log}");
+}
+
 /// Trusts the peers as a backup MX or smarthost would be trusted, and sends far.test to `port`, with TLS at this level.
 fn server_beside(port: u16, level: &str) -> Server {
     let settings = format!(

@@ -428,6 +428,7 @@ impl Inner {
             tls,
             credentials: leaving.credentials.clone(),
             transcript: self.settings.transcript,
+            bdat: self.settings.section.smtp_chunking,
             ..client::Settings::smtp(&self.settings.helo_name)
         };
         let nexthop = destination.certificate_name();

@@ -149,4 +149,29 @@ mod tests {
             assert!(got.is_none() || rest == b"EHLO x\r\n", "{bytes:?}");
         }
     }
+
+    /// S27: whatever a stranger sends in front ends or is a header; no more is read than the longest one has.
+    #[tokio::test]
+    async fn any_bytes_are_a_header_or_an_error() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let words: [&[u8]; 8] = [b"PROXY ", SIGNATURE, b"TCP4 ", b"192.0.2.7 ", b"2001:db8::7 ", b"40000 ", b"\r\n", b"\x21\x11\x00\x0c"];
+        for _ in 0..20_000 {
+            let mut bytes = Vec::new();
+            for _ in 0..random() % 12 {
+                match random() % 3 {
+                    0 => bytes.push(random() as u8),
+                    _ => bytes.extend_from_slice(words[random() as usize % words.len()]),
+                }
+            }
+            bytes.resize(bytes.len() + 4000, b'x');
+            let (_, rest) = read_all(&bytes).await;
+            assert!(bytes.len() - rest.len() <= 16 + BLOCK_LIMIT, "{bytes:?}");
+        }
+    }
 }

@@ -48,6 +48,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         // The second folder is read only: sessions written by people are better seeds than bytes.
         command.arg(seeds);
         command.arg(format!("-max_total_time={}", arguments.seconds)).arg(format!("-artifact_prefix={}/", artifacts.display()));
+        // Words that the target's protocol has: `smtp.dict` for `smtp_server` and `smtp_client`.
+        let dictionary = folder.join(format!("{}.dict", target.split('_').next().unwrap_or_default()));
+        if dictionary.is_file() {
+            command.arg(format!("-dict={}", dictionary.display()));
+        }
         // One input may take ten seconds and half a gigabyte: more is a find too.
         command.args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", "-print_final_stats=0", "-verbosity=0"]);
         tools::run(command.current_dir(&folder))?;
@@ -61,7 +66,7 @@ fn seeds(folder: &std::path::Path) -> anyhow::Result<PathBuf> {
     for (at, path) in tools::files(&tools::root().join("tests/transcripts"), ".txt")?.iter().enumerate() {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let said: String = text.lines().filter_map(|line| line.strip_prefix("C: ")).map(|line| format!("{line}\r\n")).collect();
-        for (options, name) in [(0, "a"), (1, "b")] {
+        for (options, name) in [(0, "a"), (1, "b"), (64, "c")] {
             let seed = [&[options, at as u8], said.as_bytes()].concat();
             std::fs::write(folder.join(format!("{at}{name}")), seed).with_context(|| format!("cannot write into {}", folder.display()))?;
         }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&[options, seed], input)) = data.split_first_chunk::<2>().map(|(a, b)| (a, b)) else { return };
-    let settings = if options & 1 == 0 { Settings::smtp("us.test") } else { Settings::lmtp("us.test") };
+    let mut settings = if options & 1 == 0 { Settings::smtp("us.test") } else { Settings::lmtp("us.test") };
+    (settings.transcript, settings.bdat) = (options & 2 != 0, options & 4 != 0);
     let mut session = Session::new(settings);
     let to = |s: &str| Recipient::new(Address::parse(s).expect("address"));
     let message = Message {
@@ -22,7 +23,8 @@ fuzz_target!(|data: &[u8]| {
     let mut parts = fuzz::pieces(input, seed);
     for _ in 0..200_000 {
         match session.step() {
-            Step::Send(_) | Step::Finished(_) => {}
+            Step::Send(_) => {}
+            Step::Finished(_) => assert!(session.transcript().len() < 100_000, "a transcript without bound"),
             Step::NeedInput => match parts.next() {
                 Some(part) => session.receive(part),
                 None => session.closed(),

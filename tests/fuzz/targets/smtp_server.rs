@@ -46,6 +46,14 @@ fuzz_target!(|data: &[u8]| {
     settings.tls_auth_only = options & 16 != 0;
     settings.size_limit = if options & 32 == 0 { 0 } else { 200 };
     settings.forbid_unauth_pipelining = false;
+    // All that hosts of ours may ask for; a login and a local client may wish for more.
+    if options & 64 != 0 {
+        (settings.xclient, settings.xforward, settings.etrn, settings.private) = (true, true, true, true);
+        (settings.deliver_by, settings.future_release, settings.tls_auth_only) = (Some(60), 3600, false);
+    }
+    if options & 128 != 0 {
+        (settings.recipient_limit, settings.recipient_domain_limit, settings.transaction_limit) = (2, 1, 3);
+    }
     let settings = Arc::new(settings);
     // How the bytes were cut decides what "behind STARTTLS in the same segment" means: there, cuts differ by design.
     let starttls = input.to_ascii_uppercase().windows(8).any(|w| w == b"STARTTLS");

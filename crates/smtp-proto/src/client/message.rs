@@ -21,6 +21,8 @@ pub struct Settings {
     /// it cannot be told whether the server has the message, so that this is for those who recognise a repetition; others get DATA,
     /// which also spares the bytes of a message that no recipient gets.
     pub chunking: bool,
+    /// Send messages by BDAT to all who announce CHUNKING: once the answers to MAIL and RCPT are there, in one write.
+    pub bdat: bool,
     /// Keep what is said, for [`super::Session::transcript`].
     pub transcript: bool,
 }
@@ -35,6 +37,7 @@ impl Settings {
             credentials: None,
             auth_without_tls: false,
             chunking: false,
+            bdat: false,
             transcript: false,
         }
     }

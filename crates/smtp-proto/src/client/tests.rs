@@ -131,6 +131,28 @@ fn xforward_comes_before_mail_where_it_is_announced_and_its_refusal_is_no_obstac
 }
 
 #[test]
+fn bdat_goes_to_those_who_take_it_once_somebody_is_accepted() {
+    let chosen = Settings { bdat: true, ..smtp() };
+    let mut session = ready(chosen.clone(), "250-PIPELINING\r\n");
+    session.deliver(message(&["b@y.test"], "x\r\n"));
+    assert!(run(&mut session).0.ends_with("DATA\r\n"), "CHUNKING is not announced");
+    for answer in ["250 Ok\r\n", "550 5.1.1 no\r\n"] {
+        let mut session = ready(chosen.clone(), "250-PIPELINING\r\n250-CHUNKING\r\n");
+        session.deliver(message(&["b@y.test"], ".x\r\n"));
+        assert_eq!(run(&mut session).0, "MAIL FROM:<a@x.test>\r\nRCPT TO:<b@y.test>\r\n");
+        assert_eq!(tell(&mut session, "250 Ok\r\n"), "");
+        session.receive(answer.as_bytes());
+        if answer.starts_with("550") {
+            assert_eq!(finished(&mut session), [(Some(Stage::Recipient), "550 5.1.1 no".into())]);
+            continue;
+        }
+        assert_eq!(run(&mut session).0, "BDAT 4 LAST\r\n.x\r\n");
+        session.receive(b"250 2.0.0 queued\r\n");
+        assert_eq!(finished(&mut session), [(Some(Stage::Message), "250 2.0.0 queued".into())]);
+    }
+}
+
+#[test]
 fn a_transcript_has_neither_messages_nor_passwords() {
     let credentials = Some(Credentials { login: "me".into(), password: mail_types::Secret::new("opensesame") });
     let mut session = ready_to_log_in(Settings { transcript: true, auth_without_tls: true, credentials, ..smtp() });

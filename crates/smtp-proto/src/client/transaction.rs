@@ -100,7 +100,7 @@ impl Transaction {
         Ok(Transaction {
             lmtp: settings.lmtp,
             pipelining: capabilities.pipelining,
-            chunking: (settings.chunking && capabilities.xfacteur || binary) && capabilities.chunking,
+            chunking: (settings.chunking && capabilities.xfacteur || settings.bdat || binary) && capabilities.chunking,
             forward: forward::commands(&message.forward, &capabilities.xforward),
             capabilities: capabilities.clone(),
             next: if reset { Next::Reset } else { Next::Forward(0) },
