@@ -10,6 +10,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 #[path = "server/deciding.rs"]
 mod deciding;
+#[path = "server/relaying.rs"]
+mod relaying;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 

@@ -83,6 +83,39 @@ async fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
     assert!(talk(&tls, &files.roots, "c.test", &[]).await.is_err());
 }
 
+/// S23: a name that is none is answered by an alert or by the default certificate, and never looked for as a file or a pattern.
+#[tokio::test]
+async fn names_that_are_none_get_an_alert_or_the_default_certificate() {
+    let mut files = Files::new();
+    files.make("a", "a.test");
+    let tls = files.server("[tls]\ncert_file = \"a.pem\"\nkey_file = \"a.key\"").expect("sound");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let client = Arc::new(builder.with_root_certificates(files.roots.clone()).with_no_client_auth());
+    let placeholder = "placeholder-name.test";
+    for name in ["placeholder-name.tes\\", "placeholder\0name.test", "../../../../../etc/pw", "*********************", "placeholder-name.tes\u{7f}"] {
+        assert_eq!(name.len(), placeholder.len());
+        let name_of = ServerName::try_from(placeholder).expect("name");
+        let mut hello = Vec::new();
+        let mut connection = rustls::ClientConnection::new(client.clone(), name_of).expect("client");
+        connection.write_tls(&mut hello).expect("a hello");
+        let at = hello.windows(placeholder.len()).position(|w| w == placeholder.as_bytes()).expect("the name is in it");
+        hello[at..at + placeholder.len()].copy_from_slice(name.as_bytes());
+        let (mut a, b) = UnixStream::pair().expect("sockets");
+        let server = async { drop(Stream::try_from(b).expect("stream").upgrade_tls(&tls).await) };
+        let client = async {
+            a.write_all(&hello).await.expect("write");
+            let mut answer = [0; 1];
+            let got = a.read(&mut answer).await.unwrap_or(0);
+            drop(a);
+            // An alert, a part of a handshake, or the end.
+            assert!(got == 0 || [21, 22].contains(&answer[0]), "{name:?}: {answer:?}");
+        };
+        tokio::join!(server, client);
+    }
+    assert_eq!(talk(&tls, &files.roots, "a.test", &[]).await.expect("others are served"), "a.test");
+}
+
 #[tokio::test]
 async fn a_client_of_another_protocol_gets_an_alert() {
     let mut files = Files::new();

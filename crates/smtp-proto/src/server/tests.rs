@@ -127,6 +127,31 @@ fn auth_lines_are_bounded() {
     assert_eq!(tell(&mut session, &"A".repeat(13_000)), ["CancelAuth", "500 5.5.6 Authentication exchange line is too long\r\n"]);
 }
 
+/// S5: who has logged in stays so over EHLO and RSET (RFC 4954 §4, RFC 5321 §4.1.1.5); TLS, or another client by XCLIENT, begins anew.
+#[test]
+fn a_login_outlives_rset_and_ehlo_but_neither_starttls_nor_xclient() {
+    let logged_in = || {
+        let mut session = greeted(|s| (s.tls_auth_only, s.xclient) = (false, true));
+        session.login = Some("ann".into());
+        for command in ["RSET", "EHLO other", "HELO other", "NOOP"] {
+            tell(&mut session, &format!("{command}\r\n"));
+            assert_eq!(session.login(), Some("ann"), "{command}");
+        }
+        session
+    };
+    let mut session = logged_in();
+    assert_eq!(tell(&mut session, "STARTTLS\r\n").last().map(String::as_str), Some("StartTls"));
+    session.tls_started();
+    assert_eq!((session.login(), session.hello()), (None, None));
+    assert!(tell(&mut session, "MAIL FROM:<a@x.test>\r\n").concat().starts_with("503"));
+    let mut session = logged_in();
+    tell(&mut session, "XCLIENT ADDR=192.0.2.7\r\n");
+    assert_eq!(session.login(), None);
+    let mut session = logged_in();
+    tell(&mut session, "MAIL FROM:<a@x.test>\r\nRSET\r\nRCPT TO:<b@here.test>\r\n");
+    assert!(session.transaction().is_none());
+}
+
 /// S6: aborted exchanges leave nothing behind.
 #[test]
 fn an_aborted_exchange_is_forgotten() {
