@@ -1,5 +1,7 @@
 //! Time as an argument: a clock that only goes forward for waiting, and the wall's for ages and dates.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment.
@@ -18,16 +20,30 @@ impl Now {
 }
 
 /// Where `Now` comes from.
-#[derive(Debug, Clone)]
-pub struct Clock(Instant);
+#[derive(Clone)]
+pub struct Clock {
+    started: Instant,
+    wall: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
 
 impl Clock {
     pub fn start() -> Clock {
-        Clock(Instant::now())
+        Clock::with_wall(SystemTime::now)
+    }
+
+    /// With another clock on the wall, which may be set while we look.
+    pub fn with_wall(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Clock {
+        Clock { started: Instant::now(), wall: Arc::new(wall) }
     }
 
     pub fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { ms: self.0.elapsed().as_millis() as u64, unix_micros: unix.as_micros() as u64 }
+        let unix = (self.wall)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { ms: self.started.elapsed().as_millis() as u64, unix_micros: unix.as_micros() as u64 }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({:?})", self.now())
     }
 }

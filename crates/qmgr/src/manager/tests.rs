@@ -26,6 +26,10 @@ impl Bench {
     }
 
     async fn with(relay: u16, settings: &str) -> Bench {
+        Bench::at_wall(relay, settings, Clock::start()).await
+    }
+
+    async fn at_wall(relay: u16, settings: &str, clock: Clock) -> Bench {
         let (dir, disk) = (testkit::temp_dir(), SimulatedDisk::new());
         let text = format!(
             "hostname = \"mx.test\"\nspool_directory = \"/spool\"\nrun_directory = \"{}\"\n[routing]\nmydestination = []\n\
@@ -40,7 +44,8 @@ impl Bench {
         let settings = WriterSettings { free_space_floor_bytes: 0, ..WriterSettings::new("/spool") };
         let settings = WriterSettings { segment_bytes: 8 << 20, first_segment_bytes: 8 << 20, ..settings };
         let writer = SpoolWriter::open_on(Arc::new(disk.clone()), settings).expect("spool");
-        let (manager, inputs, handles) = Manager::open(Arc::new(disk.clone()), carriers).await.expect("queue");
+        let (mut manager, inputs, handles) = Manager::open(Arc::new(disk.clone()), carriers).await.expect("queue");
+        manager.clock = clock;
         let (stop, stopped) = oneshot::channel();
         let stopped = async move { drop(stopped.await) };
         let running = tokio::spawn(manager.run(inputs, stopped, Duration::from_secs(2)));
@@ -258,6 +263,47 @@ async fn mail_whose_table_never_answers_expires() {
     // It, and then the report to its sender.
     bench.queued(0).await;
     bench.end().await;
+}
+
+/// Q15: a clock on the wall that jumps ten years ahead and ten years back bounces nothing, and nothing sleeps for ever.
+#[tokio::test]
+async fn a_clock_that_jumps_bounces_no_mail_and_stops_none() {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400;
+    let shift = Arc::new(std::sync::atomic::AtomicI64::new(0));
+    let seen = shift.clone();
+    let clock = Clock::with_wall(move || {
+        let (now, shift) = (std::time::SystemTime::now(), seen.load(std::sync::atomic::Ordering::SeqCst));
+        let by = Duration::from_secs(shift.unsigned_abs());
+        if shift < 0 { now - by } else { now + by }
+    });
+    let far = Sink::smtp().on("RCPT TO:<late@", Act::reply("450 4.2.1 come back later")).start().await;
+    let settings = "[qmgr]\nminimal_backoff_time = \"1s\"\nmaximal_backoff_time = \"1s\"\ndelay_warning_time = \"0h\"\n";
+    let bench = Bench::at_wall(far.port(), settings, clock).await;
+    let deliver = Sink::lmtp().start_unix(&bench.dir.path().join("lmtp")).await;
+    for _ in 0..20 {
+        bench.send("late@far.test").await;
+    }
+    let attempts = || far.commands().iter().filter(|c| c.starts_with("RCPT TO:<late@")).count();
+    wait_for("the first attempts", || attempts() == 20 && bench.counts.lock().deferred == 20).await;
+    for (round, years) in [TEN_YEARS, 0, -TEN_YEARS, 0].into_iter().enumerate() {
+        let before = attempts();
+        shift.store(years, std::sync::atomic::Ordering::SeqCst);
+        // By their own time, and by an administrator's word.
+        bench.command(Command::Flush(Which::All)).await.expect("known");
+        wait_for("further attempts", || attempts() >= before + 20 && bench.counts.lock().deferred == 20).await;
+        bench.send("zoe@far.test").await;
+        wait_for("new mail", || far.messages().len() == round + 1).await;
+    }
+    wait_for("attempts by their own time", || attempts() > 120).await;
+    bench.queued(20).await;
+    assert_eq!((deliver.messages().len(), bench.files().iter().filter(|id| id.as_str().starts_with('Z')).count()), (0, 0), "no bounce");
+    bench.end().await;
+}
+
+/// Q7: what waits costs little memory; a hundred thousand of them less than 20 MiB.
+#[test]
+fn a_waiting_message_costs_little() {
+    assert!(size_of::<(QueueId, crate::entry::Entry)>() <= 160, "{}", size_of::<(QueueId, crate::entry::Entry)>());
 }
 
 #[tokio::test]

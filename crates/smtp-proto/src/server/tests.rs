@@ -133,7 +133,7 @@ fn a_login_outlives_rset_and_ehlo_but_neither_starttls_nor_xclient() {
     let logged_in = || {
         let mut session = greeted(|s| (s.tls_auth_only, s.xclient) = (false, true));
         session.login = Some("ann".into());
-        for command in ["RSET", "EHLO other", "HELO other", "NOOP"] {
+        for command in ["RSET", "HELO other", "EHLO other", "NOOP"] {
             tell(&mut session, &format!("{command}\r\n"));
             assert_eq!(session.login(), Some("ann"), "{command}");
         }
