@@ -100,6 +100,9 @@ settings! {
         smtp_min_data_rate: u32 = 500u32, in 0..=1_000_000, was "Postfix smtp_min_data_rate, smtp_per_request_deadline";
         /// Time for the answer to the whole message. An answer that comes later leaves open whether the other host has the message, which it then gets again.
         smtp_data_done_timeout: Duration = minutes(10), in secs(1)..=hours(1), was "Postfix smtp_data_done_timeout";
+        /// Hosts without MT-PRIORITY get the priority of a message in its header, as `MT-Priority` (RFC 6758), for the next one that knows it; such fields that were there are
+        /// replaced, which breaks signatures over them.
+        smtp_priority_header: bool = false;
         /// Messages go by BDAT (RFC 3030) to hosts that announce CHUNKING, and not by DATA. Binary messages always do.
         smtp_chunking: bool = false;
         /// Content filters and other hosts that announce XFORWARD are told which client a message came from: name, address, HELO, protocol, and the queue id here.

@@ -236,6 +236,9 @@ settings! {
         smtpd_future_release_limit: Duration = secs(0), in secs(0)..=minutes(525_600);
         /// The highest priority (MT-PRIORITY, up to 9) that clients may ask for who have logged in or are of `mynetworks`. Others get 0 at most.
         smtpd_priority_limit: u32 = 4u32, in 0..=9;
+        /// Whether the header field `MT-Priority` (RFC 6758) stands for a priority that MAIL does not name: that of clients who have logged in or are of `mynetworks`, up to
+        /// `smtpd_priority_limit`. Anybody can write such a field: only where those clients are to be believed.
+        smtpd_priority_header: bool = false;
         /// Whether REQUIRETLS is offered under TLS: such a message leaves only to hosts that prove who they are and offer it too, or goes back. It is not
         /// offered where `smtp_tls_security_level` is `none`.
         requiretls_enable: bool = true, was "Postfix requiretls_enable";

@@ -3,7 +3,7 @@
 use crate::attempt::{Attempt, Trouble, TroubleKind, is_protocol_trouble};
 use crate::bind::Bind;
 use crate::connection::{Connection, OpenError, Sent};
-use crate::form::{Converted, Forms};
+use crate::form::{self, Converted, Forms};
 use crate::hosts::{self, Host, Wanted};
 use crate::logins::Logins;
 use crate::policy::{NameMatch, Policies};
@@ -327,8 +327,10 @@ impl Inner {
                 return (Next::NewConnection, false);
             }
             let (chosen, capabilities) = (job.chosen(&open), connection.capabilities());
-            let formed = self.forms.of(job.message, chosen, job.repeat, capabilities, proved, &mut job.converted).await;
-            let message = match formed {
+            let tunnelled = self.settings.section.smtp_priority_header && !capabilities.priority && !way.destination.is_lmtp();
+            let host = form::Host { capabilities, proved, tunnelled };
+            let formed = self.forms.of(job.message, chosen, job.repeat, host, &mut job.converted).await;
+            let (message, body) = match formed {
                 Ok(formed) => formed,
                 // What this host cannot take another may.
                 Err(outcome @ Outcome::Bounced(_)) => {
@@ -341,7 +343,7 @@ impl Inner {
                     return (Next::Done, true);
                 }
             };
-            let Sent { report, lost, local_fault } = connection.send(message, &job.message.body, &self.settings).await;
+            let Sent { report, lost, local_fault } = connection.send(message, &body, &self.settings).await;
             if let Some((kind, why)) = trouble(&report, lost.as_ref(), local_fault.as_ref()) {
                 let (host, transcript) = (connection.host.clone(), connection.transcript());
                 job.trouble.get_or_insert(Trouble { kind, host, transcript, why });

@@ -1,5 +1,6 @@
 //! The form in which a host takes a message: its own, or converted where the host lacks BINARYMIME or 8BITMIME.
 
+use crate::message::HEADER_LIMIT as HEADER_BYTES;
 use crate::{Body, Message, demands, downgrade};
 use mail_types::{Address, BodyType, Failure, Outcome, Recipient, TlsWish};
 use smtp_proto::XFacteur;
@@ -23,6 +24,7 @@ pub(crate) struct Forms {
 /// A message as hosts take it that lack BINARYMIME, or 8BITMIME too: made once for all recipients and connections of a delivery.
 pub(crate) struct Converted {
     eight_bit: bool,
+    tunnelled: bool,
     body_type: BodyType,
     /// `None`: as it is.
     body: Option<Arc<Vec<u8>>>,
@@ -54,17 +56,35 @@ fn forward(message: &Message) -> Vec<(&'static str, Option<String>)> {
     ]
 }
 
+/// What a host is known by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Host<'a> {
+    pub capabilities: &'a Capabilities,
+    /// TLS has shown who it is.
+    pub proved: bool,
+    /// It gets the priority in the header (RFC 6758).
+    pub tunnelled: bool,
+}
+
 impl Forms {
-    /// The message for these recipients, in a form that the server takes. `Err`: there is none. `proved`: TLS has shown who the server is.
+    /// The message for these recipients, in a form that the server takes, and its bytes where they come piece by piece. `Err`: there is none.
     pub(crate) async fn of(
         &self,
         message: &Message,
         mut recipients: Vec<Recipient>,
         repeat: bool,
-        capabilities: &Capabilities,
-        proved: bool,
+        host: Host<'_>,
         converted: &mut Option<Converted>,
-    ) -> Result<client::Message, Outcome> {
+    ) -> Result<(client::Message, Body), Outcome> {
+        let Host { capabilities, proved, tunnelled } = host;
+        let changed;
+        let message = match tunnelled {
+            true => {
+                changed = Message { body: with_priority(message).await.map_err(|error| unread(&error))?, ..message.clone() };
+                &changed
+            }
+            false => message,
+        };
         let (mut body_type, mut body) = (message.body_type, as_it_is(&message.body));
         let eight_bit = capabilities.eight_bit_mime;
         let takes_it = match body_type {
@@ -73,10 +93,10 @@ impl Forms {
             BodyType::SevenBit => true,
         };
         if !takes_it {
-            let known = converted.take().filter(|known| known.eight_bit == eight_bit);
+            let known = converted.take().filter(|known| (known.eight_bit, known.tunnelled) == (eight_bit, tunnelled));
             let known = match known {
                 Some(known) => known,
-                None => self.convert(message, eight_bit).await?,
+                None => Converted { tunnelled, ..self.convert(message, eight_bit).await? },
             };
             body_type = known.body_type;
             if let Some(bytes) = &known.body {
@@ -107,17 +127,17 @@ impl Forms {
             require_tls: proved && message.wishes.tls == TlsWish::Required,
             xfacteur: Some(xfacteur),
         };
-        Ok(client::Message { mail, recipients, forward: forward(message), body })
+        Ok((client::Message { mail, recipients, forward: forward(message), body }, message.body.clone()))
     }
 
     async fn convert(&self, message: &Message, eight_bit: bool) -> Result<Converted, Outcome> {
         if message.body_type != BodyType::BinaryMime {
             let body = in_seven_bits(&message.body).await?.map(Arc::new);
-            return Ok(Converted { eight_bit, body_type: BodyType::SevenBit, body, _room: None });
+            return Ok(Converted { eight_bit, tunnelled: false, body_type: BodyType::SevenBit, body, _room: None });
         }
         let (bytes, room) = self.in_lines(message, eight_bit).await?;
         let body_type = if bytes.is_ascii() { BodyType::SevenBit } else { BodyType::EightBitMime };
-        Ok(Converted { eight_bit, body_type, body: Some(Arc::new(bytes)), _room: room })
+        Ok(Converted { eight_bit, tunnelled: false, body_type, body: Some(Arc::new(bytes)), _room: room })
     }
 
     /// RFC 3030 §3: what the host does not take as it is becomes valid MIME in lines, or is returned. A DKIM signature over binary parts
@@ -146,6 +166,24 @@ impl Forms {
     }
 }
 
+/// RFC 6758 §3.3: the fields that are there go, and what is the message's priority stands in one of ours.
+async fn with_priority(message: &Message) -> std::io::Result<Body> {
+    let header = message.body.header().await?;
+    let (mut text, mut copied, mut found) = (Vec::with_capacity(header.len() + 20), 0, false);
+    for field in message::fields(&header).filter(|field| field.is("MT-Priority")) {
+        text.extend_from_slice(&header[copied..field.offset()]);
+        copied = field.offset() + field.raw().len();
+        found = true;
+    }
+    let priority = message.wishes.priority;
+    if !found && (priority == 0 || header.is_empty()) {
+        return Ok(message.body.clone());
+    }
+    text.extend_from_slice(&header[copied..]);
+    let changed = [format!("MT-Priority: {priority}\r\n").as_bytes(), &text].concat();
+    Ok(message.body.with_header(&changed, header.len()))
+}
+
 fn as_it_is(body: &Body) -> client::Body {
     match body {
         Body::Memory(bytes) => client::Body::Memory(bytes.clone()),
@@ -170,9 +208,6 @@ async fn in_seven_bits(body: &Body) -> Result<Option<Vec<u8>>, Outcome> {
 fn unread(error: &std::io::Error) -> Outcome {
     Outcome::Deferred(Failure::local((4, 3, 0), format!("the message cannot be read from the spool: {error}")))
 }
-
-/// Headers are no longer than this (SECURITY, limits).
-const HEADER_BYTES: usize = 1 << 20;
 
 /// Whether the file has ASCII only: in its header, when `limit` bounds the look, else in all of it.
 async fn file_is_ascii(body: &Body, limit: usize) -> Result<bool, Outcome> {

@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+/// No header is longer (SECURITY, limits).
+pub(crate) const HEADER_LIMIT: usize = 1 << 20;
+
 /// A message to carry: what the envelope says, and its bytes.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -73,6 +76,25 @@ impl Body {
             Body::Memory(bytes) => bytes.as_ref().as_ref().len() as u64,
             Body::File { front, length, .. } => front.len() as u64 + length,
         }
+    }
+
+    /// The header with its empty line; of a message in a file nothing, when that is longer than any header.
+    pub async fn header(&self) -> io::Result<Vec<u8>> {
+        let body = match self {
+            Body::Memory(bytes) => {
+                let bytes = bytes.as_ref().as_ref();
+                return Ok(bytes[..message::header_length(bytes)].to_vec());
+            }
+            Body::File { .. } => self.clone(),
+        };
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut front = vec![0; usize::try_from(body.len()).unwrap_or(usize::MAX).min(HEADER_LIMIT)];
+            body.read_exact_at(&mut front, 0)?;
+            let whole = front.len() as u64 == body.len() || message::header_ends(&front);
+            front.truncate(if whole { message::header_length(&front) } else { 0 });
+            Ok(front)
+        });
+        reading.await.map_err(io::Error::other)?
     }
 
     /// Fills `buffer` with the octets from `at` on. Blocks on the disk; octets that are not there are an error.

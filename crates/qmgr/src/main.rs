@@ -47,7 +47,7 @@
 //!
 //! STANDARDS
 //!     RFC 5321 §4.5.4 (retry strategies), RFC 3461 and RFC 3464 (delivery status notifications), RFC 3463 (status codes),
-//!     RFC 2852 (deliver by), RFC 4865 (future release: such a message is `asleep`), RFC 6710 (priorities), RFC 8689 (REQUIRETLS).
+//!     RFC 2852 (deliver by), RFC 4865 (future release: such a message is `asleep`), RFC 6710 and RFC 6758 (priorities), RFC 8689 (REQUIRETLS).
 //!
 //! DIAGNOSTICS
 //!     One line per event and recipient: `queued`, `delivered`, `deferred`, `bounced`, `expired`, `removed`, with `queue_id`, `to`,

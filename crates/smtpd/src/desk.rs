@@ -471,6 +471,7 @@ impl Desk {
             hostname: self.service.hostname.clone(),
             hopcount_limit: self.world.hopcount_limit,
             tls_required: smtpd.tls_required_enable,
+            priority_limit: self.header_priority_limit(machine, &transaction.mail).await,
             header_limit: bytes(smtpd.smtpd_message_header_limit),
             journal_limit: bytes(smtpd.journal_message_limit),
         };

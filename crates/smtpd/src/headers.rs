@@ -35,6 +35,8 @@ pub(crate) struct Assembled {
     pub(crate) authors: Authors,
     /// `TLS-Required: No` (RFC 8689 §3).
     pub(crate) tls_optional: bool,
+    /// The one `MT-Priority` field (RFC 6758), when its value is one.
+    pub(crate) priority: Option<i8>,
     /// Length of the header as it came.
     pub(crate) header_bytes: usize,
 }
@@ -79,6 +81,7 @@ pub(crate) fn assemble(message: &[u8], edits: Edits<'_>) -> Assembled {
     let mut dropped = Vec::new();
     let mut authors = Authors::default();
     let mut tls_optional = false;
+    let mut priorities = Vec::new();
     let mut fields = message::fields(message);
     let mut body = None;
     for field in fields.by_ref() {
@@ -99,6 +102,7 @@ pub(crate) fn assemble(message: &[u8], edits: Edits<'_>) -> Assembled {
                 missing.message_id = false;
                 message_id = printable(&field.text());
             }
+            11 if field.is("MT-Priority") => priorities.push(priority(&field.unfolded())),
             12 if field.is("TLS-Required") => tls_optional |= field.unfolded().eq_ignore_ascii_case(b"no"),
             _ => {}
         }
@@ -127,7 +131,17 @@ pub(crate) fn assemble(message: &[u8], edits: Edits<'_>) -> Assembled {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(&message[body_at..]);
-    Assembled { bytes, hops, message_id, authors, tls_optional, header_bytes: body_at }
+    // Of several one is forged, and it cannot be told which.
+    let priority = if let [only] = priorities[..] { only } else { None };
+    Assembled { bytes, hops, message_id, authors, tls_optional, priority, header_bytes: body_at }
+}
+
+// priority-header-field = "MT-Priority:" [CFWS] priority-value [CFWS] CRLF     ; RFC 6758 §4
+// priority-value = (["-"] NZDIGIT) / "0"                                       ; RFC 6710 §3
+fn priority(value: &[u8]) -> Option<i8> {
+    let text = std::str::from_utf8(value).ok()?;
+    let word = text.split_once('(').map_or(text, |(front, _)| front).trim();
+    word.parse().ok().filter(|n: &i8| (-9..=9).contains(n) && n.to_string() == word)
 }
 
 fn claims_to_be(field: &message::Field<'_>, hostname: &str) -> bool {
@@ -222,6 +236,24 @@ mod tests {
             Authentication-Results: mx.test; body\r\n"
         );
         assert_eq!(assemble(message.as_bytes(), Edits::default()).bytes, message.as_bytes());
+    }
+
+    #[test]
+    fn rfc6758_one_priority_field_is_believed_and_several_are_not() {
+        for (header, want) in [
+            ("MT-Priority: 4\r\n", Some(4)),
+            ("mt-priority:\r\n -9 (low)\r\n", Some(-9)),
+            ("MT-Priority: 0\r\n", Some(0)),
+            ("MT-Priority: 10\r\n", None),
+            ("MT-Priority: +4\r\n", None),
+            ("MT-Priority: 04\r\n", None),
+            ("MT-Priority: high\r\n", None),
+            ("MT-Priority: 4\r\nMT-Priority: 4\r\n", None),
+            ("X: y\r\n", None),
+        ] {
+            let message = format!("{header}\r\nMT-Priority: 9\r\n");
+            assert_eq!(assemble(message.as_bytes(), Edits::default()).priority, want, "{header:?}");
+        }
     }
 
     #[test]

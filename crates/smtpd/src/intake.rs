@@ -39,6 +39,8 @@ pub(crate) struct Terms {
     pub(crate) hopcount_limit: usize,
     /// `TLS-Required: No` in the header is heeded.
     pub(crate) tls_required: bool,
+    /// `MT-Priority` in the header is heeded up to this value (RFC 6758).
+    pub(crate) priority_limit: Option<i8>,
     pub(crate) header_limit: usize,
     pub(crate) journal_limit: usize,
 }
@@ -187,6 +189,10 @@ impl Intake {
         // RFC 8689 §4.1: what MAIL says goes before what the header says.
         if assembled.tls_optional && self.terms.tls_required && self.envelope.wishes.tls == TlsWish::Usual {
             self.envelope.wishes.tls = TlsWish::Optional;
+        }
+        // RFC 6758 §3.1: where MAIL says nothing, and who speaks is trusted.
+        if let (Some(asked), Some(limit)) = (assembled.priority, self.terms.priority_limit) {
+            self.envelope.wishes.priority = asked.min(limit);
         }
         if assembled.hops > self.terms.hopcount_limit {
             tracing::info!(queue_id = %self.envelope.id, hops = assembled.hops, "rejected: the message goes in circles (hopcount_limit)");

@@ -84,7 +84,7 @@
 //! # STANDARDS
 //!
 //! RFC 5321 (SMTP), RFC 6409 (submission), RFC 8314 (port 465), RFC 2920, 1870, 6152, 6531, 2034, 3030, 3207, 3461,
-//! 4954, 2852 (DELIVERBY), 4865 (FUTURERELEASE, for logins), 6710 (MT-PRIORITY), 8689 (REQUIRETLS), 9422 (LIMITS), 7505 (null MX), 8601 §5 (foreign results).
+//! 4954, 2852 (DELIVERBY), 4865 (FUTURERELEASE, for logins), 6710 (MT-PRIORITY), 6758 (`smtpd_priority_header`), 8689 (REQUIRETLS), 9422 (LIMITS), 7505 (null MX), 8601 §5 (foreign results).
 //!
 //! # DIAGNOSTICS
 //!

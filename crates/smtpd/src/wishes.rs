@@ -12,7 +12,7 @@ impl Desk {
             return answer;
         }
         let asked = mail.priority.unwrap_or(0);
-        let priority = if asked > 0 { asked.min(self.priority_limit(machine).await) } else { asked };
+        let priority = if asked > 0 { asked.min(self.priority_limit(machine).await.unwrap_or(0)) } else { asked };
         self.wishes = granted(mail, seconds_since_1970(), priority);
         if priority == asked {
             return Answer::Accept;
@@ -22,11 +22,19 @@ impl Desk {
         Answer::Reply(Reply::with(250, (2, 3, 6), format!("{priority} is the priority of the message, and not {asked}")))
     }
 
+    /// Up to which priority the header of the message is believed (`smtpd_priority_header`).
+    pub(crate) async fn header_priority_limit(&self, machine: &Session, mail: &MailFrom) -> Option<i8> {
+        match mail.priority {
+            None if self.service.smtpd.smtpd_priority_header => self.priority_limit(machine).await,
+            _ => None,
+        }
+    }
+
     /// The highest priority that this client may use: strangers have none (RFC 6710 §4.1).
-    async fn priority_limit(&self, machine: &Session) -> i8 {
+    async fn priority_limit(&self, machine: &Session) -> Option<i8> {
         let facts = self.facts(machine, None);
         let trusted = facts.local || facts.login.is_some() || matches!(self.service.policy.in_mynetworks(&facts).await, Ok(true));
-        if trusted { i8::try_from(self.service.smtpd.smtpd_priority_limit).unwrap_or(9) } else { 0 }
+        trusted.then(|| i8::try_from(self.service.smtpd.smtpd_priority_limit).unwrap_or(9))
     }
 }
 

@@ -1,4 +1,4 @@
-//! REQUIRETLS and `TLS-Required: No` (RFC 8689).
+//! REQUIRETLS and `TLS-Required: No` (RFC 8689), priorities in the header (RFC 6758).
 
 use super::*;
 use mail_types::{TlsWish, Wishes};
@@ -55,6 +55,34 @@ async fn requiretls_goes_only_to_hosts_that_prove_themselves_and_promise_the_sam
         let attempt = sent(&good, sink, destination, policy, TlsWish::Required, None).await;
         assert_eq!(short(&attempt), ["delivered"], "{}", reason(&attempt));
         assert_eq!(sink.messages().last().expect("message").mail.contains("REQUIRETLS"), told);
+    }
+}
+
+/// RFC 6758 §3.3.
+#[tokio::test]
+async fn a_priority_goes_through_hosts_that_do_not_know_it_in_the_header() {
+    let text = "MT-Priority: 9\r\nSubject: x\r\nmt-priority: 8\r\n\r\nMT-Priority: body\r\n";
+    for (tunnel, keywords, priority, text, want) in [
+        (true, "", 4, text, "MT-Priority: 4\r\nSubject: x\r\n\r\nMT-Priority: body\r\n"),
+        (true, "", 0, text, "MT-Priority: 0\r\nSubject: x\r\n\r\nMT-Priority: body\r\n"),
+        (true, "", -3, "Subject: x\r\n\r\nx\r\n", "MT-Priority: -3\r\nSubject: x\r\n\r\nx\r\n"),
+        (true, "", 0, "Subject: x\r\n\r\nx\r\n", "Subject: x\r\n\r\nx\r\n"),
+        (true, "MT-PRIORITY MIXER", 4, text, text),
+        (false, "", 4, text, text),
+    ] {
+        for in_file in [false, true] {
+            let sink = Sink::smtp();
+            let sink = if keywords.is_empty() { sink } else { sink.keyword(keywords) };
+            let sink = sink.start().await;
+            let section = config::Outbound { smtp_priority_header: tunnel, ..settings().section };
+            let outbound = outbound(Settings { section, ..settings() }, &FakeDns::start("").await);
+            let body = if in_file { super::in_file(text.as_bytes()) } else { Body::memory(text) };
+            let wishes = mail_types::Wishes { priority, ..Default::default() };
+            outbound.deliver(&at(&sink), &Message { body, wishes, ..message("") }, &to(&["a@x.org"])).await;
+            let got = &sink.messages()[0];
+            assert_eq!(String::from_utf8_lossy(&got.body), want, "{tunnel} {keywords} {priority} {in_file}");
+            assert_eq!(got.mail.contains("MT-PRIORITY"), !keywords.is_empty(), "{}", got.mail);
+        }
     }
 }
 

@@ -248,6 +248,29 @@ async fn the_name_that_a_proxy_tells_is_the_reverse_name_too() {
     server.stop().await;
 }
 
+/// RFC 6758: the header stands for MAIL where that is set, of clients that are trusted, up to what they may ask for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_priority_in_the_header_is_believed_of_clients_of_ours() {
+    for (settings, parameter, header, want) in [
+        ("mynetworks = [\"127.0.0.0/8\"]\nsmtpd_priority_header = true", "", "MT-Priority: 9\r\n", 4),
+        ("mynetworks = [\"127.0.0.0/8\"]\nsmtpd_priority_header = true", "", "MT-Priority: -2\r\n", -2),
+        ("mynetworks = [\"127.0.0.0/8\"]\nsmtpd_priority_header = true", " MT-PRIORITY=1", "MT-Priority: 9\r\n", 1),
+        ("mynetworks = [\"127.0.0.0/8\"]\nsmtpd_priority_header = true", "", "MT-Priority: 3\r\nMT-Priority: 3\r\n", 0),
+        ("mynetworks = [\"127.0.0.0/8\"]", "", "MT-Priority: 3\r\n", 0),
+        ("smtpd_priority_header = true", "", "MT-Priority: 3\r\n", 0),
+        ("smtpd_priority_header = true", "", "MT-Priority: -3\r\n", 0),
+    ] {
+        let server = Server::start(settings).await;
+        let mut client = server.connect().await;
+        client.say("EHLO c.test").await;
+        assert_eq!(code(&client.say(&format!("MAIL FROM:<a@x.test>{parameter}")).await), "250 2.1.0", "{settings}");
+        client.say("RCPT TO:<ann@here.test>").await;
+        client.say("DATA").await;
+        assert_eq!(code(&client.say(&format!("{header}Subject: x\r\n\r\nx\r\n.")).await), "250 2.0.0");
+        assert_eq!(server.stop().await.list()[0].priority, want, "{settings} {parameter} {header}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn etrn_is_for_domains_that_we_keep_mail_for() {
     let settings = "fast_flush_domains = [\"far.test\"]\nsmtpd_etrn_restrictions = [\"check_etrn_access inline:{no.far.test=REJECT}\"]";
