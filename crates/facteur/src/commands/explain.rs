@@ -281,6 +281,22 @@ impl Question<'_> {
         if let Route::Smtp(hop) = routed.route {
             self.hosts(&hop).await;
             self.tls(&hop, named_by, sender).await;
+            self.generic(sender.into_iter().chain([address])).await;
+        }
+    }
+
+    /// The form of addresses in mail that leaves.
+    async fn generic(&mut self, addresses: impl Iterator<Item = &Address>) {
+        if !self.router.has_generic() {
+            return;
+        }
+        for address in addresses {
+            let rule = address.to_string();
+            match self.router.generic(address).await {
+                Ok(form) if form == *address => {}
+                Ok(form) => self.note("generic", &rule, form.to_string(), &"", "smtp_generic_maps"),
+                Err(error) => self.note("generic", &rule, "cannot be told now: it waits", &error, "smtp_generic_maps"),
+            }
         }
     }
 

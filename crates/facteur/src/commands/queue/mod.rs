@@ -164,6 +164,7 @@ impl Desk<'_> {
         }
         self.print(&listed, || match mailq {
             true => print!("{}", show::mailq(&listed, &jiff::tz::TimeZone::system())),
+            false if listed.is_empty() && !filter.is_empty() => println!("No message in the queue is like that."),
             false => print!("{}", show::list(&listed, now())),
         })
     }
