@@ -91,7 +91,8 @@ settings! {
         bounce_size_limit: Size = Size(50_000), in Size(0)..=Size::mib(100), was "Postfix bounce_size_limit";
         /// What the postmaster hears of: `bounce` (mail that was returned; headers only), `delay` (mail whose sender was told that it is late; headers only), `2bounce` (bounces that cannot be delivered to the sender);
         /// and with a transcript of the session: `policy` (clients that restrictions refused), `protocol` (that made mistakes), `resource` (that were refused because
-        /// the disk or a table was not available), `software` (because of an error in the settings).
+        /// the disk or a table was not available), `software` (because of an error in the settings). Of sessions with other hosts: `protocol` (a command was not understood, or the host
+        /// does not speak SMTP), `resource` (the message could not be read here).
         notify_classes: Vec<NotifyClass> = [NotifyClass::DoubleBounce], was "Postfix notify_classes";
         /// Who gets the notices of the class `bounce`.
         bounce_notice_recipient: String = "postmaster", was "Postfix bounce_notice_recipient";
@@ -101,7 +102,7 @@ settings! {
         double_bounce_recipient: String = "postmaster", was "Postfix 2bounce_notice_recipient";
         /// Who gets the notices of the classes `policy`, `protocol`, `resource` and `software`.
         error_notice_recipient: String = "postmaster", was "Postfix error_notice_recipient";
-        /// Notices of these four classes in an hour; how many more there would have been stands in the next one.
+        /// Notices of these four classes in an hour, of smtpd and of qmgr each; how many more there would have been stands in the next one.
         error_notice_rate_limit: u32 = 20u32, in 1..=10_000;
         /// Users whose programs may tell over the socket `queue` which mail has come; that is smtpd's. Root and the user qmgr runs as always may.
         queue_trusted_users: Vec<String> = ["facteur-smtp"].map(String::from);

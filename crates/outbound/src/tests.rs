@@ -162,6 +162,7 @@ async fn a_destination_is_greeted_without_a_message() {
     assert!(!outbound.greets(&Destination::LmtpUnix(dir.path().join("none"))).await);
 }
 
+/// Q12.
 #[tokio::test]
 async fn bodies_are_normalised() {
     for (text, want) in [

@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(POSTFIX.wait(u32::MAX).as_secs(), 4000);
     }
 
+    /// Q15.
     #[test]
     fn a_message_is_given_up_when_it_is_old_and_was_tried_often() {
         let day = 86400;
@@ -73,6 +74,7 @@ mod tests {
         assert!(at_once.is_over(10, 10, 1, false));
     }
 
+    /// Q15.
     #[test]
     fn no_clock_makes_it_wait_for_ever() {
         assert_eq!(POSTFIX.clamp(1000, 1300).as_secs(), 300);

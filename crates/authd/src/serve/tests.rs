@@ -172,6 +172,7 @@ async fn login_in_two_steps_works_and_unknown_mechanisms_are_refused() {
     authd.stop().await;
 }
 
+/// S24, A2: what a guess costs is counted, so that no clock has to be asked.
 #[tokio::test]
 async fn an_unknown_user_costs_one_hash_as_a_known_one_and_a_right_password_only_the_first() {
     let authd = Running::start("").await;

@@ -1,5 +1,6 @@
 use super::*;
 
+/// Q12.
 #[tokio::test]
 async fn eight_bit_text_for_a_seven_bit_host_is_converted_or_returned() {
     let simple =
@@ -28,6 +29,7 @@ async fn eight_bit_text_for_a_seven_bit_host_is_converted_or_returned() {
     }
 }
 
+/// Q12.
 #[tokio::test]
 async fn smtputf8_goes_only_where_it_is_needed_and_taken() {
     let utf8_header = "Subject: é\r\n\r\nx\r\n";

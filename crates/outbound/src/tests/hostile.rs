@@ -3,6 +3,7 @@
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// Q8.
 #[tokio::test]
 async fn hostile_replies_are_cut_and_defer() {
     let cases: [(&str, Act); 12] = [
@@ -28,6 +29,7 @@ async fn hostile_replies_are_cut_and_defer() {
     }
 }
 
+/// Q8.
 #[tokio::test]
 async fn silence_ends_by_the_clock() {
     for moment in ["connect", "EHLO", "MAIL", "RCPT", "end of data"] {
@@ -74,7 +76,7 @@ async fn each_answer_has_a_time_of_its_own() {
     }
 }
 
-/// The host takes a little of the message well before each deadline.
+/// Q8: The host takes a little of the message well before each deadline.
 #[tokio::test]
 async fn a_host_that_drains_slowly_ends_by_the_clock() {
     /// More than the buffers between us.
@@ -110,6 +112,7 @@ async fn a_host_that_drains_slowly_ends_by_the_clock() {
     host.abort();
 }
 
+/// Q8.
 #[tokio::test]
 async fn control_characters_of_a_server_reach_nobody() {
     let sink = Sink::smtp().on("RCPT", Act::Raw(b"550 5.1.1 \x1b[31mred\0\x07 <user>\r\n".to_vec())).start().await;
@@ -118,6 +121,7 @@ async fn control_characters_of_a_server_reach_nobody() {
     assert!(!reason(&attempt).chars().any(char::is_control), "{:?}", reason(&attempt));
 }
 
+/// Q9.
 #[tokio::test]
 async fn replies_before_tls_are_not_believed_after_it() {
     // The injected reply would answer the EHLO under TLS.

@@ -36,6 +36,7 @@ async fn the_host_itself_is_used_without_mx() {
     assert_eq!(short(&attempt), ["delivered"]);
 }
 
+/// Q11.
 #[tokio::test]
 async fn names_that_lead_nowhere_bounce_or_defer() {
     let dns = FakeDns::start(
@@ -62,6 +63,7 @@ async fn names_that_lead_nowhere_bounce_or_defer() {
     assert_eq!(short(&attempt), ["deferred 4.3.5"]);
 }
 
+/// Q11.
 #[tokio::test]
 async fn mail_does_not_loop_back_to_ourselves() {
     let zones = "name.org MX 10 mx.us.org\nbackup.org MX 5 down.org\nbackup.org MX 10 mx.us.org\nbackup.org MX 10 other.org\nbackup.org MX 20 worse.org\n\
@@ -88,6 +90,7 @@ async fn mail_does_not_loop_back_to_ourselves() {
     assert_eq!(sink.connections(), 0);
 }
 
+/// Q11.
 #[tokio::test]
 async fn a_thousand_mail_hosts_cost_a_handful_of_attempts() {
     let dns = FakeDns::start("").await;

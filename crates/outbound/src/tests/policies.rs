@@ -20,6 +20,7 @@ async fn under(sink: &Sink, policy: &str) -> Attempt {
     with_tables(settings, tables, &dns).deliver(&destination, &message(TEXT), &to(&["a@x.test"])).await
 }
 
+/// Q10.
 #[tokio::test]
 async fn a_policy_is_met_or_the_mail_waits() {
     let sink = Sink::smtp().starttls().start().await;
@@ -48,6 +49,7 @@ async fn a_policy_is_met_or_the_mail_waits() {
     assert!(sink.messages().iter().filter(|m| !m.tls).count() == 1, "only `none` goes in clear");
 }
 
+/// Q10.
 #[tokio::test]
 async fn a_host_without_tls_gets_nothing_that_needs_it() {
     let plain = Sink::smtp().start().await;

@@ -24,6 +24,7 @@ async fn we_log_in_at_the_relay_host() {
     }
 }
 
+/// Q10.
 #[tokio::test]
 async fn the_password_goes_to_a_verified_host_only() {
     // A certificate of another maker.

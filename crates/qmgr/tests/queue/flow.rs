@@ -179,6 +179,7 @@ async fn large_messages_are_streamed_from_their_file() {
     house.stop().await;
 }
 
+/// Q7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreachable_destination_delays_nobody() {
     let remote = Sink::smtp().start().await;

@@ -139,6 +139,7 @@ async fn mail_for_an_absent_partner_expires() {
     house.stop().await;
 }
 
+/// Q7.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_destination_without_an_answer_leaves_places_and_memory_to_others() {
     for limits in ["qmgr_message_active_limit = 100\n", "body_memory_limit = \"1M\"\n"] {
