@@ -37,6 +37,8 @@ settings! {
         imap_idle_notify_interval: Duration = minutes(2), in secs(0)..=minutes(29), was "Dovecot imap_idle_notify_interval";
         /// The longest command, literals included and messages not.
         imap_max_line_length: Size = Size::mib(1), in Size::kib(8)..=Size::mib(64), was "Dovecot imap_max_line_length";
+        /// How many messages one FETCH, STORE, MOVE or UID EXPUNGE works on, the newest of those it means, and how many one COPY may mean (MESSAGELIMIT, RFC 9738). Clients that do not know this take the answer for the whole, so set it only where all do; below 1000 it is of no use to any. 0: any number, and MESSAGELIMIT is not announced.
+        imap_message_limit: u32 = 0u32, in 0..=100_000_000;
         /// The largest message that a client may put into a mailbox (APPEND).
         append_size_limit: Size = Size::mib(50), in Size::kib(1)..=Size(1 << 40);
         /// Connections at the same time.

@@ -37,12 +37,16 @@ pub fn after_login(imapd: &Imapd) -> String {
     // RFC 4314 §2.2: which rights of its own kind a server has.
     let acl = if imapd.imap_acl { " ACL RIGHTS=texk LIST-MYRIGHTS" } else { "" };
     let progress = if imapd.imap_progress_interval.is_zero() { "" } else { " INPROGRESS" };
+    let messages = match imapd.imap_message_limit {
+        0 => String::new(),
+        limit => format!(" MESSAGELIMIT={limit}"),
+    };
     let notify = if imapd.imap_notify_max_mailboxes > 0 { " NOTIFY" } else { "" };
     let fuzzy = if imapd.fts { " SEARCH=FUZZY" } else { "" };
     format!(
         "IMAP4rev1 IMAP4rev2 SASL-IR {literal} ID ENABLE IDLE LOGIN-REFERRALS NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED LIST-STATUS LIST-METADATA SPECIAL-USE ESEARCH \
          SEARCHRES WITHIN STATUS=SIZE APPENDLIMIT={limit} PARTIAL CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH UNAUTHENTICATE COMPRESS=DEFLATE MULTIAPPEND BINARY CATENATE URL-PARTIAL REPLACE PREVIEW OBJECTID SAVEDATE UTF8=ACCEPT SORT SORT=DISPLAY ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS \
-         CONDSTORE QRESYNC QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER UIDONLY I18NLEVEL=1{notify}{progress}{fuzzy}{acl}"
+         CONDSTORE QRESYNC QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE METADATA METADATA-SERVER UIDONLY I18NLEVEL=1{notify}{progress}{fuzzy}{acl}{messages}"
     )
 }
 

@@ -298,7 +298,7 @@ async fn show(session: &mut Session, uids: &[u32], mut items: Vec<FetchItem>) ->
         }
     }
     let set = SequenceSet::of(uids.iter().map(|uid| (*uid, *uid)).collect());
-    let request = fetch::Request { set, uid: true, items: distinct, modifiers: FetchModifiers::default(), samples: None };
+    let request = fetch::Request { set, uid: true, items: distinct, modifiers: FetchModifiers::default(), samples: None, most: 0 };
     // what went away meanwhile, or cannot be read, is not told
     fetch::run(session, request).await.map(drop)
 }

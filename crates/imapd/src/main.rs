@@ -14,7 +14,7 @@
 //!     IMAP4rev1 (RFC 3501), and IMAP4rev2 (RFC 9051) for clients that enable it, with UTF8=ACCEPT, IDLE, NAMESPACE, UIDPLUS, MOVE, UNSELECT, CHILDREN, LIST-EXTENDED, LIST-STATUS, LIST-METADATA, SPECIAL-USE,
 //!     ESEARCH, SEARCHRES, PARTIAL, CONTEXT=SEARCH, CONTEXT=SORT, MULTISEARCH, WITHIN, SEARCH=FUZZY (by setting), SORT, SORT=DISPLAY, ESORT, THREAD (ORDEREDSUBJECT, REFERENCES, REFS), MULTIAPPEND, BINARY,
 //!     CATENATE, URL-PARTIAL, REPLACE, PREVIEW, OBJECTID, SAVEDATE, APPENDLIMIT,
-//!     STATUS=SIZE, LOGIN-REFERRALS, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, NOTIFY, UIDONLY, INPROGRESS, I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
+//!     STATUS=SIZE, LOGIN-REFERRALS, CONDSTORE, QRESYNC, QUOTA (STORAGE, MESSAGE), METADATA, METADATA-SERVER, NOTIFY, UIDONLY, INPROGRESS, MESSAGELIMIT (by setting), I18NLEVEL=1, ACL, LIST-MYRIGHTS, COMPRESS=DEFLATE, UNAUTHENTICATE, ENABLE, ID, SASL-IR, and LITERAL- before login and LITERAL+ (or by setting LITERAL-)
 //!     after it. Asks the `auth` socket in
 //!     Dovecot's auth protocol and `userdb` in its master protocol; tells `usage` who logged in.
 //!
@@ -63,8 +63,8 @@
 //!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise. NOTIFY tells of `imap_notify_max_mailboxes` mailboxes at most in
 //!     one session, each of which takes three of the kernel's watches (`fs.inotify.max_user_watches`, shared by all sessions of an account); beyond, and
 //!     where the kernel has none left, it is NOTIFICATIONOVERFLOW. `inboxes` means what `personal` means. AnnotationChange is not known.
-//!     After ENABLE UIDONLY `*` is still taken in UIDs, and UIDFETCH answers to UID FETCH have the UID among their items too. There is no limit of messages in a
-//!     command, so MESSAGELIMIT has nothing to announce.
+//!     After ENABLE UIDONLY `*` is still taken in UIDs, and UIDFETCH answers to UID FETCH have the UID among their items too. `imap_message_limit` (MESSAGELIMIT) does not
+//!     hold for SEARCH, SORT, THREAD, EXPUNGE and CLOSE, nor for what SELECT with QRESYNC tells.
 
 fn main() -> std::process::ExitCode {
     daemon::main("imapd", imapd::run)

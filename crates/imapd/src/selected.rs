@@ -76,6 +76,14 @@ pub struct Target {
     pub uid: u32,
 }
 
+/// Leaves of what a command means the newest, as many as one command works on (0: any number). Gives the response code that says so when there were
+/// more: the client goes on below the UID in it (RFC 9738).
+pub fn limit<T>(meant: &mut Vec<T>, most: u32, uid: impl Fn(&T) -> u32) -> Option<String> {
+    let more = meant.len().checked_sub(most as usize).filter(|more| *more > 0 && most > 0)?;
+    meant.drain(..more);
+    meant.first().map(|oldest| format!("MESSAGELIMIT {most} {}", uid(oldest)))
+}
+
 impl Selected {
     pub fn new(name: MailboxName, view: View, read_only: bool, aware: Aware) -> Selected {
         let changes = view.mailbox().changes();

@@ -17,6 +17,9 @@ const TAGS: usize = 100;
 /// Criteria of one SORT; there are ten.
 const CRITERIA: usize = 20;
 
+/// No message has a higher UID.
+const LAST_UID: u32 = u32::MAX - 1;
+
 /// RFC 4466 §2.6.1: `search = "SEARCH" [search-return-opts] SP search-program`,
 /// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`
 pub(super) fn search(cursor: &mut Cursor<'_>, uid: bool) -> Result<Search> {
@@ -329,6 +332,17 @@ fn simple(name: &str, cursor: &mut Cursor<'_>) -> Result<SearchKey> {
             cursor.space()?;
             SearchKey::Uids(SequenceSet::parse(cursor)?)
         }
+        // RFC 9738: `"UIDAFTER" SP uniqueid / "UIDBEFORE" SP uniqueid`; without the trap of `n:*`, which always has the last message
+        "UIDAFTER" => {
+            cursor.space()?;
+            let after = cursor.nz_number("Expected a UID")?;
+            SearchKey::Uids(SequenceSet::of((after < LAST_UID).then(|| (after + 1, LAST_UID)).into_iter().collect()))
+        }
+        "UIDBEFORE" => {
+            cursor.space()?;
+            let before = cursor.nz_number("Expected a UID")?;
+            SearchKey::Uids(SequenceSet::of((before > 1).then(|| (1, before - 1)).into_iter().collect()))
+        }
         _ => return Err(ParseError::syntax("Unknown search key")),
     })
 }
@@ -418,6 +432,10 @@ mod tests {
                 ]),
             ),
             ("NOT OLDER 3600", not(SearchKey::Older(3600))),
+            ("UIDAFTER 5", SearchKey::Uids(SequenceSet::range(6, u32::MAX - 1))),
+            ("UIDAFTER 4294967295", SearchKey::Uids(SequenceSet::of(Vec::new()))),
+            ("UIDBEFORE 5", SearchKey::Uids(SequenceSet::range(1, 4))),
+            ("UIDBEFORE 1", SearchKey::Uids(SequenceSet::of(Vec::new()))),
             ("OR $ UID $", SearchKey::Or(vec![SearchKey::Numbers(saved()), SearchKey::Uids(saved())])),
             ("EMAILID M6d9-A_", SearchKey::EmailId("M6d9-A_".into())),
             ("THREADID t1", SearchKey::ThreadId("t1".into())),
@@ -448,6 +466,8 @@ mod tests {
             "HEADER a",
             "LARGER -1",
             "SEEN  DRAFT",
+            "UIDAFTER 0",
+            "UIDBEFORE *",
             "EMAILID",
             "EMAILID a.b",
             "THREADID \"x\"",

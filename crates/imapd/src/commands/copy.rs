@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::place::{forbidden, judge};
+use crate::selected::limit;
 use crate::session::Session;
 use imap_proto::sequence::write_set;
 use imap_proto::{Mailbox, SequenceSet, Status, encode};
@@ -13,6 +14,7 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
         Err(answer) => return answer,
     };
     let shown = place.spot.shown.clone();
+    let most = session.connection.config.imapd.imap_message_limit;
     let copied = session
         .with_selected_patiently(move |selected| {
             if remove && selected.read_only {
@@ -22,26 +24,31 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
                 // RFC 6851 §4.5: as COPY, STORE and EXPUNGE together.
                 judge(selected.rights, Rights::MARK | Rights::EXPUNGE)?;
             }
-            let uids: Vec<u32> = selected.resolve(&set, uid)?.iter().map(|target| target.uid).collect();
+            let mut uids: Vec<u32> = selected.resolve(&set, uid)?.iter().map(|target| target.uid).collect();
+            let limited = limit(&mut uids, most, |uid| *uid);
+            if !remove && limited.is_some() {
+                // all or none (RFC 3501 §6.4.7)
+                return Err(Answer::no(format!("MESSAGELIMIT {most}"), "Too many messages for one COPY"));
+            }
             let to = place.spot.account.open(&place.spot.name).map_err(|error| match error {
                 // RFC 3501 §6.4.7: the client may create it and try again.
                 mailstore::Error::NoSuchMailbox => Answer::no("TRYCREATE", "Mailbox does not exist"),
                 error => error.into(),
             })?;
             if uids.is_empty() {
-                return Ok((Added::default(), None));
+                return Ok((Added::default(), None, None));
             }
             let from = selected.view.mailbox();
             let gone = if uid { Gone::LeaveOut } else { Gone::Refuse };
             let kept = Kept { dropped: forbidden(place.rights), keywords: place.rights.contains(Rights::WRITE) };
             if remove {
                 let moved = from.move_with(&uids, &to, gone, kept)?;
-                return Ok((moved.added, moved.error));
+                return Ok((moved.added, moved.error, limited));
             }
-            Ok((from.copy_with(&uids, &to, gone, kept)?, None))
+            Ok((from.copy_with(&uids, &to, gone, kept)?, None, None))
         })
         .await;
-    let (added, error) = match copied {
+    let (added, error, limited) = match copied {
         Ok(copied) => copied,
         Err(answer) => return answer,
     };
@@ -59,7 +66,11 @@ pub async fn run(session: &mut Session, set: SequenceSet, uid: bool, mailbox: &M
     encode::status(&mut session.connection.wire.out, "*", Status::Ok, &code, "Moved UIDs");
     session.removed = true;
     // Those that COPYUID does not name are where they were.
-    error.map_or_else(|| Answer::ok(done), Answer::from)
+    match (error, limited) {
+        (Some(error), _) => error.into(),
+        (None, Some(code)) => Answer::ok_with(code, "Move completed for the newest of the messages"),
+        (None, None) => Answer::ok(done),
+    }
 }
 
 /// RFC 4315 §4: `"COPYUID" SP nz-number SP uid-set SP uid-set`

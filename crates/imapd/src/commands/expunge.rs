@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::place::judge;
-use crate::selected::Selected;
+use crate::selected::{Selected, limit};
 use crate::session::Session;
 use imap_proto::SequenceSet;
 use mailstore::{Flags, Message, Rights};
@@ -10,6 +10,8 @@ use mailstore::{Flags, Message, Rights};
 /// Removes what is marked as deleted, of `set` only when there is one. The EXPUNGE responses come with the command's report
 /// of changes.
 pub async fn run(session: &mut Session, set: Option<SequenceSet>) -> Answer {
+    // EXPUNGE removes all or it would have no name for what is left
+    let most = if set.is_some() { session.connection.config.imapd.imap_message_limit } else { 0 };
     let removed = session
         .with_selected_patiently(move |selected| {
             if selected.read_only {
@@ -28,16 +30,20 @@ pub async fn run(session: &mut Session, set: Option<SequenceSet>) -> Answer {
                     after > 0 && *uid <= ranges[after - 1].1
                 });
             }
+            let limited = limit(&mut uids, most, |uid| *uid);
             if !uids.is_empty() {
                 selected.view.mailbox().expunge(&uids)?;
             }
-            Ok(!uids.is_empty())
+            Ok((!uids.is_empty(), limited))
         })
         .await;
     match removed {
-        Ok(removed) => {
+        Ok((removed, limited)) => {
             session.removed = removed;
-            Answer::ok("Expunge completed")
+            match limited {
+                Some(code) => Answer::ok_with(code, "Expunge completed for the newest of the messages"),
+                None => Answer::ok("Expunge completed"),
+            }
         }
         Err(answer) => answer,
     }

@@ -1,10 +1,10 @@
 //! FETCH and UID FETCH (RFC 3501 §6.4.5), with CHANGEDSINCE and VANISHED (RFC 7162 §3.1.4.1, §3.2.6); how answers are made is in
-//! `crate::fetch`.
+//! `crate::fetch`. Where one command is about more messages than it may be, the newest are answered for (RFC 9738).
 
 use crate::answer::Answer;
 use crate::fetch::Job;
 use crate::resync;
-use crate::selected::Selected;
+use crate::selected::{Selected, limit};
 use crate::session::{Outcome, SLICE, Session};
 use crate::wire::OUT_BYTES;
 use imap_proto::{FetchItem, FetchModifiers, SequenceSet};
@@ -18,6 +18,8 @@ pub struct Request {
     pub modifiers: FetchModifiers,
     /// Numbers and UIDs that the client knows (RFC 7162 §3.2.5.2).
     pub samples: Option<(SequenceSet, SequenceSet)>,
+    /// How many messages are answered for; 0: any number.
+    pub most: u32,
 }
 
 pub async fn run(session: &mut Session, request: Request) -> Outcome {
@@ -27,28 +29,31 @@ pub async fn run(session: &mut Session, request: Request) -> Outcome {
     }
     let mut begun = Some(request);
     let mut job: Option<Job> = None;
+    let mut limited = None;
     loop {
         let out = std::mem::take(&mut session.connection.wire.out);
-        let (back, out, filled) = session
+        let (back, out, left, filled) = session
             .with_selected({
                 let begun = begun.take();
                 let taken = job.take();
+                let limited = limited.take();
                 move |selected| {
                     let mut out = out;
-                    let mut job = match (taken, begun) {
-                        (Some(job), _) => job,
+                    let (mut job, limited) = match (taken, begun) {
+                        (Some(job), _) => (job, limited),
                         (None, Some(request)) => match begin(selected, request, &mut out) {
-                            Ok(job) => job,
-                            Err(answer) => return (None, out, Err(answer)),
+                            Ok(begun) => begun,
+                            Err(answer) => return (None, out, None, Err(answer)),
                         },
-                        (None, None) => return (None, out, Ok(true)),
+                        (None, None) => return (None, out, limited, Ok(true)),
                     };
                     let filled = job.fill(selected, &mut out, OUT_BYTES, Instant::now() + SLICE);
-                    (Some(job), out, filled)
+                    (Some(job), out, limited, filled)
                 }
             })
             .await;
         session.connection.wire.out = out;
+        limited = left;
         match filled {
             Ok(false) => {
                 session.connection.wire.relieve().await?;
@@ -67,6 +72,8 @@ pub async fn run(session: &mut Session, request: Request) -> Outcome {
                 } else if unknown_encoding {
                     // RFC 3516 §4.3
                     Answer::no("UNKNOWN-CTE", "Some of the parts have a Content-Transfer-Encoding that is not known")
+                } else if let Some(code) = limited {
+                    Answer::ok_with(code, "Fetch completed for the newest of the messages")
                 } else {
                     Answer::ok("Fetch completed")
                 });
@@ -77,8 +84,8 @@ pub async fn run(session: &mut Session, request: Request) -> Outcome {
 }
 
 /// Finds the messages, and tells which are no more before any of those that are (RFC 7162 §3.2.6). Blocking.
-fn begin(selected: &Selected, request: Request, out: &mut Vec<u8>) -> Result<Job, Answer> {
-    let Request { set, uid, items, modifiers, samples } = request;
+fn begin(selected: &Selected, request: Request, out: &mut Vec<u8>) -> Result<(Job, Option<String>), Answer> {
+    let Request { set, uid, items, modifiers, samples, most } = request;
     if items.contains(&FetchItem::ModSeq) {
         selected.needs_modseqs()?;
     }
@@ -95,5 +102,6 @@ fn begin(selected: &Selected, request: Request, out: &mut Vec<u8>) -> Result<Job
         }
         targets.retain(|target| selected.view.message(target.number).is_some_and(|message| message.modseq() > since));
     }
-    Ok(Job::new(selected, targets, items, uid))
+    let limited = limit(&mut targets, most, |target| target.uid);
+    Ok((Job::new(selected, targets, items, uid), limited))
 }

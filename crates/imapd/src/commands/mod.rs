@@ -124,7 +124,8 @@ async fn answer(session: &mut Session, tag: &str, command: Command, uid: &mut bo
         Command::Thread { search, algorithm } => sort::thread(session, search, algorithm).await,
         Command::Fetch { set, uid: by_uid, items, modifiers } => {
             *uid = by_uid;
-            fetch::run(session, fetch::Request { set, uid: by_uid, items, modifiers, samples: None }).await?
+            let most = session.connection.config.imapd.imap_message_limit;
+            fetch::run(session, fetch::Request { set, uid: by_uid, items, modifiers, samples: None, most }).await?
         }
         Command::Store(store) => {
             *uid = store.uid;

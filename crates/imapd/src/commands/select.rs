@@ -90,6 +90,8 @@ fn missed(selected: &Selected, resync: Resync) -> Option<fetch::Request> {
         items: vec![FetchItem::Uid, FetchItem::Flags, FetchItem::ModSeq],
         modifiers: FetchModifiers { changed_since: Some(resync.modseq), vanished: true, partial: None },
         samples: resync.samples,
+        // a client takes it for all
+        most: 0,
     })
 }
 

@@ -2,10 +2,10 @@
 
 use crate::answer::Answer;
 use crate::place::{forbidden, permitted};
-use crate::selected::{SYSTEM, Target, Told, flag_set};
+use crate::selected::{SYSTEM, Target, Told, flag_set, limit};
 use crate::session::Session;
 use imap_proto::sequence::write_set;
-use imap_proto::{FlagChange, Store};
+use imap_proto::{FlagChange, Status, Store, encode};
 use mailstore::{Expunges, FlagMode, FlagSet, Flags, KeywordBits, Keywords, Mailbox, Message, Rights, Stored};
 use std::collections::HashSet;
 
@@ -15,6 +15,7 @@ pub async fn run(session: &mut Session, store: Store) -> Answer {
         FlagChange::Add => FlagMode::Add,
         FlagChange::Remove => FlagMode::Remove,
     };
+    let most = session.connection.config.imapd.imap_message_limit;
     let stored = session
         .with_selected_patiently(move |selected| {
             if selected.read_only {
@@ -23,11 +24,12 @@ pub async fn run(session: &mut Session, store: Store) -> Answer {
             if store.unchanged_since.is_some() {
                 selected.needs_modseqs()?;
             }
-            let targets = selected.resolve(&store.set, store.uid)?;
+            let mut targets = selected.resolve(&store.set, store.uid)?;
+            let limited = limit(&mut targets, most, |target| target.uid);
             let uids: Vec<u32> = targets.iter().map(|target| target.uid).collect();
             let mut out = Vec::new();
             if uids.is_empty() {
-                return Ok((out, Told::new(), false, String::new()));
+                return Ok((out, Told::new(), false, String::new(), None));
             }
             let mailbox = selected.view.mailbox();
             let change = permit(selected.rights, mailbox, mode, flag_set(store.flags))?;
@@ -63,15 +65,22 @@ pub async fn run(session: &mut Session, store: Store) -> Answer {
                 }
             }
             let modified = modified(&stored.modified, &targets, store.uid);
-            Ok((out, told, !stored.expunged.is_empty(), modified))
+            Ok((out, told, !stored.expunged.is_empty(), modified, limited))
         })
         .await;
     match stored {
-        Ok((out, told, missing, modified)) => {
+        Ok((out, told, missing, modified, limited)) => {
             session.connection.wire.out.extend_from_slice(&out);
             session.told = told;
+            if let (Some(code), false) = (&limited, modified.is_empty() && !missing) {
+                // the tagged answer has a code already
+                encode::status(&mut session.connection.wire.out, "*", Status::No, code, "Only the newest of the messages were changed");
+            }
             match (missing, modified.is_empty()) {
-                (false, true) => Answer::ok("Store completed"),
+                (false, true) => match limited {
+                    Some(code) => Answer::ok_with(code, "Store completed for the newest of the messages"),
+                    None => Answer::ok("Store completed"),
+                },
                 (false, false) => Answer::ok_with(modified, "Some of the messages were changed by others"),
                 (true, true) => Answer::no("EXPUNGEISSUED", "Some of the messages no longer exist"),
                 (true, false) => Answer::no(modified, "Some of the messages no longer exist, others were changed"),
