@@ -73,6 +73,8 @@ settings! {
         public_mail_location: String = "", was "Dovecot namespace type=public location";
         /// What the names of public mailboxes begin with.
         public_mailbox_prefix: String = "Public", was "Dovecot namespace type=public prefix";
+        /// What the names of mailboxes begin with that other users have shared (SETACL): `Other Users` makes INBOX of ann `Other Users.ann.INBOX` for those in her own domain, and `Other Users.ann@example\2eorg.INBOX` for others. Who has shared something with whom stands in `.facteur-shared` in `mail.virtual_mailbox_base`. Empty: such mailboxes cannot be reached.
+        shared_mailbox_prefix: String = "", was "Dovecot namespace type=shared prefix, acl_shared_dict";
         /// The largest annotation of a mailbox that a client may make (METADATA).
         imap_metadata_max_value_size: Size = Size::kib(64), in Size::kib(1)..=Size::mib(1);
         /// How many annotations one mailbox may have.

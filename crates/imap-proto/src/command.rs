@@ -130,6 +130,16 @@ impl Command {
         }
     }
 
+    /// Is there a mailbox in it, or does its answer name some?
+    pub fn may_name_mailboxes(&self) -> bool {
+        let is_one = matches!(self, Command::Select { .. } | Command::Create { .. } | Command::Delete(_) | Command::Rename { .. });
+        let is_listed = matches!(self, Command::List(_) | Command::Lsub { .. } | Command::Status { .. } | Command::Subscribe { .. });
+        let is_of_messages = matches!(self, Command::Copy { .. } | Command::MultiSearch { .. });
+        let is_described = matches!(self, Command::GetQuotaRoot(_) | Command::GetMetadata(_) | Command::SetMetadata { .. });
+        let has_rights = matches!(self, Command::SetAcl(_) | Command::DeleteAcl { .. } | Command::GetAcl(_) | Command::ListRights { .. });
+        is_one || is_listed || is_of_messages || is_described || has_rights || matches!(self, Command::MyRights(_))
+    }
+
     /// Does it name messages by their numbers, or is it answered with them? After ENABLE UIDONLY there are none (RFC 9586).
     pub fn uses_numbers(&self) -> bool {
         let by_number = |search: &Search| !search.uid || search.key.has_numbers();

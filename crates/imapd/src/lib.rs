@@ -5,7 +5,7 @@
 //! | what all sessions share | `server` |
 //! | a connection; before login; after login | `connection`, `login` (`referral` where that is elsewhere), `session` |
 //! | the open mailbox of a session | `selected` |
-//! | whose a mailbox is, and who may do what there | `place` |
+//! | whose a mailbox is, and who may do what there; what other users have shared | `place`, `others` |
 //! | what a client that was away has missed | `resync` |
 //! | what a client wants to hear of unasked; how it is woken | `notify/`, `wake` |
 //! | one file per command | `commands/` |
@@ -29,6 +29,7 @@ mod login;
 mod names;
 mod notify;
 mod order;
+mod others;
 mod place;
 mod referral;
 mod resync;

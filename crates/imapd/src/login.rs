@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::capability;
 use crate::connection::{Connection, Gone};
+use crate::others::Others;
 use crate::place::{Public, Realm};
 use crate::referral;
 use crate::server::{LoginSlot, Server};
@@ -253,7 +254,7 @@ fn elsewhere(user: &str, url: Option<String>) -> Answer {
 }
 
 /// Where an account's mail lies.
-fn location(config: &config::Config, user: &User) -> Result<Location, String> {
+pub fn location(config: &config::Config, user: &User) -> Result<Location, String> {
     // All mail of one installation belongs to one user; another uid means that somebody set up something else.
     let owner = config.mail.mail_uid;
     if let Some(uid) = user.uid.filter(|uid| owner != 0 && *uid != owner) {
@@ -292,7 +293,8 @@ async fn open(connection: &Connection, user: &User, location: Location, share: &
                 tracing::error!(%error, "the public mailboxes cannot be opened");
                 None
             });
-            Ok(Arc::new(Realm { account, person, acl: config.imapd.imap_acl, public }))
+            let others = Others::new(&config);
+            Ok(Arc::new(Realm { account, person, acl: config.imapd.imap_acl, public, others }))
         })
         .await
 }

@@ -23,6 +23,9 @@
 //!     come and go. A client that has used it hears of nothing else: without SELECTED its open mailbox stands still until it asks. What the client did itself is
 //!     not told to it. ENABLE METADATA (RFC 5464) has changes of annotations by others told with the answers to commands and in IDLE.
 //!
+//!     With `shared_mailbox_prefix` the mailboxes that other users have shared by SETACL are below that prefix, each owner a level: `Other Users.ann.INBOX`. They are listed with the
+//!     right `l`, and are as one's own as far as the rights go; what is put there counts in the owner's quota.
+//!
 //!     An account that is served elsewhere is refused with `NO [REFERRAL url]` (RFC 2221), once the password was right: where its user database has a field `referral`
 //!     (`userdb_referral=imap://ann@mail2.example.org/`), or a Dovecot that checks passwords answers `nologin` with `host`, perhaps `port` and `destuser`.
 //!
@@ -57,8 +60,7 @@
 //!     time; of messages above 256 MiB neither it nor text is to be had, the message itself is (one that comes as binary and has to be encoded may have 64 MiB), and those being read for it in all sessions
 //!     are never more than that together. NUL bytes in a message are sent as 0x80, because a literal cannot hold them (Dovecot does the
 //!     same); BINARY sends them as they are. A conditional STORE fails also when another flag of the message was changed than those it names. Quota is set by the administrator, never by SETQUOTA (QUOTASET is not announced): it stands with the accounts, which authd keeps and which a program that talks
-//!     to strangers must not be able to change. Mailboxes of other people cannot be reached: rights given to others on one's own mailboxes are kept and told, and hold where
-//!     Dovecot serves the same Maildir; those of public mailboxes hold here. A client whose open mailbox is deleted or renamed by another session is disconnected.
+//!     to strangers must not be able to change. NOTIFY tells nothing of mailboxes that other users have shared. A client whose open mailbox is deleted or renamed by another session is disconnected.
 //!     Of the results of searches (CONTEXT) a session has ten kept up to date, of 500,000 messages together and with 8 MiB of what sorts them;
 //!     what time alone changes (OLDER, YOUNGER) is seen when the message changes otherwise. NOTIFY tells of `imap_notify_max_mailboxes` mailboxes at most in
 //!     one session, each of which takes three of the kernel's watches (`fs.inotify.max_user_watches`, shared by all sessions of an account); beyond, and

@@ -1,8 +1,9 @@
 //! Where a mailbox is that a client names, and what this client may do there (RFC 4314).
 //!
-//! An account's own mailboxes have plain names; those of the public Maildir, if one is set, begin with its prefix. What somebody may not even know of is answered as what is not there.
+//! An account's own mailboxes have plain names; those of the public Maildir, if one is set, begin with its prefix, those of other users with theirs. What somebody may not even know of is answered as what is not there.
 
 use crate::answer::Answer;
+use crate::others::{Others, Owner};
 use crate::session::Session;
 use imap_proto::Mailbox;
 use mailstore::{Account, FlagSet, Flags, MailboxName, Person, Rights, SEPARATOR};
@@ -17,6 +18,8 @@ pub struct Realm {
     /// nobody they always are.
     pub acl: bool,
     pub public: Option<Public>,
+    /// Mailboxes of other users, where the settings let them be reached.
+    pub others: Option<Others>,
 }
 
 /// Mailboxes that belong to nobody.
@@ -34,6 +37,8 @@ pub struct Spot {
     /// Its name for the client.
     pub shown: MailboxName,
     pub own: bool,
+    /// Another user whose it is.
+    pub owner: Option<Arc<str>>,
 }
 
 /// A mailbox that is there, and what may be done with it.
@@ -90,6 +95,11 @@ impl Realm {
     /// Finds out where a name leads. Does not block.
     pub fn locate(&self, text: &str) -> Result<Spot, Answer> {
         let shown = MailboxName::parse(text)?;
+        if let Some(others) = self.others.as_ref().filter(|others| shown == others.prefix || shown.is_below(&others.prefix)) {
+            let rest = text.get(others.prefix.as_str().len() + SEPARATOR.len_utf8()..).unwrap_or_default();
+            let (owner, name) = others.find(rest).ok_or(mailstore::Error::NoSuchMailbox)?;
+            return Ok(Spot { account: owner.account, name, shown, own: false, owner: Some(owner.user) });
+        }
         let Some(public) = &self.public else { return Ok(self.own(shown)) };
         if shown == public.prefix {
             return Err(mailstore::Error::NoSuchMailbox.into());
@@ -102,11 +112,11 @@ impl Realm {
         if name.is_inbox() {
             return Err(mailstore::Error::NoSuchMailbox.into());
         }
-        Ok(Spot { account: public.account.clone(), name, shown, own: false })
+        Ok(Spot { account: public.account.clone(), name, shown, own: false, owner: None })
     }
 
     fn own(&self, shown: MailboxName) -> Spot {
-        Spot { account: self.account.clone(), name: shown.clone(), shown, own: true }
+        Spot { account: self.account.clone(), name: shown.clone(), shown, own: true, owner: None }
     }
 
     /// What may be done with a mailbox; `NoSuchMailbox`. Blocking.
@@ -148,11 +158,33 @@ impl Realm {
     /// All mailboxes the user may see, with the rights on them. Blocking.
     pub fn list(&self) -> mailstore::Result<BTreeMap<MailboxName, Rights>> {
         let mut all = self.list_all()?;
+        if let Some(others) = &self.others {
+            for (prefix, owner) in others.all() {
+                // an account that cannot be read must not hide the others
+                match self.list_of(&prefix, &owner) {
+                    Ok(shared) => all.extend(shared),
+                    Err(error) => tracing::error!(user = %mail_types::printable(&owner.user), %error, "shared mailboxes cannot be listed"),
+                }
+            }
+        }
         all.retain(|_, rights| rights.contains(Rights::LOOKUP));
         Ok(all)
     }
 
-    /// All mailboxes there are, also those the user may not know of. Blocking.
+    fn list_of(&self, prefix: &str, owner: &Owner) -> mailstore::Result<Vec<(MailboxName, Rights)>> {
+        let mut shared = Vec::new();
+        for listed in owner.account.list()?.into_iter().filter(|listed| listed.exists) {
+            let Ok(shown) = MailboxName::parse(&format!("{prefix}{}", listed.name)) else { continue };
+            match owner.account.rights(&listed.name, &self.person, false) {
+                Ok(rights) => shared.push((shown, rights)),
+                Err(mailstore::Error::NoSuchMailbox) => {}
+                Err(error) => tracing::error!(mailbox = %mail_types::printable(shown.as_str()), %error, "rights cannot be read"),
+            }
+        }
+        Ok(shared)
+    }
+
+    /// All mailboxes there are, the user's own and those of nobody, also such that the user may not know of. Blocking.
     pub fn list_all(&self) -> mailstore::Result<BTreeMap<MailboxName, Rights>> {
         let mut all = BTreeMap::new();
         let mut add = |spot: Spot| {
@@ -164,23 +196,39 @@ impl Realm {
             }
         };
         for listed in self.account.list()?.into_iter().filter(|listed| listed.exists) {
-            let hidden = |public: &Public| listed.name == public.prefix || listed.name.is_below(&public.prefix);
-            if !self.public.as_ref().is_some_and(hidden) {
+            if !self.prefixes().any(|prefix| listed.name == *prefix || listed.name.is_below(prefix)) {
                 add(self.own(listed.name));
             }
         }
         if let Some(public) = &self.public {
             for listed in public.account.list()?.into_iter().filter(|listed| listed.exists) {
                 if let Some(shown) = self.shown(&listed.name) {
-                    add(Spot { account: public.account.clone(), name: listed.name, shown, own: false });
+                    add(Spot { account: public.account.clone(), name: listed.name, shown, own: false, owner: None });
                 }
             }
         }
         Ok(all)
     }
+
+    /// Whose a mailbox is; nobody's when it is public.
+    pub fn owner<'a>(&'a self, spot: &'a Spot) -> Option<&'a str> {
+        if spot.own { Some(&self.person.user) } else { spot.owner.as_deref() }
+    }
+
+    /// What the names of mailboxes begin with that are not the user's own.
+    pub fn prefixes(&self) -> impl Iterator<Item = &MailboxName> {
+        self.public.as_ref().map(|public| &public.prefix).into_iter().chain(self.others.as_ref().map(|others| &others.prefix))
+    }
 }
 
 impl Session {
+    /// Finds out what other users have shared, before a command that names mailboxes.
+    pub async fn look_around(&self) {
+        if let Some(others) = &self.realm.others {
+            others.refresh(&self.connection.server, &self.realm.person).await;
+        }
+    }
+
     pub fn locate(&self, mailbox: &Mailbox) -> Result<Spot, Answer> {
         self.realm.locate(&mailbox.0)
     }
@@ -213,7 +261,7 @@ mod tests {
         let account = |name| store.account(&Location::maildir(temp.path().join(name)).unwrap()).unwrap();
         let public = Public { prefix: MailboxName::parse("Public").unwrap(), account: account("public") };
         let person = Person { user: "ann".into(), groups: Vec::new() };
-        let realm = Realm { account: account("ann"), person, acl: true, public: Some(public) };
+        let realm = Realm { account: account("ann"), person, acl: true, public: Some(public), others: None };
         for (text, want) in [
             ("INBOX", Some((true, "INBOX"))),
             ("Publications", Some((true, "Publications"))),

@@ -4,15 +4,23 @@ use crate::indexer::{Busy, Indexer};
 use crate::lately::Lately;
 use config::Config;
 use daemon::{Context, MailAccess};
-use mailstore::{Mailbox, Recent, Store};
+use mailstore::{Mailbox, Recent, Shares, Store};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedMutexGuard;
 
 /// Accounts remembered as having their special mailboxes.
 const PREPARED_LIMIT: usize = 100_000;
+
+/// Between two times that the list of shared mailboxes is made anew: it looks into all accounts.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// When somebody last took it.
+type Turn = tokio::sync::Mutex<Option<Instant>>;
 
 /// Shared by all sessions.
 pub struct Server {
@@ -26,6 +34,8 @@ pub struct Server {
     indexer: Option<Indexer>,
     logins: Mutex<HashMap<(String, IpAddr), u32>>,
     prepared: Mutex<HashSet<PathBuf>>,
+    /// Held by who makes the list of shared mailboxes anew.
+    making_shares: Arc<Turn>,
 }
 
 /// One of the sessions an account may have from one address; given back when dropped.
@@ -48,6 +58,7 @@ impl Server {
             lately: Lately::default(),
             logins: Mutex::default(),
             prepared: Mutex::default(),
+            making_shares: Arc::default(),
             ctx,
         })
     }
@@ -66,6 +77,21 @@ impl Server {
     /// A client waits while this lives.
     pub fn busy(&self) -> Option<Busy> {
         self.indexer.as_ref().map(Indexer::busy)
+    }
+
+    /// Who has shared mailboxes with whom.
+    pub fn shares(&self) -> Shares {
+        Shares::below(&self.config().mail.virtual_mailbox_base)
+    }
+
+    /// The turn to make that list anew; `None` while somebody does, or did just now.
+    pub fn makes_shares(&self) -> Option<OwnedMutexGuard<Option<Instant>>> {
+        let mut turn = self.making_shares.clone().try_lock_owned().ok()?;
+        if turn.is_some_and(|last| last.elapsed() < AGAIN) {
+            return None;
+        }
+        *turn = Some(Instant::now());
+        Some(turn)
     }
 
     /// Counts a login; `None` when the account has `limit` from this address already (0: any number).

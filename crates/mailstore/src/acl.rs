@@ -62,7 +62,7 @@ impl Subject {
         }
     }
 
-    fn is(&self, person: &Person, owner: bool) -> bool {
+    pub(crate) fn is(&self, person: &Person, owner: bool) -> bool {
         match self {
             Subject::Anyone | Subject::Authenticated => true,
             Subject::Owner => owner,

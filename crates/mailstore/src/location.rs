@@ -131,6 +131,18 @@ pub fn check_settings(config: &config::Config) -> Result<(), String> {
         faults.extend(Location::expand(public, "public", None).err().map(|error| format!("imapd.public_mail_location: {error}")));
         faults.extend(MailboxName::parse(prefix).err().map(|error| format!("imapd.public_mailbox_prefix `{prefix}`: {error}")));
     }
+    let shared = &config.imapd.shared_mailbox_prefix;
+    if !shared.is_empty() {
+        match (MailboxName::parse(shared), MailboxName::parse(prefix)) {
+            (Err(error), _) => faults.push(format!("imapd.shared_mailbox_prefix `{shared}`: {error}")),
+            (Ok(shared), Ok(prefix))
+                if !public.is_empty() && (shared == prefix || shared.is_below(&prefix) || prefix.is_below(&shared)) =>
+            {
+                faults.push(format!("imapd.shared_mailbox_prefix `{shared}`: public mailboxes have that name"));
+            }
+            _ => {}
+        }
+    }
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }
 
@@ -176,6 +188,11 @@ mod tests {
         assert_eq!(check("[imapd]\npublic_mailbox_prefix = \"a..b\""), Ok(()));
         let wrong =
             check("[mail]\nmail_location = \"mbox:/x\"\n[imapd]\npublic_mail_location = \"mbox:/y\"\npublic_mailbox_prefix = \"a..b\"");
+        for shared in ["a..b", "Public", "Public.Users"] {
+            let settings = format!("[imapd]\npublic_mail_location = \"/srv/public\"\nshared_mailbox_prefix = \"{shared}\"");
+            assert!(check(&settings).unwrap_err().starts_with("imapd.shared_mailbox_prefix"), "{shared}");
+        }
+        assert_eq!(check("[imapd]\nshared_mailbox_prefix = \"Public\""), Ok(()));
         let lines: Vec<String> = wrong.unwrap_err().lines().map(|line| line.split(':').next().unwrap().to_owned()).collect();
         assert_eq!(lines, ["mail.mail_location", "imapd.public_mail_location", "imapd.public_mailbox_prefix `a..b`"]);
     }

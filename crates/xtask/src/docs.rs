@@ -39,6 +39,7 @@ const FORMATS: [(&str, &[&str]); 4] = [
             "mailstore/src/quota.rs",
             "mailstore/src/attic.rs",
             "mailstore/src/acl.rs",
+            "mailstore/src/shares.rs",
             "mailstore/src/metadata.rs",
         ],
     ),

@@ -2,7 +2,7 @@
 
 use crate::answer::Answer;
 use crate::commands::enable::Enabled;
-use crate::place::{Place, Realm};
+use crate::place::Place;
 use crate::session::Session;
 use imap_proto::{FlagChange, Mailbox, SetAcl, encode};
 use mailstore::{Acl, Rights, RightsChange, Subject};
@@ -19,7 +19,12 @@ pub async fn set(session: &mut Session, request: SetAcl) -> Answer {
         FlagChange::Add => RightsChange::Add,
         FlagChange::Remove => RightsChange::Remove,
     };
+    let (realm, server) = (session.realm.clone(), session.connection.server.clone());
     change(session, &request.mailbox, &request.identifier, "Setacl completed", move |place, subject, negative| {
+        if let Some(owner) = realm.owner(&place.spot).filter(|_| realm.others.is_some() && !negative) {
+            // first, so that nobody has a right on what no LIST shows
+            server.shares().add(subject, owner)?;
+        }
         place.spot.account.set_rights(&place.spot.name, subject, negative, how, rights)
     })
     .await
@@ -46,7 +51,7 @@ async fn change(
     if !session.realm.acl {
         return Answer::no("CANNOT", "Rights are not in use here (imap_acl)");
     }
-    let Some((subject, negative)) = subject(&session.realm, place.spot.own, identifier) else {
+    let Some((subject, negative)) = subject(session.realm.owner(&place.spot), identifier) else {
         return Answer::bad("Invalid identifier");
     };
     let shown = place.spot.shown.clone();
@@ -77,7 +82,7 @@ pub async fn get(session: &mut Session, mailbox: &Mailbox) -> Answer {
         Ok(acl) => acl,
         Err(error) => return error.into(),
     };
-    let lines = told(&session.realm, place.spot.own, &acl);
+    let lines = told(session.realm.owner(&place.spot), &acl);
     let (enabled, out) = (session.enabled, &mut session.connection.wire.out);
     out.extend_from_slice(b"* ACL ");
     enabled.write_name(out, place.spot.shown.as_str());
@@ -92,35 +97,36 @@ pub async fn get(session: &mut Session, mailbox: &Mailbox) -> Answer {
 }
 
 /// Identifiers with their rights; the owner is told also where nothing is written of it.
-fn told(realm: &Realm, own: bool, acl: &Acl) -> Vec<(String, Rights)> {
+fn told(owner: Option<&str>, acl: &Acl) -> Vec<(String, Rights)> {
     let mut lines = Vec::new();
-    if own && !acl.grants.iter().any(|grant| grant.subject == Subject::Owner && !grant.negative) {
-        lines.push((realm.person.user.clone(), Rights::ALL));
+    if let Some(owner) = owner
+        && !acl.grants.iter().any(|grant| grant.subject == Subject::Owner && !grant.negative)
+    {
+        lines.push((owner.to_owned(), Rights::ALL));
     }
     for grant in &acl.grants {
         let name = match &grant.subject {
-            Subject::Owner if own => realm.person.user.clone(),
-            Subject::Owner => "owner".into(),
+            Subject::Owner => owner.unwrap_or("owner").to_owned(),
             Subject::Anyone => "anyone".into(),
             Subject::Authenticated => "authenticated".into(),
             Subject::User(user) => user.clone(),
             Subject::Group(group) => format!("{GROUP}{group}"),
             Subject::GroupOverride(group) => format!("{GROUP_OVERRIDE}{group}"),
         };
-        let always = if own && grant.subject == Subject::Owner && !grant.negative { Rights::ADMINISTER } else { Rights::NONE };
+        let always = if owner.is_some() && grant.subject == Subject::Owner && !grant.negative { Rights::ADMINISTER } else { Rights::NONE };
         lines.push((format!("{}{name}", if grant.negative { "-" } else { "" }), grant.rights | always));
     }
     lines
 }
 
 /// Whom an identifier means, and whether rights are to be taken away (RFC 4314 §2: `-` in front).
-fn subject(realm: &Realm, own: bool, identifier: &str) -> Option<(Subject, bool)> {
+fn subject(owner: Option<&str>, identifier: &str) -> Option<(Subject, bool)> {
     let (negative, name) = identifier.strip_prefix('-').map_or((false, identifier), |name| (true, name));
     let subject = match name {
         "anyone" => Subject::Anyone,
         "authenticated" => Subject::Authenticated,
         "owner" => Subject::Owner,
-        name if own && name == realm.person.user => Subject::Owner,
+        name if owner == Some(name) => Subject::Owner,
         name => match (name.strip_prefix(GROUP_OVERRIDE), name.strip_prefix(GROUP)) {
             (Some(group), _) => Subject::GroupOverride(group.to_owned()),
             (_, Some(group)) => Subject::Group(group.to_owned()),
@@ -138,7 +144,7 @@ pub async fn list_rights(session: &mut Session, mailbox: &Mailbox, identifier: &
         Ok(place) => place,
         Err(answer) => return answer,
     };
-    let Some((subject, negative)) = subject(&session.realm, place.spot.own, identifier) else {
+    let Some((subject, negative)) = subject(session.realm.owner(&place.spot), identifier) else {
         return Answer::bad("Invalid identifier");
     };
     let (enabled, out) = (session.enabled, &mut session.connection.wire.out);
@@ -147,7 +153,11 @@ pub async fn list_rights(session: &mut Session, mailbox: &Mailbox, identifier: &
     out.push(b' ');
     encode::astring(out, identifier.as_bytes());
     // What the owner has always, then what can be given, one by one.
-    let always = if place.spot.own && subject == Subject::Owner && !negative { Rights::ADMINISTER } else { Rights::NONE };
+    let always = if session.realm.owner(&place.spot).is_some() && subject == Subject::Owner && !negative {
+        Rights::ADMINISTER
+    } else {
+        Rights::NONE
+    };
     out.push(b' ');
     encode::astring(out, always.to_string().as_bytes());
     for letter in Rights::ALL.without(always).told().chars() {

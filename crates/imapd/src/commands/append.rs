@@ -110,6 +110,7 @@ async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replac
         Some(replaces) => Some(old(session, &replaces)?),
         None => None,
     };
+    session.look_around().await;
     let Place { spot, rights } = session.target(&mailbox).await?;
     let shown = spot.shown.clone();
     let opened = session.with_account(move |_| spot.account.open(&spot.name)).await;

@@ -73,19 +73,23 @@ pub async fn list(session: &mut Session, list: List) -> Outcome {
     Ok(Answer::ok("List completed"))
 }
 
-/// RFC 2342 §5: one personal namespace, the root; no other people's; the public mailboxes where there are some.
+/// RFC 2342 §5: one personal namespace, the root; those of other users and the public mailboxes where the settings have them.
 pub fn namespace(session: &mut Session) {
     let (enabled, out) = (session.enabled, &mut session.connection.wire.out);
-    out.extend_from_slice(b"* NAMESPACE ((\"\" \".\")) NIL ");
-    match &session.realm.public {
-        Some(public) => {
-            out.extend_from_slice(b"((");
-            let prefix = format!("{}{SEPARATOR}", public.prefix);
-            encode::string(out, if enabled.utf8_names() { prefix } else { imap_proto::mutf7::encode(&prefix) }.as_bytes());
-            out.extend_from_slice(b" \".\"))\r\n");
+    let realm = &session.realm;
+    out.extend_from_slice(b"* NAMESPACE ((\"\" \".\"))");
+    for prefix in [realm.others.as_ref().map(|others| &others.prefix), realm.public.as_ref().map(|public| &public.prefix)] {
+        match prefix {
+            Some(prefix) => {
+                out.extend_from_slice(b" ((");
+                let prefix = format!("{prefix}{SEPARATOR}");
+                encode::string(out, if enabled.utf8_names() { prefix } else { imap_proto::mutf7::encode(&prefix) }.as_bytes());
+                out.extend_from_slice(b" \".\"))");
+            }
+            None => out.extend_from_slice(b" NIL"),
         }
-        None => out.extend_from_slice(b"NIL\r\n"),
     }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Gathers all names. Blocking.

@@ -73,7 +73,7 @@ pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answ
     if !std::sync::Arc::ptr_eq(&from.account, &to.account) {
         return Answer::no("CANNOT", "A mailbox cannot be renamed to belong to somebody else");
     }
-    let (gone, came) = (from.shown.clone(), to.shown.clone());
+    let (gone, came, is_inbox) = (from.shown.clone(), to.shown.clone(), from.name.is_inbox());
     let realm = session.realm.clone();
     let renamed = session
         .blocking(move || {
@@ -85,7 +85,7 @@ pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answ
     match renamed {
         Ok(()) => {
             // Renaming INBOX only moves its messages; any other mailbox, and those below, are elsewhere afterwards.
-            leave(session, |selected| !gone.is_inbox() && (*selected == gone || selected.is_below(&gone)));
+            leave(session, |selected| !is_inbox && (*selected == gone || selected.is_below(&gone)));
             session.did(&[gone, came]);
             Answer::ok("Rename completed")
         }
@@ -95,7 +95,7 @@ pub async fn rename(session: &mut Session, from: &Mailbox, to: &Mailbox) -> Answ
 
 /// RFC 4314 §4: `x` on the mailbox, `k` on the new parent; a mailbox below goes along, whatever the rights on it. From INBOX, which stays, messages move: as for MOVE.
 fn rename_allowed(realm: &Realm, from: &Spot, to: &Spot) -> Result<(), Answer> {
-    let needs = if from.shown.is_inbox() { Rights::READ | Rights::MARK | Rights::EXPUNGE } else { Rights::DELETE };
+    let needs = if from.name.is_inbox() { Rights::READ | Rights::MARK | Rights::EXPUNGE } else { Rights::DELETE };
     match realm.rights(from) {
         // A level without a mailbox of its own has nothing to ask; `Account::rename` knows whether there is something below.
         Err(mailstore::Error::NoSuchMailbox) if from.own => {}
@@ -104,16 +104,16 @@ fn rename_allowed(realm: &Realm, from: &Spot, to: &Spot) -> Result<(), Answer> {
     realm.may_create(to)
 }
 
-/// A mailbox below must not get a name that is a public one's: nobody would find it any more.
+/// A mailbox below must not get a name that is one of nobody's or somebody else's: nobody would find it any more.
 fn hides_nothing(realm: &Realm, from: &Spot, to: &Spot) -> Result<(), Answer> {
-    let Some(public) = realm.public.as_ref().filter(|public| from.own && public.prefix.is_below(&to.shown)) else { return Ok(()) };
-    let rest = &public.prefix.as_str()[to.shown.as_str().len()..];
-    let Ok(before) = MailboxName::parse(&format!("{}{rest}", from.name)) else { return Ok(()) };
-    let listed = realm.account.list()?;
-    match listed.iter().any(|listed| listed.name == before || listed.name.is_below(&before)) {
-        true => Err(Answer::no("CANNOT", "A mailbox below would have the name of a public one")),
-        false => Ok(()),
+    for prefix in realm.prefixes().filter(|prefix| from.own && prefix.is_below(&to.shown)) {
+        let rest = &prefix.as_str()[to.shown.as_str().len()..];
+        let Ok(before) = MailboxName::parse(&format!("{}{rest}", from.name)) else { continue };
+        if realm.account.list()?.iter().any(|listed| listed.name == before || listed.name.is_below(&before)) {
+            return Err(Answer::no("CANNOT", "A mailbox below would have a name that is not for one's own"));
+        }
     }
+    Ok(())
 }
 
 /// Closes the open mailbox when it went by this session's own wish, as Dovecot does. After a NO it stays open.

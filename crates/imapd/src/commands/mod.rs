@@ -46,6 +46,9 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
     if command.uses_modseqs() && !matches!(command, Command::Select { .. }) {
         session.become_aware(false);
     }
+    if command.may_name_mailboxes() {
+        session.look_around().await;
+    }
     let deflates = matches!(command, Command::Compress(_));
     let answer = match command {
         // Where sessions are most of the time, and a thousand of them should be small: what other commands need is not kept meanwhile.
