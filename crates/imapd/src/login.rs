@@ -276,7 +276,8 @@ async fn open(connection: &Connection, user: &User, location: Location, share: &
         && let Some(account) = server.lately.get(&location, Instant::now())
     {
         account.set_quota_limits(bytes, messages);
-        return Ok(Arc::new(Realm { account, person, acl: config.imapd.imap_acl, public: None }));
+        let others = Others::new(&config);
+        return Ok(Arc::new(Realm { account, person, acl: config.imapd.imap_acl, public: None, others }));
     }
     connection
         .server
