@@ -47,6 +47,7 @@ pub struct Accounts {
     /// Our writes come one after the other; they need not meet in the database's locks.
     writer: Arc<tokio::sync::Mutex<()>>,
     logins: Arc<usage::LastLogins>,
+    is_own: bool,
     /// Of our own file only: others' databases tell nobody when they change.
     known: Option<Arc<known::Known>>,
     newer: Arc<newer::Newer>,
@@ -97,19 +98,18 @@ impl Accounts {
             Source::Own(_) => usage::LastLogins::kept(),
             Source::PostfixAdmin { .. } => usage::LastLogins::default(),
         };
-        let accounts = Accounts {
+        let mut accounts = Accounts {
             database: Arc::new(database),
             writer: Arc::default(),
             logins: Arc::new(logins),
-            known: match source {
-                Source::Own(path) => Some(Arc::new(known::Known::new(path))),
-                Source::PostfixAdmin { .. } => None,
-            },
+            is_own: matches!(source, Source::Own(_)),
+            known: None,
             newer: Arc::default(),
             changes: Arc::default(),
         };
         if let Source::Own(path) = source {
             schema::bring_up_to_date(&accounts.database).await.with_context(|| format!("accounts database {}", path.display()))?;
+            accounts.known = known::Known::new(path).map(Arc::new);
         }
         Ok(accounts)
     }
@@ -127,11 +127,7 @@ impl Accounts {
     /// Whether an answer comes from this machine's disk, and waits for nobody's lock: readers of our file never do, those of PostfixAdmin's
     /// SQLite wait while it writes.
     pub fn is_local(&self) -> bool {
-        self.is_own()
-    }
-
-    fn is_own(&self) -> bool {
-        self.known.is_some()
+        self.is_own
     }
 
     async fn ask(&self, statement: &str, values: &[Value]) -> Result<Vec<Row>, Fault> {
@@ -145,9 +141,8 @@ impl Accounts {
         if let Some(row) = known.get(stamp, question, name) {
             return Ok(row);
         }
-        let asked = std::time::SystemTime::now();
         let row = ask().await?;
-        known.keep(stamp, asked, question, name, row.clone());
+        known.keep(stamp, question, name, row.clone());
         Ok(row)
     }
 }

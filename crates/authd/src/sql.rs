@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tables::sql::{Asker, Database, Kind, Login, Place, Query, Row, Tls, TlsLevel, is_true};
+use tables::sql::{Asker, Database, Kind, Login, Place, Query, Row, Tls, TlsLevel, is_true, yes_or_no};
 use zeroize::Zeroizing;
 
 /// An open file of queries. Cheap to clone.
@@ -211,7 +211,7 @@ fn places(kind: Kind, connect: &str, file: &Path, is_changed: bool) -> anyhow::R
         return Ok(vec![if is_changed { Place::changed_file(&path) } else { Place::file(&path) }]);
     }
     let (mut hosts, mut port, mut database, mut user, mut password) = (Vec::new(), None, None, None, None);
-    let (mut ca, mut cert, mut key, mut level, mut compare_name) = (None, None, None, None, false);
+    let (mut ca, mut cert, mut key, mut level, mut verify) = (None, None, None, None, false);
     for word in words(connect)? {
         let (name, value) = word.split_once('=').context("connect has a word that is not name=value")?;
         let value = Zeroizing::new(value.to_owned());
@@ -225,7 +225,7 @@ fn places(kind: Kind, connect: &str, file: &Path, is_changed: bool) -> anyhow::R
             "ssl_ca" | "sslrootcert" => ca = Some(value),
             "ssl_cert" | "sslcert" => cert = Some(value),
             "ssl_key" | "sslkey" => key = Some(value),
-            "ssl_verify_server_cert" => compare_name = value.as_str() == "yes",
+            "ssl_verify_server_cert" => verify = yes_or_no(&value).context("connect: ssl_verify_server_cert is neither yes nor no")?,
             "sslmode" if kind == Kind::Pgsql => level = Some(tls_level(&value)?),
             // Waiting and the number of connections are bounded here in any case.
             "connect_timeout" | "maxconns" | "client_flags" | "connect_attempts" => {}
@@ -236,12 +236,17 @@ fn places(kind: Kind, connect: &str, file: &Path, is_changed: bool) -> anyhow::R
         hosts.push(Zeroizing::new("localhost".to_owned()));
     }
     let [ca, cert, key] = [&ca, &cert, &key].map(|file| file.as_ref().map(|file| file.as_str()));
-    let tls = Tls::of_files(ca, cert, key, compare_name);
+    let tls = Tls::of_files(ca, cert, key, verify).map_err(|why| anyhow::anyhow!("connect {why}"))?;
+    let level = match level {
+        // whoever names files wants them used
+        Some(TlsLevel::Off) if tls.level == TlsLevel::IfOffered => TlsLevel::Off,
+        level => level.unwrap_or_default().max(tls.level),
+    };
     let login = Login {
         database: database.as_ref().context("connect has no dbname")?,
         user: user.as_ref().context("connect has no user")?,
         password: password.as_ref().map(|password| password.as_str()),
-        tls: Tls { level: level.unwrap_or(tls.level), ..tls },
+        tls: Tls { level, ..tls },
     };
     let place = |host: &Zeroizing<String>| {
         let host = match (host.starts_with('/'), &port) {
@@ -261,8 +266,7 @@ fn tls_level(mode: &str) -> anyhow::Result<TlsLevel> {
         "disable" => TlsLevel::Off,
         "allow" | "prefer" => TlsLevel::IfOffered,
         "require" => TlsLevel::Required,
-        "verify-ca" => TlsLevel::Certified,
-        "verify-full" => TlsLevel::Named,
+        "verify-ca" | "verify-full" => TlsLevel::Verified,
         other => bail!("connect: sslmode={} is not known here", mail_types::printable(other)),
     })
 }

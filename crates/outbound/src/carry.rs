@@ -484,12 +484,9 @@ impl Unopened {
             OpenError::Tls(error) => error.kind() == std::io::ErrorKind::InvalidData,
         };
         let trouble = match &error {
-            OpenError::Session { error: error @ client::Error::PeerMisbehaved(_), transcript, .. } => Some(Trouble {
-                kind: TroubleKind::Protocol,
-                host: host.to_owned(),
-                transcript: transcript.clone(),
-                why: error.to_string(),
-            }),
+            OpenError::Session { error: error @ client::Error::PeerMisbehaved(_), transcript, .. } => {
+                Some(Trouble { kind: TroubleKind::Protocol, host: host.to_owned(), transcript: transcript.clone(), why: error.to_string() })
+            }
             _ => None,
         };
         let outcome = match error {

@@ -1,8 +1,8 @@
 //! One connection and its session: does what the client machine says.
 
+use crate::settings::Timeouts;
 use crate::tls::Trust;
 use crate::wire::Wire;
-use crate::settings::Timeouts;
 use crate::{Body, Settings};
 use smtp_proto::client::{self, Error, Report, Session, Step};
 use std::future::Future;

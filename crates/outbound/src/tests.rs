@@ -1,7 +1,7 @@
 //! Deliveries to servers that follow a script (SECURITY Q8 to Q12).
 
-use crate::{Attempt, Body, Destination, Message, NamedBy, Outbound, Settings, Tables};
 use crate::settings::Timeouts;
+use crate::{Attempt, Body, Destination, Message, NamedBy, Outbound, Settings, Tables};
 use config::SmtpTlsLevel;
 use mail_types::{Address, BodyType, Domain, Outcome, QueueId, Recipient, Secret};
 use smtp_proto::client::Credentials;
@@ -24,12 +24,7 @@ fn settings() -> Settings {
     let file = Path::new("/etc/facteur/facteur.toml");
     let config = config::Config::from_texts(file, &[(file.into(), "hostname = \"mx.us.org\"".into())]).expect("settings");
     let time = Duration::from_secs(10);
-    Settings {
-        connect_timeout: time,
-        timeouts: Timeouts::all(time),
-        data_xfer_timeout: time,
-        ..Settings::new(&config).expect("no files")
-    }
+    Settings { connect_timeout: time, timeouts: Timeouts::all(time), data_xfer_timeout: time, ..Settings::new(&config).expect("no files") }
 }
 
 fn at_level(level: SmtpTlsLevel) -> Settings {

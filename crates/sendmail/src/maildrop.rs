@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn a_kept_letter_comes_back_with_its_owner() {
         let folder = tempfile::tempdir().expect("folder");
-        let bounce = Letter { sender: None, notify: String::new(), ret: String::new(), envid: String::new(), require_tls: false, ..letter() };
+        let bounce =
+            Letter { sender: None, notify: String::new(), ret: String::new(), envid: String::new(), require_tls: false, ..letter() };
         for (n, letter) in [letter(), bounce].into_iter().enumerate() {
             let name = name(1_700_000_000, n as u64);
             assert!(is_letter(&name) && !is_unfinished(&name), "{name}");
@@ -197,7 +198,13 @@ mod tests {
         let text = String::from_utf8(good.clone()).expect("text");
         let mut bad: Vec<Vec<u8>> = (0..good.len()).map(|cut| good[..cut].to_vec()).collect();
         bad.push([good.as_slice(), b"more"].concat());
-        for (what, by) in [("facteur-drop 1", "facteur-drop 2"), ("d@z.test", "no address"), ("SUCCESS", "X RET=FULL"), ("tls required", "tls perhaps"), ("size", "sizes")] {
+        for (what, by) in [
+            ("facteur-drop 1", "facteur-drop 2"),
+            ("d@z.test", "no address"),
+            ("SUCCESS", "X RET=FULL"),
+            ("tls required", "tls perhaps"),
+            ("size", "sizes"),
+        ] {
             bad.push(text.replacen(what, by, 1).into_bytes());
         }
         for bytes in bad {

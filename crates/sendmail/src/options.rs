@@ -233,9 +233,17 @@ mod tests {
         ] {
             assert_eq!(read(line), Ok(want), "{line}");
         }
-        for line in
-            ["sendmail -Z", "sendmail -O", "sendmail -O requiretls=maybe", "sendmail -f", "sendmail --what", "sendmail -N maybe", "sendmail -bz", "sendmail -B9BIT", "sendmail -R x"]
-        {
+        for line in [
+            "sendmail -Z",
+            "sendmail -O",
+            "sendmail -O requiretls=maybe",
+            "sendmail -f",
+            "sendmail --what",
+            "sendmail -N maybe",
+            "sendmail -bz",
+            "sendmail -B9BIT",
+            "sendmail -R x",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
     }

@@ -105,7 +105,11 @@ impl Talk<'_> {
         if letter.require_tls {
             // Never sent without: who asked for it is told.
             if !offers("REQUIRETLS") {
-                return Err(Failure::Refused(Reply::with(550, (5, 7, 30), "REQUIRETLS is not offered here (requiretls_enable, content_filter)")));
+                return Err(Failure::Refused(Reply::with(
+                    550,
+                    (5, 7, 30),
+                    "REQUIRETLS is not offered here (requiretls_enable, content_filter)",
+                )));
             }
             mail.push_str(" REQUIRETLS");
         }
@@ -264,8 +268,15 @@ mod tests {
     #[test]
     fn requiretls_is_asked_for_or_nothing_is_sent() {
         assert!(matches!(demanding(true, &USUAL, Partly::Refused), Err(Failure::Refused(_))));
-        const SCRIPT: &[(&str, &str)] =
-            &[("EHLO", "250-x|250-PIPELINING|250 REQUIRETLS"), ("MAIL FROM:<a@x> REQUIRETLS", "250 ok"), ("MAIL", "555 no"), USUAL[2], USUAL[3], ("RCPT", "550 5.1.1 no"), USUAL[4]];
+        const SCRIPT: &[(&str, &str)] = &[
+            ("EHLO", "250-x|250-PIPELINING|250 REQUIRETLS"),
+            ("MAIL FROM:<a@x> REQUIRETLS", "250 ok"),
+            ("MAIL", "555 no"),
+            USUAL[2],
+            USUAL[3],
+            ("RCPT", "550 5.1.1 no"),
+            USUAL[4],
+        ];
         assert!(demanding(true, SCRIPT, Partly::Refused).expect("answers").accepted.is_some());
     }
 

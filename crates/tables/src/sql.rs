@@ -121,6 +121,15 @@ impl SqlTable {
     }
 }
 
+/// A word that switches something on or off.
+pub fn yes_or_no(word: &str) -> Option<bool> {
+    let is = |words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+    match (is(&["yes", "true", "1", "on"]), is(&["no", "false", "0", "off"])) {
+        (false, false) => None,
+        (yes, _) => Some(yes),
+    }
+}
+
 /// Where the file of a table says that its database is.
 fn places(kind: Kind, settings: &Settings, file: &Path) -> Result<Vec<Place>, String> {
     if kind == Kind::Sqlite {
@@ -135,8 +144,8 @@ fn places(kind: Kind, settings: &Settings, file: &Path) -> Result<Vec<Place>, St
             settings.get("tls_CAfile"),
             settings.get("tls_cert_file"),
             settings.get("tls_key_file"),
-            settings.is_on("tls_verify_cert"),
-        ),
+            settings.is_on("tls_verify_cert")?,
+        )?,
     };
     let hosts = crate::split_list(settings.get("hosts").unwrap_or("localhost"));
     hosts.into_iter().map(|host| Place::server(kind, host, login)).collect()

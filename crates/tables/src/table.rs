@@ -98,9 +98,7 @@ impl Table {
         let path = || context.base.join(name);
         let kind = match kind {
             // As in Postfix the compiled file counts, also when the text is newer.
-            "cdb" if compiled_path(&path()).exists() => {
-                Kind::Compiled(Watched::open_with(compiled_path(&path()), Box::new(Cdb::open))?)
-            }
+            "cdb" if compiled_path(&path()).exists() => Kind::Compiled(Watched::open_with(compiled_path(&path()), Box::new(Cdb::open))?),
             "hash" | "texthash" | "btree" | "cdb" | "dbm" | "lmdb" | "sdbm" => {
                 let opened = Watched::open(path(), Box::new(move |path, text| format.parse(path, text)));
                 Kind::Text(opened.map_err(|error| with_hint(error, kind, &path()))?)
@@ -235,7 +233,8 @@ fn with_hint(error: Error, kind: &str, path: &Path) -> Error {
     match compiled {
         Some(compiled) if source.kind() == std::io::ErrorKind::NotFound => {
             let (text, compiled) = (path.display(), compiled.display());
-            let why = format!("the text {text} is what is read, and not {compiled}; `postmap -s {kind}:{text} > {text}` of Postfix writes it");
+            let why =
+                format!("the text {text} is what is read, and not {compiled}; `postmap -s {kind}:{text} > {text}` of Postfix writes it");
             Error::spec(&format!("{kind}:{text}"), why)
         }
         _ => error,

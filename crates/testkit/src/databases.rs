@@ -58,7 +58,8 @@ impl Server {
                 let program = find("mariadbd")?;
                 let install = find("mariadb-install-db")?;
                 find("mariadb")?;
-                let mut arguments = vec!["--no-defaults".to_owned(), format!("--datadir={}", text(&data))];
+                let mut arguments =
+                    vec!["--no-defaults".to_owned(), format!("--datadir={}", text(&data)), format!("--tmpdir={}", text(folder.path()))];
                 // Many may run at a time: the machine's asynchronous requests are few.
                 arguments.extend(["--innodb-use-native-aio=0", "--innodb-buffer-pool-size=16M"].map(str::to_owned));
                 if is_root() {

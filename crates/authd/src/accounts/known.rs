@@ -1,25 +1,27 @@
 //! Answers of our own accounts file that still hold.
 //!
-//! A question to SQLite goes to a thread and back; a webmail asks the same ones for every page. An answer holds as long as the file and its
-//! write-ahead log are what they were before it was asked for: every change, by whatever program, goes through a write to one of them, which
-//! sets its time. Times move in ticks (of some milliseconds; of seconds on file systems that know nothing finer), so an answer is remembered
-//! only when the last change was longer ago than a tick when it was asked for: a change that comes later then has another time.
+//! A question to SQLite goes to a thread and back; a webmail asks the same ones for every page. The file is in WAL mode, where every change,
+//! by whatever program, becomes visible by a new header of the index of the log, in shared memory that is a file beside it
+//! (`-shm`, 48 bytes at its start: a count of changes, the last valid frame, checksums; "WAL-mode file format" of SQLite's documentation). So an
+//! answer holds as long as that header is what it was before the question was asked. A header that is read while it is being written fits
+//! no other, and so costs one question.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 use tables::sql::Row;
 
-/// Longer than a tick of any kernel; and than one of file systems with coarse times, whose fractions of seconds are zero.
-const TICK: Duration = Duration::from_millis(50);
-const COARSE_TICK: Duration = Duration::from_millis(2_100);
 /// Answers; one is some hundred bytes.
 const LIMIT: usize = 16_384;
 
+const HEADER_BYTES: usize = 48;
+
 pub(super) struct Known {
-    files: [PathBuf; 2],
+    database: PathBuf,
+    index: PathBuf,
+    open: Mutex<Option<(File, u64)>>,
     held: Mutex<Held>,
 }
 
@@ -29,38 +31,36 @@ struct Held {
     rows: HashMap<(usize, String), Option<Row>>,
 }
 
-/// What both files were at a time: device, inode, size, time of the last write.
+/// What the database was at a time: device and inode of the file, header of the log's index.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp([Option<(u64, u64, u64, SystemTime)>; 2]);
-
-impl Stamp {
-    /// Whether a change after `now` shows in it.
-    fn is_settled(&self, now: SystemTime) -> bool {
-        self.0.iter().flatten().all(|(.., modified)| {
-            let is_coarse = modified.duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|time| time.subsec_nanos() == 0);
-            now.duration_since(*modified).is_ok_and(|age| age >= if is_coarse { COARSE_TICK } else { TICK })
-        })
-    }
+pub(super) struct Stamp {
+    file: (u64, u64),
+    header: [u8; HEADER_BYTES],
 }
 
 impl Known {
-    pub fn new(database: &Path) -> Known {
-        let mut log = database.as_os_str().to_owned();
-        log.push("-wal");
-        Known { files: [database.to_owned(), log.into()], held: Mutex::default() }
+    /// `None` when the file's own name cannot be found out: SQLite puts its files beside what a link leads to.
+    pub fn new(database: &Path) -> Option<Known> {
+        let database = database.canonicalize().ok()?;
+        let mut index = database.as_os_str().to_owned();
+        index.push("-shm");
+        Some(Known { database, index: index.into(), open: Mutex::default(), held: Mutex::default() })
     }
 
-    /// What the files are now. Two system calls on a local file; `None` when they cannot be looked at.
+    /// What the database is now. A few system calls on local files; `None` when it cannot be told, as before the first connection.
     pub fn stamp(&self) -> Option<Stamp> {
-        let mut stamp = Stamp([None; 2]);
-        for (of_file, path) in stamp.0.iter_mut().zip(&self.files) {
-            match std::fs::metadata(path) {
-                Ok(meta) => *of_file = Some((meta.dev(), meta.ino(), meta.size(), meta.modified().ok()?)),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(_) => return None,
-            }
+        let database = std::fs::metadata(&self.database).ok()?;
+        let inode = std::fs::metadata(&self.index).ok()?.ino();
+        let mut open = self.open.lock();
+        if open.as_ref().is_none_or(|(_, known)| *known != inode) {
+            let file = File::open(&self.index).ok()?;
+            let inode = file.metadata().ok()?.ino();
+            *open = Some((file, inode));
         }
-        Some(stamp)
+        let mut header = [0; HEADER_BYTES];
+        open.as_ref()?.0.read_exact_at(&mut header, 0).ok()?;
+        // nothing was read or written through it yet
+        (header != [0; HEADER_BYTES]).then_some(Stamp { file: (database.dev(), database.ino()), header })
     }
 
     /// The answer to question number `question` about `key`, when it holds.
@@ -73,11 +73,8 @@ impl Known {
         held.rows.get(&(question, key.to_owned())).cloned()
     }
 
-    /// Remembers an answer that was asked for when the files were as in `stamp`.
-    pub fn keep(&self, stamp: Stamp, asked: SystemTime, question: usize, key: &str, row: Option<Row>) {
-        if !stamp.is_settled(asked) {
-            return;
-        }
+    /// Remembers an answer that was asked for after `stamp` was taken.
+    pub fn keep(&self, stamp: Stamp, question: usize, key: &str, row: Option<Row>) {
         let mut held = self.held.lock();
         if held.stamp != Some(stamp) {
             return;
@@ -86,35 +83,5 @@ impl Known {
             held.rows.clear();
         }
         held.rows.insert((question, key.to_owned()), row);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_holds_until_one_of_the_files_is_written_to() {
-        let folder = tempfile::tempdir().expect("folder");
-        let file = folder.path().join("accounts.sqlite");
-        std::fs::write(&file, "a").expect("write");
-        let known = Known::new(&file);
-        let row = Some(Row { values: vec![Some("x".into())], ..Row::default() });
-        let later = || SystemTime::now() + Duration::from_secs(10);
-        let stamp = known.stamp().expect("stamp");
-        assert_eq!(known.get(stamp, 1, "k"), None);
-        known.keep(stamp, SystemTime::now() - Duration::from_secs(1), 1, "k", row.clone());
-        assert_eq!(known.get(stamp, 1, "k"), None, "a change may have been in the same tick");
-        known.keep(stamp, later(), 1, "k", row.clone());
-        known.keep(stamp, later(), 1, "nobody", None);
-        assert_eq!((known.get(stamp, 1, "k"), known.get(stamp, 1, "nobody")), (Some(row.clone()), Some(None)));
-        assert_eq!((known.get(stamp, 2, "k"), known.get(stamp, 1, "other")), (None, None));
-
-        std::fs::write(folder.path().join("accounts.sqlite-wal"), "frame").expect("write");
-        let now = known.stamp().expect("stamp");
-        assert_eq!(known.get(now, 1, "k"), None);
-        // asked for before the change, and told after it
-        known.keep(stamp, later(), 1, "k", row);
-        assert_eq!(known.get(now, 1, "k"), None);
     }
 }

@@ -206,3 +206,31 @@ async fn another_hash_is_stored_only_where_the_old_one_still_is() {
     assert!(!accounts.replace_password("ann@example.org", "{PLAIN}pw", "{PLAIN}y").await.expect("asked"));
     assert_eq!(now().await.as_str(), "{PLAIN}x");
 }
+
+#[tokio::test]
+async fn what_is_remembered_holds_until_any_program_changes_it() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (file, link) = (folder.path().join("real/accounts.sqlite"), folder.path().join("link.sqlite"));
+    std::fs::create_dir(folder.path().join("real")).expect("folder");
+    std::os::unix::fs::symlink(&file, &link).expect("link");
+    for path in [&file, &link] {
+        let accounts = Accounts::open(&Source::Own(path.clone())).await.expect("open");
+        let name = format!("{}.org", path.file_stem().expect("name").to_string_lossy());
+        let domain: Domain = name.parse().expect("domain");
+        let there = async || accounts.lookup(AccountsTable::Domains, &name).await.expect("answer").is_some();
+        assert!(!there().await && !there().await, "absence is remembered");
+        accounts.domain_add(&domain, "").await.expect("add");
+        assert!(there().await && there().await);
+        let known = accounts.known.clone().expect("our own file");
+        let stamp = known.stamp().expect("a header");
+        assert!(known.get(stamp, AccountsTable::Domains as usize, &name).is_some(), "it is in memory");
+        // another program
+        let other = Database::new(vec![Place::own_file(path)]).expect("database");
+        let mut change = other.begin().await.expect("begin");
+        change.execute(format!("UPDATE domain SET active = 0 WHERE domain = '{name}'").into(), &[]).await.expect("update");
+        assert!(there().await, "not before it is committed");
+        change.commit().await.expect("commit");
+        assert!(!there().await, "{}", path.display());
+        accounts.close().await;
+    }
+}

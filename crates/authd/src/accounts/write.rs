@@ -395,7 +395,7 @@ impl Accounts {
             return refused(format!("{target} is an alias domain itself"));
         }
         // PostfixAdmin lists an alias domain among the domains, and in PostgreSQL its table refers to theirs.
-        if !self.is_own() && !change.domain(alias.as_str()).await? {
+        if !self.is_own && !change.domain(alias.as_str()).await? {
             change.run(INSERT_DOMAIN, &[alias.as_str().into(), "".into()]).await?;
         }
         let statement = "INSERT INTO alias_domain (alias_domain, target_domain, created, modified)

@@ -48,6 +48,8 @@ async fn faults_of_the_file_are_told_and_never_show_the_password() {
         ("driver = mysql\nconnect = dbname=x user=u wrong=geheim", "wrong is not known"),
         ("driver = pgsql\nconnect = dbname='x user=u", "does not end"),
         ("driver = pgsql\nconnect = dbname=x user=u sslmode=verify", "sslmode=verify is not known"),
+        ("driver = mysql\nconnect = dbname=x user=u ssl_verify_server_cert=maybe", "neither yes nor no"),
+        ("driver = mysql\nconnect = dbname=x user=u ssl_cert=/x", "without its key"),
         ("driver = sqlite\nconnect = x\npassword_query = SELECT '%w'", "password_query: %w"),
         ("pasword_query = SELECT 1", "line 1: pasword_query"),
         ("nonsense", "line 1"),

@@ -93,7 +93,9 @@ async fn names_that_are_none_get_an_alert_or_the_default_certificate() {
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
     let client = Arc::new(builder.with_root_certificates(files.roots.clone()).with_no_client_auth());
     let placeholder = "placeholder-name.test";
-    for name in ["placeholder-name.tes\\", "placeholder\0name.test", "../../../../../etc/pw", "*********************", "placeholder-name.tes\u{7f}"] {
+    for name in
+        ["placeholder-name.tes\\", "placeholder\0name.test", "../../../../../etc/pw", "*********************", "placeholder-name.tes\u{7f}"]
+    {
         assert_eq!(name.len(), placeholder.len());
         let name_of = ServerName::try_from(placeholder).expect("name");
         let mut hello = Vec::new();

@@ -185,7 +185,8 @@ impl Rewriter {
         let mut budget = SEARCH_OCTETS;
         for entry in message::address::parse(field.value()) {
             let Entry::Mailbox(mailbox) = entry else { continue };
-            let bare = form == Form::Ours && self.at_origin && &*mailbox.host == b"MISSING_DOMAIN" && &*mailbox.mailbox != b"MISSING_MAILBOX";
+            let bare =
+                form == Form::Ours && self.at_origin && &*mailbox.host == b"MISSING_DOMAIN" && &*mailbox.mailbox != b"MISSING_MAILBOX";
             let written: Vec<u8> = if bare { mailbox.mailbox.to_vec() } else { [&*mailbox.mailbox, b"@", &*mailbox.host].concat() };
             let Some(found) = place_of(raw, at, &written, bare && mailbox.name.is_some(), &mut budget) else { continue };
             at = found + written.len();

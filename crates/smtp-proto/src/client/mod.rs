@@ -22,9 +22,7 @@ mod message;
 mod replies;
 mod transaction;
 
-pub use message::{
-    Awaited, Body, Capabilities, Credentials, Error, Limits, Message, Phase, Report, Said, Settings, Stage, Step, TlsUse,
-};
+pub use message::{Awaited, Body, Capabilities, Credentials, Error, Limits, Message, Phase, Report, Said, Settings, Stage, Step, TlsUse};
 
 use crate::Transcript;
 use crate::input::Input;

@@ -168,7 +168,14 @@ fn a_transcript_has_neither_messages_nor_passwords() {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     assert_eq!(
         lines[..6],
-        ["In:  220 hi", "Out: EHLO me.test", "In:  250 there PIPELINING AUTH PLAIN", "Out: AUTH PLAIN (login)", "In:  235 2.7.0 ok", "Out: MAIL FROM:<a@x.test>"]
+        [
+            "In:  220 hi",
+            "Out: EHLO me.test",
+            "In:  250 there PIPELINING AUTH PLAIN",
+            "Out: AUTH PLAIN (login)",
+            "In:  235 2.7.0 ok",
+            "Out: MAIL FROM:<a@x.test>"
+        ]
     );
     assert!(text.contains("Out: (the message)") && text.ends_with("In:  502 5.5.1 What?\r\n"), "{text}");
     assert!(!text.contains("secret") && !text.contains("bWU"), "{text}");

@@ -57,10 +57,12 @@ impl SameName for String {
 /// S27: a PROXY header of who is no proxy of ours makes nobody of it; the connection ends without a word.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_is_no_proxy() {
-    let settings = "smtpd_upstream_proxy_protocol = \"haproxy\"\nsmtpd_upstream_proxy_hosts = [\"192.0.2.1\"]\nmynetworks = [\"10.0.0.0/8\"]";
+    let settings =
+        "smtpd_upstream_proxy_protocol = \"haproxy\"\nsmtpd_upstream_proxy_hosts = [\"192.0.2.1\"]\nmynetworks = [\"10.0.0.0/8\"]";
     let server = Server::start(settings).await;
     let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.expect("connect");
-    let _ = stream.write_all(b"PROXY TCP4 10.0.0.1 10.0.0.2 40000 25\r\nEHLO c.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@ext.test>\r\n").await;
+    let _ =
+        stream.write_all(b"PROXY TCP4 10.0.0.1 10.0.0.2 40000 25\r\nEHLO c.test\r\nMAIL FROM:<a@x.test>\r\nRCPT TO:<b@ext.test>\r\n").await;
     let mut said = Vec::new();
     let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut said)).await.expect("an end in time");
     let said = String::from_utf8_lossy(&said);

@@ -41,29 +41,30 @@ pub struct Tls<'a> {
     pub key: Option<&'a str>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsLevel {
     Off,
     /// Where the server offers it.
     #[default]
     IfOffered,
     Required,
-    /// Certified by one of `ca`.
-    Certified,
-    /// And with the name that we connect to.
-    Named,
+    /// Certified by one of `ca` or of those whom everybody trusts, for the name that we connect to.
+    Verified,
 }
 
 impl<'a> Tls<'a> {
-    /// As Postfix and MySQL's own library mean it: with a file of certificates TLS is a must, and its name is compared when asked for.
-    pub fn of_files(ca: Option<&'a str>, cert: Option<&'a str>, key: Option<&'a str>, compare_name: bool) -> Tls<'a> {
-        let level = match (compare_name, ca, cert) {
-            (true, ..) => TlsLevel::Named,
-            (false, Some(_), _) => TlsLevel::Certified,
-            (false, None, Some(_)) => TlsLevel::Required,
-            (false, None, None) => TlsLevel::IfOffered,
+    /// With a file of certificates TLS is a must and the server is verified. Others compare no name then unless asked to; but anybody has a
+    /// certificate for some name.
+    pub fn of_files(ca: Option<&'a str>, cert: Option<&'a str>, key: Option<&'a str>, verify: bool) -> Result<Tls<'a>, String> {
+        if cert.is_some() != key.is_some() {
+            return Err("has a certificate without its key, or a key without its certificate".into());
+        }
+        let level = match (verify || ca.is_some(), cert) {
+            (true, _) => TlsLevel::Verified,
+            (false, Some(_)) => TlsLevel::Required,
+            (false, None) => TlsLevel::IfOffered,
         };
-        Tls { level, ca, cert, key }
+        Ok(Tls { level, ca, cert, key })
     }
 
     fn of_mysql(&self, mut options: MySqlConnectOptions) -> MySqlConnectOptions {
@@ -71,8 +72,7 @@ impl<'a> Tls<'a> {
             TlsLevel::Off => MySqlSslMode::Disabled,
             TlsLevel::IfOffered => MySqlSslMode::Preferred,
             TlsLevel::Required => MySqlSslMode::Required,
-            TlsLevel::Certified => MySqlSslMode::VerifyCa,
-            TlsLevel::Named => MySqlSslMode::VerifyIdentity,
+            TlsLevel::Verified => MySqlSslMode::VerifyIdentity,
         });
         if let Some(ca) = self.ca {
             options = options.ssl_ca(ca);
@@ -88,8 +88,7 @@ impl<'a> Tls<'a> {
             TlsLevel::Off => PgSslMode::Disable,
             TlsLevel::IfOffered => PgSslMode::Prefer,
             TlsLevel::Required => PgSslMode::Require,
-            TlsLevel::Certified => PgSslMode::VerifyCa,
-            TlsLevel::Named => PgSslMode::VerifyFull,
+            TlsLevel::Verified => PgSslMode::VerifyFull,
         });
         if let Some(ca) = self.ca {
             options = options.ssl_root_cert(ca);

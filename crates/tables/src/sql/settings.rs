@@ -69,8 +69,9 @@ impl Settings {
         self.get(name).map_or(Ok(0), |value| value.parse().map_err(|_| format!("{name} is no number")))
     }
 
-    pub fn is_on(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| ["yes", "true", "1", "on"].iter().any(|yes| value.eq_ignore_ascii_case(yes)))
+    pub fn is_on(&self, name: &str) -> Result<bool, String> {
+        let value = self.get(name).unwrap_or("no");
+        super::yes_or_no(value).ok_or_else(|| format!("{name} is neither yes nor no"))
     }
 
     /// The query, or the one that the older settings describe.
