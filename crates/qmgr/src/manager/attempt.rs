@@ -53,7 +53,7 @@ impl Manager {
             tokio::spawn(Box::pin(async move {
                 let count = recipients.len();
                 let leaving = match router {
-                    Some(router) => with_generic_addresses(&router, message, recipients).await,
+                    Some(router) => Box::pin(with_generic_addresses(&router, message, recipients)).await,
                     None => Ok((message, recipients)),
                 };
                 let attempt = match leaving {
