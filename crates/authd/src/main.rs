@@ -23,6 +23,7 @@
 //!
 //! - `client`: Dovecot's auth client protocol 1.2 with the mechanisms below. Postfix (`smtpd_sasl_type = dovecot`) and Exim
 //!   can log people in here.
+//!   A field `realm=` of ours names the domain of login names without one (`smtpd_sasl_local_domain`); without it, `auth_default_realm` holds.
 //! - `userdb`: Dovecot's auth master protocol 1.1: USER, PASS, LIST.
 //! - `lookup`, `accounts`, `usage`: private, see `docs/ipc.md`.
 //!
@@ -35,9 +36,12 @@
 //! - SCRAM-SHA-256, SCRAM-SHA-1: stored as `{SCRAM-SHA-256}`, `{SCRAM-SHA-1}` or `{PLAIN}`; others are told the password is wrong. With
 //!   `-PLUS` bound to the TLS connection (tls-exporter, tls-server-end-point); these are offered by our own programs only.
 //! - CRAM-MD5: stored as `{CRAM-MD5}` or `{PLAIN}`. For old devices.
-//! - EXTERNAL: the name in the client's TLS certificate, where the program has checked one (ours ask for none yet).
+//! - EXTERNAL: the name in the client's TLS certificate (its email address in subjectAltName, else its common name), when an authority in `tls.ca_file`
+//!   vouches for it and `tls.auth_ssl_username_from_cert` is set. Clients of IMAP and POP3 are asked for one with `tls.ssl_verify_client_cert`, those of SMTP
+//!   with `smtpd_tls_ask_ccert`; the mechanism is offered to those that showed one. Whom the certificate names has to be in a passdb. Revocation
+//!   lists are not read: take the name out of the passdb, or give the authority another key.
 //! - OAUTHBEARER, XOAUTH2: a token that is a JWT signed with a key of `oauth2_key_file`, or that the provider at `oauth2_introspection_url` calls
-//!   active; made for `oauth2_audience`, by one of `oauth2_issuers`, with `oauth2_scope`. The user has to be in a passdb; the password there does not matter.
+//!   active (over https, its certificate verified by those of the system or `oauth2_tls_ca_cert_file`); made for `oauth2_audience`, by one of `oauth2_issuers`, with `oauth2_scope`. The user has to be in a passdb; the password there does not matter.
 //!
 //! Somebody who is not there gets a salt too, always the same one: made from the name with a secret in `scram-secret`.
 //!
@@ -46,7 +50,11 @@
 //! `[[authd.passdb]]` are asked in order, by default until one finds the password right; `skip` and the three `result_…` settings are Dovecot's. One with
 //! `deny = true` refuses whom it lists, and has to stand first. One with `master = true` has master users: with `auth_master_user_separator = "*"`
 //! `ann*root` and root's password open ann's mail, as does PLAIN with ann as authorization identity. A database that is away decides nothing
-//! unless another passdb says yes. For SCRAM and CRAM-MD5 the first passdb that knows the user decides, and there are no master users.
+//! unless another passdb says yes. For SCRAM and CRAM-MD5 a passdb says yes when it has the user's password in a form that serves; the first such
+//! form is compared with, the rules are the same, and there are no master users.
+//!
+//! `[[authd.userdb]]` have `skip` and the `result_…` settings too: with `result_success = "continue-ok"` the fields of the next one are added. Other
+//! than in Dovecot `result_internalfail` is `return` unless set: mail of a user whom a database knows that is away is not put elsewhere.
 //!
 //! ```toml
 //! [authd]
@@ -62,6 +70,20 @@
 //! [[authd.passdb]]
 //! driver = "accounts"
 //! ```
+//!
+//! SERVICES AND APP PASSWORDS
+//!
+//! `facteur user change ann@example.org --smtp false` takes sending from a mailbox and leaves reading; `--imap` and `--pop3` likewise. A service
+//! that is off refuses every password, at once. `--active false` is all of them, and mail is not received either.
+//!
+//! `facteur user app-password add ann@example.org "phone"` makes a password for one app and shows it this once. It serves for SMTP, IMAP and POP3
+//! with PLAIN and LOGIN; `list` shows which there are and when each was last used (within `auth_cache_ttl`), `delete` ends one at once.
+//!
+//! In PostfixAdmin's database its own columns and tables are used where they are there: `smtp_active` (since 4.0), `mailbox_app_password`,
+//! `totp_secret` and `totp_exception_address` (since 3.4); what is missing is looked for again every five minutes. Mail programs cannot show
+//! a second factor: a mailbox with a `totp_secret` is opened with its own password only from addresses in `totp_exception_address` (its own,
+//! those of its domain, those without a user), and with app passwords from everywhere. A webmail that asks for the second factor itself needs its
+//! address there. Unlike in the query of PostfixAdmin's documents, a mailbox that is not active cannot be used for sending, whatever `smtp_active` says.
 //!
 //! SCHEMES
 //!
@@ -79,21 +101,36 @@
 //! | PLAIN, CLEARTEXT, CLEAR | plain |
 //! | CRYPT | any that crypt(3) writes, by its shape |
 //!
+//! With `auth_upgrade_scheme = "ARGON2ID"` a weaker hash is replaced when its user logs in with PLAIN or LOGIN: in the accounts, and in databases of an `sql`
+//! passdb whose file has
+//!
+//! ```text
+//! update_query = UPDATE mailbox SET password = '%{new_password}' WHERE username = '%u' AND password = '%{old_password}'
+//! ```
+//!
+//! The condition on the old password keeps one that is changed in the same moment. Nobody's login waits for it, and when it fails the log says why and
+//! the next login tries again. PostfixAdmin's own pages have to understand the scheme (`$CONF['encrypt']`), or their users cannot log in there any more.
+//!
 //! A hash that would cost more than a gigabyte of memory, or minutes, is refused as a temporary failure, with a line in the log.
 //!
 //! FILES
 //!
 //! - `/run/facteur/auth`, `userdb`, `lookup`, `accounts`, `usage`: the sockets
-//! - `/var/lib/facteur/accounts.sqlite`: domain, mailbox, alias, alias_domain, quota2 as PostfixAdmin has them, last_login; with `-wal` and
+//! - `/var/lib/facteur/accounts.sqlite`: domain, mailbox, alias, alias_domain, quota2, mailbox_app_password as PostfixAdmin has them, last_login; with `-wal` and
 //!   `-shm` beside it while authd runs
 //! - `/var/lib/facteur/scram-secret`: what salts of SCRAM are made with; losing it costs nothing but their staying the same
 //! - passwd-files, SQL table files and files of queries where the settings say
 //!
 //! SECURITY
 //!
-//! Runs as facteur-auth, without the network (a remote database needs a drop-in for its unit). It reads bytes of strangers: user names and
+//! Runs as facteur-auth, without the network (a remote database or provider of tokens needs a drop-in for its unit). It reads bytes of strangers: user names and
 //! passwords, out of base64 and bounded, which are only compared, bound as parameters, or hashed. Whoever takes it over knows
 //! all hashes and passwords that are typed, and can let anybody in; it can touch no mail and no queue.
+//!
+//! A password that was right is remembered for `auth_cache_ttl`, a wrong one, and that a user is not there, for `auth_cache_negative_ttl`. Each is remembered of
+//! the stored password it was compared with, which is read anew for each login: a changed password, an account or a service that is switched off
+//! count at once, whoever writes them. A user whom `facteur` adds can log in at once, one whom another program adds within `auth_cache_negative_ttl` when
+//! somebody had asked before; deliveries know both at once.
 //!
 //! Checks run on a bounded number of threads; unknown users cost the same; failed logins are answered late, and later the more there
 //! are from one address; see `auth_failure_delay` and `auth_penalty_after`. Passwords are never logged, and kept in memory only as a

@@ -12,7 +12,7 @@
 //!     status      each daemon: process, age, sessions, last reload
 //!     reload      read settings, tables and certificates again
 //!     config      show settings, check them
-//!     domain, user, alias, alias-domain   the accounts that authd keeps
+//!     domain, user, alias, alias-domain   the accounts that authd keeps; `user app-password` makes passwords for single apps
 //!     queue       what waits to be delivered: list, histogram, cat, flush, hold, release, requeue, expire, delete
 //!     map         what a lookup table answers, which there are, whether they are sound
 //!     greylist    who has to come again, and who is known to greylisting

@@ -24,7 +24,7 @@
 //! to right with Postfix's meaning (postconf(5)); the first restriction that decides, decides, and `permit` ends its own list only. They know
 //!
 //! - `permit` `reject` `defer` `defer_if_permit` `defer_if_reject` `warn_if_reject` `sleep 5` and the names of `smtpd_restriction_classes`;
-//! - `permit_mynetworks` `permit_sasl_authenticated` `permit_auth_destination` `permit_mx_backup` `reject_unauth_destination` `defer_unauth_destination`
+//! - `permit_mynetworks` `permit_sasl_authenticated` `permit_tls_clientcerts` `permit_auth_destination` `permit_mx_backup` `reject_unauth_destination` `defer_unauth_destination`
 //!   `reject_unlisted_recipient` `reject_unlisted_sender`;
 //! - `reject_unknown_client_hostname` `reject_unknown_reverse_client_hostname` `reject_invalid_helo_hostname` `reject_non_fqdn_helo_hostname`
 //!   `reject_unknown_helo_hostname` `reject_non_fqdn_sender` `reject_non_fqdn_recipient` `reject_unknown_sender_domain` `reject_unknown_recipient_domain`;
