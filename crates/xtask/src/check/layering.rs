@@ -29,8 +29,8 @@ const IMPURE: [&str; 6] = ["tokio", "nix", "libc", "socket2", "mio", "config"];
 const CONFINED: [(&str, &[&str]); 6] = [
     ("bincode", &["ipc"]),
     ("rustls-pemfile", &["daemon"]),
-    ("rustls", &["daemon", "outbound", "testkit", "e2e", "xtask"]),
-    ("tokio-rustls", &["daemon", "outbound", "testkit"]),
+    ("rustls", &["authd", "daemon", "outbound", "testkit", "e2e", "xtask"]),
+    ("tokio-rustls", &["authd", "daemon", "outbound", "testkit"]),
     ("rustls-webpki", &["outbound"]),
     ("sqlx", &["tables", "authd"]),
 ];
