@@ -98,8 +98,15 @@ impl Source {
         let mut entries = BTreeMap::new();
         for entry in tar::Reader::new(std::io::BufReader::new(file.try_clone()?)) {
             let entry = entry?;
-            let path = entry.path.strip_prefix("./").unwrap_or(&entry.path).to_owned();
-            entries.insert(path, Entry { modified: entry.modified, place: Place::Tar { offset: entry.offset, size: entry.size } });
+            let place = match &entry.link {
+                None => Place::Tar { offset: entry.offset, size: entry.size },
+                // the bytes stand in the archive itself: what is outside is never looked at
+                Some(link) => {
+                    let first: Option<&Entry> = entries.get(&plain(link));
+                    first.map(|first| first.place.clone()).with_context(|| format!("{}: {link} is not in the archive", entry.path))?
+                }
+            };
+            entries.insert(plain(&entry.path), Entry { modified: entry.modified, place });
         }
         Source { entries, tar: Some(file) }.checked()
     }
@@ -147,6 +154,11 @@ impl Source {
         let first = self.entries.range(prefix.clone()..);
         first.map_while(move |(path, entry)| path.strip_prefix(&prefix).map(|rest| (rest, entry)))
     }
+}
+
+/// A path as it is looked for: `.//a/./b` is `a/b`.
+fn plain(path: &str) -> String {
+    path.split('/').filter(|level| !matches!(*level, "" | ".")).collect::<Vec<_>>().join("/")
 }
 
 fn collect(folder: &Path, prefix: &str, depth: usize, entries: &mut BTreeMap<String, Entry>) -> anyhow::Result<()> {

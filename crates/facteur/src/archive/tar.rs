@@ -1,5 +1,6 @@
 //! Tar, as POSIX.1-2001 has it (pax): what tar(1) of any system unpacks. Blocks of 512 bytes, a header before each file, two empty ones at the
-//! end; a path longer than 100 bytes stands in an extended header of its own (`x`). Read is also what GNU tar writes (`L`).
+//! end; a path longer than 100 bytes stands in an extended header of its own (`x`). Read is also what GNU tar writes (`L`, `K`). A second name of
+//! a file (`1`) has no bytes of its own: copies of messages are such. What else is no file is passed over, and sparse files are refused.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,6 +9,12 @@ const BLOCK: usize = 512;
 
 /// Extended headers and long names are small.
 const LONGEST_HEADER: u64 = 1 << 20;
+
+/// Longest path (PATH_MAX of Linux).
+const LONGEST_PATH: usize = 4096;
+
+/// Most files: what is known of them is held in memory.
+const MOST_FILES: usize = 20_000_000;
 
 /// Writes a tar.
 pub struct Writer<W: Write> {
@@ -94,23 +101,34 @@ pub struct Entry {
     pub modified: SystemTime,
     /// Where its bytes begin.
     pub offset: u64,
+    /// It is the file that stands under this path before it.
+    pub link: Option<String>,
+}
+
+/// What extended headers say of the file behind them.
+#[derive(Default)]
+struct Extended {
+    path: Option<String>,
+    link: Option<String>,
+    size: Option<u64>,
 }
 
 /// Reads the headers of a tar; only files are told.
 pub struct Reader<R> {
     input: R,
     at: u64,
+    count: usize,
     done: bool,
 }
 
 impl<R: Read + Seek> Reader<R> {
     /// `input` stands at its beginning.
     pub fn new(input: R) -> Reader<R> {
-        Reader { input, at: 0, done: false }
+        Reader { input, at: 0, count: 0, done: false }
     }
 
     fn entry(&mut self) -> io::Result<Option<Entry>> {
-        let mut long = None;
+        let mut extended = Extended::default();
         loop {
             let mut block = [0; BLOCK];
             self.input.read_exact(&mut block).map_err(|_| wrong("the archive is cut short"))?;
@@ -122,29 +140,46 @@ impl<R: Read + Seek> Reader<R> {
             if number(&block[148..156]) != Some(u64::from(sum)) {
                 return Err(wrong("this is no tar, or it is damaged"));
             }
+            let kind = block[156];
             let size = number(&block[124..136]).ok_or_else(|| wrong("a size in the archive cannot be read"))?;
-            let seconds = number(&block[136..148]).unwrap_or(0);
-            let (kind, offset) = (block[156], self.at);
-            let padded = size.checked_next_multiple_of(BLOCK as u64).ok_or_else(|| wrong("a size in the archive cannot be"))?;
-            if matches!(kind, b'x' | b'L') {
-                let text = self.text(size, padded)?;
-                long = if kind == b'x' { pax_path(&text).or(long) } else { Some(text.trim_end_matches('\0').to_owned()) };
+            if matches!(kind, b'x' | b'L' | b'K') {
+                let text = self.text(size)?;
+                match kind {
+                    b'x' => extended.read(&text)?,
+                    b'L' => extended.path = Some(text.trim_end_matches('\0').to_owned()),
+                    _ => extended.link = Some(text.trim_end_matches('\0').to_owned()),
+                }
                 continue;
             }
+            let Extended { path: long_path, link: long_link, size: long_size } = std::mem::take(&mut extended);
+            let size = long_size.unwrap_or(size);
+            let offset = self.at;
+            let padded = size.checked_next_multiple_of(BLOCK as u64).ok_or_else(|| wrong("a size in the archive cannot be"))?;
             self.at = offset.saturating_add(padded);
             self.input.seek(SeekFrom::Start(self.at))?;
-            let path = long.take().unwrap_or_else(|| path(&block));
-            if matches!(kind, b'0' | 0 | b'7') {
-                let modified = UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40));
-                return Ok(Some(Entry { path, size, modified, offset }));
+            if !matches!(kind, b'0' | 0 | b'7' | b'1' | b'S') {
+                continue;
             }
+            if kind == b'S' {
+                return Err(wrong("there is a sparse file in the archive"));
+            }
+            let path = long_path.unwrap_or_else(|| path(&block));
+            let link = (kind == b'1').then(|| long_link.unwrap_or_else(|| text_of(&block[157..257])));
+            self.count += 1;
+            if self.count > MOST_FILES || path.len() > LONGEST_PATH {
+                return Err(wrong("there are too many files in the archive, or paths too long"));
+            }
+            let seconds = number(&block[136..148]).unwrap_or(0);
+            let modified = UNIX_EPOCH + Duration::from_secs(seconds.min(1 << 40));
+            return Ok(Some(Entry { path, size, modified, offset, link }));
         }
     }
 
-    fn text(&mut self, size: u64, padded: u64) -> io::Result<String> {
+    fn text(&mut self, size: u64) -> io::Result<String> {
         if size > LONGEST_HEADER {
             return Err(wrong("a header in the archive is too long"));
         }
+        let padded = size.next_multiple_of(BLOCK as u64);
         let mut bytes = vec![0; padded as usize];
         self.input.read_exact(&mut bytes).map_err(|_| wrong("the archive is cut short"))?;
         self.at += padded;
@@ -166,6 +201,35 @@ impl<R: Read + Seek> Iterator for Reader<R> {
     }
 }
 
+impl Extended {
+    /// `LENGTH KEY=VALUE\n`, again and again; the last of a key holds.
+    fn read(&mut self, text: &str) -> io::Result<()> {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (record, after) = first_record(rest).ok_or_else(|| wrong("a header in the archive cannot be read"))?;
+            match record.split_once('=') {
+                Some(("path", path)) => self.path = Some(path.to_owned()),
+                Some(("linkpath", path)) => self.link = Some(path.to_owned()),
+                Some(("size", size)) => {
+                    self.size = Some(size.parse().map_err(|_| wrong("a size in the archive cannot be read"))?);
+                }
+                Some((key, _)) if key.starts_with("GNU.sparse.") => return Err(wrong("there is a sparse file in the archive")),
+                _ => {}
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
+/// The first record without its length and line end, and what follows it.
+fn first_record(text: &str) -> Option<(&str, &str)> {
+    let (digits, _) = text.split_once(' ')?;
+    let length: usize = digits.parse().ok()?;
+    let record = text.get(..length)?.get(digits.len() + 1..)?.strip_suffix('\n')?;
+    Some((record, text.get(length..)?))
+}
+
 fn wrong(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
@@ -182,25 +246,13 @@ fn number(field: &[u8]) -> Option<u64> {
 }
 
 fn path(block: &[u8; BLOCK]) -> String {
-    let text = |field: &[u8]| {
-        let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
-        String::from_utf8_lossy(&field[..end]).into_owned()
-    };
-    let (name, prefix) = (text(&block[..100]), text(&block[345..500]));
+    let (name, prefix) = (text_of(&block[..100]), text_of(&block[345..500]));
     if prefix.is_empty() || &block[257..263] != b"ustar\0" { name } else { format!("{prefix}/{name}") }
 }
 
-fn pax_path(text: &str) -> Option<String> {
-    let mut rest = text;
-    while let Some((digits, _)) = rest.split_once(' ') {
-        let length: usize = digits.parse().ok()?;
-        let record = rest.get(..length)?;
-        if let Some(path) = record.get(digits.len() + 1..)?.strip_prefix("path=") {
-            return Some(path.strip_suffix('\n')?.to_owned());
-        }
-        rest = rest.get(length..)?;
-    }
-    None
+fn text_of(field: &[u8]) -> String {
+    let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..end]).into_owned()
 }
 
 #[cfg(test)]
@@ -271,5 +323,65 @@ mod tests {
             ours.sort();
             assert_eq!(theirs, ours, "{format}");
         }
+    }
+
+    /// Copies of messages have the file of the first, of which tar(1) writes the path only.
+    #[test]
+    fn second_names_of_files_are_told() {
+        let folder = tempfile::tempdir().expect("folder");
+        let long = "z".repeat(150);
+        std::fs::write(folder.path().join(&long), "mail").expect("written");
+        std::fs::hard_link(folder.path().join(&long), folder.path().join("~second")).expect("linked");
+        for format in ["gnu", "pax"] {
+            let run = std::process::Command::new("tar")
+                .current_dir(folder.path())
+                .args(["cf", "links.tar", &format!("--format={format}"), &long, "~second"])
+                .status();
+            if !run.is_ok_and(|status| status.success()) {
+                return;
+            }
+            let tar = std::fs::read(folder.path().join("links.tar")).expect("tar");
+            let entries = Reader::new(Cursor::new(tar)).collect::<io::Result<Vec<Entry>>>().expect("sound");
+            let told: Vec<_> = entries.iter().map(|entry| (&*entry.path, entry.link.as_deref())).collect();
+            assert_eq!(told, [(&*long, None), ("~second", Some(&*long))], "{format}");
+        }
+    }
+
+    /// A file with an extended header before it.
+    fn with_header(records: &[u8], kind: u8, size: u64) -> Vec<u8> {
+        let mut tar = header("pax", records.len() as u64, UNIX_EPOCH, b'x').to_vec();
+        tar.extend_from_slice(records);
+        tar.resize(tar.len().next_multiple_of(BLOCK), 0);
+        tar.extend_from_slice(&header("file", size, UNIX_EPOCH, kind));
+        tar.resize(tar.len() + 2 * BLOCK, 0);
+        tar
+    }
+
+    #[test]
+    fn headers_that_cannot_be_are_refused() {
+        let huge = format!("{}{}", record("size", "18446744073709551615"), record("path", "x"));
+        let long = record("path", &"x/".repeat(4000));
+        for (records, kind, size) in [
+            (&huge[..], b'0', 0),
+            (&long, b'0', 0),
+            (&record("size", "-1"), b'0', 0),
+            (&record("GNU.sparse.major", "1"), b'0', 0),
+            ("99 path=x\n", b'0', 0),
+            ("x", b'0', 0),
+            ("", b'S', 0),
+            ("", b'0', u64::MAX - 5),
+            ("", b'0', 1 << 40),
+            ("", b'L', 1 << 40),
+        ] {
+            assert!(read(&with_header(records.as_bytes(), kind, size)).is_err(), "{records} {kind} {size}");
+        }
+        // links elsewhere, devices and what else there is mean nothing here
+        for kind in [b'2', b'3', b'4', b'5', b'6', b'g', b'V', 200] {
+            assert_eq!(read(&with_header(b"", kind, 0)).expect("passed over"), []);
+        }
+        // the size that holds is the one of the extended header
+        let mut tar = with_header(record("size", "700").as_bytes(), b'0', 0);
+        tar.resize(tar.len() + 2 * BLOCK, 0);
+        assert_eq!(read(&tar).expect("sound"), [("file".to_owned(), vec![0; 700])]);
     }
 }

@@ -139,6 +139,7 @@ impl Job {
     /// Begins the answer for a message; `None` when there is nothing to say about it.
     fn begin(&mut self, selected: &mut Selected, target: Target, reading: &Reading<'_>, out: &mut Vec<u8>) -> Result<Option<Open>, Answer> {
         let Some(message) = selected.view.message(target.number).cloned() else { return Ok(None) };
+        let message = self.as_marked(selected, message);
         if self.need != Need::Message {
             match self.write_known(selected, target, &message, out) {
                 Ok(()) => {}
@@ -147,9 +148,10 @@ impl Job {
             return Ok(None);
         }
         match self.plan(selected, target, message, reading) {
-            Ok(open) => {
+            Ok(mut open) => {
                 if self.marks_seen && self.marks_late && !open.message.flags().contains(Flags::SEEN) {
                     self.mark(selected, vec![target.uid])?;
+                    open.message = self.as_marked(selected, open.message);
                 }
                 selected.write_fetch_start(out, target);
                 return Ok(Some(open));
@@ -226,7 +228,7 @@ impl Job {
                 encode::number(out, u64::from(target.uid));
             }
             FetchItem::Flags => self.write_flags(selected, message, out),
-            FetchItem::ModSeq => self.write_modseq(selected, message, out),
+            FetchItem::ModSeq => write_modseq(out, message),
             FetchItem::EmailId => out.extend_from_slice(format!("EMAILID (M{:032x})", message.email_id()).as_bytes()),
             // RFC 8474 §5.2: it would have to stay the same whatever comes later.
             FetchItem::ThreadId => out.extend_from_slice(b"THREADID NIL"),
@@ -335,7 +337,7 @@ impl Job {
         let marked = self.fresh.contains(&uid) && selected.aware.modseqs;
         if marked && !items.contains(&FetchItem::ModSeq) {
             out.push(b' ');
-            self.write_modseq(selected, &open.message, out);
+            write_modseq(out, &open.message);
         }
         if (self.uid || marked) && !selected.uid_only && !items.contains(&FetchItem::Uid) {
             out.extend_from_slice(b" UID ");
@@ -398,26 +400,22 @@ impl Job {
         }
     }
 
-    fn write_flags(&mut self, selected: &Selected, message: &Message, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"FLAGS ");
-        let uid = message.uid();
-        if self.fresh.contains(&uid) {
-            // Marked by this very command: the mailbox knows, the session's numbering does not yet.
-            let now = selected.view.mailbox().snapshot();
-            if let Some((_, message)) = now.find(uid) {
-                self.told.insert(uid, (message.flags(), message.keywords()));
-                return selected.write_message_flags(out, message);
-            }
+    /// A message that this very command marked as the mailbox knows it, as the session's numbering does not yet. Once for each answer: flags and the
+    /// MODSEQ that is told with them are of one moment, or the client would take later changes for known.
+    fn as_marked(&self, selected: &Selected, message: Message) -> Message {
+        if !self.fresh.contains(&message.uid()) {
+            return message;
         }
-        selected.write_message_flags(out, message);
+        let now = selected.view.mailbox().snapshot();
+        now.find(message.uid()).map_or(message, |(_, now)| now.clone())
     }
 
-    fn write_modseq(&self, selected: &Selected, message: &Message, out: &mut Vec<u8>) {
-        let now = selected.view.mailbox().snapshot();
-        match now.find(message.uid()).filter(|_| self.fresh.contains(&message.uid())) {
-            Some((_, message)) => write_modseq(out, message),
-            None => write_modseq(out, message),
+    fn write_flags(&mut self, selected: &Selected, message: &Message, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"FLAGS ");
+        if self.fresh.contains(&message.uid()) {
+            self.told.insert(message.uid(), (message.flags(), message.keywords()));
         }
+        selected.write_message_flags(out, message);
     }
 
     /// Flags that were told to be new.
@@ -569,6 +567,25 @@ mod tests {
             "{}",
             joined(&at_once)
         );
+    }
+
+    /// RFC 7162 §3.1.4: a client that has this MODSEQ is not told of the flag any more.
+    #[test]
+    fn flags_and_modseq_of_an_answer_are_of_one_moment() {
+        let (_temp, read_only) = selected("Subject: x\r\n\r\nbody\r\n");
+        let mailbox = read_only.view.mailbox().clone();
+        let view = mailbox.view(Access::ReadWrite).unwrap();
+        let mut selected = Selected::new(MailboxName::inbox(), view, false, Default::default());
+        let body = BodyItem { section: Section { part: Vec::new(), text: None }, peek: false, partial: None, form: BodyForm::Body };
+        let items = vec![FetchItem::Flags, FetchItem::Body(body), FetchItem::ModSeq];
+        let mut job = Job::new(&selected, vec![Target { number: 1, uid: 1 }], items, false);
+        let mut out = Vec::new();
+        assert!(!job.fill(&mut selected, &mut out, 256 << 10, Instant::now()).unwrap());
+        let marked = mailbox.snapshot().get(0).unwrap().modseq();
+        mailbox.store_flags(&[1], FlagMode::Add, &FlagSet::new(Flags::FLAGGED), None).unwrap();
+        while !job.fill(&mut selected, &mut out, 256 << 10, Instant::now()).unwrap() {}
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.starts_with("* 1 FETCH (FLAGS (\\Seen") && out.ends_with(&format!("MODSEQ ({marked}))\r\n")), "{out}");
     }
 
     /// RFC 8970 §3.2: without LAZY there is always one.
