@@ -24,6 +24,7 @@ mod reading;
 mod receiving;
 mod reloading;
 mod scenarios;
+mod search_index;
 mod sendmail;
 mod soak;
 mod submission;

@@ -5,10 +5,18 @@ use crate::cli::Globals;
 use crate::mail::{Post, Whose};
 use crate::query::Mask;
 use mailstore::Error;
+use message::Message;
+use message::signature::Signer;
 use serde_json::json;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What was learnt is written so often.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// Give UIDs to messages that came since somebody looked, so that the next client waits for nothing
+///
+/// Where mailboxes have an index of their words (`fts` in [imapd]), messages that are not in it are read and put into it.
 #[derive(Debug, clap::Args)]
 pub struct Index {
     #[command(flatten)]
@@ -47,14 +55,18 @@ impl ForceResync {
 
 impl Mailboxes {
     fn each(&self, globals: &Globals, resync: bool) -> anyhow::Result<ExitCode> {
+        let mut signer = Signer::default();
         let masks: Vec<Mask> = self.masks.iter().map(|mask| Mask::new(mask)).collect();
         Post::open(globals, &self.whose)?.each(false, |post, person, account| {
             for name in chosen(account, &masks)? {
                 post.screen.doing(&format!("{} {name}", person.name));
-                let work = || {
+                let mut work = || {
                     let mailbox = account.open(&name)?;
                     let swept = if resync { mailbox.resync()? } else { 0 };
                     mailbox.mailbox_id()?;
+                    if !resync {
+                        while !mailbox.sign(Instant::now() + SLICE, |whole| signer.sign(&Message::parse(whole)))? {}
+                    }
                     Ok((mailbox.snapshot().len(), swept))
                 };
                 match work() {
