@@ -100,6 +100,11 @@ impl Shelf {
                     has_made_room = true;
                 }
                 Err(Error::NoSpace { .. }) => return from.unlink(&old),
+                // of a mailbox on a file system of its own nothing can be kept; it must be possible to remove it all the same
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::CrossesDevices => {
+                    tracing::warn!(path = %from.path().display(), "removed messages cannot be kept: the mailbox is on another file system");
+                    return from.unlink(&old);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -223,7 +228,7 @@ impl Account {
         };
         let Some(attic) = attic else { return Ok(None) };
         let bytes = attic.sweep_if_due()?;
-        if keeping.limit == 0 || bytes < keeping.limit || attic.shrink(bytes)? < keeping.limit {
+        if keeping.limit == 0 || bytes < keeping.limit || attic.shrink()? < keeping.limit {
             return Ok(Some(attic));
         }
         tracing::warn!(account = %self.root().display(), limit = keeping.limit, "more was removed today than is kept: the rest goes at once");
@@ -344,15 +349,18 @@ impl Attic {
 
     /// Removes the oldest boxes until what is kept is below the limit, but for today's; returns the bytes left. What that takes was put in before, so
     /// in sum nobody waits longer than for as many unlinks.
-    fn shrink(&self, mut bytes: u64) -> Result<u64> {
-        for (_, name) in self.boxes()? {
+    fn shrink(&self) -> Result<u64> {
+        // counted anew: what was brought back since is still in the note
+        let held = self.boxes()?.into_iter().map(|(_, name)| Ok((self.bytes_in(&name)?, name)));
+        let held: Vec<(u64, String)> = held.collect::<Result<_>>()?;
+        let mut bytes = held.iter().map(|(bytes, _)| bytes).sum::<u64>();
+        for (held, name) in held {
             if bytes < self.keeping.limit {
                 break;
             }
             if self.is_open(&name) {
                 continue;
             }
-            let held = self.bytes_in(&name)?;
             self.remove(&name, &mut { usize::MAX })?;
             bytes = bytes.saturating_sub(held);
             tracing::info!(path = %self.dir.at(&name).display(), "removed messages go early to make room (mail.lazy_expunge_limit)");

@@ -170,13 +170,15 @@ impl Cache {
         (found.and_then(|(place, (number, file))| file::read(number, &file, place, uid, key)), first)
     }
 
-    /// Up to this UID all messages have records, as far as is known since the file is there; 0: none is known to. Opens it.
-    pub fn complete_to(&self, dir: &Dir, uid_validity: u32) -> u32 {
+    /// Up to this UID all messages have records, as far as is known since the file is there; 0: none is known to. Opens it; then `true` comes with it, as
+    /// with [`Cache::get`].
+    pub fn complete_to(&self, dir: &Dir, uid_validity: u32) -> (u32, bool) {
         let mut inner = self.inner.lock();
-        if !inner.looked {
+        let first = !inner.looked;
+        if first {
             self.look(&mut inner, dir);
         }
-        if inner.complete_to.0 == uid_validity { inner.complete_to.1 } else { 0 }
+        (if inner.complete_to.0 == uid_validity { inner.complete_to.1 } else { 0 }, first)
     }
 
     /// More of them have. `since` is what [`Cache::complete_to`] said before: another file may be in the place of that one meanwhile.

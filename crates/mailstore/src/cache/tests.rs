@@ -303,6 +303,21 @@ fn signatures(mailbox: &Arc<Mailbox>) -> Vec<Option<String>> {
     messages(mailbox).iter().map(|message| mailbox.signature(message).map(|bytes| String::from_utf8(bytes).unwrap())).collect()
 }
 
+/// A program that writes a message where it is to stay has the mailbox see it before it is whole.
+#[test]
+fn a_file_that_is_still_being_written_is_not_signed() {
+    let home = Home::new();
+    let inbox = signing(&home);
+    let file = home.root().join("cur/1700000000.M1P1.host:2,");
+    std::fs::write(&file, "half").unwrap();
+    assert_eq!(sign(&inbox, b"a"), 0);
+    assert_eq!(signatures(&inbox), [None]);
+    std::fs::write(&file, "halfwhole").unwrap();
+    append(&inbox, 1);
+    sign(&inbox, b"a");
+    assert_eq!(signatures(&inbox), [None, None], "those behind it wait with it");
+}
+
 #[test]
 fn each_message_is_signed_once() {
     let home = Home::new();

@@ -80,11 +80,16 @@ impl Mailbox {
     pub(super) fn recall_from(self: &Arc<Mailbox>, cache: &Cache, folder: &Folder, message: &Message) -> Option<Vec<u8>> {
         let (content, opened) = cache.get(&folder.dir, message.uid(), message.base_name());
         if opened {
-            let snapshot = self.snapshot();
-            cache.shorten(&folder.dir, snapshot.len(), |uid| snapshot.find(uid).is_some());
-            self.account.store().cache_room().note(self);
+            self.has_opened(cache, folder);
         }
         content
+    }
+
+    /// Lets go of what is kept of messages that are gone, and counts what is known of the others.
+    pub(super) fn has_opened(self: &Arc<Mailbox>, cache: &Cache, folder: &Folder) {
+        let snapshot = self.snapshot();
+        cache.shorten(&folder.dir, snapshot.len(), |uid| snapshot.find(uid).is_some());
+        self.account.store().cache_room().note(self);
     }
 
     /// Keeps `content`, which has to follow from the message alone, beyond the life of this process; or not, when the disk does not want it,

@@ -3,7 +3,6 @@
 use super::fields::{Content, Field};
 use super::{Purge, Restore};
 use crate::cli::Globals;
-use crate::commands::mailbox::make;
 use crate::mail::{BATCH, Person, Post, meant, query};
 use crate::query::{Mask, moment};
 use mailstore::{Account, Error, Flags, Gone, Kept, Mailbox, Snapshot};
@@ -98,7 +97,8 @@ fn bring_back(
     let name = from.name();
     let place = |error: Error| anyhow::Error::new(error).context(name.to_string());
     if !account.exists(name)? {
-        make(account, name, false).map_err(place)?;
+        // for its owner only: whoever may see the mailbox above it may not have seen this one
+        account.create(name).map_err(place)?;
     }
     let to = account.open(name).map_err(place)?;
     let uids: Vec<u32> = wanted.iter().map(|(_, uid, _)| *uid).collect();
