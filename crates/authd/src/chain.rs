@@ -97,6 +97,11 @@ impl Chain {
                 *self = Chain { fault: Some(fault), ..Chain::default() };
                 return false;
             }
+            // Whom the list names cannot be told, and a yes of the others would let them in.
+            Outcome::Unknown(error) if rules.deny => {
+                *self = Chain { unknown: Some(error), ..Chain::default() };
+                return false;
+            }
             Outcome::Unknown(error) => {
                 self.unknown = Some(error);
                 rules.internalfail
@@ -172,6 +177,10 @@ impl Gathered {
             Ok(None) => rules.failure,
             Err(error) => {
                 self.unknown = Some(error);
+                // what others said may be what this one would have replaced
+                if matches!(rules.internalfail, PassdbResult::Return | PassdbResult::ReturnFail) {
+                    self.is_ok = false;
+                }
                 rules.internalfail
             }
         };
@@ -246,6 +255,14 @@ mod tests {
         assert_eq!(run(vec![(usual(), away()), (usual(), right())]), ("ok", 2));
         assert_eq!(run(vec![(usual(), away()), (usual(), Outcome::Wrong(Fault::UnknownUser))]), ("?", 2));
         assert_eq!(run(vec![]), ("no", 0));
+    }
+
+    #[test]
+    fn nobody_gets_past_a_deny_list_that_cannot_be_asked() {
+        let deny = || Rules { deny: true, ..Rules::default() };
+        assert_eq!(run(vec![(deny(), away()), (Rules::default(), right())]), ("?", 1));
+        assert_eq!(run(vec![(rules(ContinueOk, Continue, Continue), right()), (deny(), away())]), ("?", 2));
+        assert_eq!(run(vec![(deny(), Outcome::Wrong(Fault::UnknownUser)), (Rules::default(), right())]), ("ok", 2));
     }
 
     #[test]

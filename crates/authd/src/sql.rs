@@ -169,6 +169,11 @@ fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
     };
     let places = places(kind, get("connect").context("has no connect")?, path, get("update_query").is_some())?;
     let query = |name: &str| get(name).map(|text| Query::dovecot(text, kind)).transpose().map_err(|why| anyhow::anyhow!("{name}: {why}"));
+    if let Some(update) = get("update_query")
+        && let Some(word) = ["new_password", "old_password"].into_iter().find(|word| !update.contains(&format!("%{{{word}}}")))
+    {
+        bail!("update_query: lacks %{{{word}}}: it would store nothing, or write over a password that is changed meanwhile");
+    }
     Ok(Inner {
         path: path.to_owned(),
         database: Database::new(places).map_err(|why| anyhow::anyhow!("connect {why}"))?,

@@ -258,6 +258,8 @@ impl Accounts {
         if change.alias(&name).await? {
             return refused(format!("{name} is an alias"));
         }
+        // of somebody who had this name before: PostfixAdmin leaves some of it
+        change.delete_belongings("= ?", &name).await?;
         let domain = address.domain().as_str();
         let statement = "INSERT INTO mailbox (username, password, name, maildir, quota, local_part, domain, created, modified)
              VALUES (?, ?, ?, ?, ?, ?, ?, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)";

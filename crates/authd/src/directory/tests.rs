@@ -211,7 +211,9 @@ async fn an_update_query_stores_another_hash_for_one_user() {
         place.accounts.mailbox_add(&add).await.expect("mailbox");
     }
     let sound = "WHERE username = '%u' AND password = '%{old_password}'";
-    for (condition, want) in [(sound, Some(true)), (sound, Some(false)), ("WHERE password <> '%{old_password}'", None), ("", None)] {
+    for (condition, want) in
+        [(sound, Some(true)), (sound, Some(false)), ("WHERE password <> '%{old_password}'", None), ("WHERE '%{old_password}' <> ''", None)]
+    {
         let text = format!(
             "driver = sqlite\nconnect = accounts.sqlite\npassword_query = SELECT password FROM mailbox WHERE username = '%u'\n\
              update_query = UPDATE mailbox SET password = '%{{new_password}}' {condition}\n"

@@ -78,7 +78,11 @@ impl Desk {
         if !stored.second_factor && was_right(&stored.password) {
             return Ok(true);
         }
-        let apps = self.directory.app_passwords(source, &stored.user).await?;
+        // an app of a master user opens that one's mail, not everybody's
+        let apps = match source.rules.master {
+            true => Vec::new(),
+            false => self.directory.app_passwords(source, &stored.user).await?,
+        };
         let mut candidates: Vec<(&str, Option<u64>)> = apps.iter().map(|app| (app.password.as_str(), Some(app.id))).collect();
         if !stored.second_factor {
             candidates.push((&stored.password, None));

@@ -74,15 +74,28 @@ impl Desk {
         if !upgrade.concerns(&stored.password, &stored.default_scheme) {
             return;
         }
+        let password_text = password.reveal();
+        // DES looks at seven bits of eight characters: whatever else was typed proves nothing
+        let is_des = passwords::scheme_of(&stored.password, &stored.default_scheme) == Some("DES-CRYPT");
+        if is_des && (password_text.len() > 8 || !password_text.is_ascii()) {
+            return;
+        }
         let (Some(writer), Ok(turn)) = (source.writer(), upgrade.turn.clone().try_acquire_owned()) else { return };
         let (pool, verified): (Arc<Pool>, Arc<Verified>) = (self.pool.made.clone(), self.verified.made.clone());
         let (scheme, rounds, memory_bytes) = (upgrade.scheme.clone(), upgrade.rounds, upgrade.memory_bytes);
+        let default_scheme = stored.default_scheme.clone();
         let (user, old, service, password) = (stored.user.clone(), stored.password.clone(), attempt.service.clone(), password.clone());
         tokio::spawn(async move {
             let replaced = async {
                 let given = password.clone();
                 let (made, name) = (scheme.clone(), scheme.clone());
-                let hash = pool.run(memory_bytes, move || passwords::hash(&made, given.reveal(), rounds)).await?;
+                let (text, default_scheme) = (old.clone(), default_scheme);
+                let hash = pool.run(memory_bytes, move || {
+                    // it may have been right in another form of its letters only, in which other devices send it
+                    let is_right = matches!(passwords::verify(&text, &default_scheme, given.reveal()), Ok(true));
+                    is_right.then(|| passwords::hash(&made, given.reveal(), rounds))
+                });
+                let Some(hash) = hash.await? else { return Ok(None) };
                 let new = Zeroizing::new(hash.with_context(|| format!("{name} cannot be made of it"))?);
                 anyhow::Ok(writer.replace(&user, &old, &new).await?.then_some(new))
             };
