@@ -136,7 +136,7 @@ fn tables_are_checked_and_a_miss_says_what_was_asked() {
         .settings("[routing]\nvirtual_alias_maps = [\"hash:virtual\"]\n")
         .start();
     let told = server.facteur_ok(&["map", "compile"]);
-    assert!(told.contains("hash:virtual: 1 entry") && told.contains("nothing has to be compiled"), "{told}");
+    assert!(told.contains("hash:virtual: 1 entry") && told.contains("only `cdb:` tables are compiled"), "{told}");
     assert!(server.facteur_ok(&["map", "list"]).contains("routing.virtual_alias_maps"));
     let miss = server.facteur(&["map", "query", "hash:virtual", "b@example.test", "--as", "address"]);
     let told = String::from_utf8_lossy(&miss.stderr);

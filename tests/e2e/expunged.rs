@@ -6,7 +6,7 @@ use e2e::{Lines, PASSWORD, Server, eventually};
 const ALICE: &str = "alice@example.test";
 
 fn server() -> Server {
-    let server = Server::builder().settings("[mail]\nlazy_expunge_time = \"7d\"\n").start();
+    let server = Server::builder().settings("[mail]\nlazy_expunge_time = \"7d\"\n[pop3d]\ndisable_plaintext_auth = false\n").start();
     let mut imap = server.imap(ALICE);
     imap.ok("CREATE Work");
     for n in 0..4 {
@@ -73,6 +73,6 @@ fn what_clients_remove_comes_back_by_a_command() {
     imap.ok("EXPUNGE");
     server.facteur_ok(&["mailbox", "purge", "-A"]);
     assert_eq!(json(&server, &["mailbox", "restore", "-u", ALICE, "--list"]).as_array().map(Vec::len), Some(5));
-    server.facteur_ok(&["mailbox", "purge", "-A", "--all"]);
+    server.facteur_ok(&["mailbox", "purge", "-A", "--everything"]);
     assert_eq!(json(&server, &["mailbox", "restore", "-u", ALICE, "--list"]), serde_json::json!([]));
 }

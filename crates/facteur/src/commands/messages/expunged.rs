@@ -116,7 +116,7 @@ fn bring_back(
 impl Purge {
     pub fn run(&self, globals: &Globals) -> anyhow::Result<ExitCode> {
         Post::open(globals, &self.whose)?.each(false, |post, person, account| {
-            let files = account.purge_expunged(self.all)?;
+            let files = account.purge_expunged(self.everything)?;
             if post.screen.json {
                 post.screen.row(&person.name, json!({ "user": person.name, "files": files }), "");
             } else {

@@ -147,7 +147,7 @@ pub struct Restore {
 pub struct Purge {
     #[command(flatten)]
     whose: Whose,
-    /// All that is kept
+    /// All that is kept, however young
     #[arg(long)]
-    all: bool,
+    everything: bool,
 }
