@@ -67,7 +67,8 @@ impl Mailbox {
         let look = || self.with_file(message.uid(), |dir, name, _| dir.stat(name)?.ok_or(Error::Expunged));
         let before = look()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
-        let is_as_named = message.known_disk_size() == Some(before.st_size as u64);
+        let size = format!("S={}", before.st_size);
+        let is_as_named = message.base_name().split(',').any(|field| field == size);
         if !is_as_named && now - before.st_mtime.max(before.st_ctime) < SETTLED_AFTER_SECONDS {
             return Ok(false);
         }
