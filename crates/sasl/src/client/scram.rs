@@ -38,7 +38,9 @@ impl Scram {
     }
 
     fn bare(&self) -> String {
-        let name = stringprep::saslprep(&self.user).map_or_else(|_| self.user.clone(), String::from);
+        // A name that SASLprep forbids, or of which it leaves nothing, goes as it is: the server has to judge it.
+        let prepared = stringprep::saslprep(&self.user).ok().filter(|name| !name.is_empty());
+        let name = prepared.as_deref().unwrap_or(&self.user);
         format!("n={},r={}", name.replace('=', "=3D").replace(',', "=2C"), self.nonce)
     }
 
