@@ -41,6 +41,15 @@ fn text(number: usize) -> String {
     }
 }
 
+/// Puts a message there under a name that tells its size, which is how others see that it is whole.
+fn drop_whole(world: &World, number: usize, text: &str) {
+    world.drop_mail("ann", &name(number, text), text);
+}
+
+fn name(number: usize, text: &str) -> String {
+    format!("{number}.M1P1.host,S={}", text.len())
+}
+
 /// The only line before the answer, without its tag.
 async fn untagged(client: &mut Client, command: &str) -> String {
     let lines = client.ok(command).await;
@@ -82,7 +91,7 @@ async fn an_index_is_made_and_changes_nothing() {
     let with = World::with("fts = true").await;
     for world in [&without, &with] {
         for number in 0..60 {
-            world.drop_mail("ann", &format!("{number}.M1P1.host"), &text(number).replace("\r\n", "\n"));
+            drop_whole(world, number, &text(number).replace("\r\n", "\n"));
         }
     }
     let mut plain = without.client("ann").await;
@@ -99,7 +108,7 @@ async fn an_index_is_made_and_changes_nothing() {
 
     // what comes later is found at once, and indexed then
     for (world, client) in [(&without, &mut plain), (&with, &mut client)] {
-        world.drop_mail("ann", "60.M1P1.host", &text(60));
+        drop_whole(world, 60, &text(60));
         client.ok("NOOP").await;
     }
     let want = answers(&mut plain).await;
@@ -130,12 +139,12 @@ async fn an_index_is_made_and_changes_nothing() {
 async fn what_is_ruled_out_is_not_read() {
     let world = World::with("fts = true").await;
     for number in 0..3 {
-        world.drop_mail("ann", &format!("{number}.M1P1.host"), &text(number));
+        drop_whole(&world, number, &text(number));
     }
     let mut client = world.client("ann").await;
     client.ok("SELECT INBOX").await;
     until_signed(&file(&world), 3).await;
-    let leased = lease(&world.maildir("ann").join("cur/1.M1P1.host:2,"));
+    let leased = lease(&world.maildir("ann").join(format!("cur/{}:2,", name(1, &text(1)))));
     assert!(client.command("SEARCH TEXT nothing").await[1].starts_with("NO [UNAVAILABLE]"));
     assert_eq!(client.ok("SEARCH TEXT needle").await, ["* SEARCH 1"]);
     assert_eq!(client.ok("SEARCH NOT TEXT needle").await, ["* SEARCH 2 3"]);
