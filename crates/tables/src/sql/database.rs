@@ -18,6 +18,8 @@ const WAITING_LIMIT: usize = 1_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The whole answer, waiting included. What takes longer is a query without an index, or a server that hangs.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(4);
+/// Each step of a change, which ends with a flush of the disk. No mail waits for it, and who gives up does not know whether it was made.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Shorter than servers (`wait_timeout`) and firewalls cut idle connections.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -86,14 +88,14 @@ impl Database {
                     lease.give_back();
                     return Ok(rows);
                 }
-                Err(error) => self.after(error, lease)?,
+                Err(error) => self.after(error, lease, QUERY_TIMEOUT)?,
             }
         }
     }
 
     /// Begins a transaction, which takes the right to write at once where the database has such a thing.
     pub async fn begin(&self) -> Result<Transaction, Fault> {
-        let deadline = Instant::now() + QUERY_TIMEOUT;
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
         let begin = match self.kind {
             Kind::Sqlite => "BEGIN IMMEDIATE",
             Kind::Mysql => "START TRANSACTION",
@@ -103,7 +105,7 @@ impl Database {
             let mut lease = self.lease(deadline).await?;
             match within(deadline, lease.link().command(begin)).await {
                 Ok(()) => return Ok(Transaction { lease, kind: self.kind }),
-                Err(error) => self.after(error, lease)?,
+                Err(error) => self.after(error, lease, CHANGE_TIMEOUT)?,
             }
         }
     }
@@ -122,13 +124,13 @@ impl Database {
     }
 
     /// What an error on a connection means: another try, or a fault.
-    fn after(&self, error: Broken, mut lease: Lease) -> Result<(), Fault> {
+    fn after(&self, error: Broken, mut lease: Lease, waited: Duration) -> Result<(), Fault> {
         match error {
             Broken::Late => {
                 if let Some(link) = lease.link.take() {
                     link.give_up();
                 }
-                Err(Fault::Away(format!("no answer within {QUERY_TIMEOUT:?}")))
+                Err(Fault::Away(format!("no answer within {waited:?}")))
             }
             Broken::Sql(error) => match Meaning::of(&error) {
                 // The server was started again since; its other connections are as old.
@@ -205,13 +207,13 @@ impl Transaction {
     }
 
     pub async fn fetch(&mut self, text: Arc<str>, values: &[Value]) -> Result<Vec<Row>, Fault> {
-        let deadline = Instant::now() + QUERY_TIMEOUT;
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
         within(deadline, self.lease.link().fetch(text, values)).await.map_err(Broken::fault)
     }
 
     /// The number of rows that were touched.
     pub async fn execute(&mut self, text: Arc<str>, values: &[Value]) -> Result<u64, Fault> {
-        let deadline = Instant::now() + QUERY_TIMEOUT;
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
         within(deadline, self.lease.link().execute(text, values)).await.map_err(Broken::fault)
     }
 
@@ -224,7 +226,7 @@ impl Transaction {
     }
 
     async fn end(mut self, how: &'static str) -> Result<(), Fault> {
-        let deadline = Instant::now() + QUERY_TIMEOUT;
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
         within(deadline, self.lease.link().command(how)).await.map_err(Broken::fault)?;
         self.lease.give_back();
         Ok(())
@@ -305,9 +307,10 @@ enum Broken {
 }
 
 impl Broken {
+    /// What it means to a change.
     fn fault(self) -> Fault {
         match self {
-            Broken::Late => Fault::Away(format!("no answer within {QUERY_TIMEOUT:?}")),
+            Broken::Late => Fault::Away(format!("no answer within {CHANGE_TIMEOUT:?}")),
             Broken::Sql(error) => match Meaning::of(&error) {
                 Meaning::Gone => Fault::Away(error.to_string()),
                 Meaning::Answer { is_there_already, .. } => Fault::Statement { why: error.to_string(), is_there_already },
