@@ -46,7 +46,6 @@ impl Maildrop {
             lock => lock?.map(Arc::new),
         };
         let mailbox = account.open(&MailboxName::inbox())?;
-        mailbox.refresh()?;
         let snapshot = mailbox.snapshot();
         // what an earlier migration wrote down: ids that clients know, and the order they know them in
         let written = mailbox.pop3_fields();

@@ -20,33 +20,34 @@ pub async fn run(session: &mut Session, mailbox: &Mailbox, read_only: bool, para
     // RFC 3501 §6.3.1: the old mailbox is closed even when the new one cannot be opened.
     session.leave();
     let rev2 = session.enabled.rev2;
-    let Place { spot, rights } = match session.place(mailbox, Rights::READ).await {
-        Ok(place) => place,
+    let spot = match session.locate(mailbox) {
+        Ok(spot) => spot,
         Err(answer) => return Ok(answer),
     };
-    // RFC 4314 §5.2
-    let read_only = read_only || !may_change(rights);
     if parameters.condstore {
         session.become_aware(false);
     }
-    let aware = session.aware;
+    let (aware, realm) = (session.aware, session.realm.clone());
+    // One piece of work for the rights and the mailbox: a webmail selects one for each click.
     let opened = session
-        .with_account(move |_| {
-            let mailbox = spot.account.open(&spot.name)?;
-            mailbox.refresh()?;
+        .blocking(move || {
+            let Place { spot, rights } = realm.place(spot, Rights::READ)?;
+            // RFC 4314 §5.2
+            let read_only = read_only || !may_change(rights);
             let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
-            let view = mailbox.view(access)?;
+            let view = spot.account.open(&spot.name)?.view(access)?;
             // A disk that cannot be written to may keep an old mailbox from having one.
             let id = view.mailbox().mailbox_id().inspect_err(|error| tracing::warn!(%error, "mailbox has no MAILBOXID")).ok();
             let mut selected = Selected::new(spot.shown, view, read_only, aware);
             selected.rights = rights;
-            Ok::<_, mailstore::Error>((selected, id))
+            Ok::<_, Answer>((selected, id))
         })
         .await;
     let (mut selected, id) = match opened {
         Ok(opened) => opened,
-        Err(error) => return Ok(Answer::from(error)),
+        Err(answer) => return Ok(answer),
     };
+    let read_only = selected.read_only;
     selected.rev2 = rev2;
     selected.uid_only = session.enabled.uid_only;
     selected.wants = session.wants();

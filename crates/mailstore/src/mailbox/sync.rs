@@ -53,15 +53,6 @@ impl Mailbox {
         Ok(folder.dir.stamp(uidlist::FILE)?.is_some_and(|now| !now.same_file(&known.stamp)))
     }
 
-    /// The directories of a mailbox that has to be read anew, see [`Mailbox::was_replaced`]. Costs nothing where a session has it open.
-    fn replaced(&self, state: &State) -> Result<Option<Folder>> {
-        if !self.is_only_kept() {
-            return Ok(None);
-        }
-        let folder = self.folder()?;
-        Ok(self.was_replaced(state, &folder)?.then_some(folder))
-    }
-
     /// False when another directory has the mailbox's path by now, as when it is restored: UIDs given in this one would be given again there.
     fn is_in_place(&self, folder: &Folder) -> Result<bool> {
         let there = self.account.open_root()?.stamp(match &*self.account.directory_of(&self.name) {
@@ -73,16 +64,15 @@ impl Mailbox {
     }
 
     fn look_again_at(&self, state: &mut State) -> Result<()> {
-        if let Ok(folder) = self.folder() {
-            if state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)? && !self.was_replaced(state, &folder)? {
-                self.read_list(state, &folder, None)?;
-                state.looked = None;
-                self.pending.lock().everything = true;
-            }
-            // a keyword that no message has yet comes without any event
-            self.check_keywords(state, &folder)?;
+        let folder = self.folder_for(state)?;
+        if state.position.map(|position| position.stamp) != folder.dir.stamp(uidlist::FILE)? && !self.was_replaced(state, &folder)? {
+            self.read_list(state, &folder, None)?;
+            state.looked = None;
+            self.pending.lock().everything = true;
         }
-        self.refresh_locked(state, PATIENCE)
+        // a keyword that no message has yet comes without any event
+        self.check_keywords(state, &folder)?;
+        self.refresh_in(state, &folder, PATIENCE)
     }
 
     /// As [`Mailbox::refresh`], but gives up soon on a lock, and on a command that changes the mailbox: for the threads that follow many
@@ -98,50 +88,69 @@ impl Mailbox {
     }
 
     pub(crate) fn refresh_locked(&self, state: &mut State, patience: Duration) -> Result<()> {
+        let folder = self.folder_for(state)?;
+        self.refresh_in(state, &folder, patience)
+    }
+
+    /// The directories for one look; without them everything has to be looked at when they are back.
+    fn folder_for(&self, state: &mut State) -> Result<Folder> {
         if self.is_deleted() {
             return Err(Error::NoSuchMailbox);
         }
-        let result = if let Some(folder) = self.replaced(state)? {
+        // first, as it tells that watches have ended: what is opened from here on is not older than that
+        if self.is_watched() {
+            self.account.store().notifier().drain();
+        }
+        self.folder().inspect_err(|_| self.look_at_all(state))
+    }
+
+    fn look_at_all(&self, state: &mut State) {
+        self.pending.lock().everything = true;
+        state.looked = None;
+    }
+
+    fn refresh_in(&self, state: &mut State, folder: &Folder, patience: Duration) -> Result<()> {
+        let result = self.make_true(state, folder, patience);
+        self.publish_within(state, patience);
+        if result.is_err() {
+            // what was taken from the queue is not applied
+            self.look_at_all(state);
+        }
+        result
+    }
+
+    fn make_true(&self, state: &mut State, folder: &Folder, patience: Duration) -> Result<()> {
+        if self.was_replaced(state, folder)? {
             tracing::debug!(mailbox = %self.name, "another uidlist is there, the mailbox is read anew");
             let generation = state.snapshot.generation;
             *state = State::default();
             state.snapshot.generation = generation;
             state.changed = true;
-            self.look_in(state, &folder, patience)
+            self.look_in(state, folder, patience)
         } else if self.is_watched() {
-            self.refresh_watched(state, patience)
+            self.refresh_watched(state, folder, patience)
         } else {
-            self.look_if_changed(state, patience)
-        };
-        self.publish_within(state, patience);
-        if result.is_err() {
-            // what was taken from the queue is not applied: look at everything next time
-            self.pending.lock().everything = true;
-            state.looked = None;
+            self.look_if_changed(state, folder, patience)
         }
-        result
     }
 
-    fn refresh_watched(&self, state: &mut State, patience: Duration) -> Result<()> {
-        // first, as it tells that watches have ended
-        self.account.store().notifier().drain();
-        let folder = self.folder()?;
-        self.follow(&folder)?;
+    fn refresh_watched(&self, state: &mut State, folder: &Folder, patience: Duration) -> Result<()> {
+        self.follow(folder)?;
         // the log before the events: what it tells of files is among those
-        self.read_log(state, &folder);
+        self.read_log(state, folder);
         self.account.store().notifier().drain();
         let pending = std::mem::take(&mut *self.pending.lock());
         if pending.everything {
-            return self.look_in(state, &folder, patience);
+            return self.look_in(state, folder, patience);
         }
         if pending.begun {
             // the times of the directories tell whether there was anything between the last look and the watch
-            self.look_if_changed(state, patience)?;
+            self.look_if_changed(state, folder, patience)?;
         }
         if !pending.events.is_empty() {
-            self.apply(state, &folder, &pending.events, patience)?;
+            self.apply(state, folder, &pending.events, patience)?;
         }
-        self.check_names(state, &folder)?;
+        self.check_names(state, folder)?;
         // a file that the log tells of and no event did was gone again at once, or is among events still to come
         self.pending.lock().everything |= !state.journal.unseen().is_empty();
         Ok(())
@@ -211,16 +220,15 @@ impl Mailbox {
         }))
     }
 
-    fn look_if_changed(&self, state: &mut State, patience: Duration) -> Result<()> {
-        let folder = self.folder()?;
-        self.read_log(state, &folder);
+    fn look_if_changed(&self, state: &mut State, folder: &Folder, patience: Duration) -> Result<()> {
+        self.read_log(state, folder);
         if let Some((new, cur, when)) = state.looked.filter(|_| state.journal.unseen().is_empty()) {
             let same = folder.new.stamp(".")? == Some(new) && folder.cur.stamp(".")? == Some(cur);
             if same && is_settled(&new, when) && is_settled(&cur, when) {
-                return self.check_names(state, &folder);
+                return self.check_names(state, folder);
             }
         }
-        self.look_in(state, &folder, patience)
+        self.look_in(state, folder, patience)
     }
 
     /// Reads both directories and makes the state what they say.
