@@ -3,6 +3,7 @@
 //!
 //! Not part of it: `facteur.log`, `facteur.cache`, `facteur.search`, `facteur.index` and `maildirsize`, which are made anew. MODSEQs begin anew, so clients with CONDSTORE ask for all flags once.
 
+mod place;
 mod restore;
 
 pub use restore::Restoring;

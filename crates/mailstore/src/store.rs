@@ -145,7 +145,7 @@ impl Store {
     fn go_on(&self, root: &Dir) {
         match backup::go_on(self, root, Duration::ZERO) {
             Ok(()) | Err(Error::Locked { .. }) => {}
-            Err(error) => tracing::error!(path = %root.path().display(), %error, "an INBOX stays half restored"),
+            Err(error) => tracing::error!(path = %root.path().display(), %error, "a mailbox stays half restored"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A mailbox comes back from a backup: put together out of sight, durable, and then shown at once.
+//! A mailbox comes back from a backup: put together out of sight (see `place`), durable, and then shown at once.
 //!
 //! An INBOX is the root itself and cannot be exchanged as a whole. What takes its place is put together in a directory that then gets the name
 //! `..inbox`: from there on it is carried into the root, after a crash by who opens or restores next. Its file `replaced` has what goes, a line
@@ -10,8 +10,9 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::place::{Place, settle_all};
 use super::{SMALL_BYTES, SMALL_FILES};
-use crate::account::{Account, is_mailbox, prepare_inside};
+use crate::account::{Account, is_mailbox};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, is_part};
@@ -22,10 +23,10 @@ use crate::uidlist::{self, UidList};
 use crate::{cache, changelog, index, keywords, lock, quota, uidvalidity};
 
 /// Longest list of UIDs.
-const LIST_BYTES: u64 = 1 << 30;
+pub(super) const LIST_BYTES: u64 = 1 << 30;
 
 /// How long a running command is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// UIDs that may have been given since the backup was made, where nothing tells how many were.
 const UNKNOWN_UIDS: u32 = 1 << 20;
@@ -39,16 +40,11 @@ const COMING: &str = "..inbox";
 /// What it replaces.
 const REPLACED: &str = "replaced";
 
-/// Looks at most at a directory that is taken down while others put files there.
-const ROUNDS: usize = 10;
-
 /// A mailbox that is put together out of sight, and shown when it is complete. Dropped before, nothing of it stays.
 pub struct Restoring {
     account: Arc<Account>,
     name: MailboxName,
-    root: Dir,
-    /// Where it is put together: a directory that begins with two dots, which no mailbox does. None once it is shown.
-    place: Option<String>,
+    place: Place,
     dir: Dir,
     list: UidList,
     /// Base names of messages.
@@ -64,11 +60,9 @@ impl Account {
         if list.uid_validity > u32::MAX - ROOM {
             return Err(Error::NotAllowed("the UIDVALIDITY in the backup leaves none for other mailboxes"));
         }
-        let root = self.open_root()?;
         self.layout().allows(name)?;
-        let place = format!("..restored.{}", self.store().unique_name());
-        let dir = prepare_inside(&root, &place)?;
-        Ok(Restoring { account: self.clone(), name: name.clone(), root, place: Some(place), dir, list, files: HashSet::new() })
+        let (place, dir) = Place::make(self.store(), &self.open_root()?)?;
+        Ok(Restoring { account: self.clone(), name: name.clone(), place, dir, list, files: HashSet::new() })
     }
 }
 
@@ -148,10 +142,6 @@ impl Restoring {
         uidlist::replace(&self.dir, self.list.uid_validity, self.list.next_uid, &self.list.guid, &body).map(drop)
     }
 
-    fn place(&self) -> Result<&str> {
-        self.place.as_deref().ok_or(Error::NotAllowed("the mailbox is shown already"))
-    }
-
     fn show(&mut self, root: &Dir, directory: &str, replace: bool) -> Result<()> {
         let layout = self.account.layout();
         layout.make_above(root, directory)?;
@@ -168,25 +158,8 @@ impl Restoring {
             Some(old) if replace => bases(old)?,
             _ => HashSet::new(),
         };
-        let gone = format!("..deleted.{}", self.account.store().unique_name());
-        if old.is_none() || !holder.exchange(leaf, root, self.place()?)? {
-            if old.is_some() {
-                holder.rename_new(leaf, root, &gone)?;
-            }
-            let shown = root.rename_new(self.place()?, &holder, leaf);
-            if shown.is_err() && old.is_some() {
-                root.rename_new(&gone, &holder, leaf)?;
-            }
-            shown?;
-        } else {
-            root.rename_new(self.place()?, root, &gone)?;
-        }
-        self.place = None;
-        holder.sync()?;
-        root.sync()?;
-        if old.is_some() {
-            take_down(self.account.store(), root, &gone, &replaced, &self.dir)?;
-        }
+        self.place.show(directory, old.is_some(), &replaced)?;
+        self.place.settle()?;
         drop(lock);
         Ok(())
     }
@@ -209,15 +182,16 @@ impl Restoring {
             }
         }
         self.dir.replace(REPLACED, "replaced.tmp", replaced.join("\n").as_bytes())?;
-        root.rename_new(self.place()?, root, COMING)?;
-        self.place = None;
+        let (place, mailbox) = self.place.mailbox();
+        place.rename_new(mailbox, root, COMING)?;
         root.sync()
     }
 }
 
-/// Carries an INBOX on that a crash, or an error, left half in its place. Where somebody has the uidlist locked for longer than `patience`, who may be
+/// Carries on what a crash, or an error, left half done. Where somebody has the uidlist of INBOX locked for longer than `patience`, who may be
 /// at it, it is `Locked`. Blocking.
 pub(crate) fn go_on(store: &Store, root: &Dir, patience: Duration) -> Result<()> {
+    settle_all(store, root)?;
     if root.stat(COMING)?.is_none() {
         return Ok(());
     }
@@ -284,38 +258,8 @@ fn carry_inbox(store: &Store, root: &Dir) -> Result<()> {
     root.remove_tree(COMING)
 }
 
-/// Removes the mailbox `gone`. Mail that came when it was replaced, which is not in `replaced`, goes to the one that is `shown`; and when nothing
-/// is left nothing can be put there any more by who still has it open.
-pub(super) fn take_down(store: &Store, root: &Dir, gone: &str, replaced: &HashSet<String>, shown: &Dir) -> Result<()> {
-    let old = root.open_dir(gone)?;
-    for part in ["new", "cur"] {
-        let (from, to) = (old.open_dir(part)?, shown.open_dir(part)?);
-        let mut rounds = 0;
-        loop {
-            let mut moved = false;
-            for name in from.names()? {
-                if is_message_name(&name) && !replaced.contains(base(&name)) && from.is_file(&name)? {
-                    put(store, &from, &name, &to)?;
-                    moved = true;
-                } else {
-                    from.unlink(&name).or_else(|_| from.remove_tree(&name).map(|()| true))?;
-                }
-            }
-            if moved {
-                to.sync()?;
-            }
-            rounds += 1;
-            match old.remove_dir(part) {
-                Err(Error::Io { source, .. }) if rounds < ROUNDS && source.raw_os_error() == Some(libc::ENOTEMPTY) => {}
-                done => break done?,
-            }
-        }
-    }
-    root.remove_tree(gone)
-}
-
 /// Moves the file of a message; where another has its name it gets one of its own.
-fn put(store: &Store, from: &Dir, name: &str, to: &Dir) -> Result<()> {
+pub(super) fn put(store: &Store, from: &Dir, name: &str, to: &Dir) -> Result<()> {
     match from.rename_new(name, to, name) {
         Err(error) if error.is_taken() => {
             let flags = name.strip_prefix(base(name)).unwrap_or("");
@@ -347,16 +291,6 @@ fn bases(dir: &Dir) -> Result<HashSet<String>> {
     Ok(found)
 }
 
-fn base(name: &str) -> &str {
+pub(super) fn base(name: &str) -> &str {
     name.split(':').next().unwrap_or(name)
-}
-
-impl Drop for Restoring {
-    fn drop(&mut self) {
-        if let Some(place) = self.place.take()
-            && let Err(error) = self.root.remove_tree(&place)
-        {
-            tracing::warn!(%error, "what was restored for nothing stays");
-        }
-    }
 }

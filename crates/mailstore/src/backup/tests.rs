@@ -167,7 +167,8 @@ fn what_came_into_a_mailbox_that_was_replaced_is_in_the_one_shown() {
     let dump = from.dump().expect("dump");
     let mut restoring = world.other.restore(&name("Box"), &dump.files[0].1[..]).expect("begins");
     let root = world.other.open_root().expect("root");
-    let replaced: std::collections::HashSet<String> = open.snapshot().iter().map(|m| m.base_name().to_owned()).collect();
+    let before = open.snapshot();
+    let replaced: std::collections::HashSet<&str> = before.iter().map(Message::base_name).collect();
     let path = |part: &str| root.at(".Box").join(part);
     std::fs::write(path("new/9.late.host"), "late").expect("delivered");
     std::fs::write(path("cur/8.late.host:2,S"), "late").expect("delivered");
@@ -176,7 +177,7 @@ fn what_came_into_a_mailbox_that_was_replaced_is_in_the_one_shown() {
     let shown = world.other.open_root().and_then(|root| crate::account::prepare_inside(&root, ".Box")).expect("made");
     std::fs::write(path("cur/8.late.host:2,S"), "another").expect("restored");
     let old = root.open_dir("..deleted.x/new").expect("open");
-    restore::take_down(world.other.store(), &root, "..deleted.x", &replaced, &shown).expect("taken down");
+    place::take_down(world.other.store(), &root, "..deleted.x", &replaced, &shown).expect("taken down");
     assert!(root.stat("..deleted.x").expect("stat").is_none());
     assert!(old.create("10.too.late").is_err(), "whoever delivers hears that it did not work");
     drop(open);
@@ -187,6 +188,37 @@ fn what_came_into_a_mailbox_that_was_replaced_is_in_the_one_shown() {
         .collect();
     texts.sort();
     assert_eq!(texts, [b"another".to_vec(), b"late".to_vec(), b"late".to_vec()]);
+}
+
+/// Two renames instead of one exchange, and between them a crash.
+#[test]
+fn where_directories_cannot_be_exchanged_a_mailbox_that_went_comes_back() {
+    let world = world();
+    for is_made_anew in [false, true] {
+        let mailbox = if is_made_anew { "Anew" } else { "Box" };
+        let before = seen(&fill(&world.other, mailbox));
+        let root = world.other.open_root().expect("root");
+        let directory = format!(".{mailbox}");
+        let (mut place, coming) = place::Place::make(world.other.store(), &root).expect("place");
+        std::fs::write(coming.at("cur").join("1.restored.host:2,"), "restored").expect("written");
+        let (dir, _) = place.mailbox();
+        root.rename_new(&directory, dir, "gone").expect("went");
+        std::fs::write(dir.at("replaced"), format!("{directory}\n{}", before.len())).expect("note");
+        std::fs::write(dir.at("gone/new/9.late.host"), "late").expect("delivered");
+        world.other.forget(&name(mailbox));
+        if is_made_anew {
+            world.other.create(&name(mailbox)).expect("made");
+        }
+        place.settle().expect("settled");
+        let after = seen(&world.other.open(&name(mailbox)).expect("there"));
+        assert_eq!(after.len(), before.len() + 1, "{after:?}");
+        assert!(after.iter().any(|line| line.ends_with("late")) && !after.iter().any(|line| line.ends_with("restored")), "{after:?}");
+        if !is_made_anew {
+            assert_eq!(after[..before.len()], before);
+        }
+        let hidden = root.names().expect("names");
+        assert!(hidden.iter().all(|name| !name.starts_with("..")), "{hidden:?}");
+    }
 }
 
 /// A session that has INBOX open hears of it: by its UIDVALIDITY, as all it knew is void.

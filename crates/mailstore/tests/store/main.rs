@@ -10,3 +10,4 @@ mod layout;
 mod listing;
 mod log;
 mod mailbox;
+mod restore;
