@@ -147,6 +147,22 @@ impl Fault {
     }
 }
 
+/// What was found out about a login.
+type Verdict = Result<Result<String, Fault>, Undecided>;
+
+/// Why nothing is certain.
+struct Undecided {
+    error: anyhow::Error,
+    /// A password was compared and was wrong there; where it may be right could not be asked. Who guesses knows no difference.
+    was_wrong: bool,
+}
+
+impl From<anyhow::Error> for Undecided {
+    fn from(error: anyhow::Error) -> Undecided {
+        Undecided { error, was_wrong: false }
+    }
+}
+
 impl Desk {
     /// Hashes one password, so takes some tens of milliseconds. With what `previous` knows: after a reload thousands of clients would
     /// else have their passwords hashed at once, and who was guessing could begin anew.
@@ -194,7 +210,7 @@ impl Desk {
         if let Some((user, credentials)) = self.master(attempt, &credentials) {
             let entry = self.admit(attempt, &credentials.authentication).await?;
             let verdict = match self.verdict(attempt, entry.user.as_deref(), &credentials, true).await {
-                Ok(Ok(master)) => self.opened_by(attempt, &user, &master).await,
+                Ok(Ok(master)) => self.opened_by(attempt, &user, &master).await.map_err(Undecided::from),
                 other => other,
             };
             return self.conclude(attempt, entry, verdict).await;
@@ -247,7 +263,7 @@ impl Desk {
                 let owed = Owed { penalty, remote: attempt.remote, counted, settled: false };
                 Ok((Search { entry, stored, fault, authorization: identity.authorization, owed }, found))
             }
-            Err(error) => match self.conclude(attempt, entry, Err(error)).await {
+            Err(error) => match self.conclude(attempt, entry, Err(error.into())).await {
                 Err(fail) => Err(fail),
                 Ok(_) => Err(temporary(None)),
             },
@@ -257,7 +273,7 @@ impl Desk {
     /// Checks a token of OAuth 2.0: it has to be good, of a user who is there, and of the one that the client says it is.
     pub async fn check_token(&self, attempt: &Attempt, token: sasl::server::Token) -> Result<String, AuthFail> {
         let entry = self.admit(attempt, &token.user).await?;
-        let verdict = self.token_verdict(attempt, &token).await;
+        let verdict = self.token_verdict(attempt, &token).await.map_err(Undecided::from);
         self.conclude(attempt, entry, verdict).await
     }
 
@@ -278,7 +294,7 @@ impl Desk {
         let verdict = match &entry.user {
             Some(user) => {
                 let found = self.directory.find(user, &attempt.service, attempt.remote, |_| true).await;
-                found.map(|found| found.and_then(|stored| self.allowed(attempt, &stored.user, &authorization)))
+                found.map(|found| found.and_then(|stored| self.allowed(attempt, &stored.user, &authorization))).map_err(Undecided::from)
             }
             None => Ok(Err(Fault::NoCertificate)),
         };
@@ -390,7 +406,7 @@ impl Desk {
     }
 
     /// Counts and logs a verdict; a failure is answered late.
-    async fn conclude(&self, attempt: &Attempt, entry: Entry, verdict: anyhow::Result<Result<String, Fault>>) -> Result<String, AuthFail> {
+    async fn conclude(&self, attempt: &Attempt, entry: Entry, verdict: Verdict) -> Result<String, AuthFail> {
         let Entry { name, counted, looked_at, .. } = entry;
         match verdict {
             Ok(Ok(user)) => {
@@ -408,11 +424,15 @@ impl Desk {
                 let authorization = fault == Fault::OtherIdentity;
                 Err(AuthFail { user: Some(counted), authorization, ..AuthFail::default() })
             }
-            Err(error) => {
+            Err(Undecided { error, was_wrong }) => {
                 tracing::warn!(
                     user = %printable(&name), remote = %shown(attempt.remote), service = %printable(&attempt.service),
                     session = %printable(&attempt.session), error = %format!("{error:#}"), "login could not be decided"
                 );
+                if was_wrong {
+                    self.penalty.failure(attempt.remote, &counted, Instant::now());
+                    tokio::time::sleep_until((looked_at + self.failure_delay).into()).await;
+                }
                 Err(temporary(Some(counted)))
             }
         }

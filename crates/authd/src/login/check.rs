@@ -1,45 +1,57 @@
 //! A password against what the passdbs have.
 
-use super::{Attempt, Desk, Fault};
+use super::{Attempt, Desk, Fault, Undecided, Verdict};
 use crate::chain::{Chain, Outcome};
 use crate::directory::{DENIED, Source, Stored};
+use crate::pool::Busy;
+use anyhow::anyhow;
 use mail_types::Secret;
+use passwords::Unusable;
 use sasl::Credentials;
 use std::time::Instant;
 
+/// What passwords were looked at in a login.
+#[derive(Default)]
+struct Looked {
+    /// There was something to compare with, or to try to.
+    compared: bool,
+    /// The password was compared with one that it is not.
+    was_wrong: bool,
+}
+
 impl Desk {
     /// Asks the passdbs, as their rules say.
-    pub(super) async fn verdict(
-        &self,
-        attempt: &Attempt,
-        user: Option<&str>,
-        credentials: &Credentials,
-        master: bool,
-    ) -> anyhow::Result<Result<String, Fault>> {
+    pub(super) async fn verdict(&self, attempt: &Attempt, user: Option<&str>, credentials: &Credentials, master: bool) -> Verdict {
         let mut chain = Chain::default();
-        let mut compared = false;
+        let mut looked = Looked::default();
+        let mut is_busy = false;
         if let Some(user) = user {
             for source in self.directory.sources(master) {
                 if !chain.asks(&source.rules) {
                     continue;
                 }
                 let proven = chain.is_proven();
-                let outcome = match self.ask(attempt, source, user, (!proven).then_some(credentials), &mut compared).await {
+                let outcome = match self.ask(attempt, source, user, (!proven).then_some(credentials), &mut looked).await {
                     Ok(outcome) => outcome,
-                    Err(error) => Outcome::Unknown(error),
+                    Err(error) => {
+                        is_busy |= error.is::<Busy>();
+                        Outcome::Unknown(error)
+                    }
                 };
                 if !chain.take(&source.rules, outcome) {
                     break;
                 }
             }
         }
-        if !compared {
-            self.compare(attempt, user.unwrap_or_default(), None, credentials).await?;
+        if !looked.compared {
+            self.compare_with_nobodys(attempt, user.unwrap_or_default(), credentials).await?;
         }
-        Ok(match chain.verdict()? {
-            Ok(user) => self.allowed(attempt, &user, &credentials.authorization),
-            Err(fault) => Err(fault),
-        })
+        match chain.verdict() {
+            Ok(Ok(user)) => Ok(self.allowed(attempt, &user, &credentials.authorization)),
+            Ok(Err(fault)) => Ok(Err(fault)),
+            // That there is too much to do says nothing about anybody, and the right one may not have had its turn.
+            Err(error) => Err(Undecided { was_wrong: looked.was_wrong && !is_busy, error }),
+        }
     }
 
     /// Asks one passdb; without credentials only whether it knows the user.
@@ -49,7 +61,7 @@ impl Desk {
         source: &Source,
         user: &str,
         credentials: Option<&Credentials>,
-        compared: &mut bool,
+        looked: &mut Looked,
     ) -> anyhow::Result<Outcome> {
         let stored = self.directory.stored_at(source, user, &attempt.service, attempt.remote).await?;
         let Some(stored) = stored else { return Ok(Outcome::Wrong(Fault::UnknownUser)) };
@@ -57,8 +69,8 @@ impl Desk {
             return Ok(Outcome::Refused(Fault::Barred(DENIED)));
         }
         if let Some(credentials) = credentials {
-            *compared = true;
-            if !self.is_right(attempt, source, &stored, credentials).await? {
+            looked.compared = true;
+            if !self.is_right(attempt, source, &stored, credentials, &mut looked.was_wrong).await? {
                 return Ok(Outcome::Wrong(if stored.second_factor { Fault::SecondFactor } else { Fault::Mismatch }));
             }
         }
@@ -68,8 +80,15 @@ impl Desk {
         })
     }
 
-    /// Whether this is the user's password, or one of those for apps.
-    async fn is_right(&self, attempt: &Attempt, source: &Source, stored: &Stored, credentials: &Credentials) -> anyhow::Result<bool> {
+    /// Whether this is the user's password, or one of those for apps. `was_wrong`: it was compared with one that it is not.
+    async fn is_right(
+        &self,
+        attempt: &Attempt,
+        source: &Source,
+        stored: &Stored,
+        credentials: &Credentials,
+        was_wrong: &mut bool,
+    ) -> anyhow::Result<bool> {
         let given = credentials.password.reveal();
         let was_right = |text: &str| {
             let mark = self.verified.mark(&attempt.service, &stored.user, text, given);
@@ -93,14 +112,12 @@ impl Desk {
         // Cheap ones first: an app with a long random password does not have the slow hash of the mailbox's own computed each time.
         candidates.sort_by_key(|(text, _)| passwords::strength(text, &stored.default_scheme));
         if candidates.is_empty() {
-            self.compare(attempt, &stored.user, None, credentials).await?;
+            self.compare_with_nobodys(attempt, &stored.user, credentials).await?;
         }
-        let mut verdict = Ok(false);
+        let (mut own, mut of_an_app) = (None, None);
         for (text, app) in candidates {
-            match self.compare(attempt, &stored.user, Some((text, &stored.default_scheme)), credentials).await {
-                Ok(false) => {}
-                // One that cannot be looked at keeps nobody from using the others.
-                Err(error) => verdict = Err(error),
+            match self.compare(attempt, &stored.user, Some((text, &stored.default_scheme)), credentials).await? {
+                Ok(false) => *was_wrong = true,
                 Ok(true) => {
                     match app {
                         Some(id) => self.directory.app_password_used(source, &stored.user, id, attempt.remote),
@@ -108,9 +125,27 @@ impl Desk {
                     }
                     return Ok(true);
                 }
+                // One that cannot be looked at keeps nobody from using the others.
+                Err(why) => {
+                    let user = stored.user.as_str();
+                    match app {
+                        Some(id) => tracing::warn!(user, id, error = %why, "a password for an app cannot be used"),
+                        None => tracing::warn!(user, error = %why, "the password of a mailbox cannot be used"),
+                    }
+                    *(if app.is_some() { &mut of_an_app } else { &mut own }) = Some(why);
+                }
             }
         }
-        verdict
+        // Which of the passwords was meant cannot be told; beside others, an app's that nobody can use is none.
+        match own.or(of_an_app.filter(|_| !*was_wrong)) {
+            Some(why) => Err(anyhow!("the stored password cannot be used: {why}")),
+            None => Ok(false),
+        }
+    }
+
+    async fn compare_with_nobodys(&self, attempt: &Attempt, user: &str, credentials: &Credentials) -> anyhow::Result<()> {
+        self.compare(attempt, user, None, credentials).await??;
+        Ok(())
     }
 
     /// Compares with a stored password and its scheme, on the pool. Without one, with nobody's password, which takes as long and is never right.
@@ -121,19 +156,19 @@ impl Desk {
         user: &str,
         stored: Option<(&str, &str)>,
         credentials: &Credentials,
-    ) -> anyhow::Result<bool> {
+    ) -> Result<Result<bool, Unusable>, Busy> {
         let stored = stored.filter(|(text, _)| !text.is_empty());
         let there = stored.is_some();
         let (text, scheme) = stored.unwrap_or((&self.nobody, "CRYPT"));
         let mark = self.verified.mark(&attempt.service, user, text, credentials.password.reveal());
         if let Some(verdict) = self.verified.verdict(&mark, Instant::now()) {
-            return Ok(verdict && there);
+            return Ok(Ok(verdict && there));
         }
         let (text, scheme) = (zeroize::Zeroizing::new(text.to_owned()), scheme.to_owned());
         let password = credentials.password.clone();
         let prepared = credentials.prepared_password();
         let memory_bytes = passwords::memory_bytes(&text, &scheme);
-        let compare = move || -> Result<bool, passwords::Unusable> {
+        let compare = move || -> Result<bool, Unusable> {
             if passwords::verify(&text, &scheme, password.reveal())? {
                 return Ok(true);
             }
@@ -142,10 +177,11 @@ impl Desk {
                 None => Ok(false),
             }
         };
-        let compared = self.pool.run(memory_bytes, compare).await?;
-        let is_right = compared.map_err(|e| anyhow::anyhow!("the stored password cannot be used: {e}"))? && there;
-        self.verified.remember(mark, is_right, Instant::now());
-        Ok(is_right)
+        let compared = self.pool.run(memory_bytes, compare).await?.map(|is_right| is_right && there);
+        if let Ok(is_right) = compared {
+            self.verified.remember(mark, is_right, Instant::now());
+        }
+        Ok(compared)
     }
 
     /// Hashes a new password on the pool.
@@ -168,30 +204,36 @@ mod tests {
     use super::*;
     use crate::state::State;
 
-    async fn open(dir: &std::path::Path, settings: &str) -> State {
+    const MANY: &str = "auth_penalty_after = 1000\n";
+
+    async fn open(dir: &std::path::Path, settings: &str, more: &str) -> State {
         std::fs::write(dir.join("users"), "ann@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n").expect("write");
         let text = format!(
             "hostname = \"mx.x.org\"\nmydomain = \"x.org\"\nstate_directory = \".\"\n[authd]\nauth_failure_delay = \"0s\"\n\
-             auth_penalty_after = 1000\n{settings}[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"users\"\n"
+             {settings}[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"users\"\n{more}"
         );
         let file = dir.join("facteur.toml");
         let config = config::Config::from_texts(&file, &[(file.clone(), text)]).unwrap_or_else(|e| panic!("{e}"));
         State::open(&config, None).await.expect("state")
     }
 
-    /// Whether the login succeeds, and how many passwords were hashed for it.
-    async fn cost(state: &State, user: &str, password: &str) -> (bool, u64) {
+    async fn attempt(state: &State, user: &str, password: &str) -> Result<String, ipc::auth::AuthFail> {
         let attempt = Attempt { service: "imap".into(), mechanism: "PLAIN", ..Attempt::default() };
         let credentials = Credentials { authorization: String::new(), authentication: user.to_owned(), password: Secret::new(password) };
+        state.desk.check(&attempt, credentials).await
+    }
+
+    /// Whether the login succeeds, and how many passwords were hashed for it.
+    async fn cost(state: &State, user: &str, password: &str) -> (bool, u64) {
         let before = state.desk.hashing().0;
-        let verdict = state.desk.check(&attempt, credentials).await;
+        let verdict = attempt(state, user, password).await;
         (verdict.is_ok(), state.desk.hashing().0 - before)
     }
 
     #[tokio::test]
     async fn the_same_password_is_hashed_once_whether_right_or_wrong_or_nobodys() {
         let dir = tempfile::tempdir().expect("directory");
-        let state = open(dir.path(), "").await;
+        let state = open(dir.path(), MANY, "").await;
         for (user, password, want) in
             [("ann", "clé 42", true), ("ann", "wrong", false), ("ann", "wronger", false), ("nobody", "wrong", false), ("a/b", "x", false)]
         {
@@ -204,10 +246,56 @@ mod tests {
         assert_eq!(cost(&state, "ann", "clé 42").await, (false, 1));
     }
 
+    /// Whether the next login of ann has to wait.
+    fn is_counted(state: &State) -> bool {
+        state.desk.penalty.wait(None, "ann@x.org", Instant::now()) != Ok(std::time::Duration::ZERO)
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_counts_also_while_another_passdb_is_away() {
+        let dir = tempfile::tempdir().expect("directory");
+        std::fs::write(dir.path().join("away.ext"), "driver = sqlite\nconnect = none.sqlite\npassword_query = SELECT password FROM t\n")
+            .expect("write");
+        let state = open(dir.path(), "auth_penalty_after = 1\n", "[[authd.passdb]]\ndriver = \"sql\"\nargs = \"away.ext\"\n").await;
+        // Nobody's password is not theirs, and proves no guess wrong.
+        assert!(attempt(&state, "nobody", "wrong").await.expect_err("nobody").temporary);
+        assert!(!is_counted(&state));
+        assert!(attempt(&state, "ann", "clé 42").await.is_ok());
+        assert!(attempt(&state, "ann", "wrong").await.expect_err("nothing is decided").temporary);
+        assert!(is_counted(&state));
+    }
+
+    #[tokio::test]
+    async fn too_many_checks_are_counted_against_nobody() {
+        let dir = tempfile::tempdir().expect("directory");
+        std::fs::write(dir.path().join("second"), "ann@x.org:{PLAIN}one\n").expect("write");
+        let few = "auth_penalty_after = 2\nauth_worker_max_count = 1\nauth_worker_queue_limit = 1\n";
+        let state = open(dir.path(), few, "[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"second\"\n").await;
+        // The first passdb's answer is remembered from here on, the second one's is for another password.
+        assert!(!attempt(&state, "ann", "wrong").await.expect_err("wrong").temporary);
+        std::fs::write(dir.path().join("second"), "ann@x.org:{PLAIN}another\n").expect("write");
+        let (go, gate) = std::sync::mpsc::channel::<()>();
+        let pool = state.desk.pool.made.clone();
+        let busy = tokio::spawn(async move { pool.run(0, move || gate.recv().is_ok()).await });
+        while state.desk.pool.taken() < 3 || state.desk.pool.waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let pool = state.desk.pool.made.clone();
+        let waits = tokio::spawn(async move { pool.run(0, || ()).await });
+        while state.desk.pool.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(attempt(&state, "ann", "wrong").await.expect_err("too much to do").temporary);
+        assert!(!is_counted(&state), "one wrong password is below the limit");
+        go.send(()).expect("the gate");
+        assert!(busy.await.expect("task").expect("run"));
+        waits.await.expect("task").expect("run");
+    }
+
     #[tokio::test]
     async fn wrong_passwords_are_remembered_only_when_the_settings_say_so() {
         let dir = tempfile::tempdir().expect("directory");
-        let state = open(dir.path(), "auth_cache_negative_ttl = \"0s\"\n").await;
+        let state = open(dir.path(), &format!("{MANY}auth_cache_negative_ttl = \"0s\"\n"), "").await;
         for _ in 0..2 {
             assert_eq!(cost(&state, "ann", "wrong").await, (false, 1));
         }

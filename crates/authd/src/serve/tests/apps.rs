@@ -71,6 +71,27 @@ async fn an_app_password_serves_beside_the_own_one_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn an_app_password_that_nobody_can_use_is_none() {
+    let authd = Running::start("auth_penalty_after = 1000\n").await;
+    let (client, accounts) = (authd.auth(), AccountsClient::new(authd.socket("accounts")));
+    add_ann(&accounts, "own secret").await;
+    // As somebody else's program would write it.
+    sql(authd.dir.path(), "INSERT INTO mailbox_app_password (username, password_hash) VALUES ('ann@x.org', '{NOSUCH}x')").await;
+    for (password, want) in [("own secret", "ann@x.org"), ("wrong", "refused"), ("x", "refused")] {
+        assert_eq!(word_for(&client, "imap", "ann@x.org", password).await, want, "{password}");
+    }
+    // The mailbox's own may be what was given.
+    let phone = NewPassword::hashed("{PLAIN}phone secret");
+    let add = Request::AppPasswordAdd { address: "ann@x.org".into(), note: String::new(), password: phone };
+    accounts.ask(add).await.expect("added");
+    sql(authd.dir.path(), "UPDATE mailbox SET password = '{NOSUCH}x'").await;
+    for (password, want) in [("phone secret", "ann@x.org"), ("wrong", "temporary")] {
+        assert_eq!(word_for(&client, "imap", "ann@x.org", password).await, want, "{password}");
+    }
+    authd.stop().await;
+}
+
+#[tokio::test]
 async fn a_service_that_is_switched_off_ends_at_once_and_alone() {
     let authd = Running::start("").await;
     let (client, accounts) = (authd.auth(), AccountsClient::new(authd.socket("accounts")));
