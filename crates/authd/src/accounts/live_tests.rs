@@ -261,6 +261,17 @@ async fn what_later_versions_of_postfixadmin_have_is_used_where_it_is_there() {
         for (ip, want) in [([192, 0, 2, 9], true), ([192, 0, 2, 8], false)] {
             assert_eq!(accounts.is_excepted("ann@example.org", Some(ip.into())).await.expect("answer"), want, "{told}");
         }
+
+        // Who gets the name next inherits nothing.
+        server.run_sql(
+            "INSERT INTO mailbox_app_password (username, password_hash) VALUES ('bob@example.org', 'x');
+             INSERT INTO totp_exception_address (ip, username) VALUES ('192.0.2.8', 'example.org'), ('192.0.2.8', '@example.org'),
+               ('192.0.2.8', 'bob@example.org'), ('192.0.2.7', 'example.net');",
+        );
+        accounts.mailbox_add(&mailbox("bob@example.org")).await.unwrap_or_else(|e| panic!("{told}: {e}"));
+        assert_eq!(server.query("SELECT COUNT(*) FROM mailbox_app_password").trim(), "0", "{told}");
+        accounts.domain_delete(&domain("example.org"), true).await.unwrap_or_else(|e| panic!("{told}: {e}"));
+        assert_eq!(server.query("SELECT ip FROM totp_exception_address ORDER BY 1").trim(), "192.0.2.7\n192.0.2.9", "{told}");
         accounts.close().await;
     }
 }

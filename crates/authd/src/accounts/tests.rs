@@ -108,6 +108,30 @@ async fn a_domain_with_accounts_is_deleted_only_when_told_so() {
 }
 
 #[tokio::test]
+async fn who_gets_a_name_next_inherits_nothing() {
+    let (_dir, accounts) = open().await;
+    let table = "CREATE TABLE totp_exception_address (id INTEGER PRIMARY KEY, ip VARCHAR(46) NOT NULL, username VARCHAR(255))";
+    accounts.ask(table, &[]).await.expect("table");
+    accounts.domain_add(&domain("example.org"), "").await.expect("domain");
+    // What is left of one that was deleted in PostfixAdmin's pages.
+    let left = "INSERT INTO mailbox_app_password (username, password_hash) VALUES ('ann@example.org', '{PLAIN}x'), ('bob@example.org', '{PLAIN}x')";
+    accounts.ask(left, &[]).await.expect("rows");
+    let exceptions = "INSERT INTO totp_exception_address (ip, username) VALUES ('192.0.2.1', 'example.org'), ('192.0.2.2', '@example.org'),
+         ('192.0.2.3', 'ann@example.org'), ('192.0.2.4', 'example.net'), ('192.0.2.5', NULL)";
+    accounts.ask(exceptions, &[]).await.expect("rows");
+    accounts.mailbox_add(&mailbox("ann@example.org")).await.expect("mailbox");
+    assert!(accounts.app_passwords("ann@example.org").await.expect("answer").is_empty());
+    assert_eq!(accounts.app_passwords("bob@example.org").await.expect("answer").len(), 1);
+    let exceptions = async || {
+        let rows = accounts.ask("SELECT ip FROM totp_exception_address ORDER BY ip", &[]).await.expect("rows");
+        rows.iter().map(|row| row.text(0).trim_start_matches("192.0.2.").to_owned()).collect::<String>()
+    };
+    assert_eq!(exceptions().await, "1245");
+    accounts.domain_delete(&domain("example.org"), true).await.expect("deleted");
+    assert_eq!(exceptions().await, "45");
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_and_changes_nothing() {
     let (_dir, accounts) = open().await;
     accounts.domain_add(&domain("example.org"), "").await.expect("domain");

@@ -149,6 +149,15 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// Deletes from where all users of a domain need no second factor: who has the domain next has not said so.
+    async fn delete_exceptions(&mut self, domain: &str) -> Result<(), WriteError> {
+        if self.has_table("totp_exception_address").await? {
+            let names = [domain.into(), format!("@{domain}").into()];
+            self.run("DELETE FROM totp_exception_address WHERE username IN (?, ?)", &names).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn done(self) -> Result<(), WriteError> {
         let done = self.transaction.commit().await;
         // Whatever was said of it, it may have been done.
@@ -230,6 +239,7 @@ impl Accounts {
         }
         self.logins.forget_domain(&mut change, name).await?;
         change.delete_belongings("IN (SELECT username FROM mailbox WHERE domain = ?)", name).await?;
+        change.delete_exceptions(name).await?;
         for statement in [
             "DELETE FROM quota2 WHERE username IN (SELECT username FROM mailbox WHERE domain = ?)",
             "DELETE FROM mailbox WHERE domain = ?",
