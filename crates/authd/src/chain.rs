@@ -308,6 +308,7 @@ mod tests {
             internalfail,
             ..UserRules::of(&Userdb { driver: config::UserdbDriver::Accounts, ..Userdb::default() })
         };
+        let away = || Err(anyhow::anyhow!("away"));
         let usual = || UserRules::of(&Userdb::default());
         let skip = |skip| UserRules { skip, ..usual() };
         for (steps, want) in [
@@ -323,6 +324,10 @@ mod tests {
             (vec![(rules(ReturnOk, Continue), Err(anyhow::anyhow!("away"))), (usual(), other())], "home=/b"),
             (vec![(rules(ReturnOk, Continue), Err(anyhow::anyhow!("away"))), (usual(), Ok(None))], "?"),
             (vec![(rules(ContinueOk, Return), home()), (skip(UserdbSkip::Found), other())], "quota_rule=1 home=/a"),
+            // Nor is what one says the whole while another one, which would add to it, cannot be asked.
+            (vec![(rules(ContinueOk, Return), home()), (rules(ReturnOk, Return), away())], "?"),
+            (vec![(rules(ContinueOk, Return), home()), (rules(ReturnOk, ReturnFail), away())], "?"),
+            (vec![(rules(ContinueOk, Return), home()), (rules(ReturnOk, Continue), away())], "quota_rule=1 home=/a"),
             (vec![(skip(UserdbSkip::Notfound), home()), (usual(), other())], "home=/b"),
             (vec![], "nobody"),
         ] {
