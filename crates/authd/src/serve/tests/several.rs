@@ -74,6 +74,19 @@ async fn a_master_user_logs_in_as_those_who_are_there_and_as_nobody_else() {
 }
 
 #[tokio::test]
+async fn an_app_of_a_master_user_opens_nobody_elses_mail() {
+    let settings = "auth_master_user_separator = \"*\"\n[[authd.passdb]]\ndriver = \"accounts\"\nmaster = true\n".to_owned() + &file("users", "");
+    let authd = start(&settings, &[("users", "bob@x.org:{PLAIN}b\n")]).await;
+    let (client, accounts) = (authd.auth(), AccountsClient::new(authd.socket("accounts")));
+    add_ann(&accounts, "master secret").await;
+    let password = NewPassword::hashed("{PLAIN}phone secret");
+    accounts.ask(Request::AppPasswordAdd { address: "ann@x.org".into(), note: String::new(), password }).await.expect("added");
+    assert_eq!(word(&verdict(&client, "bob*ann", "master secret").await), "bob@x.org");
+    assert_eq!(word(&verdict(&client, "bob*ann", "phone secret").await), "refused");
+    authd.stop().await;
+}
+
+#[tokio::test]
 async fn keys_are_taken_from_the_first_passdb_that_has_them_as_the_rules_say() {
     // One file has hashes that serve PLAIN only.
     let files = [
