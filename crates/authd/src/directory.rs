@@ -121,6 +121,7 @@ impl Directory {
                 PassdbDriver::Accounts => Passdb::Accounts(accounts.clone()),
                 PassdbDriver::PasswdFile => {
                     let (scheme, path) = file_args(&passdb.args, config).context("authd.passdb")?;
+                    let names = if rules.deny { names.lowered() } else { names.clone() };
                     Passdb::File { file: open_file(&path, &names)?, scheme }
                 }
                 PassdbDriver::Sql => Passdb::Sql(password_queries(&passdb.args, config)?),
@@ -228,7 +229,21 @@ impl Directory {
                 break;
             }
         }
-        Ok(chain.verdict()?.and_then(|_| first.ok_or(Fault::UnknownUser)))
+        match chain.verdict()?.and_then(|_| first.ok_or(Fault::UnknownUser)) {
+            Ok(found) if found.user != user && self.is_denied(&found.user, service, remote).await? => Ok(Err(Fault::Barred(DENIED))),
+            found => Ok(found),
+        }
+    }
+
+    /// Whether a deny list names a user. For who was asked for by another name: a query may give another one, and databases may take names
+    /// for the same that differ in case or accents.
+    pub async fn is_denied(&self, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<bool> {
+        for source in self.passdbs.iter().filter(|source| source.rules.deny) {
+            if self.stored_at(source, user, service, remote).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The name of a user that some passdb knows, who may log in or not.
@@ -244,6 +259,14 @@ impl Directory {
 
     /// What one passdb has of a user (a normal name).
     pub async fn stored_at(&self, source: &Source, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
+        // Whom a list names is denied in any letters, as the databases behind it may not look at the case.
+        let lower = user.to_lowercase();
+        if source.rules.deny
+            && lower != user
+            && let Some(listed) = self.asked(source, &lower, service, remote).await?
+        {
+            return Ok(Some(listed));
+        }
         // Queries may look at all of these.
         let key = match source.passdb {
             Passdb::Sql(_) => format!("{user}\0{service}\0{}", remote.map(|ip| ip.to_string()).unwrap_or_default()),

@@ -48,7 +48,8 @@
 //! SEVERAL SOURCES
 //!
 //! `[[authd.passdb]]` are asked in order, by default until one finds the password right; `skip` and the three `result_…` settings are Dovecot's. One with
-//! `deny = true` refuses whom it lists, and has to stand first. One with `master = true` has master users: with `auth_master_user_separator = "*"`
+//! `deny = true` refuses whom it lists, in upper or lower case, by the name that was given and by the one that another source makes of it; it has to
+//! stand first. One with `master = true` has master users: with `auth_master_user_separator = "*"`
 //! `ann*root` and root's password open ann's mail, as does PLAIN with ann as authorization identity. A database that is away decides nothing
 //! unless another passdb says yes. For SCRAM and CRAM-MD5 a passdb says yes when it has the user's password in a form that serves; the first such
 //! form is compared with, the rules are the same, and there are no master users.
@@ -111,7 +112,8 @@
 //! The condition on the old password keeps one that is changed in the same moment. Nobody's login waits for it, and when it fails the log says why and
 //! the next login tries again. PostfixAdmin's own pages have to understand the scheme (`$CONF['encrypt']`), or their users cannot log in there any more.
 //!
-//! A hash that would cost more than a gigabyte of memory, or minutes, is refused as a temporary failure, with a line in the log.
+//! A hash that would cost more than a gigabyte of memory, or minutes, is refused as a temporary failure, with a line in the log. So is one of a scheme
+//! that is not known; among passwords for apps it is passed over, with the same line.
 //!
 //! FILES
 //!

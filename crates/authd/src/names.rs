@@ -15,12 +15,14 @@ pub struct Names {
     allowed: String,
     /// How databases have names, in variables of `fill`.
     format: String,
+    /// Upper and lower case are the same, whatever the format says.
+    lower: bool,
 }
 
 impl Names {
     pub fn new(authd: &Authd, default_realm: String) -> anyhow::Result<Names> {
         let format = authd.auth_username_format.clone();
-        let names = Names { default_realm, allowed: authd.auth_username_chars.clone(), format };
+        let names = Names { default_realm, allowed: authd.auth_username_chars.clone(), format, lower: false };
         // Who logged in is asked for by the name that the login gave, which has to mean the same user.
         for name in ["User", "User@Example.org"] {
             let once = written(&names.format, &names.in_realm(name, "")).context("authd.auth_username_format")?;
@@ -32,6 +34,11 @@ impl Names {
             );
         }
         Ok(names)
+    }
+
+    /// The same, all in lower case.
+    pub fn lowered(&self) -> Names {
+        Names { lower: true, ..self.clone() }
     }
 
     /// Whether databases have names as people write them, but for upper and lower case.
@@ -55,7 +62,10 @@ impl Names {
         }
         match name.split_once('@') {
             Some(("", _) | (_, "")) => None,
-            _ => written(&self.format, name).ok().filter(|name| !name.is_empty()),
+            _ => {
+                let name = written(&self.format, name).ok().filter(|name| !name.is_empty())?;
+                Some(if self.lower { name.to_lowercase() } else { name })
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! further attempt waits its turn: one at a time, spaced by a delay that grows from half a second to two and a half. Attempts that would
 //! have to wait longer than that are answered with a temporary failure without looking at the password. So guessing from one place comes
 //! down to some 25 tries a minute however many connections it uses, and the owner at another address notices
-//! nothing. A right password ends the count of its user and address. Addresses of this machine and of trusted networks (webmail) are not
+//! nothing. Upper and lower case are one user. A right password ends the count of its user and address. Addresses of this machine and of trusted networks (webmail) are not
 //! counted over all users: many people are behind them.
 
 use crate::passwd_file::Network;
@@ -98,7 +98,7 @@ impl Penalty {
 
     /// The password was right.
     pub fn success(&self, remote: Option<IpAddr>, user: &str) {
-        self.failed.lock().remove(&(remote.map(network), user.to_owned()));
+        self.failed.lock().remove(&(remote.map(network), user.to_lowercase()));
     }
 
     fn keys(&self, remote: Option<IpAddr>, user: &str) -> Vec<((Option<IpAddr>, String), u32)> {
@@ -108,7 +108,7 @@ impl Penalty {
             keys.push(((Some(network(ip)), String::new()), self.after.saturating_mul(ADDRESS_FACTOR)));
         }
         if !user.is_empty() {
-            keys.push(((remote.map(network), user.to_owned()), self.after));
+            keys.push(((remote.map(network), user.to_lowercase()), self.after));
         }
         keys
     }
@@ -128,6 +128,19 @@ mod tests {
 
     fn ip(text: &str) -> Option<IpAddr> {
         Some(text.parse().expect("address"))
+    }
+
+    #[test]
+    fn other_letters_are_no_other_user() {
+        let penalty = Penalty::new(2, Duration::from_secs(60), Vec::new());
+        let now = Instant::now();
+        for name in ["ann", "ANN"] {
+            assert_eq!(penalty.wait(ip("127.0.0.1"), "Ann", now), Ok(Duration::ZERO));
+            penalty.failure(ip("127.0.0.1"), name, now);
+        }
+        assert_ne!(penalty.wait(ip("127.0.0.1"), "aNN", now), Ok(Duration::ZERO));
+        penalty.success(ip("127.0.0.1"), "Ann");
+        assert_eq!(penalty.wait(ip("127.0.0.1"), "ann", now), Ok(Duration::ZERO));
     }
 
     #[test]

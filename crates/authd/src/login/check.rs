@@ -47,7 +47,10 @@ impl Desk {
             self.compare_with_nobodys(attempt, user.unwrap_or_default(), credentials).await?;
         }
         match chain.verdict() {
-            Ok(Ok(user)) => Ok(self.allowed(attempt, &user, &credentials.authorization)),
+            Ok(Ok(found)) if user != Some(&found) && self.directory.is_denied(&found, &attempt.service, attempt.remote).await? => {
+                Ok(Err(Fault::Barred(DENIED)))
+            }
+            Ok(Ok(found)) => Ok(self.allowed(attempt, &found, &credentials.authorization)),
             Ok(Err(fault)) => Ok(Err(fault)),
             // That there is too much to do says nothing about anybody, and the right one may not have had its turn.
             Err(error) => Err(Undecided { was_wrong: looked.was_wrong && !is_busy, error }),

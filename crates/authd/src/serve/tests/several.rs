@@ -25,6 +25,59 @@ async fn a_deny_list_refuses_whatever_others_say() {
 }
 
 #[tokio::test]
+async fn other_letters_are_no_way_around_a_deny_list() {
+    let list =
+        "driver = sqlite\nconnect = list.sqlite\npassword_query = SELECT name AS user, 'x' AS password FROM list WHERE name = '%u'\n";
+    let users = "driver = sqlite\nconnect = list.sqlite\ndefault_pass_scheme = PLAIN\n\
+                 password_query = SELECT %s password FROM users WHERE name = '%u' COLLATE NOCASE\n";
+    let query = |name: &str, more: &str| format!("[[authd.passdb]]\ndriver = \"sql\"\nargs = \"{name}\"\n{more}\n");
+    let denied = [file("denied", "deny = true"), query("list.ext", "deny = true")];
+    for (deny, select) in denied.iter().flat_map(|deny| [(deny, ""), (deny, "name AS user,")]) {
+        let dir = Arc::new(tempfile::tempdir().expect("directory"));
+        let users = users.replace("%s", select);
+        for (name, text) in [("denied", "Eve@x.org:\n"), ("list.ext", list), ("users.ext", &users)] {
+            std::fs::write(dir.path().join(name), text).expect("write");
+        }
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("list.sqlite")).create_if_missing(true);
+        let pool = sqlx::sqlite::SqlitePool::connect_with(options).await.expect("opens");
+        for statement in [
+            "CREATE TABLE list (name TEXT)",
+            "INSERT INTO list VALUES ('eve@x.org')",
+            "CREATE TABLE users (name TEXT, password TEXT)",
+            "INSERT INTO users VALUES ('eve@x.org', 'e'), ('ann@x.org', 'a')",
+        ] {
+            sqlx::query(statement).execute(&pool).await.expect(statement);
+        }
+        pool.close().await;
+        let mechanisms = "auth_penalty_after = 1000\nauth_username_format = \"%u\"\nauth_mechanisms = [\"plain\", \"cram-md5\"]\n";
+        let settings = format!("{mechanisms}{deny}{}[[authd.userdb]]\ndriver = \"static\"\n", query("users.ext", ""));
+        let authd = Running::start_in(dir, &settings).await;
+        let client = authd.auth();
+        for (user, password, want) in
+            [("eve@x.org", "e", false), ("EVE@x.org", "e", false), ("Eve@X.org", "e", false), ("Ann@x.org", "a", true)]
+        {
+            assert_eq!(verdict(&client, user, password).await.is_ok(), want, "{user} {deny}");
+            assert_eq!(mechanisms::log_in(&client, "CRAM-MD5", user, password).await.is_ok(), want, "{user} {deny}");
+        }
+        authd.stop().await;
+    }
+    // Nor is a name that a query makes another one's.
+    let dir = Arc::new(tempfile::tempdir().expect("directory"));
+    let other = "driver = sqlite\nconnect = none.sqlite\npassword_query = SELECT 'eve@x.org' AS user, 'e' AS password\ndefault_pass_scheme = PLAIN\n";
+    for (name, text) in [("denied", "eve@x.org:\n"), ("users.ext", other)] {
+        std::fs::write(dir.path().join(name), text).expect("write");
+    }
+    std::fs::write(dir.path().join("none.sqlite"), "").expect("write");
+    let mechanisms = "auth_mechanisms = [\"plain\", \"cram-md5\"]\n";
+    let settings = format!("{mechanisms}{}{}[[authd.userdb]]\ndriver = \"static\"\n", denied[0], query("users.ext", ""));
+    let authd = Running::start_in(dir, &settings).await;
+    let client = authd.auth();
+    assert_eq!(word(&verdict(&client, "mallory@x.org", "e").await), "refused");
+    assert_eq!(word(&mechanisms::log_in(&client, "CRAM-MD5", "mallory@x.org", "e").await), "refused");
+    authd.stop().await;
+}
+
+#[tokio::test]
 async fn a_wrong_password_in_one_passdb_may_be_right_in_the_next() {
     let files = [("first", "ann@x.org:{PLAIN}one\n"), ("second", "ann@x.org:{PLAIN}two\nbob@x.org:{PLAIN}b\n")];
     let authd = start(&(file("first", "") + &file("second", "")), &files).await;
@@ -75,7 +128,8 @@ async fn a_master_user_logs_in_as_those_who_are_there_and_as_nobody_else() {
 
 #[tokio::test]
 async fn an_app_of_a_master_user_opens_nobody_elses_mail() {
-    let settings = "auth_master_user_separator = \"*\"\n[[authd.passdb]]\ndriver = \"accounts\"\nmaster = true\n".to_owned() + &file("users", "");
+    let settings =
+        "auth_master_user_separator = \"*\"\n[[authd.passdb]]\ndriver = \"accounts\"\nmaster = true\n".to_owned() + &file("users", "");
     let authd = start(&settings, &[("users", "bob@x.org:{PLAIN}b\n")]).await;
     let (client, accounts) = (authd.auth(), AccountsClient::new(authd.socket("accounts")));
     add_ann(&accounts, "master secret").await;
