@@ -283,14 +283,17 @@ impl Desk {
             Ok(name) => name,
             Err(why) => return Ok(Err(Fault::Barred(why))),
         };
-        let Some(user) = self.normal(attempt, &name) else { return Ok(Err(Fault::UnknownUser)) };
+        // Whom the provider names is not for the service to say that the token is shown to.
+        let Some(user) = self.directory.names.normal(&name) else { return Ok(Err(Fault::UnknownUser)) };
         let found = self.directory.find(&user, &attempt.service, attempt.remote, |_| true).await?;
         Ok(found.and_then(|stored| self.allowed(attempt, &stored.user, &token.user)))
     }
 
     /// Lets in whom the client's certificate names.
     pub async fn check_certificate(&self, attempt: &Attempt, authorization: String) -> Result<String, AuthFail> {
-        let entry = self.admit(attempt, attempt.certificate.as_deref().unwrap_or_default()).await?;
+        let name = attempt.certificate.as_deref().unwrap_or_default();
+        // Whom the authority names is the same person at each service.
+        let entry = self.admit_as(attempt, name, self.directory.names.normal(name)).await?;
         let verdict = match &entry.user {
             Some(user) => {
                 let found = self.directory.find(user, &attempt.service, attempt.remote, |_| true).await;
@@ -372,14 +375,17 @@ impl Desk {
         Ok((stored, fault, found))
     }
 
-    /// A name as its client means it.
+    /// A name as its client means it, who typed it into one service.
     fn normal(&self, attempt: &Attempt, name: &str) -> Option<String> {
         self.directory.names.normal_in(name, &attempt.realm)
     }
 
-    /// Lets an attempt in when its turn has come.
+    /// Lets an attempt in when its turn has come, under the name that the client wrote.
     async fn admit(&self, attempt: &Attempt, name: &str) -> Result<Entry, AuthFail> {
-        let user = self.normal(attempt, name);
+        self.admit_as(attempt, name, self.normal(attempt, name)).await
+    }
+
+    async fn admit_as(&self, attempt: &Attempt, name: &str, user: Option<String>) -> Result<Entry, AuthFail> {
         // A name nobody can have is counted as it came, so that guessing such names is no way around waiting.
         let counted = user.clone().unwrap_or_else(|| printable(name));
         self.turn(attempt, name, &counted).await?;

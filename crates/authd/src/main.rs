@@ -23,7 +23,7 @@
 //!
 //! - `client`: Dovecot's auth client protocol 1.2 with the mechanisms below. Postfix (`smtpd_sasl_type = dovecot`) and Exim
 //!   can log people in here.
-//!   A field `realm=` of ours names the domain of login names without one (`smtpd_sasl_local_domain`); without it, `auth_default_realm` holds.
+//!   A field `realm=` of ours names the domain of names that clients type without one (`smtpd_sasl_local_domain`); without it, `auth_default_realm` holds.
 //! - `userdb`: Dovecot's auth master protocol 1.1: USER, PASS, LIST.
 //! - `lookup`, `accounts`, `usage`: private, see `docs/ipc.md`.
 //!

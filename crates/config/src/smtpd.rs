@@ -62,7 +62,7 @@ settings! {
         smtpd_tls_auth_only: bool = true, was "Postfix smtpd_tls_auth_only";
         /// The socket of the SASL server, which speaks Dovecot's auth protocol. Empty: authd's own, `auth` in `run_directory`.
         smtpd_sasl_path: PathBuf = "", was "Postfix smtpd_sasl_path";
-        /// The domain of login names that have none, whatever the mechanism. Empty: that of the SASL server (`auth_default_realm`). A Dovecot at `smtpd_sasl_path` has its own only.
+        /// The domain of login names that clients type without one, whatever the mechanism; names in certificates and tokens belong to that of the SASL server. Empty: that of the SASL server (`auth_default_realm`). A Dovecot at `smtpd_sasl_path` has its own only.
         smtpd_sasl_local_domain: String = "", was "Postfix smtpd_sasl_local_domain";
         /// What a mechanism must not be to be offered without TLS: `noanonymous`, `noplaintext` (the password crosses the wire as it is, as with PLAIN
         /// and LOGIN), `nodictionary` (who listens can try passwords, as with CRAM-MD5). `mutual_auth`: only those by which the server shows that

@@ -99,10 +99,21 @@ async fn the_front_end_says_to_which_domain_names_without_one_belong() {
         let initial = Some(format!("{identity}\0eve\0pass word").into_bytes().into());
         let got = client.login(AuthRequest { initial, ..in_realm("PLAIN", "other.test") }).await.map(|ok| ok.user);
         assert_eq!(word(&got), want, "PLAIN as {identity}");
-        let channel = Channel { certificate: Some("eve".into()), ..Channel::default() };
+    }
+    // Whom a certificate names is the same everywhere; as whom its owner wants to act is typed.
+    for (certificate, identity, want) in [
+        ("eve@other.test", "eve", "eve@other.test"),
+        ("eve@other.test", "", "eve@other.test"),
+        ("ann", "", "ann@x.org"),
+        ("ann", "ann@x.org", "ann@x.org"),
+        ("ann", "ann", "refused"),
+        ("eve", "", "refused"),
+        ("eve", "eve", "refused"),
+    ] {
+        let channel = Channel { certificate: Some(certificate.into()), ..Channel::default() };
         let request = AuthRequest { initial: Some(identity.as_bytes().to_vec().into()), channel, ..in_realm("EXTERNAL", "other.test") };
         let got = client.login(request).await.map(|ok| ok.user);
-        assert_eq!(word(&got), want, "EXTERNAL as {identity}");
+        assert_eq!(word(&got), want, "EXTERNAL: {certificate} as {identity}");
     }
     authd.stop().await;
 }
@@ -296,6 +307,23 @@ async fn a_token_lets_in_whom_it_names_and_nobody_else() {
     assert_eq!(bearer("ann@x.org", token("ann@x.org", "web")).await, "refused");
     assert_eq!(bearer("nobody@x.org", token("nobody@x.org", "mail")).await, "refused");
     assert_eq!(bearer("ann@x.org", token("ann@x.org", "mail").replace('.', "..")).await, "refused");
+    // A name without a domain is the same user's at each service that the token is shown to.
+    for (realm, named, user, want) in
+        [("other.test", "ann", "", "ann@x.org"), ("other.test", "ann", "ann", "refused"), ("other.test", "eve", "", "refused")]
+    {
+        let message = format!(
+            "n,{},\u{1}auth=Bearer {}\u{1}\u{1}",
+            if user.is_empty() { String::new() } else { format!("a={user}") },
+            token(named, "mail")
+        );
+        let request = AuthRequest { realm: realm.into(), initial: Some(message.into_bytes().into()), ..begin("OAUTHBEARER") };
+        let got = match client.begin(request).await {
+            AuthStep::Ok(ok) => ok.user,
+            AuthStep::Continue(_) => "refused".to_owned(),
+            AuthStep::Fail(fail) => panic!("{fail:?}"),
+        };
+        assert_eq!(got, want, "{named} as {user:?} in {realm}");
+    }
     let message = format!("user=ann@x.org\u{1}auth=Bearer {}\u{1}\u{1}", token("ann@x.org", "mail"));
     let request = AuthRequest { initial: Some(message.into_bytes().into()), ..begin("XOAUTH2") };
     assert_eq!(word(&client.login(request).await.map(|ok| ok.user)), "ann@x.org");
