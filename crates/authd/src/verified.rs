@@ -1,8 +1,8 @@
 //! Passwords that were right or wrong lately.
 //!
 //! Webmail logs in for every page, phones for every folder; hashing each time would cost more than the mail, and so would a phone that goes
-//! on with the password of last year. What is remembered is a keyed hash over service, user, stored password and given password, all of it, in
-//! memory only. So nothing can be read back, a changed password counts at once because its stored form is another, and no user can be let in by
+//! on with the password of last year. What is remembered is a keyed hash over service, user, stored password, the scheme that it has where it
+//! names none, and given password, all of it, in memory only. So nothing can be read back, a changed password counts at once because its stored form is another, and no user can be let in by
 //! what another one did (CVE-2025-30189). Who is not there is compared with nobody's password and remembered in the same way. Right and wrong ones
 //! are remembered apart: who guesses makes nobody else's login slow.
 
@@ -29,9 +29,10 @@ impl Verified {
         Ok(Verified { key, right: Memory::new(limit, ttl), wrong: Memory::new(limit, negative_ttl) })
     }
 
-    pub fn mark(&self, service: &str, user: &str, stored: &str, password: &str) -> Mark {
+    /// `stored`: the text and its default scheme.
+    pub fn mark(&self, service: &str, user: &str, (stored, scheme): (&str, &str), password: &str) -> Mark {
         let mut context = hmac::Context::with_key(&self.key);
-        for part in [service, user, stored, password] {
+        for part in [service, user, stored, scheme, password] {
             // Lengths keep "ab" + "c" from being "a" + "bc".
             context.update(&(part.len() as u64).to_le_bytes());
             context.update(part.as_bytes());
@@ -64,17 +65,19 @@ mod tests {
         let now = Instant::now();
         for is_right in [true, false] {
             let given = if is_right { "pw" } else { "wrong" };
-            verified.remember(verified.mark("imap", "ann", "{PLAIN}pw", given), is_right, now);
-            let at = |time| verified.verdict(&verified.mark("imap", "ann", "{PLAIN}pw", given), time);
+            verified.remember(verified.mark("imap", "ann", ("pw", "PLAIN"), given), is_right, now);
+            let at = |time| verified.verdict(&verified.mark("imap", "ann", ("pw", "PLAIN"), given), time);
             assert_eq!(at(now), Some(is_right));
             for (service, user, stored, password) in [
-                ("smtp", "ann", "{PLAIN}pw", given),
-                ("imap", "bob", "{PLAIN}pw", given),
-                ("imap", "ann", "{PLAIN}new", given),
-                ("imap", "ann", "{PLAIN}pw", "other"),
-                ("imapa", "nn", "{PLAIN}pw", given),
+                ("smtp", "ann", ("pw", "PLAIN"), given),
+                ("imap", "bob", ("pw", "PLAIN"), given),
+                ("imap", "ann", ("new", "PLAIN"), given),
+                ("imap", "ann", ("pw", "PLAIN-MD5"), given),
+                ("imap", "ann", ("pw", "PLAIN"), "other"),
+                ("imapa", "nn", ("pw", "PLAIN"), given),
+                ("imap", "ann", ("pwP", "LAIN"), given),
             ] {
-                assert_eq!(verified.verdict(&verified.mark(service, user, stored, password), now), None, "{service} {user}");
+                assert_eq!(verified.verdict(&verified.mark(service, user, stored, password), now), None, "{service} {user} {stored:?}");
             }
             assert_eq!(at(now + Duration::from_secs(5)), is_right.then_some(true));
             assert_eq!(at(now + Duration::from_secs(60)), None);
@@ -85,10 +88,10 @@ mod tests {
     fn who_guesses_drives_nobody_out() {
         let verified = Verified::new(100, Duration::from_secs(60), Duration::from_secs(60)).expect("random");
         let now = Instant::now();
-        let right = verified.mark("imap", "ann", "", "");
+        let right = verified.mark("imap", "ann", ("", ""), "");
         verified.remember(right, true, now);
         for n in 0..1000 {
-            verified.remember(verified.mark("imap", &n.to_string(), "", ""), false, now);
+            verified.remember(verified.mark("imap", &n.to_string(), ("", ""), ""), false, now);
         }
         assert_eq!(verified.verdict(&right, now), Some(true));
     }

@@ -94,7 +94,7 @@ impl Desk {
     ) -> anyhow::Result<bool> {
         let given = credentials.password.reveal();
         let was_right = |text: &str| {
-            let mark = self.verified.mark(&attempt.service, &stored.user, text, given);
+            let mark = self.verified.mark(&attempt.service, &stored.user, (text, &stored.default_scheme), given);
             self.verified.verdict(&mark, Instant::now()) == Some(true)
         };
         if !stored.second_factor && was_right(&stored.password) {
@@ -163,7 +163,7 @@ impl Desk {
         let stored = stored.filter(|(text, _)| !text.is_empty());
         let there = stored.is_some();
         let (text, scheme) = stored.unwrap_or((&self.nobody, "CRYPT"));
-        let mark = self.verified.mark(&attempt.service, user, text, credentials.password.reveal());
+        let mark = self.verified.mark(&attempt.service, user, (text, scheme), credentials.password.reveal());
         if let Some(verdict) = self.verified.verdict(&mark, Instant::now()) {
             return Ok(Ok(verdict && there));
         }
@@ -209,15 +209,18 @@ mod tests {
 
     const MANY: &str = "auth_penalty_after = 1000\n";
 
-    async fn open(dir: &std::path::Path, settings: &str, more: &str) -> State {
-        std::fs::write(dir.join("users"), "ann@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n").expect("write");
+    fn config(dir: &std::path::Path, settings: &str, more: &str) -> config::Config {
         let text = format!(
             "hostname = \"mx.x.org\"\nmydomain = \"x.org\"\nstate_directory = \".\"\n[authd]\nauth_failure_delay = \"0s\"\n\
              {settings}[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"users\"\n{more}"
         );
         let file = dir.join("facteur.toml");
-        let config = config::Config::from_texts(&file, &[(file.clone(), text)]).unwrap_or_else(|e| panic!("{e}"));
-        State::open(&config, None).await.expect("state")
+        config::Config::from_texts(&file, &[(file.clone(), text)]).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    async fn open(dir: &std::path::Path, settings: &str, more: &str) -> State {
+        std::fs::write(dir.join("users"), "ann@x.org:{SSHA}jTJk90mUoWBSlOaeNUZpTTa+jilt+9oH\n").expect("write");
+        State::open(&config(dir, settings, more), None).await.expect("state")
     }
 
     async fn attempt(state: &State, user: &str, password: &str) -> Result<String, ipc::auth::AuthFail> {
@@ -293,6 +296,20 @@ mod tests {
         go.send(()).expect("the gate");
         assert!(busy.await.expect("task").expect("run"));
         waits.await.expect("task").expect("run");
+    }
+
+    #[tokio::test]
+    async fn a_password_is_right_only_for_the_scheme_it_was_compared_by() {
+        let dir = tempfile::tempdir().expect("directory");
+        // MD5 of "secret", in a file that says first that it is plain.
+        let leaked = "5ebe2294ecd0e0f08eab7690d2a6ee69";
+        let state = open(dir.path(), &format!("{MANY}stored_pass_scheme = \"PLAIN\"\n"), "").await;
+        std::fs::write(dir.path().join("users"), format!("ann@x.org:{leaked}\n")).expect("write");
+        assert!(attempt(&state, "ann", leaked).await.is_ok());
+        let config = config(dir.path(), &format!("{MANY}stored_pass_scheme = \"PLAIN-MD5\"\n"), "");
+        let reloaded = State::open(&config, Some(&state)).await.expect("state");
+        assert!(attempt(&reloaded, "ann", leaked).await.is_err());
+        assert!(attempt(&reloaded, "ann", "secret").await.is_ok());
     }
 
     #[tokio::test]

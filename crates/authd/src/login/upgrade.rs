@@ -89,7 +89,7 @@ impl Desk {
             let replaced = async {
                 let given = password.clone();
                 let (made, name) = (scheme.clone(), scheme.clone());
-                let (text, default_scheme) = (old.clone(), default_scheme);
+                let (text, default_scheme) = (old.clone(), default_scheme.clone());
                 let hash = pool.run(memory_bytes, move || {
                     // it may have been right in another form of its letters only, in which other devices send it
                     let is_right = matches!(passwords::verify(&text, &default_scheme, given.reveal()), Ok(true));
@@ -101,7 +101,7 @@ impl Desk {
             };
             match replaced.await {
                 Ok(Some(new)) => {
-                    verified.remember(verified.mark(&service, &user, &new, password.reveal()), true, Instant::now());
+                    verified.remember(verified.mark(&service, &user, (&new, &default_scheme), password.reveal()), true, Instant::now());
                     tracing::info!(user = %user, scheme, "the stored password was hashed anew");
                 }
                 Ok(None) => tracing::debug!(user = %user, "the stored password is another one already"),
