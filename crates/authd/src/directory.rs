@@ -15,6 +15,7 @@ use mail::Mail;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use tables::sql::Asker;
 use zeroize::Zeroizing;
 
 /// Why somebody in a deny list is refused.
@@ -60,6 +61,8 @@ enum Userdb {
 pub struct Stored {
     /// Normal name.
     pub user: String,
+    /// The name that was asked for.
+    pub asked: String,
     pub password: Zeroizing<String>,
     /// The scheme of a password that names none.
     pub default_scheme: String,
@@ -83,11 +86,11 @@ pub enum Writer {
 }
 
 impl Writer {
-    /// Stores a new hash where the old one still is; whether it was.
-    pub async fn replace(&self, user: &str, old: &str, new: &str) -> anyhow::Result<bool> {
+    /// Stores a new hash of `user` where the old one still is, which was found for `asked`; whether it was.
+    pub async fn replace(&self, asked: &Asker<'_>, user: &str, old: &str, new: &str) -> anyhow::Result<bool> {
         match self {
             Writer::Accounts(accounts) => Ok(accounts.replace_password(user, old, new).await?),
-            Writer::Sql(queries) => queries.replace_password(user, old, new).await,
+            Writer::Sql(queries) => queries.replace_password(asked, user, old, new).await,
         }
     }
 }
@@ -290,7 +293,8 @@ impl Directory {
                 let second_factor = row.has_second_factor && !accounts.is_excepted(&row.username, remote).await?;
                 let barred = (!row.may_use(service)).then_some("this service is switched off for the user");
                 let default_scheme = self.stored_scheme.clone();
-                Ok(Some(Stored { user: row.username, password: row.password, default_scheme, barred, second_factor }))
+                let (asked, password) = (user.to_owned(), row.password);
+                Ok(Some(Stored { user: row.username, asked, password, default_scheme, barred, second_factor }))
             }
             Passdb::File { file, scheme } => {
                 let users = file.users();
@@ -303,6 +307,7 @@ impl Directory {
                 };
                 Ok(Some(Stored {
                     user: entry.user.clone(),
+                    asked: user.to_owned(),
                     password: entry.password.clone(),
                     default_scheme: scheme.clone().unwrap_or_else(|| self.stored_scheme.clone()),
                     barred,
@@ -318,6 +323,7 @@ impl Directory {
 
     fn stored_by_query(&self, user: &str, remote: Option<IpAddr>, queries: &SqlSource, fields: &Fields) -> anyhow::Result<Stored> {
         // The name may be another one from here on, as the query says.
+        let asked = user.to_owned();
         let user = match fields.get("user") {
             Some(name) => self.names.normal(name).with_context(|| format!("password_query: user of {user} is no name"))?,
             None => user.to_owned(),
@@ -335,6 +341,7 @@ impl Directory {
         };
         Ok(Stored {
             user,
+            asked,
             password: Zeroizing::new(fields.get("password").unwrap_or_default().to_owned()),
             default_scheme: queries.scheme().unwrap_or(&self.stored_scheme).to_owned(),
             barred,

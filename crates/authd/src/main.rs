@@ -109,8 +109,9 @@
 //! update_query = UPDATE mailbox SET password = '%{new_password}' WHERE username = '%u' AND password = '%{old_password}'
 //! ```
 //!
-//! The condition on the old password keeps one that is changed in the same moment. Nobody's login waits for it, and when it fails the log says why and
-//! the next login tries again. PostfixAdmin's own pages have to understand the scheme (`$CONF['encrypt']`), or their users cannot log in there any more.
+//! A query without one of the three is refused. The condition on the old password keeps one that is changed in the same moment; where the password
+//! query does not find the new hash as it is, in a column that is too short, the old one stays. Nobody's login waits for it, and when it fails the
+//! log says why and the next login tries again. PostfixAdmin's own pages have to understand the scheme (`$CONF['encrypt']`), or their users cannot log in there any more.
 //!
 //! A hash that would cost more than a gigabyte of memory, or minutes, is refused as a temporary failure, with a line in the log. So is one of a scheme
 //! that is not known; among passwords for apps it is passed over, with the same line.

@@ -102,8 +102,8 @@ impl SqlSource {
         self.0.update.is_some()
     }
 
-    /// Has another hash stored where the old one still is; whether it was.
-    pub async fn replace_password(&self, user: &str, old: &str, new: &str) -> anyhow::Result<bool> {
+    /// Has another hash stored where the old one still is; whether it was. `asked` is who the password query found `user` for.
+    pub async fn replace_password(&self, asked: &Asker<'_>, user: &str, old: &str, new: &str) -> anyhow::Result<bool> {
         let name = || format!("update_query of {}", self.0.path.display());
         let query = self.0.update.as_ref().with_context(name)?;
         let asker = Asker { user, old_password: old, new_password: new, ..Asker::default() };
@@ -112,6 +112,14 @@ impl SqlSource {
         let rows = transaction.execute(query.text(), &values).await.with_context(name)?;
         // The name is one user's: a query that forgets to ask for it must not give all the same password.
         anyhow::ensure!(rows <= 1, "{} would change {rows} rows", name());
+        if rows > 0 {
+            // What the next login will find. A column that is too short cuts a text without a word, and nobody would get in any more.
+            let query = self.0.password.as_ref().context("there is no password_query")?;
+            let values = query.parameters_for(asked).with_context(name)?;
+            let found = transaction.fetch(query.text(), &values).await.with_context(name)?;
+            let is_kept = matches!(&found[..], [row] if Fields::of(row).get("password") == Some(new));
+            anyhow::ensure!(is_kept, "{} does not store what it is given, as password_query finds it: is its column too short?", name());
+        }
         transaction.commit().await.with_context(name)?;
         Ok(rows > 0)
     }
@@ -169,10 +177,11 @@ fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
     };
     let places = places(kind, get("connect").context("has no connect")?, path, get("update_query").is_some())?;
     let query = |name: &str| get(name).map(|text| Query::dovecot(text, kind)).transpose().map_err(|why| anyhow::anyhow!("{name}: {why}"));
-    if let Some(update) = get("update_query")
-        && let Some(word) = ["new_password", "old_password"].into_iter().find(|word| !update.contains(&format!("%{{{word}}}")))
-    {
-        bail!("update_query: lacks %{{{word}}}: it would store nothing, or write over a password that is changed meanwhile");
+    let update = query("update_query")?;
+    if let Some(lacking) = update.as_ref().and_then(Query::lacks_for_replacing) {
+        bail!(
+            "update_query lacks {lacking}: it is to store '%{{new_password}}' for '%u' where password = '%{{old_password}}' still, and nowhere else"
+        );
     }
     Ok(Inner {
         path: path.to_owned(),
@@ -181,7 +190,7 @@ fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
         password: query("password_query")?,
         user: query("user_query")?,
         iterate: query("iterate_query")?,
-        update: query("update_query")?,
+        update,
     })
 }
 

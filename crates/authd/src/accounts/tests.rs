@@ -229,6 +229,14 @@ async fn another_hash_is_stored_only_where_the_old_one_still_is() {
     assert!(accounts.replace_password("ann@example.org", "{PLAIN}pw", "{PLAIN}x").await.expect("asked"));
     assert!(!accounts.replace_password("ann@example.org", "{PLAIN}pw", "{PLAIN}y").await.expect("asked"));
     assert_eq!(now().await.as_str(), "{PLAIN}x");
+    // As a short column does it.
+    let cut = "CREATE TRIGGER cut AFTER UPDATE OF password ON mailbox
+         BEGIN UPDATE mailbox SET password = substr(NEW.password, 1, 10) WHERE username = NEW.username; END";
+    accounts.ask(cut, &[]).await.expect("trigger");
+    let result = accounts.replace_password("ann@example.org", "{PLAIN}x", "{PLAIN}longer").await;
+    assert!(matches!(&result, Err(WriteError::Refused(why)) if why.contains("too short")), "{result:?}");
+    assert_eq!(now().await.as_str(), "{PLAIN}x");
+    assert!(accounts.replace_password("ann@example.org", "{PLAIN}x", "{PLAIN}abc").await.expect("asked"));
 }
 
 #[tokio::test]

@@ -81,6 +81,13 @@ impl Change<'_> {
         self.there("SELECT username FROM mailbox WHERE username = ?", address).await
     }
 
+    /// The stored password of a mailbox.
+    async fn password(&mut self, username: &str) -> Result<Option<Zeroizing<String>>, WriteError> {
+        let text = self.transaction.kind().placeholders("SELECT username, password FROM mailbox WHERE username = ?");
+        let row = read::named(self.transaction.fetch(text, &[username.into()]).await?, username);
+        Ok(row.map(|row| Zeroizing::new(row.text(1).to_owned())))
+    }
+
     async fn alias(&mut self, address: &str) -> Result<bool, WriteError> {
         self.there("SELECT address FROM alias WHERE address = ?", address).await
     }
@@ -318,14 +325,15 @@ impl Accounts {
     /// password is the same.
     pub async fn replace_password(&self, username: &str, old: &str, new: &str) -> Result<bool, WriteError> {
         let mut change = self.change().await?;
-        let text = change.transaction.kind().placeholders("SELECT username, password FROM mailbox WHERE username = ?");
-        let row = read::named(change.transaction.fetch(text, &[username.into()]).await?, username);
         // Databases may compare without regard to case.
-        if row.is_none_or(|row| row.text(1) != old) {
+        if change.password(username).await?.is_none_or(|password| *password != old) {
             return Ok(false);
         }
         let statement = "UPDATE mailbox SET password = ? WHERE username = ? AND password = ?";
         let replaced = change.run(statement, &[new.into(), username.into(), old.into()]).await? > 0;
+        if replaced && change.password(username).await?.is_none_or(|password| *password != new) {
+            return refused("the database does not keep the new hash as it is: the column mailbox.password is too short");
+        }
         change.done().await?;
         Ok(replaced)
     }

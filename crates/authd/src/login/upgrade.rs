@@ -16,6 +16,7 @@ use sasl::scram::Hash;
 use sasl::server::Kind;
 use std::sync::Arc;
 use std::time::Instant;
+use tables::sql::Asker;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -85,6 +86,7 @@ impl Desk {
         let (scheme, rounds, memory_bytes) = (upgrade.scheme.clone(), upgrade.rounds, upgrade.memory_bytes);
         let default_scheme = stored.default_scheme.clone();
         let (user, old, service, password) = (stored.user.clone(), stored.password.clone(), attempt.service.clone(), password.clone());
+        let (asked, remote) = (stored.asked.clone(), attempt.remote.map(|ip| ip.to_string()).unwrap_or_default());
         tokio::spawn(async move {
             let replaced = async {
                 let given = password.clone();
@@ -97,7 +99,8 @@ impl Desk {
                 });
                 let Some(hash) = hash.await? else { return Ok(None) };
                 let new = Zeroizing::new(hash.with_context(|| format!("{name} cannot be made of it"))?);
-                anyhow::Ok(writer.replace(&user, &old, &new).await?.then_some(new))
+                let asked = Asker { user: &asked, service: &service, remote: &remote, ..Asker::default() };
+                anyhow::Ok(writer.replace(&asked, &user, &old, &new).await?.then_some(new))
             };
             match replaced.await {
                 Ok(Some(new)) => {

@@ -51,12 +51,51 @@ async fn faults_of_the_file_are_told_and_never_show_the_password() {
         ("driver = mysql\nconnect = dbname=x user=u ssl_verify_server_cert=maybe", "neither yes nor no"),
         ("driver = mysql\nconnect = dbname=x user=u ssl_cert=/x", "without its key"),
         ("driver = sqlite\nconnect = x\npassword_query = SELECT '%w'", "password_query: %w"),
+        (
+            "driver = sqlite\nconnect = x\nupdate_query = UPDATE t SET p = 'x' WHERE u = '%u' AND p = '%{old_password}'",
+            "lacks %{new_password}",
+        ),
+        ("driver = sqlite\nconnect = x\nupdate_query = UPDATE t SET p = '%{new_password}' WHERE u = '%u'", "lacks %{old_password}"),
+        (
+            "driver = sqlite\nconnect = x\nupdate_query = UPDATE t SET p = '%{new_password}' WHERE p = '%{old_password}' AND d = '%d'",
+            "lacks %u",
+        ),
         ("pasword_query = SELECT 1", "line 1: pasword_query"),
         ("nonsense", "line 1"),
     ] {
         let error = format!("{:#}", source(text).err().unwrap_or_else(|| panic!("{text}")));
         assert!(error.contains(words) && !error.contains("geheim"), "{text}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_hash_is_replaced_only_where_it_is_kept_as_a_whole() {
+    let folder = tempfile::tempdir().expect("folder");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("db.sqlite")).create_if_missing(true);
+    let pool = sqlx::sqlite::SqlitePool::connect_with(options).await.expect("opens");
+    let run = async |statement: &'static str| sqlx::query(statement).execute(&pool).await.map(|_| ()).expect(statement);
+    run("CREATE TABLE users (mail TEXT, uid TEXT, password TEXT)").await;
+    run("INSERT INTO users VALUES ('ann@x.org', 'ann', 'old'), ('bob@x.org', 'bob', 'old')").await;
+    let text = "driver = sqlite\nconnect = db.sqlite\n\
+        password_query = SELECT uid AS user, password FROM users WHERE mail = '%u' AND '%s' = 'imap'\n\
+        update_query = UPDATE users SET password = '%{new_password}' WHERE uid = '%n' AND password = '%{old_password}'\n";
+    let path = folder.path().join("users.ext");
+    std::fs::write(&path, text).expect("file");
+    let queries = SqlSource::open(&path).expect("sound");
+    let asked = Asker { user: "ann@x.org", service: "imap", ..Asker::default() };
+    let now =
+        async || queries.password("ann@x.org", "imap", None).await.expect("answer").expect("there").get("password").map(str::to_owned);
+    assert!(!queries.replace_password(&asked, "ann@y.org", "other", "new").await.expect("asked"));
+    assert!(queries.replace_password(&asked, "ann@y.org", "old", "new").await.expect("asked"));
+    assert_eq!(now().await.as_deref(), Some("new"));
+    // As a short column does it.
+    run("CREATE TRIGGER cut AFTER UPDATE OF password ON users BEGIN UPDATE users SET password = substr(NEW.password, 1, 5) WHERE uid = NEW.uid; END").await;
+    let error = queries.replace_password(&asked, "ann@y.org", "new", "longer").await.expect_err("cut");
+    assert!(error.to_string().contains("too short"), "{error:#}");
+    assert_eq!(now().await.as_deref(), Some("new"));
+    assert!(queries.replace_password(&asked, "ann@y.org", "new", "short").await.expect("asked"));
+    assert_eq!(now().await.as_deref(), Some("short"));
+    pool.close().await;
 }
 
 #[test]

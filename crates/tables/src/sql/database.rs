@@ -208,13 +208,23 @@ impl Transaction {
 
     pub async fn fetch(&mut self, text: Arc<str>, values: &[Value]) -> Result<Vec<Row>, Fault> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
-        within(deadline, self.lease.link().fetch(text, values)).await.map_err(Broken::fault)
+        let link = self.lease.link();
+        let fetched = async {
+            link.learn_types(&text, values).await?;
+            link.fetch(text, values).await
+        };
+        within(deadline, fetched).await.map_err(Broken::fault)
     }
 
     /// The number of rows that were touched.
     pub async fn execute(&mut self, text: Arc<str>, values: &[Value]) -> Result<u64, Fault> {
         let deadline = Instant::now() + CHANGE_TIMEOUT;
-        within(deadline, self.lease.link().execute(text, values)).await.map_err(Broken::fault)
+        let link = self.lease.link();
+        let executed = async {
+            link.learn_types(&text, values).await?;
+            link.execute(text, values).await
+        };
+        within(deadline, executed).await.map_err(Broken::fault)
     }
 
     pub async fn commit(self) -> Result<(), Fault> {

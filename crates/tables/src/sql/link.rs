@@ -131,10 +131,7 @@ impl Link {
                 done => done,
             },
             Link::Pgsql { connection, typed } => {
-                let text = match values.iter().any(|value| matches!(value, Value::Key(_))) {
-                    true => pgsql::typed(connection, typed, text).await?,
-                    false => text,
-                };
+                let text = pgsql::typed(connection, typed, text, values).await?;
                 rows(bound!(text, values).fetch(&mut *connection), pgsql_text).await
             }
         }
@@ -145,8 +142,23 @@ impl Link {
         Ok(match self {
             Link::Sqlite { connection, .. } => bound!(text, values).execute(&mut *connection).await?.rows_affected(),
             Link::Mysql(connection) => bound!(text, values).execute(&mut *connection).await?.rows_affected(),
-            Link::Pgsql { connection, .. } => bound!(text, values).execute(&mut *connection).await?.rows_affected(),
+            Link::Pgsql { connection, typed } => {
+                let text = pgsql::typed(connection, typed, text, values).await?;
+                bound!(text, values).execute(&mut *connection).await?.rows_affected()
+            }
         })
+    }
+
+    /// Learns what the parameters of a statement are before it is run in a transaction, which a look that fails would end.
+    pub async fn learn_types(&mut self, text: &Arc<str>, values: &[Value]) -> Result<(), sqlx::Error> {
+        let Link::Pgsql { connection, typed } = self else { return Ok(()) };
+        if typed.contains_key(text) || !pgsql::has_keys(values) {
+            return Ok(());
+        }
+        sqlx::raw_sql("SAVEPOINT types").execute(&mut *connection).await?;
+        let learned = pgsql::typed(connection, typed, text.clone(), values).await;
+        sqlx::raw_sql("ROLLBACK TO SAVEPOINT types").execute(&mut *connection).await?;
+        learned.map(drop)
     }
 
     /// A statement without parameters or rows, such as COMMIT, which MySQL does not prepare.

@@ -3,6 +3,7 @@
 //! A literal in a query takes the type of what it is compared with; a parameter declared as text does not, and one that is left open is
 //! expected in that type's binary form. So the server is asked once what it takes each parameter for, and text is cast to that.
 
+use super::Value;
 use sqlx::postgres::{PgConnection, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr, Statement, TypeInfo};
 use std::collections::HashMap;
@@ -14,12 +15,21 @@ const TEXTS: &[&str] = &["TEXT", "VARCHAR", "CHAR", "NAME", "UNKNOWN", "\"CHAR\"
 /// Statements remembered for a connection; a table has one, a source of accounts a handful.
 const REMEMBERED: usize = 64;
 
-/// `text` with its parameters cast to what they stand beside.
+/// Whether any value is an administrator's parameter.
+pub(super) fn has_keys(values: &[Value]) -> bool {
+    values.iter().any(|value| matches!(value, Value::Key(_)))
+}
+
+/// `text` with its parameters cast to what they stand beside, where they are an administrator's.
 pub(super) async fn typed(
     connection: &mut PgConnection,
     known: &mut HashMap<Arc<str>, Arc<str>>,
     text: Arc<str>,
+    values: &[Value],
 ) -> Result<Arc<str>, sqlx::Error> {
+    if !has_keys(values) {
+        return Ok(text);
+    }
     if let Some(typed) = known.get(&text) {
         return Ok(typed.clone());
     }

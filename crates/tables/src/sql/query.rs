@@ -164,6 +164,14 @@ impl Query {
         self.text.clone()
     }
 
+    /// What a query that replaces a password lacks.
+    pub fn lacks_for_replacing(&self) -> Option<&'static str> {
+        let lacks = |pieces: &[Piece]| !self.parameters.iter().flatten().any(|piece| pieces.contains(piece));
+        let needed: [(&str, &[Piece]); 3] =
+            [("%{new_password}", &[Piece::NewPassword]), ("%{old_password}", &[Piece::OldPassword]), ("%u", &[Piece::Whole, Piece::Local])];
+        needed.into_iter().find(|(_, pieces)| lacks(pieces)).map(|(name, _)| name)
+    }
+
     /// The parameters for a key; `None` when the query does not concern such a key.
     pub(super) fn parameters(&self, key: &Key<'_>) -> Option<Vec<Value>> {
         self.parameters.iter().map(|pieces| fill(pieces, key, "").map(Value::Key)).collect()
