@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_millis(2_500);
+/// Of a name that is longer than any user's, so much tells it from others.
+const NAME_LIMIT_BYTES: usize = 255;
 /// An address may fail this many times more over all users than with one.
 const ADDRESS_FACTOR: u32 = 4;
 const ENTRIES_LIMIT: usize = 100_000;
@@ -96,9 +98,12 @@ impl Penalty {
         }
     }
 
-    /// The password was right.
+    /// The password was right. Of a user without a name (a token may be all that a client sends) nothing is counted but what the address
+    /// did to all users, and that stays.
     pub fn success(&self, remote: Option<IpAddr>, user: &str) {
-        self.failed.lock().remove(&(remote.map(network), user.to_lowercase()));
+        if !user.is_empty() {
+            self.failed.lock().remove(&(remote.map(network), name(user)));
+        }
     }
 
     fn keys(&self, remote: Option<IpAddr>, user: &str) -> Vec<((Option<IpAddr>, String), u32)> {
@@ -108,10 +113,17 @@ impl Penalty {
             keys.push(((Some(network(ip)), String::new()), self.after.saturating_mul(ADDRESS_FACTOR)));
         }
         if !user.is_empty() {
-            keys.push(((remote.map(network), user.to_lowercase()), self.after));
+            keys.push(((remote.map(network), name(user)), self.after));
         }
         keys
     }
+}
+
+/// A user's name as it is counted. Names nobody can have come as long as a client likes, and are many.
+fn name(user: &str) -> String {
+    let mut name = user.to_lowercase();
+    name.truncate(name.floor_char_boundary(NAME_LIMIT_BYTES));
+    name
 }
 
 /// The address; of an IPv6 address its /64, of which one household has all.
@@ -141,6 +153,28 @@ mod tests {
         assert_ne!(penalty.wait(ip("127.0.0.1"), "aNN", now), Ok(Duration::ZERO));
         penalty.success(ip("127.0.0.1"), "Ann");
         assert_eq!(penalty.wait(ip("127.0.0.1"), "ann", now), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn long_names_take_no_more_room_than_users() {
+        let penalty = Penalty::new(1, Duration::from_secs(60), Vec::new());
+        let now = Instant::now();
+        for end in ["a", "é", "\u{1f600}"] {
+            penalty.failure(ip("127.0.0.1"), &format!("{}{end}", "é".repeat(1000)), now);
+        }
+        let failed = penalty.failed.lock();
+        assert!(failed.len() == 1 && failed.keys().all(|(_, name)| name.len() <= NAME_LIMIT_BYTES));
+    }
+
+    #[test]
+    fn who_gives_no_name_does_not_end_what_the_address_did_to_all() {
+        let penalty = Penalty::new(1, Duration::from_secs(60), Vec::new());
+        let now = Instant::now();
+        for n in 0..ADDRESS_FACTOR {
+            penalty.failure(ip("192.0.2.1"), &n.to_string(), now);
+        }
+        penalty.success(ip("192.0.2.1"), "");
+        assert_ne!(penalty.wait(ip("192.0.2.1"), "ann", now), Ok(Duration::ZERO));
     }
 
     #[test]
