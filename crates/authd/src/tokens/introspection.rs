@@ -12,12 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 /// Shorter than our own clients wait.
 const DEADLINE: Duration = Duration::from_secs(3);
 const ANSWER_LIMIT_BYTES: u64 = 64 << 10;
+/// Questions at a time; others wait within their deadline. Whoever sends us tokens of his making shall not make us flood the provider.
+const QUESTIONS_LIMIT: usize = 64;
 
 pub struct Provider {
     /// Host and port.
@@ -29,6 +32,7 @@ pub struct Provider {
     authorization: Option<Zeroizing<String>>,
     /// `None`: in the clear.
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    turns: Semaphore,
 }
 
 impl Provider {
@@ -63,6 +67,7 @@ impl Provider {
             path: path.to_owned(),
             authorization: login.map(|login| Zeroizing::new(format!("Basic {}", BASE64.encode(login.as_bytes())))),
             tls,
+            turns: Semaphore::new(QUESTIONS_LIMIT),
         })
     }
 
@@ -72,6 +77,7 @@ impl Provider {
     }
 
     async fn asked(&self, token: &str) -> anyhow::Result<Map<String, Value>> {
+        let _turn = self.turns.acquire().await?;
         let stream = TcpStream::connect(&self.place).await?;
         match &self.tls {
             Some((connector, name)) => self.talk(connector.connect(name.clone(), stream).await?, token).await,
@@ -153,6 +159,36 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("listen");
         let port = listener.local_addr().expect("address").port();
         (listener, port)
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_tokens_does_not_flood_the_provider() {
+        let (listener, port) = listener().await;
+        let provider = Arc::new(Provider::of(&format!("http://127.0.0.1:{port}/"), None, Path::new("")).expect("URL"));
+        let asked: Vec<_> = (0..2 * QUESTIONS_LIMIT)
+            .map(|n| {
+                let provider = provider.clone();
+                tokio::spawn(async move { provider.ask(&n.to_string()).await.is_ok() })
+            })
+            .collect();
+        // Nobody is answered before as many have come as may.
+        let mut first = Vec::new();
+        for _ in 0..QUESTIONS_LIMIT {
+            first.push(listener.accept().await.expect("a client").0);
+        }
+        while provider.turns.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(tokio::time::timeout(Duration::from_millis(100), listener.accept()).await.is_err(), "one more");
+        for stream in first {
+            tokio::spawn(serve(stream));
+        }
+        for _ in 0..QUESTIONS_LIMIT {
+            tokio::spawn(serve(listener.accept().await.expect("a client").0));
+        }
+        for task in asked {
+            assert!(task.await.expect("task"));
+        }
     }
 
     #[tokio::test]
