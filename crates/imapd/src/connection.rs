@@ -69,16 +69,16 @@ async fn converse(server: Arc<Server>, stream: Stream, peer: Peer, id: String, i
         after_login.non_synchronizing = 4096;
     }
     let end = server.ctx.shutdown.of_session();
-    let mut connection = Connection { server, config, wire, machine: Machine::new(after_login), peer, id, end };
-    login::greet(&mut connection).await;
+    let mut connection = Box::new(Connection { server, config, wire, machine: Machine::new(after_login), peer, id, end });
+    Box::pin(login::greet(&mut connection)).await;
     loop {
         let login_timeout = connection.config.imapd.login_timeout;
         let entered = match tokio::time::timeout(login_timeout, Box::pin(login::run(&mut connection))).await {
             Ok(Ok(entered)) => entered,
-            Ok(Err(gone)) => return connection.part(gone, "before login").await,
+            Ok(Err(gone)) => return Box::pin(connection.part(gone, "before login")).await,
             Err(_) => {
                 connection.bye("Login took too long");
-                return connection.part(Gone::Done("login took too long"), "before login").await;
+                return Box::pin(connection.part(Gone::Done("login took too long"), "before login")).await;
             }
         };
         // A telephone that went away is noticed long before `imap_timeout`.
@@ -161,7 +161,7 @@ impl Connection {
     }
 
     /// The last words, in log and to the client.
-    pub async fn part(mut self, gone: Gone, when: &str) {
+    pub async fn part(mut self: Box<Self>, gone: Gone, when: &str) {
         let reason = match &gone {
             Gone::Client(why) => why.as_str(),
             Gone::Idle => {

@@ -22,7 +22,7 @@ pub const SLICE: Duration = Duration::from_millis(100);
 
 /// A client that is logged in.
 pub struct Session {
-    pub connection: Connection,
+    pub connection: Box<Connection>,
     pub account: Arc<Account>,
     /// All mailboxes the client can reach, the account's and others.
     pub realm: Arc<Realm>,
@@ -57,7 +57,7 @@ struct Progress {
 pub type Outcome = Result<Answer, Gone>;
 
 /// Serves the client until it goes, or until somebody else may log in on its connection, which then comes back.
-pub async fn run(connection: Connection, entered: Entered) -> Option<Connection> {
+pub async fn run(connection: Box<Connection>, entered: Entered) -> Option<Box<Connection>> {
     let Entered { user, realm, share, slot } = entered;
     let account = realm.account.clone();
     let sessions = &connection.server.ctx.sessions;
@@ -87,7 +87,7 @@ pub async fn run(connection: Connection, entered: Entered) -> Option<Connection>
         }
         gone => {
             tracing::debug!(user = %mail_types::printable(&user), "session ends");
-            connection.part(gone, "logged in").await;
+            Box::pin(connection.part(gone, "logged in")).await;
             None
         }
     };
@@ -98,7 +98,7 @@ pub async fn run(connection: Connection, entered: Entered) -> Option<Connection>
 impl Session {
     async fn converse(&mut self) -> Gone {
         let longest = self.connection.config.imapd.imap_timeout;
-        let mut filing: Option<append::Filing> = None;
+        let mut filing = None;
         loop {
             let step = match self.next(longest).await {
                 Ok(step) => step,

@@ -69,7 +69,7 @@ enum Bytes {
 }
 
 /// Judges the APPEND before its message comes, so that a large one is not sent in vain.
-pub async fn begin(session: &mut Session, tag: &str, append: Append) -> Result<Option<Filing>, Gone> {
+pub async fn begin(session: &mut Session, tag: &str, append: Append) -> Result<Option<Box<Filing>>, Gone> {
     let Append { mailbox, replaces, pieces } = append;
     let begun = match open(session, tag, mailbox, replaces).await {
         Ok(filing) => take(session, filing, pieces).await,
@@ -79,7 +79,7 @@ pub async fn begin(session: &mut Session, tag: &str, append: Append) -> Result<O
 }
 
 /// Judges further pieces. When they cannot be taken, messages before them are not kept either.
-pub async fn more(session: &mut Session, tag: &str, filing: &mut Option<Filing>, pieces: Vec<AppendPiece>) -> Result<(), Gone> {
+pub async fn more(session: &mut Session, tag: &str, filing: &mut Option<Box<Filing>>, pieces: Vec<AppendPiece>) -> Result<(), Gone> {
     match filing.take() {
         Some(open) => {
             let taken = take(session, open, pieces).await;
@@ -90,7 +90,7 @@ pub async fn more(session: &mut Session, tag: &str, filing: &mut Option<Filing>,
     Ok(())
 }
 
-fn go_on(session: &mut Session, tag: &str, begun: Result<Filing, Answer>) -> Option<Filing> {
+fn go_on(session: &mut Session, tag: &str, begun: Result<Box<Filing>, Answer>) -> Option<Box<Filing>> {
     match begun {
         Ok(filing) => {
             let go_on = session.connection.machine.accept_append();
@@ -105,7 +105,7 @@ fn go_on(session: &mut Session, tag: &str, begun: Result<Filing, Answer>) -> Opt
     }
 }
 
-async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replaces: Option<Replaces>) -> Result<Filing, Answer> {
+async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replaces: Option<Replaces>) -> Result<Box<Filing>, Answer> {
     let replaces = match replaces {
         Some(replaces) => Some(old(session, &replaces)?),
         None => None,
@@ -119,7 +119,7 @@ async fn open(session: &Session, tag: &str, mailbox: imap_proto::Mailbox, replac
         mailstore::Error::NoSuchMailbox => Answer::no("TRYCREATE", "Mailbox does not exist"),
         error => error.into(),
     })?;
-    Ok(Filing { tag: tag.to_owned(), mailbox, shown, rights, replaces, done: Vec::new(), current: None, size: 0, part: None })
+    Ok(Box::new(Filing { tag: tag.to_owned(), mailbox, shown, rights, replaces, done: Vec::new(), current: None, size: 0, part: None }))
 }
 
 /// The message that a REPLACE means.
@@ -142,7 +142,7 @@ fn old(session: &Session, replaces: &Replaces) -> Result<Old, Answer> {
     }
 }
 
-async fn take(session: &mut Session, mut filing: Filing, pieces: Vec<AppendPiece>) -> Result<Filing, Answer> {
+async fn take(session: &mut Session, mut filing: Box<Filing>, pieces: Vec<AppendPiece>) -> Result<Box<Filing>, Answer> {
     for piece in pieces {
         match piece {
             AppendPiece::Message { flags, date, catenated } => {
@@ -175,7 +175,7 @@ async fn take(session: &mut Session, mut filing: Filing, pieces: Vec<AppendPiece
 }
 
 /// Makes ready for a literal that comes next.
-async fn expect(session: &Session, mut filing: Filing, size: u64, is_binary: bool) -> Result<Filing, Answer> {
+async fn expect(session: &Session, mut filing: Box<Filing>, size: u64, is_binary: bool) -> Result<Box<Filing>, Answer> {
     let limit = session.connection.config.imapd.append_size_limit.0;
     let Some(current) = &mut filing.current else { return Err(Answer::bad("Expected a message")) };
     current.size = current.size.saturating_add(size);
@@ -185,7 +185,7 @@ async fn expect(session: &Session, mut filing: Filing, size: u64, is_binary: boo
     }
     filing.size += size;
     let work = move || {
-        let Filing { mailbox, replaces, current: Some(current), size, .. } = &mut filing else { return Ok(filing) };
+        let Filing { mailbox, replaces, current: Some(current), size, .. } = &mut *filing else { return Ok(filing) };
         match &mut current.bytes {
             Bytes::None { catenated } if *catenated || is_binary => {
                 current.bytes = Bytes::Scratch { scratch: mailbox.scratch()?, binary: is_binary };
@@ -200,7 +200,7 @@ async fn expect(session: &Session, mut filing: Filing, size: u64, is_binary: boo
 }
 
 /// Adds what a URL means (RFC 4469 §3).
-async fn add_url(session: &Session, mut filing: Filing, url: String) -> Result<Filing, Answer> {
+async fn add_url(session: &Session, mut filing: Box<Filing>, url: String) -> Result<Box<Filing>, Answer> {
     let limit = session.connection.config.imapd.append_size_limit.0;
     let found = catenate::find(session, &url)?;
     let realm = session.realm.clone();
@@ -235,8 +235,8 @@ fn incoming(mailbox: &Mailbox, replaces: Option<&Old>, size: u64) -> mailstore::
 }
 
 /// Takes a piece of a literal.
-pub async fn data(session: &mut Session, filing: &mut Option<Filing>, data: Vec<u8>) -> Result<(), Gone> {
-    let Some(Filing { current: Some(current), .. }) = filing else { return Ok(()) };
+pub async fn data(session: &mut Session, filing: &mut Option<Box<Filing>>, data: Vec<u8>) -> Result<(), Gone> {
+    let Some(Filing { current: Some(current), .. }) = filing.as_deref_mut() else { return Ok(()) };
     if current.waiting.is_empty() {
         current.waiting = data;
     } else {
@@ -258,7 +258,7 @@ pub async fn data(session: &mut Session, filing: &mut Option<Filing>, data: Vec<
     Ok(())
 }
 
-async fn write(session: &Session, mut filing: Filing) -> Result<Filing, (String, Answer)> {
+async fn write(session: &Session, mut filing: Box<Filing>) -> Result<Box<Filing>, (String, Answer)> {
     let waiting = filing.current.as_mut().map(|current| std::mem::take(&mut current.waiting)).unwrap_or_default();
     if waiting.is_empty() {
         return Ok(filing);
@@ -278,7 +278,7 @@ async fn write(session: &Session, mut filing: Filing) -> Result<Filing, (String,
 }
 
 /// Makes the current message one that can be filed.
-async fn complete(session: &Session, filing: Filing) -> Result<Filing, Answer> {
+async fn complete(session: &Session, filing: Box<Filing>) -> Result<Box<Filing>, Answer> {
     let mut filing = write(session, filing).await.map_err(|(_, answer)| answer)?;
     let Some(current) = filing.current.take() else { return Ok(filing) };
     judge_size(current.size, session.connection.config.imapd.append_size_limit.0)?;
@@ -324,7 +324,7 @@ fn is_lines(whole: &[u8]) -> bool {
 }
 
 /// All messages are complete: files them, tells their UIDs.
-pub async fn end(session: &mut Session, tag: &str, filing: Option<Filing>) -> Result<(), Gone> {
+pub async fn end(session: &mut Session, tag: &str, filing: Option<Box<Filing>>) -> Result<(), Gone> {
     // Refused before; the answer has been sent.
     let Some(filing) = filing else { return Ok(()) };
     let replaces = filing.replaces.is_some();
@@ -341,8 +341,8 @@ pub async fn end(session: &mut Session, tag: &str, filing: Option<Filing>) -> Re
     session.finish(tag, &answer, Expunges::Report, false).await
 }
 
-async fn keep(session: &mut Session, filing: Filing) -> Result<String, Answer> {
-    let Filing { mailbox, shown, mut done, replaces, size, .. } = complete(session, filing).await?;
+async fn keep(session: &mut Session, filing: Box<Filing>) -> Result<String, Answer> {
+    let Filing { mailbox, shown, mut done, replaces, size, .. } = *complete(session, filing).await?;
     let name = mailbox.name().clone();
     let work = move || match (replaces, done.pop()) {
         (Some(old), _) if old.mailbox.snapshot().uid_validity() != old.uid_validity => Err(mailstore::Error::Expunged),

@@ -39,7 +39,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         return Box::pin(session.finish(&tag, &Answer::uid_required(), Expunges::Report, true)).await;
     }
     if command.is_fuzzy() && !session.connection.config.imapd.fts {
-        return session.finish(&tag, &Answer::bad("FUZZY is not announced"), expunges, false).await;
+        return Box::pin(session.finish(&tag, &Answer::bad("FUZZY is not announced"), expunges, false)).await;
     }
     session.begin_progress(&tag);
     // SELECT leaves the open mailbox, whose HIGHESTMODSEQ interests nobody any more
@@ -47,7 +47,7 @@ pub async fn run(session: &mut Session, tag: String, command: Command) -> Result
         session.become_aware(false);
     }
     if command.may_name_mailboxes() {
-        session.look_around().await;
+        Box::pin(session.look_around()).await;
     }
     let deflates = matches!(command, Command::Compress(_));
     let answer = match command {
