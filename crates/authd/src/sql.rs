@@ -118,7 +118,10 @@ impl SqlSource {
             let values = query.parameters_for(asked).with_context(name)?;
             let found = transaction.fetch(query.text(), &values).await.with_context(name)?;
             let is_kept = matches!(&found[..], [row] if Fields::of(row).get("password") == Some(new));
-            anyhow::ensure!(is_kept, "{} does not store what it is given, as password_query finds it: is its column too short?", name());
+            if !is_kept {
+                transaction.rollback().await.with_context(name)?;
+                bail!("{} does not store what it is given, as password_query finds it: is its column too short?", name());
+            }
         }
         transaction.commit().await.with_context(name)?;
         Ok(rows > 0)
