@@ -30,7 +30,8 @@ pub(crate) fn is_shared(dir: impl AsFd) -> bool {
 }
 
 /// True where bytes that were written out (`sync_file_range`) are in the file after a crash that its later name is there after: the file
-/// system writes in place, and its journal keeps sizes and names in order.
+/// system writes in place, and its journal keeps sizes and names in order. For the same reason bytes that were appended are there only when all
+/// names are that were changed before. (Of ext4 without a journal nothing is certain; nor can it be told apart.)
 pub(crate) fn keeps_order(file: impl AsFd) -> bool {
     matches!(kind(file), Some(EXT4 | XFS))
 }

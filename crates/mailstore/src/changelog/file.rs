@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{End, FILE, HEADER_BYTES, Header, Record, SETTLED_AT, decode, decode_settled, encode, encode_settled};
+use super::{End, FILE, HEADER_BYTES, Header, Record, What, decode, decode_settled, encode, encode_settled};
 use crate::dir::{Dir, Stamp};
 use crate::error::{Error, Result};
 
@@ -60,10 +60,9 @@ fn read_from(dir: &Dir, mut file: &File, known: Option<&Position>) -> Result<Fou
         return Ok(Found::Nothing { damaged: stamp.size > 0, highest: 0 });
     }
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
-    let Some(header) = Header::decode(&bytes) else {
+    let Some((header, at_first)) = Header::decode(&bytes).zip(decode_settled(&bytes)) else {
         return Ok(Found::Nothing { damaged: true, highest: 0 });
     };
-    let settled = decode_settled(&bytes);
     let same = known.filter(|known| known.header == header && known.offset <= stamp.size);
     if stamp.size > LARGEST_BYTES {
         return Ok(Found::Nothing { damaged: true, highest: header.floor });
@@ -73,15 +72,22 @@ fn read_from(dir: &Dir, mut file: &File, known: Option<&Position>) -> Result<Fou
     file.seek(SeekFrom::Start(start)).map_err(failed)?;
     // what others append meanwhile is for the next time
     file.take(stamp.size - start).read_to_end(&mut text).map_err(failed)?;
-    let (records, read, end) = decode(&text, header.log_id);
+    let (mut records, read, end) = decode(&text, header.log_id);
     // each file begins with the state
     if end == End::Damaged || (records.is_empty() && same.is_none()) {
-        let settled = Some(settled).filter(|settled| *settled != u64::MAX);
-        let highest = records.iter().map(|record| record.modseq).chain(settled).chain([header.floor]).max();
+        let highest = records.iter().map(|record| record.modseq).chain([at_first, header.floor]).max();
         return Ok(Found::Nothing { damaged: true, highest: highest.unwrap_or(0) });
     }
     let position = Position { header, offset: start + read as u64, stamp };
+    let settled = records.extract_if(.., |record| record.what == What::Settled).map(|record| record.modseq).fold(at_first, u64::max);
     if same.is_some() { Ok(Found::More { records, position, settled }) } else { Ok(Found::Whole { records, position, settled }) }
+}
+
+/// True when the file was made by a program that knew an earlier version only.
+fn is_old(dir: &Dir, file: &File) -> Result<bool> {
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_exact_at(&mut bytes, 0).map_err(|e| Error::io("read", dir.at(FILE), e))?;
+    Ok(Header::is_old(&bytes))
 }
 
 /// The log, open for writing, and nobody else's to write until this is dropped.
@@ -129,17 +135,28 @@ impl Locked {
         }
     }
 
-    /// Reads what is new since `known`, or everything; cuts off what a crash left of a record.
+    /// Reads what is new since `known`, or everything; cuts off what a crash left of a record. A file of an earlier version becomes one of this.
     pub fn read(&mut self, known: Option<&Position>) -> Result<Found> {
         let found = read_from(&self.dir, &self.file, known)?;
-        if let Found::More { position, .. } | Found::Whole { position, .. } = &found
-            && position.offset < position.stamp.size
-        {
+        let (Found::More { position, .. } | Found::Whole { position, .. }) = &found else { return Ok(found) };
+        if position.offset < position.stamp.size {
             tracing::warn!(file = %self.dir.at(FILE).display(), "the end of the log was lost in a crash");
             self.file.set_len(position.offset).map_err(|e| Error::io("cut", self.dir.at(FILE), e))?;
             self.is_cut = true;
         }
+        if is_old(&self.dir, &self.file)? {
+            return self.renew();
+        }
         Ok(found)
+    }
+
+    /// Puts a file of this version in the place of one of an earlier version.
+    fn renew(&mut self) -> Result<Found> {
+        let found = read_from(&self.dir, &self.file, None)?;
+        let Found::Whole { records, position, settled } = found else { return Ok(found) };
+        let header = Header { number: position.header.number + 1, ..position.header };
+        let position = self.replace(header, settled, &records, true)?;
+        Ok(Found::Whole { records, position, settled })
     }
 
     /// True once after a read found that records are missing which may have been told.
@@ -175,8 +192,7 @@ impl Locked {
 
     /// Notes that files have the names that records up to `modseq` gave them.
     pub fn settle(&mut self, position: &Position, modseq: u64) -> Result<Position> {
-        self.file.write_all_at(&encode_settled(modseq), SETTLED_AT).map_err(|e| Error::io("write", self.dir.at(FILE), e))?;
-        Ok(Position { stamp: stamp_of(&self.dir, &self.file)?, ..*position })
+        self.append(position, &[Record { modseq, what: What::Settled }], false)
     }
 
     /// Puts another file in the place of this one, which then is the locked one; durable on return when `sync`.
@@ -270,6 +286,49 @@ mod tests {
             assert_eq!(modseqs(Locked::take(&dir, Duration::ZERO).unwrap().read(None).unwrap()), [1]);
             assert_eq!(std::fs::metadata(dir.at(FILE)).unwrap().len(), begun.offset, "{cut}");
         }
+    }
+
+    /// Puts the file down as a program of version 1 would have.
+    fn make_old(dir: &Dir) {
+        let mut bytes = std::fs::read(dir.at(FILE)).unwrap();
+        bytes[8..10].copy_from_slice(&1u16.to_le_bytes());
+        let sum = xxhash_rust::xxh3::xxh3_64(&bytes[..40]);
+        bytes[40..48].copy_from_slice(&sum.to_le_bytes());
+        std::fs::write(dir.at(FILE), bytes).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read_and_replaced_by_who_has_the_lock() {
+        let (_temp, dir) = folder();
+        let begun = Locked::take(&dir, Duration::ZERO).unwrap().replace(HEADER, 1, &[flags(1), flags(2)], true).unwrap();
+        make_old(&dir);
+        let Ok(Found::More { records, position, settled: 1 }) = read(&dir, Some(&begun)) else { panic!("not read") };
+        assert_eq!(records, []);
+        // overwritten in place by a program of that version
+        let file = std::fs::File::options().write(true).open(dir.at(FILE)).unwrap();
+        file.write_all_at(&encode_settled(2), 48).unwrap();
+        assert!(matches!(read(&dir, Some(&position)), Ok(Found::More { settled: 2, .. })));
+        let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
+        let Ok(Found::Whole { records, position, settled: 2 }) = log.read(Some(&position)) else { panic!("not replaced") };
+        assert_eq!((records, position.header), (vec![flags(1), flags(2)], Header { number: 2, ..HEADER }));
+        assert!(!is_old(&dir, &log.file).unwrap());
+        log.append(&position, &[flags(3)], false).unwrap();
+        assert_eq!(modseqs(read(&dir, None).unwrap()), [1, 2, 3]);
+    }
+
+    /// What was written stays as it is: an overwrite may reach the disk before anything that was done before it.
+    #[test]
+    fn settling_appends() {
+        let (_temp, dir) = folder();
+        let mut log = Locked::take(&dir, Duration::ZERO).unwrap();
+        let begun = log.replace(HEADER, 0, &[flags(1)], true).unwrap();
+        let before = std::fs::read(dir.at(FILE)).unwrap();
+        let after = log.settle(&begun, 1).unwrap();
+        assert!(std::fs::read(dir.at(FILE)).unwrap().starts_with(&before));
+        assert!(matches!(read(&dir, Some(&begun)), Ok(Found::More { settled: 1, .. })));
+        assert!(matches!(read(&dir, None), Ok(Found::Whole { settled: 1, .. })));
+        // it says nothing new
+        assert!(matches!(read(&dir, Some(&after)), Ok(Found::More { settled: 0, .. })));
     }
 
     /// Writers in several threads, as processes are to each other: nobody's record is lost, MODSEQs rise.

@@ -6,15 +6,17 @@
 //!
 //! ```text
 //!  0  8  "facteurL"
-//!  8  2  version, 1        10  2  length of the header
+//!  8  2  version, 2        10  2  length of the header
 //! 12  4  UIDVALIDITY
 //! 16  8  log id: random, stays while MODSEQs go on from each other, another when the log is made anew
 //! 24  8  file number: 1, one more whenever the file is replaced by a shorter one
 //! 32  8  floor: of messages removed at this MODSEQ or below nothing is known
 //! 40  8  XXH3-64 of the 40 bytes before
-//! 48  8  settled: files have the names that records up to this MODSEQ gave them
+//! 48  8  settled: files have the names that records up to this MODSEQ gave them, as it was when the file was made
 //! 56  8  settled xor "settled!"
 //! ```
+//! Version 1 is read too: there `settled` was overwritten in place. Who is about to write puts a file of version 2 in its place, with the same
+//! log id and records.
 //!
 //! Records follow, appended only: length of the payload (4), its complement (4), XXH3-64 of the payload with the log id as seed (8), payload:
 //! kind (1), MODSEQ (8), entries until its end. Flags are 4 bytes: keywords `a` to `z` in bits 0 to 25 (names in `dovecot-keywords`), `D F R S T`
@@ -25,6 +27,7 @@
 //! kind 2  flags      UID (4), flags (4)
 //! kind 3  vanished   first UID (4), last UID (4)
 //! kind 4  state      UID (4), flags (4), MODSEQ of the message (8): all messages, in a file that replaced another behind what vanished lately
+//! kind 5  settled    nothing: from here on the record's MODSEQ is what `settled` of the header was so far
 //! ```
 //! A kind not known is passed over. Within a log id the records from a MODSEQ on are all that another node needs to follow: it asks for those
 //! above the highest it has, or begins anew when the floor is higher.
@@ -37,6 +40,9 @@
 //! this one. Changes of flags are
 //! synced before the files are renamed, and files are renamed before anybody is told: a flag that was acknowledged is in the file's name, and
 //! losing the log loses no flag. After a crash in between, or where the crash took renames back, records above `settled` win over file names.
+//! So what says that names are settled must not be on the disk before they are. It is appended behind the renames, without a sync: ext4 and XFS
+//! have in their journals a file's new size, without which the record is not there, behind names that were changed before. (An overwrite
+//! in place they write whenever they like.) On other file systems `cur/` is synced first.
 //! Otherwise file names win: what another program did gets its record when it is noticed, settled before it is written. Records of messages that
 //! appeared need no sync: lost in a crash, the messages are found again, with a higher MODSEQ, or the uidlist knows that they were there.
 //!
@@ -54,7 +60,9 @@ use crate::flags::{Flags, Info, KeywordBits};
 pub(crate) const FILE: &str = "facteur.log";
 
 const MAGIC: &[u8; 8] = b"facteurL";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// The earliest that is read.
+const FIRST_VERSION: u16 = 1;
 pub(crate) const HEADER_BYTES: usize = 64;
 const SETTLED_AT: u64 = 48;
 const SETTLED_CHECK: u64 = u64::from_le_bytes(*b"settled!");
@@ -97,6 +105,8 @@ pub(crate) enum What {
     Vanished(Vec<(u32, u32)>),
     /// With each message's own MODSEQ.
     State(Vec<(u32, Bits, u64)>),
+    /// Files have the names that records up to this MODSEQ gave them.
+    Settled,
     /// Of a later version.
     Other,
 }
@@ -109,7 +119,7 @@ impl What {
             What::Flags(list) => list.iter().map(|(uid, _)| *uid).max(),
             What::Vanished(list) => list.iter().map(|(_, last)| *last).max(),
             What::State(list) => list.iter().map(|(uid, ..)| *uid).max(),
-            What::Other => None,
+            What::Settled | What::Other => None,
         };
         last.unwrap_or(0)
     }
@@ -141,11 +151,17 @@ impl Header {
 
     fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
         let number = |at: usize| u64_at(bytes, at);
-        let known = bytes[..8] == *MAGIC && u16_at(bytes, 8)? == VERSION && usize::from(u16_at(bytes, 10)?) == HEADER_BYTES;
+        let is_known = (FIRST_VERSION..=VERSION).contains(&u16_at(bytes, 8)?);
+        let known = bytes[..8] == *MAGIC && is_known && usize::from(u16_at(bytes, 10)?) == HEADER_BYTES;
         if !known || number(40)? != xxh3_64(&bytes[..40]) {
             return None;
         }
         Some(Header { uid_validity: u32_at(bytes, 12)?, log_id: number(16)?, number: number(24)?, floor: number(32)? })
+    }
+
+    /// True for one of an earlier version, which is not appended to.
+    fn is_old(bytes: &[u8; HEADER_BYTES]) -> bool {
+        u16_at(bytes, 8).is_some_and(|version| version < VERSION)
     }
 }
 
@@ -156,10 +172,9 @@ fn encode_settled(settled: u64) -> [u8; 16] {
     bytes
 }
 
-/// Of no use means that all is settled: file names win, as they do without a log.
-fn decode_settled(bytes: &[u8; HEADER_BYTES]) -> u64 {
-    let (settled, check) = (u64_at(bytes, 48).unwrap_or(0), u64_at(bytes, 56).unwrap_or(0));
-    if settled ^ SETTLED_CHECK == check { settled } else { u64::MAX }
+fn decode_settled(bytes: &[u8; HEADER_BYTES]) -> Option<u64> {
+    let (settled, check) = (u64_at(bytes, 48)?, u64_at(bytes, 56)?);
+    (settled ^ SETTLED_CHECK == check).then_some(settled)
 }
 
 /// The MODSEQ after `highest` at `micros` since 1970. Positive, and below 2^63 (RFC 7162 §3.1).
@@ -193,6 +208,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, log_id: u64, record: &Record) {
             payload.extend_from_slice(&bits.0.to_le_bytes());
             payload.extend_from_slice(&modseq.to_le_bytes());
         }),
+        What::Settled => chunks::<()>(out, log_id, 5, record.modseq, &[], |_, ()| {}),
         What::Other => {}
     }
 }
@@ -269,6 +285,7 @@ fn decode_payload(payload: &[u8]) -> Option<Record> {
         4 => What::State(
             fixed(16)?.map(|entry| Some((u32_at(entry, 0)?, Bits(u32_at(entry, 4)?), u64_at(entry, 8)?))).collect::<Option<_>>()?,
         ),
+        5 => What::Settled,
         _ => What::Other,
     };
     Some(Record { modseq, what })
@@ -312,6 +329,7 @@ mod tests {
             Record { modseq: 7, what: What::State(vec![(1, bits("S"), 3), (2, bits("DFRSTaz"), 7)]) },
             Record { modseq: 8, what: What::Appeared(vec![(3, bits(""), "1.M2.host,S=3".into()), (4, bits("b"), "x".into())]) },
             Record { modseq: 9, what: What::Flags(vec![(3, bits("S"))]) },
+            Record { modseq: 9, what: What::Settled },
             Record { modseq: 10, what: What::Vanished(vec![(1, 2), (4, 4)]) },
         ]
     }
@@ -341,7 +359,7 @@ mod tests {
     #[test]
     fn a_tail_torn_at_any_byte_is_cut() {
         let whole = encoded(&sample());
-        let ends: Vec<usize> = (0..=4).map(|count| encoded(&sample()[..count]).len()).collect();
+        let ends: Vec<usize> = (0..=5).map(|count| encoded(&sample()[..count]).len()).collect();
         for cut in 0..whole.len() {
             let complete = ends.iter().rposition(|end| *end <= cut).unwrap();
             let want = if ends.contains(&cut) { End::Whole } else { End::Torn };
@@ -376,7 +394,7 @@ mod tests {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..48].copy_from_slice(&header.encode());
         bytes[48..].copy_from_slice(&encode_settled(1234));
-        assert_eq!((Header::decode(&bytes), decode_settled(&bytes)), (Some(header), 1234));
+        assert_eq!((Header::decode(&bytes), decode_settled(&bytes)), (Some(header), Some(1234)));
         for at in 0..48 {
             let mut damaged = bytes;
             damaged[at] ^= 1;
@@ -385,7 +403,7 @@ mod tests {
         for at in 48..64 {
             let mut damaged = bytes;
             damaged[at] ^= 1;
-            assert_eq!((Header::decode(&damaged), decode_settled(&damaged)), (Some(header), u64::MAX), "{at}");
+            assert_eq!((Header::decode(&damaged), decode_settled(&damaged)), (Some(header), None), "{at}");
         }
     }
 

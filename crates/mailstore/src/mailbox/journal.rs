@@ -29,6 +29,8 @@ pub(crate) struct Journal {
     position: Option<Position>,
     /// Files have the names of records up to this MODSEQ.
     settled: u64,
+    /// The last record that told of flags which files were to get.
+    announced: u64,
     /// Of messages that are not in the snapshot, and of `unlogged` ones.
     entries: BTreeMap<u32, Entry>,
     /// UIDs whose flags or presence the log does not have.
@@ -214,12 +216,15 @@ impl State {
             self.journal.last_uid = self.journal.last_uid.max(what.last_uid());
             self.changed |= modseq > self.snapshot.highest_modseq;
             self.snapshot.highest_modseq = self.snapshot.highest_modseq.max(modseq);
+            if matches!(what, What::Flags(_)) {
+                self.journal.announced = self.journal.announced.max(modseq);
+            }
             match what {
                 What::Appeared(list) => list.into_iter().for_each(|(uid, bits, _)| self.learn_flags(uid, bits, modseq)),
                 What::Flags(list) => list.into_iter().for_each(|(uid, bits)| self.learn_flags(uid, bits, modseq)),
                 What::State(list) => list.into_iter().for_each(|(uid, bits, modseq)| self.learn_flags(uid, bits, modseq)),
                 What::Vanished(list) => list.into_iter().try_for_each(|(first, last)| self.learn_vanished(first, last, folder))?,
-                What::Other => {}
+                What::Settled | What::Other => {}
             }
         }
         Ok(())
@@ -246,6 +251,14 @@ impl State {
         Ok(())
     }
 
+    /// Files have the names of records up to here. What had such a MODSEQ may have been lost in a crash; it is not given again, or a change would
+    /// be taken for one that files have got.
+    fn learn_settled(&mut self, settled: u64) {
+        self.journal.settled = settled;
+        self.changed |= settled > self.snapshot.highest_modseq;
+        self.snapshot.highest_modseq = self.snapshot.highest_modseq.max(settled);
+    }
+
     fn learn_found(&mut self, found: Found, folder: &Folder) -> Result<()> {
         match found {
             Found::Nothing { damaged, highest } => {
@@ -256,14 +269,14 @@ impl State {
                 self.journal.anew = true;
             }
             Found::More { records, position, settled } => {
-                self.journal.settled = settled;
+                self.learn_settled(self.journal.settled.max(settled));
                 self.learn(records, folder)?;
                 (self.journal.position, self.journal.anew) = (Some(position), false);
             }
             Found::Whole { position, .. } if position.header.uid_validity != self.snapshot.uid_validity => self.journal.anew = true,
             Found::Whole { mut records, position, settled } => {
                 without_living(&mut records);
-                self.journal.settled = settled;
+                self.learn_settled(settled);
                 self.journal.is_named = false;
                 // what it does not name is not in it
                 self.journal.entries.clear();

@@ -251,6 +251,39 @@ fn a_store_that_is_killed_is_whole_or_nothing() {
     }
 }
 
+/// What says that files have their names is written behind the renames, nothing in the log is overwritten, and where the file system does not keep
+/// that order (this one says that it is a btrfs) the names are synced first.
+#[test]
+fn names_are_on_the_disk_before_the_log_says_that_they_are() {
+    for (kind, synced) in [("53ef000000000000", false), ("3e68239100000000", true)] {
+        let home = three_messages();
+        let trace = home.beside("trace");
+        let poke = format!("inject=fstatfs:poke_exit=@arg2={kind}");
+        let calls = ["-y", "-e", "trace=fstatfs,renameat,renameat2,fsync,fdatasync,pwrite64", "-e", &poke, "-o", trace.to_str().unwrap()];
+        if under_strace(&home, "child_marks_two_messages", &calls).is_none() {
+            return;
+        }
+        let text = std::fs::read_to_string(&trace).unwrap();
+        let mut end = 0;
+        let steps = text.lines().filter_map(|line| match line {
+            line if line.contains("pwrite64(") && line.contains("/facteur.log>") => {
+                let offset: u64 = line.rsplit_once(") = ")?.0.rsplit(", ").next()?.parse().ok()?;
+                assert!(offset > end, "{text}");
+                end = offset;
+                Some("written")
+            }
+            line if line.contains("fdatasync(") && line.contains("/facteur.log>") => Some("synced"),
+            line if line.contains("renameat") && line.contains("/cur>") => Some("renamed"),
+            line if line.contains("fsync(") && line.contains("/cur>") => Some("names synced"),
+            _ => None,
+        });
+        let steps: Vec<&str> = steps.collect();
+        let before = ["written", "synced", "renamed", "renamed"];
+        let after: &[&str] = if synced { &["names synced", "written"] } else { &["written"] };
+        assert_eq!(steps, [&before[..], after].concat(), "{text}");
+    }
+}
+
 /// A full disk: flags are set all the same, and have their MODSEQ when there is room again.
 #[test]
 fn without_room_for_the_log_flags_can_be_set() {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::{Entry, Failed, Journal, except};
 use crate::changelog::{self, Bits, Found, Header, Locked, Record, What, next_modseq, ranges};
 use crate::error::{Error, Result};
+use crate::file_system;
 use crate::flags::Info;
 use crate::mailbox::state::State;
 use crate::mailbox::{Folder, Mailbox};
@@ -123,6 +124,7 @@ impl Mailbox {
     pub(in crate::mailbox) fn announce(&self, state: &mut State, log: &mut Locked, flags: &[(u32, Info)]) -> Result<u64> {
         let entries = flags.iter().map(|(uid, info)| (*uid, Bits::of(*info))).collect();
         let modseq = next_modseq(state.snapshot.highest_modseq, now());
+        state.journal.announced = modseq;
         self.append_log(state, log, &[What::Flags(entries)], modseq, true)
     }
 
@@ -166,7 +168,7 @@ impl Mailbox {
         if !what.is_empty() {
             // files have what these records say already: settled first, so that they never win over what another program makes of a file
             let modseq = next_modseq(state.snapshot.highest_modseq, now());
-            self.settle_log(state, log, modseq)?;
+            self.settle_log(state, folder, log, modseq)?;
             let modseq = self.append_log(state, log, &what, modseq, sync)?;
             changed.iter().for_each(|uid| state.set_modseq(*uid, modseq));
             let journal = &mut state.journal;
@@ -176,17 +178,21 @@ impl Mailbox {
         state.journal.unlogged.clear();
         state.journal.owed.clear();
         state.journal.to_come.clear();
-        self.settle_log(state, log, state.snapshot.highest_modseq)?;
+        self.settle_log(state, folder, log, state.snapshot.highest_modseq)?;
         self.shorten(state, log)
     }
 
-    fn settle_log(&self, state: &mut State, log: &mut Locked, modseq: u64) -> Result<()> {
-        if state.journal.settled < modseq
-            && let Some(position) = state.journal.position
-        {
-            state.journal.position = Some(log.settle(&position, modseq)?);
-            state.journal.settled = modseq;
+    /// Files have the names of records up to `modseq`.
+    fn settle_log(&self, state: &mut State, folder: &Folder, log: &mut Locked, modseq: u64) -> Result<()> {
+        let Some(position) = state.journal.position.filter(|_| state.journal.settled < modseq) else { return Ok(()) };
+        // else what is appended now is on the disk only when names that were changed before are
+        if state.journal.announced > state.journal.settled && !file_system::keeps_order(&folder.cur) {
+            folder.cur.sync()?;
         }
+        let settled = log.settle(&position, modseq);
+        state.journal.poisoned |= log.is_broken();
+        state.journal.position = Some(settled?);
+        state.journal.settled = modseq;
         Ok(())
     }
 

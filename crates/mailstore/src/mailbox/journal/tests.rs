@@ -207,6 +207,64 @@ fn a_log_is_not_replaced_by_one_of_an_old_uidvalidity() {
     assert_eq!((modseq(&old, 1), old.snapshot().has_modseqs()), (modseq(&new, 1), true));
 }
 
+/// The log as it may be on the disk after a power cut: what was synced, and nothing that came later.
+fn cut_behind_flags(mailbox: &Mailbox) {
+    let path = mailbox.folder().unwrap().dir.at(changelog::FILE);
+    let Ok(Found::Whole { position, .. }) = changelog::read(&mailbox.folder().unwrap().dir, None) else { panic!("no log") };
+    let bytes = std::fs::read(&path).unwrap();
+    let is_flags = |record: &Record| matches!(&record.what, What::Flags(list) if !list.is_empty());
+    let end = (changelog::HEADER_BYTES..bytes.len()).rev().find(|end| {
+        let (records, read, _) = changelog::decode(&bytes[changelog::HEADER_BYTES..*end], position.header.log_id);
+        changelog::HEADER_BYTES + read == *end && records.last().is_some_and(is_flags)
+    });
+    std::fs::write(&path, &bytes[..end.unwrap_or(bytes.len())]).unwrap();
+}
+
+/// The next change's sync writes the log; the names that files got before reach the disk with the journal of the file system, later.
+#[test]
+fn flags_outlive_a_power_cut_that_takes_the_rename_back() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_one, first) = process(&temp);
+    append(&first, 3);
+    mark(&first, 1, FlagMode::Add);
+    let given = modseq(&first, 1);
+    cut_behind_flags(&first);
+    rename(&first, 1, "D");
+    drop(first);
+    for _ in 0..2 {
+        let (_two, second) = process(&temp);
+        assert_eq!(second.snapshot().get(0).unwrap().flags(), Flags::DRAFT | Flags::SEEN);
+        assert_eq!((modseq(&second, 1), second.snapshot().has_modseqs()), (given, true));
+        assert_eq!(
+            std::fs::read_dir(temp.path().join("m/cur"))
+                .unwrap()
+                .filter(|e| { e.as_ref().unwrap().file_name().to_str().unwrap().ends_with(":2,DS") })
+                .count(),
+            1
+        );
+    }
+}
+
+/// A record may be lost that `settled` was about; the clock may be slow.
+#[test]
+fn a_modseq_that_is_settled_is_not_given_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_one, first) = process(&temp);
+    append(&first, 2);
+    let ahead = first.snapshot().highest_modseq() + 3_600_000_000;
+    let mut log = lock(&first);
+    let Found::Whole { position, .. } = log.read(None).unwrap() else { panic!("no log") };
+    log.settle(&position, ahead).unwrap();
+    drop((log, first));
+    let (_two, second) = process(&temp);
+    mark(&second, 1, FlagMode::Add);
+    assert!(modseq(&second, 1) > ahead, "{} {ahead}", modseq(&second, 1));
+    // and its change is carried out
+    cut_behind_flags(&second);
+    rename(&second, 1, "D");
+    assert_eq!(process(&temp).1.snapshot().get(0).unwrap().flags(), Flags::DRAFT | Flags::SEEN);
+}
+
 #[test]
 fn ranges_without_what_lives() {
     assert_eq!(except(&[(1, 5), (7, 7), (9, 12)], &[3, 7, 12]), [(1, 2), (4, 5), (9, 11)]);
