@@ -11,7 +11,8 @@
 set -eu
 cmd=${1:?command}; DIR=$(realpath -m "${2:?DIR}")
 
-users() { for i in $(seq 0 99); do echo "user$i"; done; for i in $(seq 0 11); do echo "big$i"; done; echo big; }
+# Passwords are stored as ours are by default (ARGON2ID), also those of crypt0..crypt9.
+users() { for i in $(seq 0 99); do echo "user$i"; done; for i in $(seq 0 9); do echo "crypt$i"; done; for i in $(seq 0 11); do echo "big$i"; done; echo big; }
 
 case $cmd in
   start)

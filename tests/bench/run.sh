@@ -1,7 +1,7 @@
 #!/bin/bash
 # Facteur beside Postfix and Dovecot, in one interleaved run. As root (the peers change uid). Driven by `cargo xtask bench`.
 #
-#   run.sh BIN [smtp|relay|rcpts|smtp-idle|queue|idle|imap|login|pop3]... [-- options of smtp_load.py, of imap_ops.py for idle and imap]
+#   run.sh BIN [smtp|relay|rcpts|smtp-idle|queue|idle|imap|login|pop3|auth]... [-- options of smtp_load.py, of imap_ops.py for idle and imap]
 #
 # Environment: BENCH_DIR   folder for queues and mail (default: a new one below /var/tmp; put a journaled ext4 there)
 set -eu
@@ -31,6 +31,7 @@ for w in "${what[@]}"; do
     queue) queue "postfix,2525,-,$postfix" "postqueue -c $DIR/p/postfix/etc -p" "$@"
            queue "facteur,3525,-,$ours" "$BIN/facteur --root $DIR/f queue list" "$@" ;;
     idle|login|pop3) imap "$w" "$@" ;;
+    auth) "$HERE/auth_load.py" "$@" --target "dovecot,$DIR/p/postfix/queue/private/auth,$dovecot" --target "facteur,$DIR/f/run/auth,$ours" ;;
     imap) imap ops --messages 10000 "$@" ;;
     *) echo "unknown: $w" >&2; exit 2 ;;
   esac
