@@ -194,7 +194,8 @@ impl Account {
             Some(kept) => {
                 self.take_out(&root, &directory, &kept.dir, &kept.leaf)?;
                 self.forget(name);
-                kept.close(used.as_ref().map_or(0, |(bytes, _)| *bytes));
+                let (bytes, messages) = *used.as_ref().unwrap_or(&(0, 0));
+                kept.close(bytes, messages);
             }
             None => {
                 // renamed out of sight first, so that nobody finds half a mailbox; the name begins with two dots, which no mailbox has

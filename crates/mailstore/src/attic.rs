@@ -8,6 +8,7 @@
 //!     cur/ .Sent/cur/ .A.B/cur/
 //!   1795421234.M1P2Q3.host/              a mailbox that was deleted then, whole
 //!     .A.B/cur/ .A.B/new/ .A.B/dovecot-uidlist …
+//!   gone/                                boxes that are being removed
 //! ```
 //! A message that is removed is renamed into `cur` of the mailbox of its name in today's box, with its flags; a mailbox that is deleted goes as a whole, by
 //! one rename. So a message is in one place or in the other, and removing costs no more than it did. Each box is an account of its own in a Maildir++
@@ -16,9 +17,10 @@
 //!
 //! Dovecot shows each directory in a tree of `LAYOUT=fs` as a mailbox, whatever its name, but for `cur`, `new` and `tmp`; from there it clears files only.
 //!
-//! A box goes when its last message has been kept long enough, a bounded number of files at a time: whoever opens the account or removes messages
-//! looks once in an hour. When the attic is full, or the disk, older boxes go first; what still has no room then is removed at once, as without an
-//! attic: somebody who deletes wants room. Any other failure keeps the message in its mailbox, and the operator is told.
+//! A box goes when its last message has been kept long enough: it is renamed into `gone`, where it is no box any more, and from there its files go, a
+//! bounded number at a time. Whoever opens the account or removes messages looks for old boxes once in an hour, and takes some files out of `gone`.
+//! When the attic is full, or the disk, older boxes go first; what still has no room then is removed at once, as without an attic: somebody who deletes
+//! wants room. Any other failure keeps the message in its mailbox, and the operator is told.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,13 +39,15 @@ use crate::snapshot::{Message, file_name};
 use crate::store::Store;
 
 const SWEPT: &str = "swept";
+const GONE: &str = "gone";
 const DAY: u64 = 86_400;
 
 /// Between two looks at what is old.
 const HOUR: u64 = 3600;
 
-/// Files removed at one go.
+/// Files removed at one go; and a multiple of the messages that came in, so that never more come than go.
 const MOST: usize = 1000;
+const MOST_EACH: usize = 4;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -77,6 +81,7 @@ pub(crate) struct Shelf {
     dir: Dir,
     cur: Dir,
     keywords: Keywords,
+    messages: usize,
     bytes: u64,
 }
 
@@ -89,6 +94,7 @@ impl Shelf {
         loop {
             match from.rename_new(&old, &self.cur, &new) {
                 Ok(()) => {
+                    self.messages += 1;
                     self.bytes += size;
                     return Ok(true);
                 }
@@ -129,8 +135,9 @@ impl Shelf {
 
     /// Notes how much came in.
     pub fn close(self) {
-        if self.bytes > 0 {
+        if self.messages > 0 {
             self.attic.took(self.bytes);
+            self.attic.clear_some(self.messages.saturating_mul(MOST_EACH));
         }
     }
 }
@@ -143,8 +150,9 @@ pub(crate) struct Crate {
 }
 
 impl Crate {
-    pub fn close(self, bytes: u64) {
+    pub fn close(self, bytes: u64, messages: u64) {
         self.attic.took(bytes);
+        self.attic.clear_some((messages as usize).saturating_mul(MOST_EACH));
     }
 }
 
@@ -165,7 +173,7 @@ impl Account {
             }
             Ok((dir.open_dir("cur")?, keywords::read(&dir)?.0, dir))
         })?;
-        Ok(shelf.map(|(cur, keywords, dir)| Shelf { attic, dir, cur, keywords, bytes: 0 }))
+        Ok(shelf.map(|(cur, keywords, dir)| Shelf { attic, dir, cur, keywords, messages: 0, bytes: 0 }))
     }
 
     /// Opens a place for a mailbox that is to go as a whole; `None` as above.
@@ -212,8 +220,9 @@ impl Account {
         let mut budget = usize::MAX;
         match all {
             true => attic.clear(&mut budget)?,
-            false => drop(attic.sweep(&mut budget)?),
+            false => drop(attic.sweep()?),
         }
+        attic.clear_gone(&mut budget)?;
         Ok(usize::MAX - budget)
     }
 
@@ -326,29 +335,35 @@ impl Attic {
     /// Returns the bytes in the attic.
     fn sweep_if_due(&self) -> Result<u64> {
         match self.note() {
-            Some((swept, bytes)) if swept <= self.now && self.now - swept < HOUR => Ok(bytes),
-            _ => self.sweep(&mut { MOST }),
+            Some((swept, bytes)) if swept <= self.now && self.now - swept < HOUR => {
+                self.clear_some(MOST);
+                Ok(bytes)
+            }
+            _ => {
+                let bytes = self.sweep()?;
+                self.clear_some(MOST);
+                Ok(bytes)
+            }
         }
     }
 
-    /// Removes boxes whose last message was kept long enough, and counts what is left.
-    fn sweep(&self, budget: &mut usize) -> Result<u64> {
+    /// Discards boxes whose last message was kept long enough, and counts what is left.
+    fn sweep(&self) -> Result<u64> {
         let mut bytes = 0;
         for (seconds, name) in self.boxes()? {
             let is_old = seconds.saturating_add(DAY).saturating_add(self.keeping.time.as_secs()) <= self.now;
-            if is_old && self.remove(&name, budget)? {
+            if is_old {
+                self.discard(&name)?;
                 tracing::debug!(path = %self.dir.at(&name).display(), "removed messages were kept long enough");
                 continue;
             }
             bytes += self.bytes_in(&name)?;
         }
-        // what is left of an old box is for whoever comes next
-        self.write_note(if *budget == 0 { 0 } else { self.now }, bytes);
+        self.write_note(self.now, bytes);
         Ok(bytes)
     }
 
-    /// Removes the oldest boxes until what is kept is below the limit, but for today's; returns the bytes left. What that takes was put in before, so
-    /// in sum nobody waits longer than for as many unlinks.
+    /// Discards the oldest boxes until what is kept is below the limit, but for today's; returns the bytes left.
     fn shrink(&self) -> Result<u64> {
         // counted anew: what was brought back since is still in the note
         let held = self.boxes()?.into_iter().map(|(_, name)| Ok((self.bytes_in(&name)?, name)));
@@ -361,7 +376,7 @@ impl Attic {
             if self.is_open(&name) {
                 continue;
             }
-            self.remove(&name, &mut { usize::MAX })?;
+            self.discard(&name)?;
             bytes = bytes.saturating_sub(held);
             tracing::info!(path = %self.dir.at(&name).display(), "removed messages go early to make room (mail.lazy_expunge_limit)");
         }
@@ -386,7 +401,47 @@ impl Attic {
                 }
             }
         }
-        self.sweep(budget).map(drop)
+        self.sweep().map(drop)
+    }
+
+    /// A box is no box any more; a mailbox may be locked, and of a box of many messages the files go later.
+    fn discard(&self, name: &str) -> Result<()> {
+        let gone = self.dir.make_dir(GONE).and_then(|_| self.dir.open_dir(GONE));
+        let renamed = gone.and_then(|gone| match self.dir.rename_new(name, &gone, name) {
+            Err(error) if error.is_taken() => self.dir.rename_new(name, &gone, &self.store.unique_name()),
+            other => other,
+        });
+        match renamed {
+            // somebody else did, or took `gone` away as it was empty: then it is for the next one
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(Error::NoSpace { .. }) => self.remove(name, &mut { MOST }).map(drop),
+            other => other,
+        }
+    }
+
+    /// Removes files of discarded boxes. When that fails they wait for the next one.
+    fn clear_some(&self, most: usize) {
+        if let Err(error) = self.clear_gone(&mut { most }) {
+            tracing::warn!(path = %self.dir.at(GONE).display(), %error, "removed messages that were kept long enough stay");
+        }
+    }
+
+    fn clear_gone(&self, budget: &mut usize) -> Result<()> {
+        let gone = match self.dir.open_dir(GONE) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => other?,
+        };
+        for name in gone.dir_names()? {
+            match remove_some(&gone, &name, budget) {
+                Ok(true) => {}
+                // somebody else is at it
+                Err(error) if error.is_not_found() => {}
+                other => return other.map(drop),
+            }
+        }
+        // unless there is one again
+        let _ = self.dir.remove_dir(GONE);
+        Ok(())
     }
 
     /// Removes a box as far as `budget` goes; true when all of it is gone.
@@ -411,6 +466,7 @@ impl Attic {
     /// The disk is full: the oldest box makes room, as far as one go does.
     fn make_room(&self, error: &Error) {
         tracing::warn!(%error, "no room to keep removed messages: the oldest go, then what is removed now");
+        self.clear_some(MOST);
         let oldest = self.boxes().map(|boxes| boxes.into_iter().find(|(_, name)| !self.is_open(name)));
         let made = oldest.and_then(|oldest| oldest.map_or(Ok(true), |(_, name)| self.remove(&name, &mut { MOST })));
         if let Err(error) = made {

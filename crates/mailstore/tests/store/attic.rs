@@ -46,7 +46,7 @@ impl World {
         let names =
             std::fs::read_dir(self.attic()).map(|names| names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect());
         let mut names: Vec<String> = names.unwrap_or_default();
-        names.retain(|name| name != "swept");
+        names.retain(|name| name != "swept" && name != "gone");
         names.sort();
         names
     }
@@ -297,6 +297,39 @@ fn beyond_the_limit_the_oldest_go_first_then_what_is_removed_now() {
     }
     let today = kept(&world.account);
     assert!((6..=8).contains(&today.len()) && today.iter().all(|line| !line.starts_with("Older")), "{today:?}");
+}
+
+/// Whoever removes a message has the mailbox locked: a box of many messages goes at once, its files do not.
+#[test]
+fn nobody_waits_for_the_files_of_a_large_box() {
+    for how in ["limit", "time"] {
+        let world = World::new("", WEEK);
+        drop(world.fill("Old"));
+        world.account.delete(&name("Old")).unwrap();
+        world.pass(if how == "time" { 30 } else { 1 });
+        let cur = world.attic().join(&world.boxes()[0]).join(".Old/cur");
+        for n in 0..1100 {
+            std::fs::write(cur.join(format!("1.M{n}.host,S=100:2,")), "x").unwrap();
+        }
+        let files = || match std::fs::read_dir(world.attic().join("gone")) {
+            Ok(mut boxes) => {
+                boxes.next().map_or(0, |gone| std::fs::read_dir(gone.unwrap().path().join(".Old/cur")).map_or(0, Iterator::count))
+            }
+            Err(_) => 0,
+        };
+        let account = world.again(Keeping { limit: 10_000, ..WEEK });
+        let inbox = fill(&account, "INBOX");
+        inbox.expunge(&[1]).unwrap();
+        let left = kept(&account);
+        assert_eq!(left.len(), 1, "{how}: {left:?}");
+        let before = files();
+        assert!(before > 0, "{how}");
+        inbox.expunge(&[2]).unwrap();
+        assert!(files() < before, "{how}");
+        (0..3).for_each(|_| drop(world.again(WEEK)));
+        assert!(!world.attic().join("gone").exists(), "{how}: {}", files());
+        assert_eq!(kept(&account).len(), 2, "{how}");
+    }
 }
 
 /// What was brought back makes room: nothing else has to go for it.
