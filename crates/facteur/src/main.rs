@@ -45,7 +45,8 @@
 //!     A backup has each mailbox as it was at one moment: UIDVALIDITY, UIDs, flags, keywords, rights, annotations, then subscriptions and the Sieve scripts
 //!     of the home. It is a tar, or a folder, whose `Maildir` Dovecot can serve too. Not in it: MODSEQs; clients with CONDSTORE ask for all flags once
 //!     after `restore`. That replaces mailboxes with messages only with `--replace`, and asks no quota. Mail that comes afterwards has UIDs above all
-//!     that may have been given since the backup was made.
+//!     that may have been given since the backup was made. A Maildir of another program, in either layout, can be restored from as well; where there is no
+//!     dovecot-uidlist, messages get new UIDs, and that is told.
 //!
 //! PROTOCOL
 //!     The daemons' control sockets (`ipc::control`) and authd's `accounts` socket (`ipc::accounts`); for mail its `userdb` and `usage` sockets. `up` passes listening sockets as

@@ -14,7 +14,7 @@
 pub mod tar;
 
 use anyhow::{Context as _, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,6 +23,12 @@ use std::time::SystemTime;
 
 /// The first file of a backup; the number is the version of the layout.
 pub const LABEL: &str = "facteur-backup";
+
+/// The list of UIDs of a mailbox.
+pub const LIST: &str = "dovecot-uidlist";
+
+/// Deepest nesting of folders that is looked into: mailboxes of `LAYOUT=fs` lie in each other.
+const DEEPEST: usize = 40;
 
 /// Where a backup goes.
 pub enum Sink {
@@ -142,10 +148,19 @@ impl Source {
         }
     }
 
-    /// The mailboxes: the directory of each (`Maildir`, `Maildir/.Sent`), by the lists of UIDs, without which UIDs could not be kept.
-    pub fn mailboxes(&self) -> Vec<String> {
-        let folders = self.entries.keys().filter_map(|path| path.strip_suffix("/dovecot-uidlist"));
-        folders.filter(|folder| folder.split('/').count() <= 2 && folder.starts_with("Maildir")).map(str::to_owned).collect()
+    /// The directories of mailboxes (`Maildir`, `Maildir/.Sent`): where a list of UIDs or a message is. What is out of sight in a Maildir, as names
+    /// that begin with two dots, `tmp`, and messages that were removed, is left out.
+    pub fn mailboxes(&self) -> BTreeSet<&str> {
+        let folder = |path: &'_ str| -> Option<usize> {
+            let (folder, file) = path.rsplit_once('/')?;
+            match folder.rsplit_once('/') {
+                _ if file == LIST => Some(folder.len()),
+                Some((mailbox, "cur" | "new")) if !file.starts_with('.') => Some(mailbox.len()),
+                _ => None,
+            }
+        };
+        let folders = self.entries.keys().filter_map(|path| path.get(..folder(path)?));
+        folders.filter(|folder| is_in_sight(folder)).collect()
     }
 
     /// Files below a directory, with the rest of their paths.
@@ -154,6 +169,11 @@ impl Source {
         let first = self.entries.range(prefix.clone()..);
         first.map_while(move |(path, entry)| path.strip_prefix(&prefix).map(|rest| (rest, entry)))
     }
+}
+
+fn is_in_sight(folder: &str) -> bool {
+    let mut levels = folder.split('/');
+    levels.next() == Some("Maildir") && !levels.any(|level| level == "tmp" || level.starts_with("..") || level == "facteur.expunged")
 }
 
 /// A path as it is looked for: `.//a/./b` is `a/b`.
@@ -166,7 +186,7 @@ fn collect(folder: &Path, prefix: &str, depth: usize, entries: &mut BTreeMap<Str
         let entry = entry?;
         let (kind, Ok(name)) = (entry.file_type()?, entry.file_name().into_string()) else { continue };
         let path = format!("{prefix}{name}");
-        if kind.is_dir() && depth < 4 {
+        if kind.is_dir() && depth < DEEPEST {
             collect(&entry.path(), &format!("{path}/"), depth + 1, entries)?;
         } else if kind.is_file() {
             let modified = entry.metadata()?.modified()?;
@@ -174,4 +194,39 @@ fn collect(folder: &Path, prefix: &str, depth: usize, entries: &mut BTreeMap<Str
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(files: &[&str]) -> (tempfile::TempDir, anyhow::Result<Source>) {
+        let temp = tempfile::tempdir().expect("folder");
+        for file in files {
+            let path = temp.path().join(file);
+            std::fs::create_dir_all(path.parent().expect("parent")).expect("made");
+            std::fs::write(path, "x").expect("written");
+        }
+        let source = Source::folder(temp.path());
+        (temp, source)
+    }
+
+    #[test]
+    fn a_folder_with_messages_is_a_mailbox_with_or_without_a_list() {
+        let (_temp, source) = source(&[
+            "cur/1.a:2,S",
+            ".Sent/new/2.b",
+            ".Empty/dovecot-uidlist",
+            "Work/2026/Q1/cur/3.c:2,",
+            // nothing of this is mail that anybody sees
+            "tmp/facteur.expunged/1795392000/cur/4.d:2,S",
+            "facteur.expunged/1795392000/.Sent/dovecot-uidlist",
+            "..restoring/1.M2P3Q4.h/mailbox/cur/5.e:2,S",
+            ".Sent/tmp/6.f",
+            "courierimapsubscribed",
+        ]);
+        let source = source.expect("a Maildir");
+        let found: Vec<&str> = source.mailboxes().into_iter().collect();
+        assert_eq!(found, ["Maildir", "Maildir/.Empty", "Maildir/.Sent", "Maildir/Work/2026/Q1"]);
+    }
 }

@@ -1,6 +1,6 @@
 //! `facteur restore`: an account from a tar or a folder.
 
-use crate::archive::{Entry, Source};
+use crate::archive::{Entry, LIST, Source};
 use crate::cli::Globals;
 use crate::mail::{Person, Post, Whose};
 use crate::query::Mask;
@@ -20,8 +20,8 @@ const LIST_BYTES: u64 = 16 << 20;
 
 /// Bring an account back from `facteur backup`, or from a Maildir
 ///
-/// Mailboxes get their UIDVALIDITY, UIDs, flags and keywords; clients notice nothing. Mailboxes that are in the account and not in the backup
-/// stay. The quota is not asked. IMAP and POP3 sessions of the account are ended first.
+/// Mailboxes get their UIDVALIDITY, UIDs, flags and keywords; clients notice nothing. Where there is no dovecot-uidlist, as in a Maildir of another
+/// program, messages get new UIDs, and this is told. Mailboxes that are in the account and not in the backup stay. The quota is not asked. IMAP and POP3 sessions of the account are ended first.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -77,7 +77,7 @@ fn open(text: &str) -> anyhow::Result<Source> {
 
 fn restore(post: &mut Post, person: &Person, account: &Arc<Account>, source: &Source, masks: &[Mask], replace: bool) -> anyhow::Result<()> {
     for folder in source.mailboxes() {
-        let Some(name) = name_of(&folder) else {
+        let Some(name) = name_of(folder) else {
             post.screen.failed(&person.name, &anyhow::anyhow!("{folder}: no mailbox has this name"));
             continue;
         };
@@ -85,10 +85,11 @@ fn restore(post: &mut Post, person: &Person, account: &Arc<Account>, source: &So
             continue;
         }
         post.screen.doing(&format!("{} {name}", person.name));
-        match mailbox(account, source, &folder, &name, replace) {
-            Ok(messages) => {
-                let value = json!({ "user": person.name, "mailbox": name.as_str(), "messages": messages });
-                post.screen.row(&person.name, value, &format!("{name}: {messages} messages"));
+        match mailbox(account, source, folder, &name, replace) {
+            Ok((messages, new_uids)) => {
+                let value = json!({ "user": person.name, "mailbox": name.as_str(), "messages": messages, "new_uids": new_uids });
+                let note = if new_uids { ", with new UIDs: there is no dovecot-uidlist" } else { "" };
+                post.screen.row(&person.name, value, &format!("{name}: {messages} messages{note}"));
             }
             Err(error) => post.screen.failed(&person.name, &error.context(name.to_string())),
         }
@@ -102,17 +103,28 @@ fn restore(post: &mut Post, person: &Person, account: &Arc<Account>, source: &So
     Ok(())
 }
 
-/// `Maildir` is INBOX, `Maildir/.Sent` another one.
+/// `Maildir` is INBOX, `Maildir/.Sent.2026` another one, or `Maildir/Sent/2026` with `LAYOUT=fs`.
 fn name_of(folder: &str) -> Option<MailboxName> {
-    match folder.strip_prefix("Maildir/.") {
-        None => (folder == "Maildir").then(MailboxName::inbox),
-        Some(encoded) => MailboxName::parse(&mutf7::decode(encoded)?).ok(),
-    }
+    let Some(encoded) = folder.strip_prefix("Maildir/") else { return (folder == "Maildir").then(MailboxName::inbox) };
+    let name = match encoded.strip_prefix('.') {
+        Some(encoded) => mutf7::decode(encoded)?,
+        None => {
+            let levels: Option<Vec<String>> =
+                encoded.split('/').map(|level| mutf7::decode(level).filter(|level| !level.contains('.'))).collect();
+            levels?.join(".")
+        }
+    };
+    MailboxName::parse(&name).ok().filter(|name| !name.is_inbox())
 }
 
-fn mailbox(account: &Arc<Account>, source: &Source, folder: &str, name: &MailboxName, replace: bool) -> anyhow::Result<usize> {
-    let list = source.entries.get(&format!("{folder}/dovecot-uidlist")).context("the list of UIDs is missing")?;
-    let mut restoring = account.restore(name, source.open(list)?)?;
+/// Returns how many messages it has, and whether they got new UIDs.
+fn mailbox(account: &Arc<Account>, source: &Source, folder: &str, name: &MailboxName, replace: bool) -> anyhow::Result<(usize, bool)> {
+    let list = source.entries.get(&format!("{folder}/{LIST}"));
+    let mut restoring = match list {
+        Some(list) => account.restore(name, source.open(list)?)?,
+        // another program's Maildir, or nobody has opened this mailbox yet
+        None => account.restore_without_list(name)?,
+    };
     for (rest, entry) in source.below(folder) {
         match rest.split_once('/') {
             Some((part @ ("new" | "cur"), file)) if !file.starts_with('.') => {
@@ -122,10 +134,11 @@ fn mailbox(account: &Arc<Account>, source: &Source, folder: &str, name: &Mailbox
             Some(_) => {}
         }
     }
-    restoring.finish(replace).map_err(|error| match error {
+    let messages = restoring.finish(replace).map_err(|error| match error {
         Error::AlreadyExists => anyhow::anyhow!("there are messages in it (--replace puts the backup in their place)"),
         error => error.into(),
-    })
+    })?;
+    Ok((messages, list.is_none()))
 }
 
 fn subscriptions(account: &Account, source: &Source) -> anyhow::Result<()> {
@@ -171,4 +184,24 @@ fn script(path: &PathBuf, source: &Source, entry: &Entry, replace: bool) -> anyh
     file.set_modified(entry.modified)?;
     file.sync_all()?;
     Ok(std::fs::rename(&temporary, path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_have_the_names_of_mailboxes_in_both_layouts() {
+        for (folder, want) in [
+            ("Maildir", Some("INBOX")),
+            ("Maildir/.Sent.2026", Some("Sent.2026")),
+            ("Maildir/.&AMk-t&AOk-", Some("Été")),
+            ("Maildir/Sent/2026/Q1", Some("Sent.2026.Q1")),
+            ("Maildir/Sent/20.26", None),
+            ("Maildir/.Sent/2026", None),
+            ("Maildir/.INBOX", None),
+        ] {
+            assert_eq!(name_of(folder).as_ref().map(MailboxName::as_str), want, "{folder}");
+        }
+    }
 }

@@ -47,6 +47,8 @@ pub struct Restoring {
     place: Place,
     dir: Dir,
     list: UidList,
+    /// The list is ours: nobody ever knew a UID of it.
+    is_new: bool,
     /// Base names of messages.
     files: HashSet<String>,
 }
@@ -60,9 +62,18 @@ impl Account {
         if list.uid_validity > u32::MAX - ROOM {
             return Err(Error::NotAllowed("the UIDVALIDITY in the backup leaves none for other mailboxes"));
         }
+        self.begin(name, list, false)
+    }
+
+    /// The same where there is no list of UIDs: the messages get new ones. Blocking.
+    pub fn restore_without_list(self: &Arc<Account>, name: &MailboxName) -> Result<Restoring> {
+        self.begin(name, UidList::new(uidvalidity::next(&self.open_root()?, 0)?), true)
+    }
+
+    fn begin(self: &Arc<Account>, name: &MailboxName, list: UidList, is_new: bool) -> Result<Restoring> {
         self.layout().allows(name)?;
         let (place, dir) = Place::make(self.store(), &self.open_root()?)?;
-        Ok(Restoring { account: self.clone(), name: name.clone(), place, dir, list, files: HashSet::new() })
+        Ok(Restoring { account: self.clone(), name: name.clone(), place, dir, list, is_new, files: HashSet::new() })
     }
 }
 
@@ -114,6 +125,14 @@ impl Restoring {
     fn pass_given_uids(&mut self, root: &Dir, old: Option<&Dir>) -> Result<()> {
         let list = &mut self.list;
         let given = old.map(|old| uidlist::read(old, None, true)).transpose()?;
+        if self.is_new {
+            if let Some(uidlist::Found::Whole(now, _)) = given
+                && now.uid_validity >= list.uid_validity
+            {
+                list.uid_validity = uidvalidity::next(root, now.uid_validity.saturating_add(1))?;
+            }
+            return Ok(());
+        }
         let next = match given {
             Some(uidlist::Found::Whole(now, _)) if (now.uid_validity, &now.guid) == (list.uid_validity, &list.guid) => {
                 list.next_uid.max(now.next_uid)

@@ -159,6 +159,22 @@ fn uids_of_a_mailbox_that_is_gone_are_not_given_again() {
     assert!(world.other.restore(&name("Last"), &b"3 V4294967295 N5 G3085f01b7f11094c501100008c4a11c1\n"[..]).is_err());
 }
 
+#[test]
+fn where_there_is_no_list_messages_get_new_uids() {
+    let world = world();
+    for (mailbox, uids) in [("Box", [1, 2]), ("INBOX", [1, 2])] {
+        let old = fill(&world.other, mailbox).snapshot().uid_validity();
+        let mut restoring = world.other.restore_without_list(&name(mailbox)).expect("begins");
+        for (file, text) in [("1.x.host:2,S", "a"), ("2.x.host:2,", "b")] {
+            restoring.message(false, file, text.as_bytes(), SystemTime::now()).expect("written");
+        }
+        assert_eq!(restoring.finish(true).expect("restored"), 2);
+        let now = world.other.open(&name(mailbox)).expect("there").snapshot();
+        assert_eq!(now.iter().map(Message::uid).collect::<Vec<_>>(), uids, "{mailbox}");
+        assert!(now.uid_validity() > old, "{mailbox}: {old} {}", now.uid_validity());
+    }
+}
+
 /// Mail that is delivered while its mailbox is being replaced.
 #[test]
 fn what_came_into_a_mailbox_that_was_replaced_is_in_the_one_shown() {
