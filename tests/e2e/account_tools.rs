@@ -1,7 +1,7 @@
 //! Backups of accounts, quota, import, and sessions as an administrator sees them.
 
 use crate::mail_tools::json;
-use e2e::{PASSWORD, Server, eventually};
+use e2e::{PASSWORD, Server, eventually, run, tool};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
@@ -111,6 +111,69 @@ fn mail_of_another_maildir_is_imported() {
     assert_eq!((&rows[0]["mailbox"], &rows[0]["hdr.subject"]), (&"Imported.Projets.Été".into(), &"0".into()));
     assert!(rows[0]["flags"].as_str().is_some_and(|flags| flags.contains("\\Seen") && flags.contains("$Work")), "{rows}");
     assert_eq!(server.facteur(&["import", "-u", BOB, "/nowhere", "", "all"]).status.code(), Some(1));
+}
+
+/// What Python and mutt wrote, in a folder of theirs.
+const PYTHON: &str = r#"
+import mailbox, sys
+box = mailbox.mbox(sys.argv[1])
+first = mailbox.mboxMessage("Subject: first\n\nFrom here\n>From there\nFrom x@y.test Mon Nov 23 11:00:00 2026\nX: y\n")
+first.set_from("x@y.test", (2026, 11, 20, 10, 0, 0, 4, 324, 0))
+first.set_flags("RFA")
+first["X-Keywords"] = "$Work  NonJunk                "
+first["X-UID"] = "77"
+box.add(first)
+for n in range(300):
+    box.add("Subject: %d\n\n%s\n" % (n, "x" * 2000))
+box.flush()
+"#;
+
+#[test]
+fn mboxes_that_python_and_mutt_wrote_are_imported() {
+    let test = "mboxes_that_python_and_mutt_wrote_are_imported";
+    let (Some(python), Some(mutt)) = (tool("python3", test), tool("mutt", test)) else { return };
+    let server = Server::start();
+    let folder = server.root().join("their");
+    std::fs::create_dir_all(folder.join("lists")).expect("folder");
+    let path = |name: &str| folder.join(name).to_str().expect("path").to_owned();
+    assert!(python.run(["-c", PYTHON, &path("lists/py")]).status.success());
+    let rc = format!("set from=a@x.test sendmail=/bin/true copy=yes record={} encode_from=no mbox_type=mbox\n", path("sent"));
+    std::fs::write(path(".muttrc"), rc).expect("muttrc");
+    for (subject, text) in [("one", "a\nFrom a@x.test Mon Nov 23 11:00:00 2026\nb\n"), ("two", "c\n")] {
+        let sent = run(mutt.command().args(["-n", "-F", &path(".muttrc"), "-s", subject, "b@x.test"]), text);
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    }
+    std::fs::write(path("inbox"), "").expect("empty");
+    std::fs::write(path("notes"), "no mbox\n").expect("notes");
+    let source = format!("mbox:{folder}", folder = folder.display());
+    // the file that is none is told, and the rest is there
+    let told = server.facteur(&["import", "-s", "-u", BOB, &source, "", "all"]);
+    assert_eq!(told.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&told.stderr).contains("their/notes: this is no mbox"), "{}", String::from_utf8_lossy(&told.stderr));
+    let rows = json(&server, &["fetch", "-u", BOB, "mailbox seq flags date.received text", "mailbox", "lists.py", "subject", "first"]);
+    assert_eq!(rows.as_array().map(Vec::len), Some(1), "{rows}");
+    let text = rows[0]["text"].as_str().expect("text").replace('\r', "");
+    assert_eq!(text, "Subject: first\n\nFrom here\nFrom there\nFrom x@y.test Mon Nov 23 11:00:00 2026\nX: y\n");
+    let flags = rows[0]["flags"].as_str().expect("flags");
+    assert!(["\\Seen", "\\Flagged", "\\Answered", "$Work", "NonJunk"].iter().all(|flag| flags.contains(flag)), "{flags}");
+    assert!(rows[0]["date.received"].as_str().is_some_and(|date| date.starts_with("2026-11-20")), "{rows}");
+    assert_eq!(json(&server, &["search", "-u", BOB, "mailbox", "lists.py"]).as_array().map(Vec::len), Some(301));
+    let sent = json(&server, &["fetch", "-u", BOB, "flags hdr.subject hdr.status body", "mailbox", "sent"]);
+    assert_eq!(sent.as_array().map(Vec::len), Some(2), "{sent}");
+    assert!(
+        sent[0]["body"].as_str().is_some_and(|body| body.replace('\r', "") == "a\nFrom a@x.test Mon Nov 23 11:00:00 2026\nb\n"),
+        "{sent}"
+    );
+    assert_eq!(
+        (&sent[1]["hdr.subject"], &sent[1]["hdr.status"], &sent[1]["flags"]),
+        (&"two".into(), &"".into(), &"\\Seen".into()),
+        "{sent}"
+    );
+    // only what a query means; one file is INBOX
+    server.facteur_ok(&["import", "-u", BOB, &format!("mbox:{}", path("lists/py")), "Old", "flagged"]);
+    assert_eq!(json(&server, &["search", "-u", BOB, "mailbox", "Old.INBOX"]).as_array().map(Vec::len), Some(1));
+    let tmp = std::fs::read_dir(server.maildir(BOB).join("tmp")).expect("tmp").count();
+    assert_eq!(tmp, 0, "what was unpacked is gone");
 }
 
 struct Lines(BufReader<TcpStream>);

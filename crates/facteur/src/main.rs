@@ -19,7 +19,7 @@
 //!     auth        hash passwords, and try logins
 //!     mailbox     list, status, create, rename, delete, subscribe, unsubscribe; and of messages search, fetch, flags, move, copy, save, expunge, restore, purge
 //!     quota       get, recalc: what accounts hold
-//!     backup, restore, import   accounts as a whole, to a tar or a folder and back; messages of another Maildir
+//!     backup, restore, import   accounts as a whole, to a tar or a folder and back; messages of another Maildir, or of mboxes
 //!     index, force-resync   mailboxes made ready, or sound
 //!     who, kick   sessions of imapd, pop3d and smtpd
 //!     log         reopen, find, errors
@@ -48,6 +48,11 @@
 //!     that may have been given since the backup was made. A Maildir of another program, in either layout, can be restored from as well; where there is no
 //!     dovecot-uidlist, messages get new UIDs, and that is told.
 //!
+//!     `import` takes a Maildir, or mboxes: `mbox:/var/mail/ann` as INBOX, `mbox:/home/ann/mail:INBOX=/var/mail/ann` with each file as the mailbox of its path. Flags
+//!     come from Status and X-Status, keywords from X-Keywords, the date from the line that begins a message; these fields go, and one `>` of `>From `.
+//!     Content-Length is not believed. They are unpacked into `tmp` of the account first, which takes
+//!     as much room as they have; what a query does not mean goes again.
+//!
 //! PROTOCOL
 //!     The daemons' control sockets (`ipc::control`) and authd's `accounts` socket (`ipc::accounts`); for mail its `userdb` and `usage` sockets. `up` passes listening sockets as
 //!     systemd does (sd_listen_fds(3)) and hears of readiness by sd_notify(3).
@@ -61,7 +66,7 @@
 //!
 //!     Commands on mail become the owner of all mail (`mail.mail_uid`; where that is 0, whom authd names) before they open a path of it, and for good: a
 //!     link among mail leads nowhere that this user could not go. Files that the caller names (`save`, `backup`, `restore` of a tar) are opened before.
-//!     A folder to restore from is read as the owner of mail.
+//!     A folder to restore from is read as the owner of mail; mboxes are opened before, and no link below their folder is followed.
 //!
 //! DIAGNOSTICS
 //!     Exit code 0: done. 1: a daemon or the system said no. 2: wrong arguments or wrong settings.

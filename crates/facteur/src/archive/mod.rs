@@ -11,6 +11,7 @@
 //! ```
 //! A folder that is a Maildir itself, as Dovecot has it, can be restored from, too.
 
+pub mod mbox;
 pub mod tar;
 
 use anyhow::{Context as _, bail};
