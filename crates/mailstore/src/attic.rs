@@ -98,7 +98,8 @@ impl Shelf {
                     self.bytes += size;
                     return Ok(true);
                 }
-                Err(error) if error.is_not_found() => return Ok(false),
+                // unless it is the box that went
+                Err(error) if error.is_not_found() && from.stat(&old)?.is_none() => return Ok(false),
                 // the message was removed before, and brought back under its name by other means
                 Err(error) if error.is_taken() => new = file_name(&self.attic.store.unique_name(), info, false),
                 Err(error @ Error::NoSpace { .. }) if !has_made_room => {
@@ -284,9 +285,9 @@ impl Attic {
         Ok(all)
     }
 
-    /// The box that messages are put into today stays, as somebody may be at it.
+    /// The box that messages are put into today stays, as somebody may be at it; and that of yesterday for an hour, as somebody may have begun then.
     fn is_open(&self, name: &str) -> bool {
-        name.parse() == Ok(self.now / DAY * DAY)
+        name.parse().is_ok_and(|day| [self.now, self.now.saturating_sub(HOUR)].map(|time| time / DAY * DAY).contains(&day))
     }
 
     fn bytes_in(&self, name: &str) -> Result<u64> {
@@ -505,5 +506,56 @@ fn remove_some(from: &Dir, name: &str, budget: &mut usize) -> Result<bool> {
         // somebody has it open and wrote a file
         Err(Error::Io { source, .. }) if source.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(false),
         other => other.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{FlagSet, Flags, Settings};
+
+    fn account(folder: &std::path::Path) -> (Arc<Account>, Arc<Mailbox>) {
+        let keeping = Keeping { time: Duration::from_secs(7 * DAY), limit: 1 };
+        let store = Store::new(Settings { keeping, ..Settings::default() });
+        let account = store.account(&Location::maildir(folder.join("m")).expect("location")).expect("account");
+        let inbox = account.open(&MailboxName::inbox()).expect("INBOX");
+        let mut incoming = inbox.incoming(0).expect("room");
+        incoming.write(b"Subject: x\n\n").expect("written");
+        incoming.describe(FlagSet::new(Flags::SEEN), None);
+        inbox.append(vec![incoming]).expect("filed");
+        (account, inbox)
+    }
+
+    /// An EXPUNGE that began before midnight goes on with the box of the day before.
+    #[test]
+    fn the_box_of_yesterday_stays_for_an_hour() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (account, _inbox) = account(folder.path());
+        let mut attic = account.attic(true).expect("attic").expect("there");
+        let today = attic.now / DAY * DAY;
+        for (now, open) in [(today, true), (today + HOUR - 1, true), (today + HOUR, false), (today + DAY - 1, false)] {
+            let yesterday = (today - DAY).to_string();
+            std::fs::create_dir_all(attic.dir.at(&yesterday).join("cur")).expect("made");
+            std::fs::write(attic.dir.at(&yesterday).join("cur/1.x,S=5:2,"), "x").expect("written");
+            attic.now = now;
+            attic.shrink().expect("shrunk");
+            assert_eq!(attic.dir.stat(&yesterday).expect("stat").is_some(), open, "{}", now - today);
+            assert!(attic.is_open(&today.to_string()));
+        }
+    }
+
+    /// The message is there: that is no success.
+    #[test]
+    fn a_message_whose_box_is_gone_is_not_taken_for_one_that_is_gone() {
+        let folder = tempfile::tempdir().expect("folder");
+        let (account, inbox) = account(folder.path());
+        let mut shelf = account.shelf(&MailboxName::inbox()).expect("shelf").expect("room");
+        std::fs::remove_dir_all(shelf.dir.path()).expect("removed");
+        let snapshot = inbox.snapshot();
+        let message = snapshot.get(0).expect("one");
+        let cur = Dir::open_root(&account.root().join("cur")).expect("open");
+        assert!(shelf.take(&cur, message, snapshot.keywords(), 5).is_err());
+        std::fs::remove_file(cur.at(&message.file_name())).expect("removed");
+        assert!(!shelf.take(&cur, message, snapshot.keywords(), 5).expect("gone"));
     }
 }
