@@ -38,6 +38,10 @@
 //!     side all have to hold; they mix with OR only in parentheses, which are words of their own: `mailbox Trash \( seen OR flagged \)`. `expunge`
 //!     wants the mailboxes named.
 //!
+//!     `mimepart KEY` means messages that have such a part, in Dovecot's words: TYPE, SUBTYPE, PARAM, DISPOSITION TYPE and PARAM, FILENAME IS, CONTAINS, BEGINS and ENDS,
+//!     ENCODING, ID, DESCRIPTION, LANGUAGE, LOCATION, MD5, SIZE, DEPTH, INDEX, HEADER, BODY, TEXT, PARENT and CHILD; FROM, SUBJECT, SENTON … of messages inside. So
+//!     `mimepart \( type application filename ends .exe \)`. `inthread refs KEY` (or references, orderedsubject) means all of a thread that has such a message.
+//!
 //!     With `mail.lazy_expunge_time`, `facteur mailbox restore -u ann --list --since 2h` shows what was removed and is still kept, and without `--list` brings
 //!     it back: to the mailbox it was in, which is made again where it is gone, with its flags but for \Deleted, if the quota has room. Rights and annotations
 //!     of a mailbox that was deleted do not come back. `facteur mailbox purge -A` from cron removes for good what is old in accounts that nobody uses.
@@ -72,7 +76,7 @@
 //!     Exit code 0: done. 1: a daemon or the system said no. 2: wrong arguments or wrong settings.
 //!
 //! BUGS
-//!     `fetch` has no imap.envelope, imap.bodystructure and body sections; queries have no MIMEPART and INTHREAD. MODSEQs are not backed up.
+//!     `fetch` has no imap.envelope, imap.bodystructure and body sections. MODSEQs are not backed up.
 //!     `up` has no log rotation of its own; give `log.file` and send SIGUSR1, or use systemd.
 
 fn main() -> std::process::ExitCode {

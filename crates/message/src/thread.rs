@@ -103,6 +103,11 @@ impl Forest {
         }
     }
 
+    /// The items of each thread, those above before those below.
+    pub fn threads(&self) -> impl Iterator<Item = Vec<usize>> {
+        self.roots.iter().map(|root| self.downwards(&[*root]).into_iter().filter_map(|at| self.nodes[at].message).collect())
+    }
+
     fn add(&mut self, message: Option<usize>) -> usize {
         self.nodes.push(Node { message, ..Node::default() });
         self.nodes.len() - 1

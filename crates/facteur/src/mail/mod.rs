@@ -171,7 +171,7 @@ pub fn meant(
             mailbox => mailbox?,
         };
         let snapshot = mailbox.snapshot();
-        let search = crate::query::Search::new(query, &mailbox, &snapshot, &id);
+        let mut search = crate::query::Search::new(query, &mailbox, &snapshot, &id);
         let mut found = Vec::new();
         for message in search.found(&mailbox, &snapshot) {
             match message {

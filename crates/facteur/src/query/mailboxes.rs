@@ -76,7 +76,7 @@ impl Query {
             match key {
                 Key::MailboxGuid(_) => true,
                 Key::And(keys) | Key::Or(keys) => keys.iter().any(asks),
-                Key::Not(key) => asks(key),
+                Key::Not(key) | Key::InThread(_, key) => asks(key),
                 _ => false,
             }
         }
@@ -89,6 +89,7 @@ impl Query {
             match key {
                 Key::Mailbox(mask) => names.extend(mask.single()),
                 Key::And(keys) | Key::Or(keys) => keys.iter().for_each(|key| collect(key, names)),
+                Key::InThread(_, key) => collect(key, names),
                 _ => {}
             }
         }
@@ -105,6 +106,7 @@ pub(super) fn decide(key: &Key, name: &MailboxName, guid: &str) -> Option<bool> 
         Key::Mailbox(mask) => Some(mask.matches(name)),
         Key::MailboxGuid(wanted) => Some(is_guid(wanted, guid)),
         Key::Not(key) => decide(key, name, guid).map(|holds| !holds),
+        Key::InThread(_, key) => decide(key, name, guid),
         Key::And(keys) => fold(keys, name, guid, false),
         Key::Or(keys) => fold(keys, name, guid, true),
         _ => None,

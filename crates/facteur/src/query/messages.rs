@@ -1,11 +1,14 @@
 //! Which messages of a mailbox are meant. Text is decoded and compared as IMAP's SEARCH does (RFC 5255 §4.2, i;unicode-casemap).
 
 use super::mailboxes::decide;
-use super::{Key, Query, Span};
+use super::threads;
+use super::{Key, Query, Span, parts};
 use imap_proto::Date;
 use mailstore::{Error, Mailbox, Message, Snapshot, Whole};
+use message::thread::Item;
 use message::{Field, Kind, collation_key};
 use std::cell::OnceCell;
+use std::collections::HashSet;
 
 /// Of a header field longer than this no more is looked at.
 const FIELD_BYTES: usize = 256 << 10;
@@ -16,6 +19,8 @@ const HEADER_BYTES: usize = 1 << 20;
 /// A query on its way through one mailbox.
 pub struct Search<'q> {
     test: Test<'q>,
+    /// What could not be read to make it ready.
+    unreadable: Vec<Unreadable>,
 }
 
 /// A message that could not be looked into; it may have been one that is meant.
@@ -40,49 +45,82 @@ enum Test<'q> {
     Header(&'q str, String),
     Body(String),
     Text(String),
+    Part(&'q parts::PartKey),
+    /// By their numbers.
+    InThread(HashSet<u32>),
     Plain(&'q Key),
 }
 
 impl<'q> Search<'q> {
     /// `guid` is the mailbox's id (it may be empty where [`Query::asks_for_guid`] says no).
     pub fn new(query: &'q Query, mailbox: &Mailbox, snapshot: &Snapshot, guid: &str) -> Search<'q> {
-        Search { test: compile(&query.0, mailbox, snapshot, guid) }
+        let mut unreadable = Vec::new();
+        let test = compile(&query.0, mailbox, snapshot, guid, &mut unreadable);
+        Search { test, unreadable }
     }
 
     /// The messages of `snapshot` that are meant, by rising number, with that (counted from 1). One that somebody else removed meanwhile is
     /// none of them. Blocking.
     pub fn found<'s>(
-        &'s self,
+        &'s mut self,
         mailbox: &'s Mailbox,
         snapshot: &'s Snapshot,
     ) -> impl Iterator<Item = Result<(u32, &'s Message), Unreadable>> {
-        (1..).zip(snapshot.iter()).filter_map(move |(number, message)| {
-            let candidate = Candidate { mailbox, message, number, header: OnceCell::new(), whole: OnceCell::new() };
-            match candidate.passes(&self.test) {
-                Ok(true) => Some(Ok((number, message))),
-                Ok(false) | Err(Error::Expunged) => None,
-                Err(source) => Some(Err(Unreadable { mailbox: mailbox.name().to_string(), uid: message.uid(), source })),
-            }
-        })
+        let unreadable = std::mem::take(&mut self.unreadable).into_iter().map(Err);
+        unreadable.chain(found(&self.test, mailbox, snapshot))
     }
 }
 
-fn compile<'q>(key: &'q Key, mailbox: &Mailbox, snapshot: &Snapshot, guid: &str) -> Test<'q> {
+fn found<'s>(
+    test: &'s Test<'_>,
+    mailbox: &'s Mailbox,
+    snapshot: &'s Snapshot,
+) -> impl Iterator<Item = Result<(u32, &'s Message), Unreadable>> {
+    (1..).zip(snapshot.iter()).filter_map(move |(number, message)| {
+        let candidate = Candidate { mailbox, message, number, header: OnceCell::new(), whole: OnceCell::new() };
+        match candidate.passes(test) {
+            Ok(true) => Some(Ok((number, message))),
+            Ok(false) | Err(Error::Expunged) => None,
+            Err(source) => Some(Err(Unreadable { mailbox: mailbox.name().to_string(), uid: message.uid(), source })),
+        }
+    })
+}
+
+/// Threads take a look at all messages; those that cannot be read are told, and are no part of any.
+fn compile<'q>(key: &'q Key, mailbox: &Mailbox, snapshot: &Snapshot, guid: &str, unreadable: &mut Vec<Unreadable>) -> Test<'q> {
     if let Some(known) = decide(key, mailbox.name(), guid) {
         return Test::Known(known);
     }
-    let all = |keys: &'q [Key]| keys.iter().map(|key| compile(key, mailbox, snapshot, guid)).collect();
+    let mut all = |keys: &'q [Key]| keys.iter().map(|key| compile(key, mailbox, snapshot, guid, unreadable)).collect();
     let last = || snapshot.get(snapshot.len().wrapping_sub(1));
     match key {
         Key::And(keys) => Test::And(all(keys)),
         Key::Or(keys) => Test::Or(all(keys)),
-        Key::Not(key) => Test::Not(Box::new(compile(key, mailbox, snapshot, guid))),
+        Key::Not(key) => Test::Not(Box::new(compile(key, mailbox, snapshot, guid, unreadable))),
         Key::Numbers(set) => Test::Numbers(set.ranges(snapshot.len() as u32)),
         Key::Uids(set) => Test::Uids(set.ranges(last().map_or(0, Message::uid))),
         Key::Keyword(name) => snapshot.keywords().index(name).map_or(Test::Known(false), Test::Keyword),
         Key::Header(field, value) => Test::Header(field, collation_key(value)),
         Key::Body(value) => Test::Body(collation_key(value)),
         Key::Text(value) => Test::Text(collation_key(value)),
+        Key::Part(key) => Test::Part(key),
+        Key::InThread(algorithm, key) => {
+            let test = compile(key, mailbox, snapshot, guid, unreadable);
+            let mut keep = |message: Result<_, Unreadable>| message.map_err(|error| unreadable.push(error)).ok();
+            let meant = found(&test, mailbox, snapshot).filter_map(&mut keep).map(|(number, _)| number).collect();
+            let items = (1..).zip(snapshot.iter()).filter_map(|(number, message)| {
+                let candidate = Candidate { mailbox, message, number, header: OnceCell::new(), whole: OnceCell::new() };
+                match candidate.item() {
+                    Ok(item) => Some((number, item)),
+                    Err(Error::Expunged) => None,
+                    Err(source) => {
+                        keep(Err(Unreadable { mailbox: mailbox.name().to_string(), uid: message.uid(), source }));
+                        None
+                    }
+                }
+            });
+            Test::InThread(threads::around(*algorithm, items, &meant))
+        }
         key => Test::Plain(key),
     }
 }
@@ -125,6 +163,8 @@ impl Candidate<'_> {
             }
             Test::Body(value) => self.contains(value, false)?,
             Test::Text(value) => self.contains(value, true)?,
+            Test::Part(key) => parts::has(&message::Message::parse(self.whole()?), key),
+            Test::InThread(numbers) => numbers.contains(&self.number),
             Test::Plain(key) => self.holds(key)?,
         })
     }
@@ -159,14 +199,22 @@ impl Candidate<'_> {
         Ok(self.header.get().map_or(&[], Vec::as_slice))
     }
 
-    /// RFC 9051 §6.4.4 BODY and TEXT: parts that are text, and with `headers` the headers of all parts.
-    fn contains(&self, value: &str, headers: bool) -> Result<bool, Error> {
+    fn whole(&self) -> Result<&Whole, Error> {
         if self.whole.get().is_none() {
             let whole = self.mailbox.read(self.message.uid())?.read_all().map_err(unreadable)?;
-            self.whole.get_or_init(|| whole);
+            return Ok(self.whole.get_or_init(|| whole));
         }
-        let Some(whole) = self.whole.get() else { return Ok(false) };
-        let message = message::Message::parse(whole);
+        self.whole.get().ok_or(Error::Expunged)
+    }
+
+    /// What its threads are made of.
+    fn item(&self) -> Result<Item, Error> {
+        Ok(threads::item(self.header()?, self.mailbox.internal_date(self.message)?))
+    }
+
+    /// RFC 9051 §6.4.4 BODY and TEXT: parts that are text, and with `headers` the headers of all parts.
+    fn contains(&self, value: &str, headers: bool) -> Result<bool, Error> {
+        let message = message::Message::parse(self.whole()?);
         let in_header =
             |field: Field<'_>| collation_key(&String::from_utf8_lossy(field.name())).contains(value) || text_of(&field).contains(value);
         Ok(message.parts().iter().any(|part| {
@@ -176,7 +224,7 @@ impl Candidate<'_> {
     }
 }
 
-fn text_of(field: &Field<'_>) -> String {
+pub(super) fn text_of(field: &Field<'_>) -> String {
     let raw = field.raw();
     let begin = if raw.len() > FIELD_BYTES { message::fields(&raw[..FIELD_BYTES]).next() } else { None };
     collation_key(&begin.as_ref().unwrap_or(field).text())
@@ -197,7 +245,7 @@ impl Span {
     }
 
     /// Days are those of the writer's clock.
-    fn has_date(&self, date: &message::Date) -> bool {
+    pub(super) fn has_date(&self, date: &message::Date) -> bool {
         let Some((first, end)) = self.days else { return self.has(date.unix()) };
         let (year, month, day) = date.day();
         (first..end).contains(&Date { year: year.clamp(0, 9999) as u16, month, day }.days())
@@ -275,6 +323,10 @@ mod tests {
             ("on 2026-11-22", &[3]),
             // all were saved when this test ran
             ("savedbefore 2026-01-01", &[]),
+            ("mimepart encoding base64", &[2]),
+            ("mimepart ( type text body words )", &[1, 2]),
+            ("inthread references seen", &[1]),
+            ("not inthread refs ( mailbox Other seen )", &[1, 2, 3]),
             ("savedsince 2026-01-01", &[1, 2, 3]),
             // the day of the writer, which was another one in UTC
             ("senton 2026-11-23", &[1]),
@@ -287,7 +339,7 @@ mod tests {
         ] {
             let words: Vec<&str> = query.split(' ').map(|word| if word == "_" { "" } else { word }).collect();
             let query = Query::parse(&words, NOW, TimeZone::UTC).expect(query);
-            let search = Search::new(&query, &mailbox, &snapshot, &id);
+            let mut search = Search::new(&query, &mailbox, &snapshot, &id);
             let found: Vec<u32> = search.found(&mailbox, &snapshot).map(|found| found.expect("readable").0).collect();
             assert_eq!(found, want, "{words:?}");
         }
@@ -307,7 +359,7 @@ mod tests {
         std::fs::remove_file(&first).expect("removed");
         std::os::unix::fs::symlink("/etc/hostname", &first).expect("link");
         let query = Query::parse(&["body", "words"], NOW, TimeZone::UTC).expect("query");
-        let search = Search::new(&query, &mailbox, &snapshot, "");
+        let mut search = Search::new(&query, &mailbox, &snapshot, "");
         let found: Vec<Result<u32, u32>> =
             search.found(&mailbox, &snapshot).map(|found| found.map(|found| found.0).map_err(|error| error.uid)).collect();
         assert_eq!(found, [Err(1), Ok(2)]);

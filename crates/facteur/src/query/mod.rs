@@ -5,6 +5,8 @@
 mod mailboxes;
 mod messages;
 mod parse;
+mod parts;
+mod threads;
 mod value;
 
 pub use mailboxes::Mask;
@@ -43,6 +45,10 @@ enum Key {
     Header(String, String),
     Body(String),
     Text(String),
+    /// A part of the message is so.
+    Part(parts::PartKey),
+    /// In a thread that has such a message.
+    InThread(threads::Algorithm, Box<Key>),
 }
 
 /// A stretch of time, its end not included.
@@ -68,6 +74,7 @@ impl Key {
             Key::Mailbox(_) | Key::MailboxGuid(_) => true,
             Key::And(keys) => keys.iter().any(Key::names_mailboxes),
             Key::Or(keys) => keys.iter().all(Key::names_mailboxes),
+            Key::InThread(_, key) => key.names_mailboxes(),
             // the mailbox that is named is the one that is not meant
             _ => false,
         }
@@ -76,7 +83,7 @@ impl Key {
     /// How much has to be read to know: nothing, the state of a file, its header, all of it.
     fn cost(&self) -> u32 {
         match self {
-            Key::Body(_) | Key::Text(_) => 3,
+            Key::Body(_) | Key::Text(_) | Key::Part(_) => 3,
             Key::Header(..) | Key::Sent(_) => 2,
             Key::Received(_) | Key::Saved(_) | Key::Larger(_) | Key::Smaller(_) => 1,
             Key::And(keys) | Key::Or(keys) => keys.iter().map(Key::cost).max().unwrap_or(0),

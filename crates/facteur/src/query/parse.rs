@@ -1,7 +1,8 @@
 //! Words to a tree.
 
+use super::threads::Algorithm;
 use super::value::{self, Clock, Side};
-use super::{Key, Mask, Query};
+use super::{Key, Mask, Query, parts};
 use jiff::tz::TimeZone;
 use mailstore::Flags;
 
@@ -24,7 +25,7 @@ impl Query {
     /// not mix without parentheses.
     pub fn parse<S: AsRef<str>>(words: &[S], now: i64, zone: TimeZone) -> Result<Query, ParseError> {
         let mut parser = Parser { words: words.iter().map(AsRef::as_ref).collect(), at: 0, clock: Clock { now, zone } };
-        let key = parser.list(0).and_then(|key| match parser.next() {
+        let key = parser.keys(0).and_then(|key| match parser.next() {
             None => Ok(key),
             Some(word) => Err(format!("there is no ( before {word}")),
         });
@@ -32,14 +33,21 @@ impl Query {
     }
 }
 
-struct Parser<'w> {
+/// Keys that stand in one pair of parentheses.
+pub(super) enum Joined<K> {
+    /// One at least.
+    All(Vec<K>),
+    Any(Vec<K>),
+}
+
+pub(super) struct Parser<'w> {
     words: Vec<&'w str>,
     at: usize,
     clock: Clock,
 }
 
 impl<'w> Parser<'w> {
-    fn next(&mut self) -> Option<&'w str> {
+    pub(super) fn next(&mut self) -> Option<&'w str> {
         let word = self.words.get(self.at).copied();
         self.at += usize::from(word.is_some());
         word
@@ -49,15 +57,29 @@ impl<'w> Parser<'w> {
         self.words.get(self.at).is_some_and(|next| next.eq_ignore_ascii_case(word))
     }
 
-    fn value(&mut self, key: &str) -> Result<&'w str, String> {
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The next word, when it is one of these.
+    pub(super) fn one_of(&mut self, words: &[&'static str]) -> Option<&'static str> {
+        let found = words.iter().copied().find(|word| self.next_is(word));
+        self.at += usize::from(found.is_some());
+        found
+    }
+
+    /// The depth below `depth`.
+    pub(super) fn deeper(&self, depth: usize) -> Result<usize, String> {
+        if depth > DEEPEST { Err("keys are nested too deeply".into()) } else { Ok(depth + 1) }
+    }
+
+    pub(super) fn value(&mut self, key: &str) -> Result<&'w str, String> {
         self.next().ok_or_else(|| format!("{key} lacks its value"))
     }
 
     /// `list = 1*key / key 1*("OR" key) / "OR" key key`, up to `)` or the end; the last is how IMAP writes it.
-    fn list(&mut self, depth: usize) -> Result<Key, String> {
-        if depth > DEEPEST {
-            return Err("too many parentheses".into());
-        }
+    pub(super) fn list<K>(&mut self, depth: usize, key: fn(&mut Self, usize) -> Result<K, String>) -> Result<Joined<K>, String> {
+        self.deeper(depth)?;
         let is_prefix = self.next_is("OR");
         let (mut keys, mut ors) = (Vec::new(), 0);
         if is_prefix {
@@ -71,17 +93,29 @@ impl<'w> Parser<'w> {
                     return Err(MIXED.into());
                 }
             }
-            keys.push(self.key(depth)?);
+            keys.push(key(self, depth)?);
         }
-        keys.sort_by_key(Key::cost);
         match (keys.len(), ors) {
             (0, _) => Err(if depth == 0 { "there is none; ALL means all messages".into() } else { "nothing stands in ( )".into() }),
-            (2, 0) if is_prefix => Ok(Key::Or(keys)),
-            (1, 0) if !is_prefix => Ok(keys.remove(0)),
-            (_, 0) if !is_prefix => Ok(Key::And(keys)),
-            (count, ors) if ors + 1 == count && !is_prefix => Ok(Key::Or(keys)),
+            (2, 0) if is_prefix => Ok(Joined::Any(keys)),
+            (_, 0) if !is_prefix => Ok(Joined::All(keys)),
+            (count, ors) if ors + 1 == count && !is_prefix => Ok(Joined::Any(keys)),
             _ => Err(MIXED.into()),
         }
+    }
+
+    fn keys(&mut self, depth: usize) -> Result<Key, String> {
+        Ok(match self.list(depth, Parser::key)? {
+            Joined::All(mut keys) if keys.len() == 1 => keys.remove(0),
+            Joined::All(mut keys) => {
+                keys.sort_by_key(Key::cost);
+                Key::And(keys)
+            }
+            Joined::Any(mut keys) => {
+                keys.sort_by_key(Key::cost);
+                Key::Or(keys)
+            }
+        })
     }
 
     fn key(&mut self, depth: usize) -> Result<Key, String> {
@@ -91,14 +125,12 @@ impl<'w> Parser<'w> {
         let without = |key| Ok(Key::Not(Box::new(key)));
         match name.as_str() {
             "(" => {
-                let list = self.list(depth + 1)?;
+                let list = self.keys(depth + 1)?;
                 self.next().map(|_| list).ok_or_else(|| "a ) is missing".into())
             }
             "NOT" => {
-                if depth > DEEPEST {
-                    return Err("too many NOT".into());
-                }
-                without(self.key(depth + 1)?)
+                let depth = self.deeper(depth)?;
+                without(self.key(depth)?)
             }
             "ALL" => Ok(Key::All),
             "ANSWERED" => flag(Flags::ANSWERED),
@@ -124,6 +156,11 @@ impl<'w> Parser<'w> {
             "HEADER" => Ok(Key::Header(self.value("HEADER")?.to_owned(), self.value("HEADER")?.to_owned())),
             "BODY" => Ok(Key::Body(self.value("BODY")?.to_owned())),
             "TEXT" => Ok(Key::Text(self.value("TEXT")?.to_owned())),
+            "MIMEPART" => parts::parse(self, depth).map(Key::Part),
+            "INTHREAD" => {
+                let (algorithm, depth) = (Algorithm::parse(self.value("INTHREAD")?)?, self.deeper(depth)?);
+                Ok(Key::InThread(algorithm, Box::new(self.key(depth)?)))
+            }
             "LARGER" => Ok(Key::Larger(value::size(self.value("LARGER")?)?)),
             "SMALLER" => Ok(Key::Smaller(value::size(self.value("SMALLER")?)?)),
             // RFC 8514 §4.3: we always have a save date
@@ -221,6 +258,8 @@ mod tests {
             ("body x", Key::Body("x".into())),
             ("text OR", Key::Text("OR".into())),
             ("larger 50k", Key::Larger(51_200)),
+            ("inthread refs seen", Key::InThread(Algorithm::Refs, Box::new(Key::Flags(Flags::SEEN)))),
+            ("mimepart body x", Key::Part(parts::PartKey::Body("X".into()))),
             ("smaller 1M", Key::Smaller(1 << 20)),
             ("before 15d", Key::Received(before)),
             ("savedbefore 15d", Key::Saved(before)),
