@@ -76,7 +76,7 @@
 //!     Exit code 0: done. 1: a daemon or the system said no. 2: wrong arguments or wrong settings.
 //!
 //! BUGS
-//!     `fetch` has no imap.envelope, imap.bodystructure and body sections. MODSEQs are not backed up.
+//!     `fetch` has no storageid and no sections of named header fields. MODSEQs are not backed up.
 //!     `up` has no log rotation of its own; give `log.file` and send SIGUSR1, or use systemd.
 
 fn main() -> std::process::ExitCode {

@@ -1,7 +1,7 @@
 //! IMAP4rev1 (RFC 3501) and IMAP4rev2 (RFC 9051) as a pure machine: framing, grammar, the order of commands, and how answers are written.
 //!
 //! No socket, file, clock or task. imapd drives [`Session`]: it feeds bytes, carries out the commands that come out, and
-//! writes answers with [`encode`]. Four places, one after the other: [`frame`] cuts, [`parse`] reads, [`session`] knows
+//! writes answers with [`encode`], those about messages with [`envelope`] and [`structure`]. Four places, one after the other: [`frame`] cuts, [`parse`] reads, [`session`] knows
 //! order, imapd knows whether.
 //!
 //! Extensions in the grammar: IDLE (RFC 2177), UIDPLUS (RFC 4315), MOVE (RFC 6851), NAMESPACE (RFC 2342), ID (RFC 2971),
@@ -13,6 +13,7 @@ pub mod command;
 pub mod cursor;
 pub mod date;
 pub mod encode;
+pub mod envelope;
 pub mod error;
 pub mod frame;
 pub mod mutf7;
@@ -21,6 +22,7 @@ pub mod parse;
 pub mod partial;
 pub mod sequence;
 pub mod session;
+pub mod structure;
 pub mod url;
 
 pub use command::{

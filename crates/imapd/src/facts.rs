@@ -5,9 +5,9 @@
 //! arrival, sent, day sent (8 each); then header fields, ENVELOPE, BODYSTRUCTURE, subject as it is compared.
 
 use crate::fetch::body::HEADER_BYTES;
-use crate::fetch::{envelope, structure};
 use crate::order;
 use imap_proto::{FetchItem, SectionText};
+use imap_proto::{envelope, structure};
 use mailstore::{Error, Mailbox, Message};
 use message::thread::{Item, ancestors};
 use message::{Date, Envelope, Subject};

@@ -5,8 +5,6 @@
 
 pub mod binary;
 pub mod body;
-pub mod envelope;
-pub mod structure;
 
 use crate::answer::Answer;
 use crate::facts::{Facts, Need};
@@ -15,6 +13,7 @@ use crate::zone;
 use body::{Plan, Reading};
 use imap_proto::encode;
 use imap_proto::{BinaryItem, FetchItem};
+use imap_proto::{envelope, structure};
 use mailstore::{FlagMode, FlagSet, Flags, Message, MessageFile};
 use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};

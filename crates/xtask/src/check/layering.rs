@@ -5,9 +5,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Our crates, the lowest first. A crate uses crates of the lines above its own, and nothing of its own line.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["mail-types"],
-    &["message", "smtp-proto", "imap-proto", "pop3-proto", "sasl"],
+    &["message", "smtp-proto", "pop3-proto", "sasl"],
+    &["imap-proto"],
     &["passwords"],
     &["config"],
     &["ipc"],

@@ -30,7 +30,8 @@ pub struct Fetch {
     #[arg(short, long, value_enum, default_value_t = Format::Pager)]
     format: Format,
     /// What to print, several in one word or with commas: user, mailbox, mailbox-guid, seq, uid, guid, flags, modseq, date.received, date.saved,
-    /// date.sent, size.physical, size.virtual, pop3.uidl, hdr, hdr.NAME, body, text, text.utf8, body.preview
+    /// date.sent (each also with .unixtime), size.physical, size.virtual, refcount, pop3.uidl, pop3.order, hdr, hdr.NAME, hdr.NAME.address,
+    /// hdr.NAME.address_name, body, body.preview, body.1.2, body.1.2.MIME, binary.1.2, text, text.utf8, imap.envelope, imap.body, imap.bodystructure
     fields: String,
     /// Which messages
     #[arg(required = true)]

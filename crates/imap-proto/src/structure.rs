@@ -2,8 +2,7 @@
 //!
 //! Recursion follows MIME nesting, which `message` bounds at 100.
 
-use super::envelope;
-use imap_proto::encode::{nstring, number, string};
+use crate::encode::{nstring, number, string};
 use message::{Disposition, Kind, Message, Params, Part};
 
 /// Writes the structure of the whole message; `extended` for BODYSTRUCTURE.
@@ -79,7 +78,7 @@ fn single(out: &mut Vec<u8>, message: &Message<'_>, part: &Part<'_>, extended: b
             // body-type-msg = media-message SP body-fields SP envelope SP body SP body-fld-lines
             if let Some(inner) = message.children(part).next() {
                 out.push(b' ');
-                envelope::write(out, inner.header_bytes());
+                crate::envelope::write(out, inner.header_bytes());
                 out.push(b' ');
                 body(out, message, inner, extended);
                 out.push(b' ');

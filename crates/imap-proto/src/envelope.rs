@@ -1,6 +1,6 @@
 //! ENVELOPE (RFC 3501 §7.4.2).
 
-use imap_proto::encode::{nstring, string};
+use crate::encode::{nstring, string};
 use message::{Entry, Envelope};
 
 /// RFC 3501 §9: `envelope = "(" env-date SP env-subject SP env-from SP env-sender SP env-reply-to SP env-to SP env-cc SP
