@@ -308,7 +308,7 @@ fn nobody_waits_for_the_files_of_a_large_box() {
         world.account.delete(&name("Old")).unwrap();
         world.pass(if how == "time" { 30 } else { 1 });
         let cur = world.attic().join(&world.boxes()[0]).join(".Old/cur");
-        for n in 0..1100 {
+        for n in 0..2200 {
             std::fs::write(cur.join(format!("1.M{n}.host,S=100:2,")), "x").unwrap();
         }
         let files = || match std::fs::read_dir(world.attic().join("gone")) {
