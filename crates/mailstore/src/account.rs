@@ -194,6 +194,7 @@ impl Account {
             Some(kept) => {
                 self.take_out(&root, &directory, &kept.dir, &kept.leaf)?;
                 self.forget(name);
+                kept.lighten();
                 let (bytes, messages) = *used.as_ref().unwrap_or(&(0, 0));
                 kept.close(bytes, messages);
             }

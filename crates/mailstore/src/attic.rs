@@ -37,6 +37,7 @@ use crate::name::MailboxName;
 use crate::quota;
 use crate::snapshot::{Message, file_name};
 use crate::store::Store;
+use crate::{cache, changelog, index};
 
 const SWEPT: &str = "swept";
 const GONE: &str = "gone";
@@ -151,6 +152,15 @@ pub(crate) struct Crate {
 }
 
 impl Crate {
+    /// What is made anew for whoever opens the mailbox does not have to be kept: it may be larger than the messages, and is in no quota.
+    pub fn lighten(&self) {
+        for name in [cache::FACTS.file, cache::SIGNATURES.file, index::FILE, changelog::FILE] {
+            if let Err(error) = self.dir.open_dir(&self.leaf).and_then(|dir| dir.unlink(name)) {
+                tracing::warn!(path = %self.dir.at(&self.leaf).display(), %error, "a deleted mailbox keeps what it does not need");
+            }
+        }
+    }
+
     pub fn close(self, bytes: u64, messages: u64) {
         self.attic.took(bytes);
         self.attic.clear_some((messages as usize).saturating_mul(MOST_EACH));

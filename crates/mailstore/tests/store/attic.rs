@@ -299,6 +299,28 @@ fn beyond_the_limit_the_oldest_go_first_then_what_is_removed_now() {
     assert!((6..=8).contains(&today.len()) && today.iter().all(|line| !line.starts_with("Older")), "{today:?}");
 }
 
+/// Caches may be larger than what is in the quota.
+#[test]
+fn of_a_deleted_mailbox_nothing_is_kept_that_can_be_made_anew() {
+    for (layout, below) in [("", false), (":LAYOUT=fs", false), (":LAYOUT=fs", true)] {
+        let world = World::new(layout, WEEK);
+        drop(world.fill("A"));
+        if below {
+            drop(world.fill("A.B"));
+        }
+        let folder = world.root().join(if layout.is_empty() { ".A" } else { "A" });
+        for name in ["facteur.cache", "facteur.search", "facteur.index", "facteur.log"] {
+            std::fs::write(folder.join(name), "x".repeat(100_000)).unwrap();
+        }
+        world.account.delete(&name("A")).unwrap();
+        let kept_folder = world.attic().join(&world.boxes()[0]).join(".A");
+        let names: Vec<String> =
+            std::fs::read_dir(kept_folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(names.contains(&"dovecot-uidlist".to_owned()) && !names.iter().any(|name| name.starts_with("facteur.")), "{names:?}");
+        assert_eq!(kept(&world.again(WEEK)).len(), 3, "{layout}");
+    }
+}
+
 /// Whoever removes a message has the mailbox locked: a box of many messages goes at once, its files do not.
 #[test]
 fn nobody_waits_for_the_files_of_a_large_box() {
