@@ -190,27 +190,51 @@ impl Account {
         }
         let used = mailbox_usage(&root, &directory);
         let kept = if matches!(used, Ok((_, 0))) { None } else { self.crate_for(name)? };
-        match kept {
-            Some(kept) => {
-                self.take_out(&root, &directory, &kept.dir, &kept.leaf)?;
-                self.forget(name);
-                kept.lighten();
-                let (bytes, messages) = *used.as_ref().unwrap_or(&(0, 0));
-                kept.close(bytes, messages);
-            }
-            None => {
-                // renamed out of sight first, so that nobody finds half a mailbox; the name begins with two dots, which no mailbox has
-                let doomed = format!("..deleted.{}", self.store.unique_name());
-                self.take_out(&root, &directory, &root, &doomed)?;
-                self.forget(name);
-                root.remove_tree(&doomed)?;
-            }
+        let is_kept = match &kept {
+            Some(kept) => match self.take_out(&root, &directory, &kept.dir, &kept.leaf) {
+                // what did not get there goes at once
+                Err(Error::NoSpace { .. }) => false,
+                taken => taken.map(|()| true)?,
+            },
+            None => false,
+        };
+        if !is_kept {
+            self.remove(&root, &directory)?;
+        }
+        self.forget(name);
+        if let Some(kept) = kept {
+            kept.lighten();
+            let (bytes, messages) = *used.as_ref().unwrap_or(&(0, 0));
+            kept.close(bytes, messages);
         }
         self.layout.clear_above(&root, &directory);
         if let Ok((bytes, messages)) = used {
             self.release(name, bytes, messages);
         }
         Ok(())
+    }
+
+    /// Removes a mailbox for good. It is renamed out of sight first, so that nobody finds half of it; the name begins with two dots, which no
+    /// mailbox has.
+    fn remove(&self, root: &Dir, directory: &str) -> Result<()> {
+        let doomed = format!("..deleted.{}", self.store.unique_name());
+        match self.take_out(root, directory, root, &doomed) {
+            Ok(()) => root.remove_tree(&doomed),
+            // who deletes wants room, also where there is none to do it well
+            Err(Error::NoSpace { .. }) if self.layout == Layout::Fs => {
+                let dir = root.open_dir(directory)?;
+                for part in ["cur", "new", "tmp"] {
+                    match dir.remove_tree(part) {
+                        Err(error) if error.is_not_found() => {}
+                        other => other?,
+                    }
+                }
+                let mut names = Vec::new();
+                dir.each_file(|_| true, |name| names.push(name.to_owned()))?;
+                names.iter().try_for_each(|name| dir.unlink(name).map(drop))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a mailbox out of sight, to the name `doomed` in `place`; durable on return. What lies below it stays.

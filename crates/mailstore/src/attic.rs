@@ -25,7 +25,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::account::Account;
+use crate::account::{Account, is_mailbox};
 use crate::dir::Dir;
 use crate::error::{Error, Result};
 use crate::flags::{Info, KeywordBits, Keywords};
@@ -154,6 +154,9 @@ pub(crate) struct Crate {
 impl Crate {
     /// What is made anew for whoever opens the mailbox does not have to be kept: it may be larger than the messages, and is in no quota.
     pub fn lighten(&self) {
+        if self.dir.stat(&self.leaf).is_ok_and(|stat| stat.is_none()) {
+            return;
+        }
         for name in [cache::FACTS.file, cache::SIGNATURES.file, index::FILE, changelog::FILE] {
             if let Err(error) = self.dir.open_dir(&self.leaf).and_then(|dir| dir.unlink(name)) {
                 tracing::warn!(path = %self.dir.at(&self.leaf).display(), %error, "a deleted mailbox keeps what it does not need");
@@ -218,9 +221,10 @@ impl Account {
             match self.store().account(&location) {
                 Ok(account) => all.push(Expunged { account, seconds }),
                 // swept meanwhile
-                Err(error) if error.is_not_found() => {}
+                Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error),
             }
+            attic.complete(&name);
         }
         Ok(all)
     }
@@ -293,6 +297,21 @@ impl Attic {
         let mut all: Vec<(u64, String)> = self.dir.dir_names()?.into_iter().filter_map(|name| Some((seconds(&name)?, name))).collect();
         all.sort();
         Ok(all)
+    }
+
+    /// A mailbox that has others below it comes in pieces, `cur` first; after a crash the rest may not be there.
+    fn complete(&self, name: &str) {
+        let completed = self.dir.open_dir(name).and_then(|dir| {
+            for (_, directory) in Layout::MaildirPlusPlus.candidates(&dir)? {
+                if is_mailbox(&dir, &directory) {
+                    dir.open_dir(&directory)?.make_dir("new")?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = completed {
+            tracing::warn!(path = %self.dir.at(name).display(), %error, "a mailbox that was deleted may not be seen");
+        }
     }
 
     /// The box that messages are put into today stays, as somebody may be at it; and that of yesterday for an hour, as somebody may have begun then.

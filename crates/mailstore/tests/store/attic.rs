@@ -299,6 +299,40 @@ fn beyond_the_limit_the_oldest_go_first_then_what_is_removed_now() {
     assert!((6..=8).contains(&today.len()) && today.iter().all(|line| !line.starts_with("Older")), "{today:?}");
 }
 
+#[test]
+fn child_deletes_a_mailbox_that_has_another_below() {
+    let Some(root) = std::env::var_os("MAILSTORE_FAULTS_ROOT") else { return };
+    let account = open(Path::new(&root), ":LAYOUT=fs", WEEK);
+    println!("deleted {:?}", account.delete(&name("A")));
+}
+
+/// Where mailboxes lie in each other, one goes piece by piece.
+#[test]
+fn on_a_full_disk_and_after_a_crash_a_mailbox_that_has_another_below_is_deleted() {
+    // the first three mkdirat are those of INBOX, then comes that of the crate; the first renameat2 takes `cur`
+    for inject in ["mkdirat:error=ENOSPC:when=5+", "renameat2:error=ENOSPC:when=2+", "renameat2:signal=SIGKILL:when=2"] {
+        let world = World::new(":LAYOUT=fs", WEEK);
+        drop(world.fill("A"));
+        drop(world.fill("A.B"));
+        // so that there is an attic
+        world.fill("INBOX").expunge(&[1]).unwrap();
+        let inject = format!("inject={inject}");
+        let Some(text) = child_under_strace(&world.root(), "attic::child_deletes_a_mailbox_that_has_another_below", &["-e", &inject])
+        else {
+            return;
+        };
+        let is_killed = inject.contains("SIGKILL");
+        assert_eq!(text.contains("deleted Ok(())"), !is_killed, "{inject}: {text}");
+        let account = world.again(WEEK);
+        assert!(!account.exists(&name("A")).unwrap() && account.exists(&name("A.B")).unwrap(), "{inject}");
+        let found = kept(&account);
+        assert!(!is_killed || found.iter().any(|line| line.starts_with("A: Subject: 2")), "{inject}: {found:?}");
+        restore(&account).unwrap();
+        assert!(kept(&account).is_empty(), "{inject}");
+        assert_eq!(seen(&account.open(&name("A.B")).unwrap()).len(), 3, "{inject}");
+    }
+}
+
 /// Caches may be larger than what is in the quota.
 #[test]
 fn of_a_deleted_mailbox_nothing_is_kept_that_can_be_made_anew() {
