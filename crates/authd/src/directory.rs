@@ -1,19 +1,22 @@
 //! Who there is: passdbs and userdbs in the order of the settings.
 
 mod mail;
+mod open;
 
 use crate::accounts::{Accounts, AppPassword};
 use crate::chain::{Chain, Gathered, Outcome, Rules, UserRules};
+use crate::dovecot_file::Fields;
+use crate::ldap::{self, LdapSource};
 use crate::login::Fault;
 use crate::memory::Memory;
 use crate::names::{Names, below, expand};
 use crate::passwd_file::{Network, PasswdFile};
-use crate::sql::{Fields, SqlSource};
-use anyhow::{Context, anyhow, bail};
+use crate::sql::SqlSource;
+use anyhow::{Context, bail};
 use config::{Config, PassdbDriver, UserdbDriver};
 use mail::Mail;
+use mail_types::Secret;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tables::sql::Asker;
 use zeroize::Zeroizing;
@@ -42,13 +45,15 @@ enum Passdb {
     Accounts(Accounts),
     File { file: PasswdFile, scheme: Option<String> },
     Sql(SqlSource),
+    Ldap(LdapSource),
 }
 
 enum Userdb {
     Accounts(Accounts),
     File(PasswdFile),
     Sql(SqlSource),
-    /// What the password queries have of a user.
+    Ldap(LdapSource),
+    /// What the passdbs `sql` and `ldap` have of a user.
     Prefetch,
     Static {
         home: Option<String>,
@@ -70,6 +75,31 @@ pub struct Stored {
     pub barred: Option<&'static str>,
     /// A second factor is wanted from this address, which mail has no way to show: only passwords for apps will do.
     pub second_factor: bool,
+    /// Who compares the password in our place. `password` is empty then.
+    pub prover: Option<Prover>,
+}
+
+/// What a passdb is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A password will be shown: that a user is there need not be certain before.
+    Check,
+    /// Nothing but the answer tells who is there.
+    Look,
+}
+
+/// Somebody who says whether a password is right, and does not say what is stored.
+#[derive(Clone)]
+pub enum Prover {
+    Ldap(ldap::Binding),
+}
+
+impl Prover {
+    pub async fn proves(&self, password: &Secret) -> anyhow::Result<bool> {
+        match self {
+            Prover::Ldap(binding) => binding.proves(password).await,
+        }
+    }
 }
 
 /// What a userdb has of a user.
@@ -101,7 +131,7 @@ impl Source {
         match &self.passdb {
             Passdb::Accounts(accounts) => Some(Writer::Accounts(accounts.clone())),
             Passdb::Sql(queries) if queries.has_update_query() => Some(Writer::Sql(queries.clone())),
-            Passdb::Sql(_) | Passdb::File { .. } => None,
+            Passdb::Sql(_) | Passdb::Ldap(_) | Passdb::File { .. } => None,
         }
     }
 }
@@ -120,15 +150,7 @@ impl Directory {
         let mut passdbs = Vec::new();
         for passdb in &config.authd.passdb {
             let rules = Rules::of(passdb)?;
-            let opened = match passdb.driver {
-                PassdbDriver::Accounts => Passdb::Accounts(accounts.clone()),
-                PassdbDriver::PasswdFile => {
-                    let (scheme, path) = file_args(&passdb.args, config).context("authd.passdb")?;
-                    let names = if rules.deny { names.lowered() } else { names.clone() };
-                    Passdb::File { file: open_file(&path, &names)?, scheme }
-                }
-                PassdbDriver::Sql => Passdb::Sql(password_queries(&passdb.args, config)?),
-            };
+            let opened = open::passdb(passdb, config, &names)?.unwrap_or_else(|| Passdb::Accounts(accounts.clone()));
             passdbs.push(source(opened, rules));
         }
         if passdbs.iter().all(|source| source.rules.deny || source.rules.master) {
@@ -136,18 +158,7 @@ impl Directory {
         }
         let mut userdbs = Vec::new();
         for userdb in &config.authd.userdb {
-            let opened = match userdb.driver {
-                UserdbDriver::Accounts => Userdb::Accounts(accounts.clone()),
-                UserdbDriver::PasswdFile => {
-                    let (_, path) = file_args(&userdb.args, config).context("authd.userdb")?;
-                    Userdb::File(open_file(&path, &names)?)
-                }
-                UserdbDriver::Sql => Userdb::Sql(user_queries(&userdb.args, config)?),
-                UserdbDriver::Prefetch => Userdb::Prefetch,
-                UserdbDriver::Static => {
-                    static_args(&userdb.args, &mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?
-                }
-            };
+            let opened = open::userdb(userdb, config, &names, &mail)?.unwrap_or_else(|| Userdb::Accounts(accounts.clone()));
             userdbs.push((opened, UserRules::of(userdb)));
         }
         if userdbs.is_empty() {
@@ -176,21 +187,10 @@ impl Directory {
         mail.location("user@example.org", Some("/home")).context("mail.mail_location")?;
         for passdb in &config.authd.passdb {
             Rules::of(passdb)?;
-            match passdb.driver {
-                PassdbDriver::Accounts => {}
-                PassdbDriver::PasswdFile => drop(open_file(&file_args(&passdb.args, config).context("authd.passdb")?.1, &names)?),
-                PassdbDriver::Sql => drop(password_queries(&passdb.args, config)?),
-            }
+            open::passdb(passdb, config, &names)?;
         }
         for userdb in &config.authd.userdb {
-            match userdb.driver {
-                UserdbDriver::Accounts | UserdbDriver::Prefetch => {}
-                UserdbDriver::Sql => drop(user_queries(&userdb.args, config)?),
-                UserdbDriver::PasswdFile => drop(open_file(&file_args(&userdb.args, config).context("authd.userdb")?.1, &names)?),
-                UserdbDriver::Static => {
-                    drop(static_args(&userdb.args, &mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?)
-                }
-            }
+            open::userdb(userdb, config, &names, &mail)?;
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl Directory {
             if !chain.asks(&source.rules) {
                 continue;
             }
-            let outcome = match self.stored_at(source, user, service, remote).await {
+            let outcome = match self.stored_at(source, user, service, remote, Purpose::Look).await {
                 Ok(None) => Outcome::Wrong(Fault::UnknownUser),
                 Ok(Some(_)) if source.rules.deny => Outcome::Refused(Fault::Barred(DENIED)),
                 Ok(Some(Stored { barred: Some(why), .. })) => Outcome::Refused(Fault::Barred(why)),
@@ -242,7 +242,7 @@ impl Directory {
     /// for the same that differ in case or accents.
     pub async fn is_denied(&self, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<bool> {
         for source in self.passdbs.iter().filter(|source| source.rules.deny) {
-            if self.stored_at(source, user, service, remote).await?.is_some() {
+            if self.stored_at(source, user, service, remote, Purpose::Look).await?.is_some() {
                 return Ok(true);
             }
         }
@@ -253,7 +253,7 @@ impl Directory {
     pub async fn known(&self, user: &str) -> anyhow::Result<Option<String>> {
         for source in self.sources(false).filter(|source| !source.rules.deny) {
             // Mail is not to be refused because somebody was not there a moment ago.
-            if let Some(stored) = self.asked(source, user, "", None).await? {
+            if let Some(stored) = self.asked(source, user, "", None, Purpose::Look).await? {
                 return Ok(Some(stored.user));
             }
         }
@@ -261,32 +261,46 @@ impl Directory {
     }
 
     /// What one passdb has of a user (a normal name).
-    pub async fn stored_at(&self, source: &Source, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
+    pub async fn stored_at(
+        &self,
+        source: &Source,
+        user: &str,
+        service: &str,
+        remote: Option<IpAddr>,
+        purpose: Purpose,
+    ) -> anyhow::Result<Option<Stored>> {
         // Whom a list names is denied in any letters, as the databases behind it may not look at the case.
         let lower = user.to_lowercase();
         if source.rules.deny
             && lower != user
-            && let Some(listed) = self.asked(source, &lower, service, remote).await?
+            && let Some(listed) = self.asked(source, &lower, service, remote, purpose).await?
         {
             return Ok(Some(listed));
         }
         // Queries may look at all of these.
         let key = match source.passdb {
-            Passdb::Sql(_) => format!("{user}\0{service}\0{}", remote.map(|ip| ip.to_string()).unwrap_or_default()),
+            Passdb::Sql(_) | Passdb::Ldap(_) => format!("{user}\0{service}\0{}", remote.map(|ip| ip.to_string()).unwrap_or_default()),
             Passdb::Accounts(_) | Passdb::File { .. } => user.to_owned(),
         };
         let changes = self.accounts.changes();
         if source.absent.get(key.as_str(), Instant::now()) == Some(changes) {
             return Ok(None);
         }
-        let found = self.asked(source, user, service, remote).await?;
+        let found = self.asked(source, user, service, remote, purpose).await?;
         if found.is_none() {
             source.absent.insert(key, changes, Instant::now());
         }
         Ok(found)
     }
 
-    async fn asked(&self, source: &Source, user: &str, service: &str, remote: Option<IpAddr>) -> anyhow::Result<Option<Stored>> {
+    async fn asked(
+        &self,
+        source: &Source,
+        user: &str,
+        service: &str,
+        remote: Option<IpAddr>,
+        purpose: Purpose,
+    ) -> anyhow::Result<Option<Stored>> {
         match &source.passdb {
             Passdb::Accounts(accounts) => {
                 let Some(row) = accounts.mailbox(user).await? else { return Ok(None) };
@@ -294,7 +308,7 @@ impl Directory {
                 let barred = (!row.may_use(service)).then_some("this service is switched off for the user");
                 let default_scheme = self.stored_scheme.clone();
                 let (asked, password) = (user.to_owned(), row.password);
-                Ok(Some(Stored { user: row.username, asked, password, default_scheme, barred, second_factor }))
+                Ok(Some(Stored { user: row.username, asked, password, default_scheme, barred, second_factor, prover: None }))
             }
             Passdb::File { file, scheme } => {
                 let users = file.users();
@@ -312,40 +326,55 @@ impl Directory {
                     default_scheme: scheme.clone().unwrap_or_else(|| self.stored_scheme.clone()),
                     barred,
                     second_factor: false,
+                    prover: None,
                 }))
             }
             Passdb::Sql(queries) => match queries.password(user, service, remote).await? {
-                Some(fields) => self.stored_by_query(user, remote, queries, &fields).map(Some),
+                Some(fields) => self.stored_by_fields(user, remote, queries.scheme(), &fields, None).map(Some),
+                None => Ok(None),
+            },
+            Passdb::Ldap(directory) => match directory.password(user, service, remote, purpose == Purpose::Check).await? {
+                Some((fields, binding)) => {
+                    self.stored_by_fields(user, remote, directory.scheme(), &fields, binding.map(Prover::Ldap)).map(Some)
+                }
                 None => Ok(None),
             },
         }
     }
 
-    fn stored_by_query(&self, user: &str, remote: Option<IpAddr>, queries: &SqlSource, fields: &Fields) -> anyhow::Result<Stored> {
+    fn stored_by_fields(
+        &self,
+        user: &str,
+        remote: Option<IpAddr>,
+        scheme: Option<&str>,
+        fields: &Fields,
+        prover: Option<Prover>,
+    ) -> anyhow::Result<Stored> {
         // The name may be another one from here on, as the query says.
         let asked = user.to_owned();
         let user = match fields.get("user") {
-            Some(name) => self.names.normal(name).with_context(|| format!("password_query: user of {user} is no name"))?,
+            Some(name) => self.names.normal(name).with_context(|| format!("passdb: the field user of {user} is no name"))?,
             None => user.to_owned(),
         };
         let networks = fields.get("allow_nets").filter(|text| !text.is_empty()).map(Network::list);
         let barred = match networks {
             // What restricts and is not understood lets nobody in.
-            Some(None) => bail!("password_query: allow_nets of {user} is no list of networks"),
+            Some(None) => bail!("passdb: allow_nets of {user} is no list of networks"),
             Some(Some(networks)) if !remote.is_some_and(|ip| networks.iter().any(|net| net.holds(ip))) => {
                 Some("the user may not log in from this address")
             }
             _ if fields.is_set("nologin") => Some("the user may not log in"),
-            _ if fields.get("password").unwrap_or_default().is_empty() => Some("the user has no password"),
+            _ if prover.is_none() && fields.get("password").unwrap_or_default().is_empty() => Some("the user has no password"),
             _ => None,
         };
         Ok(Stored {
             user,
             asked,
             password: Zeroizing::new(fields.get("password").unwrap_or_default().to_owned()),
-            default_scheme: queries.scheme().unwrap_or(&self.stored_scheme).to_owned(),
+            default_scheme: scheme.unwrap_or(&self.stored_scheme).to_owned(),
             barred,
             second_factor: false,
+            prover,
         })
     }
 
@@ -353,7 +382,7 @@ impl Directory {
     pub async fn app_passwords(&self, source: &Source, user: &str) -> anyhow::Result<Vec<AppPassword>> {
         match &source.passdb {
             Passdb::Accounts(accounts) => Ok(accounts.app_passwords(user).await?),
-            Passdb::File { .. } | Passdb::Sql(_) => Ok(Vec::new()),
+            Passdb::File { .. } | Passdb::Sql(_) | Passdb::Ldap(_) => Ok(Vec::new()),
         }
     }
 
@@ -368,8 +397,14 @@ impl Directory {
         });
     }
 
-    /// A user as a query describes it.
-    fn found_by_query(&self, user: &str, fields: &Fields) -> anyhow::Result<Found> {
+    /// A user as fields describe it.
+    fn found_by_fields(&self, user: &str, fields: &Fields) -> anyhow::Result<Found> {
+        // The name may be another one from here on.
+        let user = match fields.get("user") {
+            Some(name) => self.names.normal(name).with_context(|| format!("userdb: the field user of {user} is no name"))?,
+            None => user.to_owned(),
+        };
+        let user = user.as_str();
         self.mail.check_owner(fields.get("uid"), fields.get("gid")).with_context(|| format!("user {user}"))?;
         let mut found = self.mail.found_at(user, fields.get("home"), fields.get("mail"))?;
         found.fields.extend(fields.others());
@@ -417,17 +452,11 @@ impl Directory {
                 found.fields.extend(entry.userdb.iter().filter(|(name, _)| !own(name)).cloned());
                 Ok(Some(found))
             }
-            Userdb::Sql(queries) => {
-                let Some(fields) = queries.user(user).await? else { return Ok(None) };
-                let user = match fields.get("user") {
-                    Some(name) => self.names.normal(name).with_context(|| format!("user_query: user of {user} is no name"))?,
-                    None => user.to_owned(),
-                };
-                self.found_by_query(&user, &fields).map(Some)
-            }
+            Userdb::Sql(queries) => queries.user(user).await?.map(|fields| self.found_by_fields(user, &fields)).transpose(),
+            Userdb::Ldap(directory) => directory.user(user).await?.map(|fields| self.found_by_fields(user, &fields)).transpose(),
             Userdb::Prefetch => {
                 let Some((user, fields)) = self.prefetched(user).await? else { return Ok(None) };
-                self.found_by_query(&user, &fields).map(Some)
+                self.found_by_fields(&user, &fields).map(Some)
             }
             Userdb::Static { home, mail, fields } => {
                 // Users are those of the passdbs, or else every address would be one.
@@ -440,11 +469,15 @@ impl Directory {
         }
     }
 
-    /// The fields `userdb_…` of the password query that knows the user. Unlike in Dovecot they are there without a login too.
+    /// The fields `userdb_…` of the passdb that knows the user. Unlike in Dovecot they are there without a login too.
     async fn prefetched(&self, user: &str) -> anyhow::Result<Option<(String, Fields)>> {
         for source in self.sources(false).filter(|source| !source.rules.deny) {
-            let Passdb::Sql(queries) = &source.passdb else { continue };
-            let Some(fields) = queries.password(user, "", None).await? else { continue };
+            let found = match &source.passdb {
+                Passdb::Sql(queries) => queries.password(user, "", None).await?,
+                Passdb::Ldap(directory) => directory.password(user, "", None, false).await?.map(|(fields, _)| fields),
+                Passdb::Accounts(_) | Passdb::File { .. } => continue,
+            };
+            let Some(fields) = found else { continue };
             let name = fields.get("user").and_then(|name| self.names.normal(name)).unwrap_or_else(|| user.to_owned());
             return Ok(fields.prefetched().map(|fields| (name, fields)));
         }
@@ -460,6 +493,7 @@ impl Directory {
                 Userdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
                 Userdb::File(file) => names.extend(file.users().keys().cloned()),
                 Userdb::Sql(queries) => names.extend(queries.users(&self.names).await?),
+                Userdb::Ldap(directory) => names.extend(directory.users(&self.names).await?),
                 Userdb::Static { .. } | Userdb::Prefetch => {}
             }
         }
@@ -470,6 +504,7 @@ impl Directory {
                     Passdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
                     Passdb::File { file, .. } => names.extend(file.users().keys().cloned()),
                     Passdb::Sql(queries) => names.extend(queries.users(&self.names).await?),
+                    Passdb::Ldap(directory) => names.extend(directory.users(&self.names).await?),
                 }
             }
         }
@@ -486,62 +521,6 @@ impl Directory {
             None => Ok(format!("{}/", expand("%d/%n", user, None)?)),
         }
     }
-}
-
-/// The file that `args` names, with the query that is needed.
-fn password_queries(args: &str, config: &Config) -> anyhow::Result<SqlSource> {
-    let queries = SqlSource::open(&config.directory().join(args.trim())).context("authd.passdb: driver = \"sql\"")?;
-    anyhow::ensure!(queries.has_password_query(), "authd.passdb: {} has no password_query", args.trim());
-    Ok(queries)
-}
-
-fn user_queries(args: &str, config: &Config) -> anyhow::Result<SqlSource> {
-    let queries = SqlSource::open(&config.directory().join(args.trim())).context("authd.userdb: driver = \"sql\"")?;
-    anyhow::ensure!(queries.has_user_query(), "authd.userdb: {} has no user_query", args.trim());
-    Ok(queries)
-}
-
-fn open_file(path: &Path, names: &Names) -> anyhow::Result<PasswdFile> {
-    PasswdFile::open(path, names.clone()).with_context(|| format!("passwd-file {}", path.display()))
-}
-
-/// `[scheme=NAME] [username_format=%u] path`
-fn file_args(args: &str, config: &Config) -> anyhow::Result<(Option<String>, PathBuf)> {
-    let mut scheme = None;
-    let mut rest = args.trim();
-    while let Some((word, after)) = rest.split_once(char::is_whitespace) {
-        match word.split_once('=') {
-            Some(("scheme", name)) => scheme = Some(name.to_owned()),
-            Some(("username_format", "%u" | "%Lu")) => {}
-            Some((name, _)) => bail!("{name} is not known for passwd-file"),
-            None => break,
-        }
-        rest = after.trim_start();
-    }
-    if rest.is_empty() {
-        bail!("passwd-file needs the path of the file in args");
-    }
-    Ok((scheme, config.directory().join(rest)))
-}
-
-fn static_args(args: &str, mail: &Mail) -> anyhow::Result<Userdb> {
-    let (mut home, mut location, mut uid, mut gid, mut fields) = (None, None, None, None, Vec::new());
-    for word in args.split_ascii_whitespace() {
-        let (name, value) = word.split_once('=').ok_or_else(|| anyhow!("{word} is not name=value"))?;
-        match name {
-            "uid" => uid = Some(value),
-            "gid" => gid = Some(value),
-            "home" => home = Some(value.to_owned()),
-            "mail" => location = Some(value.to_owned()),
-            "allow_all_users" => bail!("allow_all_users would make every address a mailbox"),
-            _ => fields.push((name.to_owned(), value.to_owned())),
-        }
-    }
-    mail.check_owner(uid, gid)?;
-    for template in home.iter().chain(&location) {
-        expand(template, "user@example.org", Some("/home"))?;
-    }
-    Ok(Userdb::Static { home, mail: location, fields })
 }
 
 #[cfg(test)]

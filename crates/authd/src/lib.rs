@@ -3,7 +3,13 @@
 mod accounts;
 mod chain;
 mod directory;
+mod dovecot_file;
 mod exchange;
+#[cfg(feature = "ldap")]
+mod ldap;
+#[cfg(not(feature = "ldap"))]
+#[path = "ldap_absent.rs"]
+mod ldap;
 mod login;
 mod memory;
 mod names;

@@ -15,7 +15,8 @@
 //!
 //! Passwords come from the accounts database (PostfixAdmin's tables, in our SQLite file or in PostfixAdmin's own database in MariaDB, MySQL or
 //! PostgreSQL), queries of the administrator's own (`sql`, as in Dovecot's `dovecot-sql.conf.ext`) or text files (`passwd-file`), in the
-//! order of the settings; likewise uid, gid, home and mail location. See `docs/webmail.md` for PostfixAdmin.
+//! order of the settings; likewise uid, gid, home and mail location. See `docs/webmail.md` for PostfixAdmin. Where authd was built with
+//! `--features ldap` they come from a directory too (`ldap`, see DIRECTORIES).
 //!
 //! PROTOCOL
 //!
@@ -71,6 +72,40 @@
 //! [[authd.passdb]]
 //! driver = "accounts"
 //! ```
+//!
+//! DIRECTORIES
+//!
+//! `driver = "ldap"` with `args = "dovecot-ldap.conf.ext"` reads Dovecot's file as it is, for passdb and userdb. It is not in a plain build: `cargo build
+//! --release -p authd --features ldap` has it.
+//!
+//! ```text
+//! uris = ldap://ldap.example.org
+//! tls = yes
+//! dn = cn=mail,dc=example,dc=org
+//! dnpass = secret
+//! base = ou=people,dc=example,dc=org
+//! auth_bind = yes
+//! pass_filter = (&(objectClass=inetOrgPerson)(mail=%u))
+//! pass_attrs = mail=user
+//! user_filter = (&(objectClass=inetOrgPerson)(mail=%u))
+//! user_attrs = =home=/home/vmail/%u, mailQuota=quota_rule=*:bytes=%$
+//! iterate_filter = (objectClass=inetOrgPerson)
+//! iterate_attrs = mail=user
+//! ```
+//!
+//! - `hosts` or `uris` (`ldap://`, `ldaps://`, `ldapi://%2Fpath`), tried in order. With `tls = yes` StartTLS has to succeed. The server's certificate is always
+//!   verified, with the name that the setting has, by `tls_ca_cert_file` or the authorities of the system: `tls_require_cert = never` is refused.
+//! - Passwords: with `auth_bind = yes` the directory compares them, by a bind as the entry that `pass_filter` finds, or that `auth_bind_userdn` names
+//!   without a search. Else the attribute that `pass_attrs` calls `password` is compared here, in the schemes below, or that of `default_pass_scheme`; only so
+//!   SCRAM and CRAM-MD5 have something to work with. An empty password is wrong without a question.
+//! - `pass_attrs`, `user_attrs`, `iterate_attrs`: `attribute=field`, `attribute=field=text with %$`, `=field=text with %{ldap:attribute}` or
+//!   `%{ldap:attribute:default}`. A field whose attribute the entry lacks is not there. Of several values the first is taken, with a warning. The fields
+//!   are those of an `sql` passdb and userdb: `password`, `user`, `nologin`, `allow_nets`, `userdb_…`; `home`, `mail`, `uid`, `gid`, `quota_rule`. As all mail has one
+//!   owner, `uidNumber=uid` is good only where that is `mail_uid`: name `user_attrs`, or `uid` is in Dovecot's default.
+//! - Variables in filters, `base`, `auth_bind_userdn` and values: `%u %n %d %s %r`, also `%{user}`, `%{username}`, `%{domain}`, `%{service}`, `%{rip}`, with `%L` and
+//!   `%U`; `%Dd` writes `x.org` as `x,dc=org`. Values are escaped for where they stand.
+//! - Two entries for a user decide nothing: that is a temporary failure. Referrals are not followed. SASL binds, entries that other entries name (`@`), certificates of our own,
+//!   `ldaprc_path` and `debug_level` are refused by name.
 //!
 //! SERVICES AND APP PASSWORDS
 //!
@@ -130,8 +165,10 @@
 //! passwords, out of base64 and bounded, which are only compared, bound as parameters, or hashed. Whoever takes it over knows
 //! all hashes and passwords that are typed, and can let anybody in; it can touch no mail and no queue.
 //!
+//! A database or a directory says who is let in: whoever can answer in its place, as on a network without TLS, is trusted like it.
+//!
 //! A password that was right is remembered for `auth_cache_ttl`, a wrong one, and that a user is not there, for `auth_cache_negative_ttl`. Each is remembered of
-//! the stored password it was compared with, which is read anew for each login: a changed password, an account or a service that is switched off
+//! the stored password it was compared with, which is read anew for each login (what a directory compared is not remembered): a changed password, an account or a service that is switched off
 //! count at once, whoever writes them. A user whom `facteur` adds can log in at once, one whom another program adds within `auth_cache_negative_ttl` when
 //! somebody had asked before; deliveries know both at once.
 //!
@@ -141,7 +178,7 @@
 //!
 //! STANDARDS
 //!
-//! RFC 4422 (SASL, EXTERNAL), RFC 4616 (PLAIN), RFC 5802 and RFC 7677 (SCRAM), RFC 9266 and RFC 5929 (channel bindings), RFC 2195
+//! RFC 4422 (SASL, EXTERNAL), RFC 4511 to RFC 4515 (LDAP), RFC 4616 (PLAIN), RFC 5802 and RFC 7677 (SCRAM), RFC 9266 and RFC 5929 (channel bindings), RFC 2195
 //! (CRAM-MD5), RFC 7628 (OAUTHBEARER), RFC 7519 and RFC 7515 (JWT), RFC 7662 (introspection), RFC 4013 (SASLprep), RFC 8018 (PBKDF2), RFC 9106 (Argon2). Dovecot's auth protocol as of 2.3.
 //!
 //! DIAGNOSTICS
@@ -150,7 +187,8 @@
 //! a stored password is at fault, and the client was told to try again.
 //!
 //! A database that is away, or starts again, is a temporary failure for whoever asks meanwhile: it is tried again by itself, at most four
-//! connections at a time and with growing pauses up to three seconds. A query has four seconds.
+//! connections at a time and with growing pauses up to three seconds. A query has four seconds. A directory likewise, with four connections that search and four
+//! that try passwords; listing its users has a minute.
 //!
 //! `etc/fail2ban/filter.d/facteur.conf` is a filter of fail2ban for `login failed`, whichever program the client spoke to.
 //!

@@ -15,14 +15,17 @@
 //! query `home`, `mail`, `uid`, `gid`, `quota_rule`, or the older `quota` (`dirsize:storage=N`, in bytes as PostfixAdmin has them, or
 //! `maildir:storage=N`). An update query is ours: it stores another hash (`auth_upgrade_scheme`) in the place of the old one. Values are bound as parameters: nothing in a name becomes part of the query.
 
+use crate::dovecot_file::{self, Fields};
 use crate::names::Names;
 use anyhow::{Context, bail};
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tables::sql::{Asker, Database, Kind, Login, Place, Query, Row, Tls, TlsLevel, is_true, yes_or_no};
+use tables::sql::{Asker, Database, Kind, Login, Place, Query, Row, Tls, TlsLevel, yes_or_no};
 use zeroize::Zeroizing;
+
+/// What the file may have.
+const KNOWN: [&str; 7] = ["driver", "connect", "default_pass_scheme", "password_query", "user_query", "iterate_query", "update_query"];
 
 /// An open file of queries. Cheap to clone.
 #[derive(Clone)]
@@ -38,48 +41,9 @@ struct Inner {
     update: Option<Query>,
 }
 
-/// What a query said of a user: names and values.
-pub struct Fields(Vec<(String, String)>);
-
-impl Fields {
-    fn of(row: &Row) -> Fields {
-        let known = row.names.iter().zip(&row.values).filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-        Fields(known.collect())
-    }
-
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A field that is there counts as set, unless it says no.
-    pub fn is_set(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| is_true(&value.to_ascii_lowercase()))
-    }
-
-    /// The fields that a user database would have, from those of a password query; `None` when there are none.
-    pub fn prefetched(&self) -> Option<Fields> {
-        let named = |(name, value): &(String, String)| Some((name.strip_prefix("userdb_")?.to_owned(), value.clone()));
-        let fields: Vec<_> = self.0.iter().filter_map(named).collect();
-        (!fields.is_empty()).then_some(Fields(fields))
-    }
-
-    /// What is left for the programs that ask the user database, in their words.
-    pub fn others(&self) -> impl Iterator<Item = (String, String)> {
-        let own = |name: &str| matches!(name, "uid" | "gid" | "home" | "mail" | "user" | "quota");
-        let others = self.0.iter().filter(move |(name, _)| !own(name)).cloned();
-        others.chain(self.get("quota").and_then(quota_rule).map(|rule| ("quota_rule".to_owned(), rule)))
-    }
-}
-
-/// The older way to write a limit, of Dovecot 1.0.
-fn quota_rule(quota: &str) -> Option<String> {
-    let (kind, limit) = quota.split_once(':')?;
-    let storage = limit.split(':').find_map(|part| part.strip_prefix("storage="))?;
-    match kind {
-        // Everybody's example (PostfixAdmin's own too) puts the column here, which is in bytes.
-        "dirsize" => Some(format!("*:bytes={storage}")),
-        _ => Some(format!("*:storage={storage}")),
-    }
+fn fields(row: &Row) -> Fields {
+    let known = row.names.iter().zip(&row.values).filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    Fields(known.collect())
 }
 
 impl SqlSource {
@@ -117,7 +81,7 @@ impl SqlSource {
             let query = self.0.password.as_ref().context("there is no password_query")?;
             let values = query.parameters_for(asked).with_context(name)?;
             let found = transaction.fetch(query.text(), &values).await.with_context(name)?;
-            let is_kept = matches!(&found[..], [row] if Fields::of(row).get("password") == Some(new));
+            let is_kept = matches!(&found[..], [row] if fields(row).get("password") == Some(new));
             if !is_kept {
                 transaction.rollback().await.with_context(name)?;
                 bail!("{} does not store what it is given, as password_query finds it: is its column too short?", name());
@@ -146,7 +110,7 @@ impl SqlSource {
         let query = self.0.iterate.as_ref().with_context(|| format!("{} has no iterate_query", self.0.path.display()))?;
         let rows = self.0.database.fetch(query.text(), &[]).await?;
         let name = |row: &Row| {
-            let fields = Fields::of(row);
+            let fields = fields(row);
             // Either whole names, or parts, as in Dovecot.
             match (fields.get("username").or(fields.get("user")), fields.get("domain")) {
                 (Some(user), Some(domain)) if !user.contains('@') => names.normal(&format!("{user}@{domain}")),
@@ -163,14 +127,14 @@ impl SqlSource {
         let rows = self.0.database.fetch(query.text(), &values).await.with_context(|| format!("{name} of {}", self.0.path.display()))?;
         match &rows[..] {
             [] => Ok(None),
-            [row] => Ok(Some(Fields::of(row))),
+            [row] => Ok(Some(fields(row))),
             _ => bail!("{name} of {}: more than one row for {}", self.0.path.display(), mail_types::printable(asker.user)),
         }
     }
 }
 
 fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
-    let settings = settings(text)?;
+    let settings = dovecot_file::settings(text, &KNOWN)?;
     let get = |name: &str| settings.get(name).map(|value| value.as_str()).filter(|value| !value.is_empty());
     let kind = match get("driver").context("has no driver")? {
         "mysql" => Kind::Mysql,
@@ -195,30 +159,6 @@ fn read(text: &str, path: &Path) -> anyhow::Result<Inner> {
         iterate: query("iterate_query")?,
         update,
     })
-}
-
-/// `name = value` lines, `#` before comments; a `\` at its end, or white space before the next one, continues a line.
-fn settings(text: &str) -> anyhow::Result<HashMap<String, Zeroizing<String>>> {
-    let mut settings: HashMap<String, Zeroizing<String>> = HashMap::new();
-    let mut lines = text.lines().zip(1..);
-    while let Some((line, number)) = lines.next() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let mut line = Zeroizing::new(line.to_owned());
-        while line.ends_with('\\') {
-            line.pop();
-            line.push_str(lines.next().map(|(next, _)| next.trim()).unwrap_or_default());
-        }
-        let (name, value) = line.split_once('=').with_context(|| format!("line {number} is not of the form name = value"))?;
-        let known = ["driver", "connect", "default_pass_scheme", "password_query", "user_query", "iterate_query", "update_query"];
-        if !known.contains(&name.trim()) {
-            bail!("line {number}: {} is not known here", mail_types::printable(name.trim()));
-        }
-        settings.insert(name.trim().to_owned(), Zeroizing::new(value.trim().to_owned()));
-    }
-    Ok(settings)
 }
 
 /// `host=a host=b port=3306 dbname=x user=y password=z`; for SQLite the path of the file.

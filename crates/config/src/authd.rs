@@ -30,12 +30,12 @@ choices! {
 
 choices! {
     /// Where passwords come from.
-    pub enum PassdbDriver { Accounts = "accounts", PasswdFile = "passwd-file", Sql = "sql" }
+    pub enum PassdbDriver { Accounts = "accounts", PasswdFile = "passwd-file", Sql = "sql", Ldap = "ldap" }
 }
 
 choices! {
     /// Where uid, gid, home and mail location come from.
-    pub enum UserdbDriver { Accounts = "accounts", Static = "static", PasswdFile = "passwd-file", Sql = "sql", Prefetch = "prefetch" }
+    pub enum UserdbDriver { Accounts = "accounts", Static = "static", PasswdFile = "passwd-file", Sql = "sql", Ldap = "ldap", Prefetch = "prefetch" }
 }
 
 /// Permission bits of a file or socket, written `"0660"`.
@@ -106,9 +106,9 @@ choices! {
 settings! {
     /// A source of passwords. They are asked in order; by default until one finds the password right.
     pub struct Passdb in "authd.passdb" {
-        /// `accounts`: the accounts database. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`.
+        /// `accounts`: the accounts database. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`. `ldap`: a directory, see `args`.
         driver: PassdbDriver = PassdbDriver::Accounts, was "Dovecot driver";
-        /// For `passwd-file`: the file, lines `user:password:uid:gid:gecos:home:shell:extra_fields`; the password as `{SCHEME}hash`. `scheme=CRYPT` before the file names the scheme of passwords without one. Read again when it changed. For `sql`: the file with `driver`, `connect` and `password_query`, as Dovecot's `dovecot-sql.conf.ext`.
+        /// For `passwd-file`: the file, lines `user:password:uid:gid:gecos:home:shell:extra_fields`; the password as `{SCHEME}hash`. `scheme=CRYPT` before the file names the scheme of passwords without one. Read again when it changed. For `sql`: the file with `driver`, `connect` and `password_query`, as Dovecot's `dovecot-sql.conf.ext`. For `ldap`: Dovecot's `dovecot-ldap.conf.ext`, as it is; the authd of a build with `--features ldap` has it.
         args: String = "", was "Dovecot args";
         /// Whoever is in it is refused, whatever other passdbs say; passwords in it do not matter. It has to stand before those.
         deny: bool = false, was "Dovecot deny";
@@ -128,9 +128,9 @@ settings! {
 settings! {
     /// A source of uid, gid, home and mail location. They are asked in order; by default the first that knows the user decides.
     pub struct Userdb in "authd.userdb" {
-        /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`. `prefetch`: the fields `userdb_…` that a `password_query` has.
+        /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`. `ldap`: a directory, see `args`. `prefetch`: the fields `userdb_…` that a `password_query` or `pass_attrs` has.
         driver: UserdbDriver = UserdbDriver::Accounts, was "Dovecot driver";
-        /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file. For `sql`: the file with `driver`, `connect` and `user_query`.
+        /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file. For `sql`: the file with `driver`, `connect` and `user_query`. For `ldap`: Dovecot's `dovecot-ldap.conf.ext`, with a build as for the passdb.
         args: String = "", was "Dovecot args";
         /// Whether it is passed over: `found`: when a userdb before it knows the user; `notfound`: when none does.
         skip: UserdbSkip = UserdbSkip::Never, was "Dovecot skip";

@@ -4,6 +4,7 @@
 //! Nothing here is linked into a program.
 
 pub mod databases;
+pub mod directories;
 pub mod dns;
 pub mod sink;
 pub mod transcript;

@@ -32,7 +32,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let peers = !arguments.offline && peers::install()?;
     check::run(&check::Arguments { quick: false })?;
     // The end-to-end tests start these.
-    tools::run(tools::cargo().args(["build", "--workspace", "--bins"]))?;
+    tools::run(tools::cargo().args(["build", "--workspace", "--bins"]).args(tools::FEATURES))?;
     let mut counts = Counts::default();
     let list = tools::target().join("e2e-skipped.txt");
     match std::fs::remove_file(&list) {
@@ -71,7 +71,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Runs the tests of the workspace and adds up what cargo says of each binary.
 fn cargo_test(peers: bool, counts: &mut Counts) -> anyhow::Result<bool> {
     let mut command = tools::cargo();
-    command.args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(tools::FEATURES).stdout(Stdio::piped());
     if peers {
         command.env("FACTEUR_REQUIRE_PEERS", "1");
     }

@@ -7,6 +7,9 @@ use std::process::Command;
 /// The daemons and the command, as they are called in `target/`.
 pub const DAEMONS: [&str; 6] = ["smtpd", "qmgr", "deliver", "imapd", "pop3d", "authd"];
 
+/// What is off in a plain build, and is tested all the same.
+pub const FEATURES: [&str; 2] = ["--features", "authd/ldap"];
+
 /// The folder of the workspace.
 pub fn root() -> PathBuf {
     // crates/xtask is two folders below; the place is known since this program was built there.

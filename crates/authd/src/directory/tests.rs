@@ -231,3 +231,14 @@ async fn an_update_query_stores_another_hash_for_one_user() {
         assert_eq!(stored(&directory, "bob@example.org", None).await.expect("there").password.as_str(), "{PLAIN}pw", "{condition}");
     }
 }
+
+#[cfg(not(feature = "ldap"))]
+#[tokio::test]
+async fn a_driver_that_was_not_built_in_is_named() {
+    let place = Place::new().await;
+    for table in ["passdb", "userdb"] {
+        let config = place.config(&format!("[[authd.{table}]]\ndriver = \"ldap\"\nargs = \"dovecot-ldap.conf.ext\"\n"));
+        let error = Directory::check(&config).expect_err("there is none");
+        assert!(format!("{error:#}").contains("this authd was built without LDAP: build with --features ldap"), "{error:#}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Desk, Fault, Undecided, Verdict};
 use crate::chain::{Chain, Outcome};
-use crate::directory::{DENIED, Source, Stored};
+use crate::directory::{DENIED, Purpose, Source, Stored};
 use crate::pool::Busy;
 use anyhow::anyhow;
 use mail_types::Secret;
@@ -66,7 +66,8 @@ impl Desk {
         credentials: Option<&Credentials>,
         looked: &mut Looked,
     ) -> anyhow::Result<Outcome> {
-        let stored = self.directory.stored_at(source, user, &attempt.service, attempt.remote).await?;
+        let purpose = if credentials.is_some() && !source.rules.deny { Purpose::Check } else { Purpose::Look };
+        let stored = self.directory.stored_at(source, user, &attempt.service, attempt.remote, purpose).await?;
         let Some(stored) = stored else { return Ok(Outcome::Wrong(Fault::UnknownUser)) };
         if source.rules.deny {
             return Ok(Outcome::Refused(Fault::Barred(DENIED)));
@@ -92,6 +93,11 @@ impl Desk {
         credentials: &Credentials,
         was_wrong: &mut bool,
     ) -> anyhow::Result<bool> {
+        if let Some(prover) = &stored.prover {
+            let right = prover.proves(&credentials.password).await?;
+            *was_wrong |= !right;
+            return Ok(right);
+        }
         let given = credentials.password.reveal();
         let was_right = |text: &str| {
             let mark = self.verified.mark(&attempt.service, &stored.user, (text, &stored.default_scheme), given);

@@ -111,14 +111,14 @@ fn fields_become_those_of_the_user_database() {
         names: pairs.iter().map(|(name, _)| name.to_string()).collect(),
         values: pairs.iter().map(|(_, value)| value.map(str::to_owned)).collect(),
     };
-    let fields = Fields::of(&row(&[("user", Some("ann")), ("userdb_home", Some("/h")), ("userdb_mail", None), ("nologin", Some("N"))]));
+    let fields = fields(&row(&[("user", Some("ann")), ("userdb_home", Some("/h")), ("userdb_mail", None), ("nologin", Some("N"))]));
     assert!(!fields.is_set("nologin") && fields.is_set("user"));
     let prefetched = fields.prefetched().expect("fields");
     assert_eq!((prefetched.get("home"), prefetched.get("mail")), (Some("/h"), None));
-    assert!(Fields::of(&row(&[("user", Some("ann"))])).prefetched().is_none());
+    assert!(super::fields(&row(&[("user", Some("ann"))])).prefetched().is_none());
 
     for (quota, rule) in [("dirsize:storage=1024", Some("*:bytes=1024")), ("maildir:storage=10", Some("*:storage=10")), ("1024", None)] {
-        let others: Vec<_> = Fields::of(&row(&[("quota", Some(quota)), ("home", Some("/h"))])).others().collect();
+        let others: Vec<_> = super::fields(&row(&[("quota", Some(quota)), ("home", Some("/h"))])).others().collect();
         assert_eq!(others, rule.map(|rule| ("quota_rule".to_owned(), rule.to_owned())).into_iter().collect::<Vec<_>>(), "{quota}");
     }
 }

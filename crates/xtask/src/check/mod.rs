@@ -17,7 +17,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !arguments.quick {
         tools::run(tools::cargo().args(["fmt", "--all", "--check"]))?;
-        tools::run(tools::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+        tools::run(tools::cargo().args(["clippy", "--workspace", "--all-targets"]).args(tools::FEATURES).args(["--", "-D", "warnings"]))?;
+        // Without what is off in a plain build.
+        tools::run(tools::cargo().args(["clippy", "-p", "authd", "--", "-D", "warnings"]))?;
     }
     let mut problems = layering::problems()?;
     problems.extend(source::problems()?);
