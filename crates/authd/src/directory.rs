@@ -2,6 +2,7 @@
 
 mod mail;
 mod open;
+mod system_users;
 
 use crate::accounts::{Accounts, AppPassword};
 use crate::chain::{Chain, Gathered, Outcome, Rules, UserRules};
@@ -55,11 +56,16 @@ enum Userdb {
     Ldap(LdapSource),
     /// What the passdbs `sql` and `ldap` have of a user.
     Prefetch,
-    Static {
-        home: Option<String>,
-        mail: Option<String>,
-        fields: Vec<(String, String)>,
-    },
+    Static(Fixed),
+    /// Those of the system. What is fixed stands in the place of what the system has.
+    Passwd(Fixed),
+}
+
+/// What is the same for all users, but for variables.
+struct Fixed {
+    home: Option<String>,
+    mail: Option<String>,
+    fields: Vec<(String, String)>,
 }
 
 /// What a passdb has of a user.
@@ -458,15 +464,26 @@ impl Directory {
                 let Some((user, fields)) = self.prefetched(user).await? else { return Ok(None) };
                 self.found_by_fields(&user, &fields).map(Some)
             }
-            Userdb::Static { home, mail, fields } => {
+            Userdb::Static(fixed) => {
                 // Users are those of the passdbs, or else every address would be one.
                 let Some(user) = self.known(user).await? else { return Ok(None) };
-                let home = home.as_ref().map(|template| expand(template, &user, None)).transpose()?;
-                let mut found = self.mail.found(&user, home.as_deref(), mail.as_deref())?;
-                found.fields.extend(fields.iter().cloned());
-                Ok(Some(found))
+                self.found_fixed(&user, fixed, None).map(Some)
             }
+            Userdb::Passwd(fixed) => match system_users::home(user).await? {
+                Some(home) => self.found_fixed(user, fixed, Some(home)).map(Some),
+                None => Ok(None),
+            },
         }
+    }
+
+    fn found_fixed(&self, user: &str, fixed: &Fixed, home: Option<String>) -> anyhow::Result<Found> {
+        let home = match &fixed.home {
+            Some(template) => Some(expand(template, user, None)?),
+            None => home,
+        };
+        let mut found = self.mail.found(user, home.as_deref(), fixed.mail.as_deref())?;
+        found.fields.extend(fixed.fields.iter().cloned());
+        Ok(found)
     }
 
     /// The fields `userdb_…` of the passdb that knows the user. Unlike in Dovecot they are there without a login too.
@@ -487,14 +504,15 @@ impl Directory {
     /// The names of all users. `None`: a static user database cannot list them, and no passdb can either.
     pub async fn list(&self) -> anyhow::Result<Vec<String>> {
         let mut names = std::collections::BTreeSet::new();
-        let is_static = self.userdbs.iter().any(|(userdb, _)| matches!(userdb, Userdb::Static { .. } | Userdb::Prefetch));
+        let is_static = self.userdbs.iter().any(|(userdb, _)| matches!(userdb, Userdb::Static(_) | Userdb::Prefetch));
         for (userdb, _) in &self.userdbs {
             match userdb {
                 Userdb::Accounts(accounts) => names.extend(accounts.usernames().await?),
                 Userdb::File(file) => names.extend(file.users().keys().cloned()),
                 Userdb::Sql(queries) => names.extend(queries.users(&self.names).await?),
                 Userdb::Ldap(directory) => names.extend(directory.users(&self.names).await?),
-                Userdb::Static { .. } | Userdb::Prefetch => {}
+                Userdb::Passwd(_) => names.extend(system_users::list().await?.iter().filter_map(|name| self.names.normal(name))),
+                Userdb::Static(_) | Userdb::Prefetch => {}
             }
         }
         if is_static {

@@ -58,6 +58,9 @@
 //! `[[authd.userdb]]` have `skip` and the `result_…` settings too: with `result_success = "continue-ok"` the fields of the next one are added. Other
 //! than in Dovecot `result_internalfail` is `return` unless set: mail of a user whom a database knows that is away is not put elsewhere.
 //!
+//! The userdb `passwd` knows the people of the system (getpwnam(3), uid from 1000 on) and their homes, which `args = "home=/home/vmail/%u"` replaces; their mail
+//! belongs to `mail_uid` as all mail does. As they have no domain it wants `auth_username_format = "%Ln"`. Those in `/etc/passwd` can be listed.
+//!
 //! ```toml
 //! [authd]
 //! auth_master_user_separator = "*"

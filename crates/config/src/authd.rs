@@ -35,7 +35,7 @@ choices! {
 
 choices! {
     /// Where uid, gid, home and mail location come from.
-    pub enum UserdbDriver { Accounts = "accounts", Static = "static", PasswdFile = "passwd-file", Sql = "sql", Ldap = "ldap", Prefetch = "prefetch" }
+    pub enum UserdbDriver { Accounts = "accounts", Static = "static", PasswdFile = "passwd-file", Sql = "sql", Ldap = "ldap", Passwd = "passwd", Prefetch = "prefetch" }
 }
 
 /// Permission bits of a file or socket, written `"0660"`.
@@ -128,9 +128,9 @@ settings! {
 settings! {
     /// A source of uid, gid, home and mail location. They are asked in order; by default the first that knows the user decides.
     pub struct Userdb in "authd.userdb" {
-        /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`. `ldap`: a directory, see `args`. `prefetch`: the fields `userdb_…` that a `password_query` or `pass_attrs` has.
+        /// `accounts`: the accounts database. `static`: the same for every user of the passdbs. `passwd-file`: a text file, see `args`. `sql`: queries of your own, see `args`. `ldap`: a directory, see `args`. `passwd`: people of the system, as getpwnam(3) knows them. `prefetch`: the fields `userdb_…` that a `password_query` or `pass_attrs` has.
         driver: UserdbDriver = UserdbDriver::Accounts, was "Dovecot driver";
-        /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file. For `sql`: the file with `driver`, `connect` and `user_query`. For `ldap`: Dovecot's `dovecot-ldap.conf.ext`, with a build as for the passdb.
+        /// For `static`: fields such as `uid=vmail gid=vmail home=/home/vmail/%u`. For `passwd-file`: the file. For `sql`: the file with `driver`, `connect` and `user_query`. For `ldap`: Dovecot's `dovecot-ldap.conf.ext`, with a build as for the passdb. For `passwd`: fields as for `static`, in place of the system's home.
         args: String = "", was "Dovecot args";
         /// Whether it is passed over: `found`: when a userdb before it knows the user; `notfound`: when none does.
         skip: UserdbSkip = UserdbSkip::Never, was "Dovecot skip";

@@ -70,7 +70,9 @@ fn mail_folders(config: &Config) -> Vec<PathBuf> {
                 folders.extend(fields.filter(|(name, _)| matches!(*name, "home" | "mail")).map(|(_, value)| before_variables(value)));
             }
             // Each line or row has a home of its own.
-            UserdbDriver::PasswdFile | UserdbDriver::Sql | UserdbDriver::Ldap | UserdbDriver::Prefetch => folders.push(PathBuf::from("/")),
+            UserdbDriver::PasswdFile | UserdbDriver::Sql | UserdbDriver::Ldap | UserdbDriver::Passwd | UserdbDriver::Prefetch => {
+                folders.push(PathBuf::from("/"))
+            }
         }
     }
     folders

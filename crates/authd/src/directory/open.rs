@@ -1,7 +1,7 @@
 //! Sources as the settings name them. Reads files, and asks no database.
 
 use super::mail::Mail;
-use super::{Passdb, Userdb};
+use super::{Fixed, Passdb, Userdb};
 use crate::ldap::LdapSource;
 use crate::names::{Names, expand};
 use crate::passwd_file::PasswdFile;
@@ -32,7 +32,8 @@ pub(super) fn userdb(userdb: &config::Userdb, config: &Config, names: &Names, ma
         UserdbDriver::Sql => Userdb::Sql(user_queries(&userdb.args, config)?),
         UserdbDriver::Ldap => Userdb::Ldap(directory(&userdb.args, config).context("authd.userdb: driver = \"ldap\"")?),
         UserdbDriver::Prefetch => Userdb::Prefetch,
-        UserdbDriver::Static => static_args(&userdb.args, mail).with_context(|| format!("authd.userdb: args = {:?}", userdb.args))?,
+        UserdbDriver::Static => Userdb::Static(fixed(&userdb.args, mail)?),
+        UserdbDriver::Passwd => Userdb::Passwd(fixed(&userdb.args, mail)?),
     }))
 }
 
@@ -75,7 +76,12 @@ fn file_args(args: &str, config: &Config) -> anyhow::Result<(Option<String>, Pat
     Ok((scheme, config.directory().join(rest)))
 }
 
-fn static_args(args: &str, mail: &Mail) -> anyhow::Result<Userdb> {
+fn fixed(args: &str, mail: &Mail) -> anyhow::Result<Fixed> {
+    read_fixed(args, mail).with_context(|| format!("authd.userdb: args = {args:?}"))
+}
+
+/// `uid=vmail gid=vmail home=/home/vmail/%u`
+fn read_fixed(args: &str, mail: &Mail) -> anyhow::Result<Fixed> {
     let (mut home, mut location, mut uid, mut gid, mut fields) = (None, None, None, None, Vec::new());
     for word in args.split_ascii_whitespace() {
         let (name, value) = word.split_once('=').ok_or_else(|| anyhow!("{word} is not name=value"))?;
@@ -84,6 +90,8 @@ fn static_args(args: &str, mail: &Mail) -> anyhow::Result<Userdb> {
             "gid" => gid = Some(value),
             "home" => home = Some(value.to_owned()),
             "mail" => location = Some(value.to_owned()),
+            // Of Dovecot's processes.
+            "blocking" => {}
             "allow_all_users" => bail!("allow_all_users would make every address a mailbox"),
             _ => fields.push((name.to_owned(), value.to_owned())),
         }
@@ -92,5 +100,5 @@ fn static_args(args: &str, mail: &Mail) -> anyhow::Result<Userdb> {
     for template in home.iter().chain(&location) {
         expand(template, "user@example.org", Some("/home"))?;
     }
-    Ok(Userdb::Static { home, mail: location, fields })
+    Ok(Fixed { home, mail: location, fields })
 }

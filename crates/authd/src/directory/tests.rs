@@ -242,3 +242,31 @@ async fn a_driver_that_was_not_built_in_is_named() {
         assert!(format!("{error:#}").contains("this authd was built without LDAP: build with --features ldap"), "{error:#}");
     }
 }
+
+#[tokio::test]
+async fn people_of_the_system_have_mail_that_belongs_to_the_owner_of_all_mail() {
+    let person = std::fs::read_to_string("/etc/passwd").expect("users").lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let is_person = fields.get(2)?.parse::<u32>().is_ok_and(|uid| (1000..65534).contains(&uid));
+        is_person.then(|| (fields[0].to_owned(), fields[5].to_owned()))
+    });
+    let place = Place::new().await;
+    let text = "[mail]\nmail_location = \"maildir:/srv/mail/%n\"\n[authd]\nauth_username_format = \"%Ln\"\n[[authd.passdb]]\ndriver = \"passwd-file\"\nargs = \"passwd\"\n\
+                [[authd.userdb]]\ndriver = \"passwd\"\n";
+    std::fs::write(place.dir.path().join("passwd"), "").expect("write");
+    let directory = place.open(text).unwrap_or_else(|e| panic!("{e:#}"));
+    assert_eq!(directory.user("root").await.expect("answer"), None);
+    assert_eq!(directory.user("no-such-user").await.expect("answer"), None);
+    let Some((name, home)) = person else {
+        eprintln!("skipped: there are no people on this machine");
+        return;
+    };
+    let found = directory.user(&name).await.expect("answer").expect("there");
+    assert_eq!((field(&found, "home"), field(&found, "mail")), (Some(home.as_str()), Some(format!("maildir:/srv/mail/{name}").as_str())));
+    let owner = place.config(text).mail.mail_uid.to_string();
+    assert_eq!(field(&found, "uid"), Some(owner.as_str()), "not the person's");
+    assert!(directory.list().await.expect("list").contains(&name));
+    let moved = place.open(&format!("{text}args = \"home=/home/vmail/%u\"\n")).unwrap_or_else(|e| panic!("{e:#}"));
+    let found = moved.user(&name).await.expect("answer").expect("there");
+    assert_eq!(field(&found, "home"), Some(format!("/home/vmail/{name}").as_str()));
+}
