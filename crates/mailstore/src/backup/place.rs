@@ -78,6 +78,10 @@ impl Place {
     /// Puts the mailbox that comes into `directory`, and what is there here; durable on return. `replaced` are the messages that go.
     pub fn show(&self, directory: &str, has_old: bool, replaced: &HashSet<String>) -> Result<()> {
         let (holder, leaf) = self.root.holder(directory)?;
+        if has_old {
+            // of a restore before, whose end was cut off: with it, the mailbox that goes would be taken for the one that comes
+            holder.open_dir(leaf)?.unlink(MARK)?;
+        }
         let lines: Vec<&str> = std::iter::once(directory).chain(replaced.iter().map(String::as_str)).collect();
         self.dir.replace(REPLACED, "replaced.tmp", lines.join("\n").as_bytes())?;
         if !has_old {

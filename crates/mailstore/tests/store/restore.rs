@@ -64,6 +64,8 @@ fn mail_that_comes_while_a_mailbox_is_replaced_outlives_a_crash() {
         let account = open(&root);
         ["Backup", "Box"].iter().for_each(|mailbox| fill(&account, mailbox));
         drop(account);
+        // of a restore before, which was cut off at its very end
+        std::fs::write(root.join(".Box/facteur.restored"), "").unwrap();
         let target = std::fs::File::open(root.join(".Box/new")).unwrap();
         let inject = format!("inject={inject}");
         if child_under_strace(&root, "restore::child_restores_a_mailbox", &["-e", &inject]).is_none() {
@@ -80,7 +82,7 @@ fn mail_that_comes_while_a_mailbox_is_replaced_outlives_a_crash() {
         assert!(found.len() == 3 && (is_new || found.iter().all(|text| text.ends_with("Box"))), "{inject}: {found:?}");
         done[usize::from(is_new)] += 1;
         assert_eq!(hidden(&account), [] as [&str; 0], "{inject}");
-        assert!(!root.join(".Box/facteur.restored").exists(), "{inject}");
+        assert!(!is_new || !root.join(".Box/facteur.restored").exists(), "{inject}");
         // all the same whoever restores again
         let dump = account.open(&name("Backup")).unwrap().dump().unwrap();
         account.restore(&name("Box"), &dump.files[0].1[..]).unwrap().finish(true).unwrap();

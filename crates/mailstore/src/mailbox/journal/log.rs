@@ -193,6 +193,8 @@ impl Mailbox {
         state.journal.poisoned |= log.is_broken();
         state.journal.position = Some(settled?);
         state.journal.settled = modseq;
+        // what comes next has a higher one, also when what was to have this cannot be written
+        state.snapshot.highest_modseq = state.snapshot.highest_modseq.max(modseq);
         Ok(())
     }
 
