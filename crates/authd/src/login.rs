@@ -10,7 +10,7 @@ mod upgrade;
 use crate::directory::{Directory, Stored};
 use crate::passwd_file::Network;
 use crate::penalty::Penalty;
-use crate::pool::Pool;
+use crate::pool::{Busy, Pool};
 use crate::salts::Salts;
 use crate::tokens::Tokens;
 use crate::verified::Verified;
@@ -155,11 +155,13 @@ struct Undecided {
     error: anyhow::Error,
     /// A password was compared and was wrong there; where it may be right could not be asked. Who guesses knows no difference.
     was_wrong: bool,
+    /// There was too much to do; nothing was found out about anybody.
+    is_busy: bool,
 }
 
 impl From<anyhow::Error> for Undecided {
     fn from(error: anyhow::Error) -> Undecided {
-        Undecided { error, was_wrong: false }
+        Undecided { was_wrong: false, is_busy: error.is::<Busy>(), error }
     }
 }
 
@@ -430,13 +432,16 @@ impl Desk {
                 let authorization = fault == Fault::OtherIdentity;
                 Err(AuthFail { user: Some(counted), authorization, ..AuthFail::default() })
             }
-            Err(Undecided { error, was_wrong }) => {
+            Err(Undecided { error, was_wrong, is_busy }) => {
                 tracing::warn!(
                     user = %printable(&name), remote = %shown(attempt.remote), service = %printable(&attempt.service),
                     session = %printable(&attempt.session), error = %format!("{error:#}"), "login could not be decided"
                 );
                 if was_wrong {
                     self.penalty.failure(attempt.remote, &counted, Instant::now());
+                }
+                // also of whom no passdb knew that could be asked: how soon the answer comes does not tell who is there
+                if !is_busy {
                     tokio::time::sleep_until((looked_at + self.failure_delay).into()).await;
                 }
                 Err(temporary(Some(counted)))

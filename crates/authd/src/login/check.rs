@@ -53,7 +53,7 @@ impl Desk {
             Ok(Ok(found)) => Ok(self.allowed(attempt, &found, &credentials.authorization)),
             Ok(Err(fault)) => Ok(Err(fault)),
             // That there is too much to do says nothing about anybody, and the right one may not have had its turn.
-            Err(error) => Err(Undecided { was_wrong: looked.was_wrong && !is_busy, error }),
+            Err(error) => Err(Undecided { was_wrong: looked.was_wrong && !is_busy, is_busy, error }),
         }
     }
 
